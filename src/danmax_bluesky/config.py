@@ -1,0 +1,394 @@
+"""Validated settings: one file, environment variables and options, in rising order of precedence.
+
+Without any of them the settings describe the simulated beamline, so `danmax demo` needs no file at all. Every field
+is an environment variable, `DANMAX_DATA_ROOT` or `DANMAX_TWIN__SEED` (two underscores go down one level), and an
+option of the command line, `--data-root` or `--twin.seed`.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from danmax_bluesky.errors import SettingsError
+
+PREFIX = "DANMAX_"
+SETTINGS_FILE_VARIABLE = "DANMAX_SETTINGS"
+_OTHER_VARIABLES = {SETTINGS_FILE_VARIABLE, "DANMAX_TEST_DATA", "DANMAX_BENCH_DIR"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+Counts = int
+
+
+def _absolute(value: Any) -> Any:
+    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
+AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Identifier = Annotated[str, BeforeValidator(_text)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class User(_Model):
+    """A person of the proposal, as NXuser wants it."""
+
+    name: str
+    affiliation: str = ""
+    email: str = ""
+    role: str = ""
+
+
+class MotorSettings(_Model):
+    """A motor: where it is and what it may do.
+
+    The limits and speeds describe the twin's motor; at the beamline they are read from the controller, and the
+    preflight uses what the device says.
+    """
+
+    address: str = Field("", description="Tango device, such as tango://host:port/family/member; empty on the twin")
+    units: str = "mm"
+    position: float = Field(0.0, description="where the twin's motor stands at first, in units")
+    low_limit: float = -50.0
+    high_limit: float = 50.0
+    velocity: float = Field(5.0, gt=0, description="units/s")
+    max_velocity: float = Field(20.0, gt=0, description="units/s")
+    acceleration_time: float = Field(0.2, ge=0, description="seconds from rest to velocity")
+    settle_time: float = Field(0.0, ge=0, description="seconds after a move until the motor reports that it rests")
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> "MotorSettings":
+        if not self.low_limit <= self.position <= self.high_limit:
+            raise ValueError(f"position {self.position} must lie within {self.low_limit} to {self.high_limit}")
+        return self
+
+
+class EncoderSettings(_Model):
+    """The rotation encoder as the PandA sees it: angle_deg = counts / counts_per_deg + offset_deg."""
+
+    counts_per_deg: float = Field(11930463.0, description="encoder counts for one degree; negative if they fall")
+    offset_deg: float = Field(-50.0, description="angle at count zero")
+    bits: int = Field(32, ge=16, le=64, description="width of the signed register, which wraps")
+    source: str = Field("INENC1.VAL", description="position bus of the PandA")
+
+
+class DetectorSettings(_Model):
+    """A 2D detector: its kind, its pixels, and its place in the beam."""
+
+    kind: Literal["imaging", "counting"] = Field(description="a camera of 16 bits, or a counting detector of 32")
+    address: str = Field("", description="Tango device; empty on the twin")
+    width: int = Field(ge=1, le=16384)
+    height: int = Field(ge=1, le=16384)
+    pixel_size_m: float = Field(gt=0, description="size of a pixel of the sensor, metres")
+    magnification: float = Field(1.0, gt=0, description="of the optics; a pixel sees pixel_size_m / magnification")
+    distance_m: float = Field(0.1, gt=0, description="sample to detector, metres")
+    readout_s: float = Field(1e-4, ge=0, description="dead time between two exposures, seconds")
+    max_rate_hz: float = Field(1000.0, gt=0)
+    trigger_output: Literal["a", "b", "c", "d", "e", "f"] = Field("a", description="output of the PandA's sequencer")
+    level_trigger: bool = Field(True, description="the trigger's gate is the exposure (EXTERNAL_LEVEL)")
+    active: bool = Field(True, description="an active detector is found by plans that were not told which to use")
+    manufacturer: str = ""
+    model: str = ""
+    description: str = ""
+
+
+class TwinSettings(_Model):
+    """The simulated beamline."""
+
+    seed: int = Field(1, ge=0)
+    clock: Literal["real", "fast"] = Field("real", description="as the clock on the wall, or as fast as possible")
+    frame_bank: int = Field(
+        0, ge=0, description="0 renders every frame; N prepares N encoded projections and repeats the nearest"
+    )
+    recorded_tomography: AbsolutePath | None = Field(None, description="an HDF5 file whose frames the camera replays")
+    recorded_powder: AbsolutePath | None = Field(None, description="an image that the counting detector replays")
+    calibrant: str = Field("CeO2", description="pyFAI's name of the powder in the beam")
+    poni: AbsolutePath | None = Field(None, description="geometry of the simulated rings; None places it by itself")
+    drift_px: tuple[float, float] = Field((0.0, 0.0), description="x, y: drift of the sample in pixels in 1000 frames")
+
+
+class RecipeSettings(_Model):
+    """One azimuthal integration of one detector."""
+
+    name: str = Field("azint", description="appears in the file name when it is not 'azint'")
+    detector: str = "pilatus"
+    poni: AbsolutePath | None = Field(None, description="pyFAI geometry; None takes the twin's own")
+    mask: AbsolutePath | None = None
+    orientation: int = Field(3, ge=1, le=4, description="how the image lies in memory, in pyFAI's and EXIF's terms")
+    unit: str = "q_A^-1"
+    radial_bins: int = Field(3000, ge=8)
+    azimuth_bins: int = Field(1, ge=1, description="1 for a pattern, more for a cake")
+    splitting: str = "bbox"
+    polarization_factor: float | None = 0.999997
+    error_model: str = "poisson"
+
+
+class FormatSettings(_Model):
+    """Which files a run leaves behind, beside the detectors' own."""
+
+    nexus: bool = True
+    dxchange: Literal["file", "master", "off"] = "file"
+    dxchange_configuration: AbsolutePath | None = Field(None, description="None takes the one in the package")
+    integrate: bool = True
+
+
+class CatalogSettings(_Model):
+    """Where runs are found again."""
+
+    kind: Literal["embedded", "remote", "off"] = "embedded"
+    uri: str = Field("", description="of a remote Tiled server")
+    api_key: str = Field("", description="secret of a remote Tiled server")
+
+
+class SourceSettings(_Model):
+    """The beam, for the NeXus files."""
+
+    name: str = "MAX IV 3 GeV storage ring"
+    instrument: str = "DanMAX"
+    energy_kev: float = Field(20.0, gt=0, description="photon energy in keV")
+    ring_energy_gev: float = 3.0
+    ring_current_ma: float = 400.0
+
+
+def _default_motors() -> dict[str, MotorSettings]:
+    stage = {"units": "mm", "low_limit": -50.0, "high_limit": 50.0, "velocity": 20.0, "max_velocity": 40.0}
+    return {
+        "tom_ry": MotorSettings(
+            units="deg",
+            low_limit=-3600.0,
+            high_limit=3600.0,
+            velocity=90.0,
+            max_velocity=720.0,
+            acceleration_time=0.2,
+            settle_time=0.02,
+            description="sample rotation",
+        ),
+        "tom_sam_x": MotorSettings(**stage, description="sample translation across the beam"),
+        "tom_sam_y": MotorSettings(**stage, description="sample translation, vertical"),
+        "tom_sam_z": MotorSettings(**stage, description="sample translation along the beam"),
+    }
+
+
+def _default_detectors() -> dict[str, DetectorSettings]:
+    return {
+        "orca": DetectorSettings(
+            kind="imaging",
+            width=256,
+            height=64,
+            pixel_size_m=5.5e-6,
+            magnification=5.0,
+            readout_s=1e-3,
+            max_rate_hz=1000.0,
+            manufacturer="Hamamatsu",
+            model="Orca Lightning",
+            description="microscope camera of the tomography set-up",
+        ),
+        "pilatus": DetectorSettings(
+            kind="counting",
+            width=981,
+            height=1043,
+            pixel_size_m=172e-6,
+            distance_m=0.2,
+            readout_s=3e-3,
+            max_rate_hz=250.0,
+            manufacturer="DECTRIS",
+            model="Pilatus 1M",
+            description="diffraction detector",
+        ),
+    }
+
+
+class Settings(_Model):
+    """Everything that differs from one beamtime, or one machine, to the next."""
+
+    beamline: Literal["twin", "danmax"] = Field("twin", description="the simulated beamline, or the real one")
+    data_root: AbsolutePath = Field(Path("~/danmax-data"), description="folder above all proposals")
+    proposal: Identifier = "20260000"
+    visit: Identifier = "2026000001"
+    folder: str = Field("commissioning", description="below raw/ and process/; may have parts, as in day1/bone")
+    sample: str = Field("", description="name of the sample in the beam")
+    users: tuple[User, ...] = ()
+    source: SourceSettings = SourceSettings()
+    motors: dict[str, MotorSettings] = Field(default_factory=_default_motors)
+    rotation: str = Field("tom_ry", description="name of the rotation motor")
+    encoder: EncoderSettings = EncoderSettings()
+    detectors: dict[str, DetectorSettings] = Field(default_factory=_default_detectors)
+    panda: str = Field("", description="PV prefix of the PandA; empty on the twin")
+    shutter: str = Field("", description="Tango device of the fast shutter; empty on the twin")
+    flat_position: dict[str, float] = Field(
+        default_factory=lambda: {"tom_sam_x": 20.0},
+        description="motors and where they stand when the sample is out of the beam, in the order in which they move",
+    )
+    recipes: tuple[RecipeSettings, ...] = (RecipeSettings(),)
+    formats: FormatSettings = FormatSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    twin: TwinSettings = TwinSettings()
+
+    @field_validator("proposal", "visit")
+    @classmethod
+    def _one_folder_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("must be one folder name: letters, digits, '_', '-' and '.'")
+        return value
+
+    @field_validator("folder")
+    @classmethod
+    def _below_raw(cls, value: str) -> str:
+        if not value or not all(_NAME.fullmatch(part) for part in value.split("/")):
+            raise ValueError("must be a folder below raw/, such as bone or day1/bone")
+        return value
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Settings":
+        if self.rotation not in self.motors:
+            raise ValueError(f"rotation: {self.rotation!r} is none of the motors {sorted(self.motors)}")
+        for motor in self.flat_position:
+            if motor not in self.motors:
+                raise ValueError(f"flat_position: {motor!r} is none of the motors {sorted(self.motors)}")
+        for recipe in self.recipes:
+            if recipe.detector not in self.detectors:
+                raise ValueError(f"recipes: {recipe.detector!r} is none of the detectors {sorted(self.detectors)}")
+        return self
+
+
+def load_settings(file: Path | str | None = None, options: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings of this session.
+
+    Args:
+        file: a TOML or YAML file; None takes the one that `DANMAX_SETTINGS` names, if any.
+        options: dotted key -> value, such as {"twin.seed": 3}; they win over environment and file.
+
+    Raises:
+        SettingsError: with the key, the value, and what is allowed.
+    """
+    named = file or os.environ.get(SETTINGS_FILE_VARIABLE)
+    raw: dict[str, Any] = _read_file(Path(named)) if named else {}
+    origin = {key: str(named) for key in _dotted(raw)}
+    for variable, value in os.environ.items():
+        if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
+            key = variable.removeprefix(PREFIX).lower().replace("__", ".")
+            _put(raw, key, _parse(value))
+            origin[key] = f"environment variable {variable}"
+    for key, value in (options or {}).items():
+        _put(raw, key, _parse(value) if isinstance(value, str) else value)
+        origin[key] = f"option {key}"
+    try:
+        return Settings.model_validate(_with_defaults(raw))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error, origin))) from None
+
+
+def setting_keys() -> Iterator[tuple[str, str]]:
+    """Every scalar setting as a dotted key with its description, those of motors and detectors left out."""
+    yield from _keys(Settings, "")
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _keys(annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.description or ""
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"settings file {path}: {error.strerror}") from None
+    try:
+        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"settings file {path} is no valid {path.suffix.lstrip('.') or 'YAML'}: {error}") from None
+    if not isinstance(content or {}, dict):
+        raise SettingsError(f"settings file {path} must hold keys and values, not a {type(content).__name__}")
+    return content or {}
+
+
+def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
+    """Let a partial entry for a known motor or detector change only what it names."""
+    merged = dict(raw)
+    for key, defaults in (("motors", _default_motors()), ("detectors", _default_detectors())):
+        given = raw.get(key)
+        if isinstance(given, dict):
+            known = {name: model.model_dump() for name, model in defaults.items()}
+            merged[key] = known | {
+                name: {**known.get(name, {}), **entry} if isinstance(entry, dict) else entry
+                for name, entry in given.items()
+            }
+    return merged
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.replace("-", "_").split(".")
+    for part in parents:
+        child = tree.get(part)
+        if not isinstance(child, dict):
+            child = tree[part] = {}
+        tree = child
+    tree[last] = value
+
+
+def _parse(text: str) -> Any:
+    """An option or a variable is read as YAML, so that numbers, lists and null can be said; anything else is text."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, int | float | bool | list | dict) or value is None else text
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str]) -> Iterator[str]:
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        source = origin.get(key)
+        where = f" ({source})" if source else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            known = _siblings(problem["loc"])
+            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            yield f"unknown setting {key!r}{where} = {problem['input']!r}: {hint}allowed here: {', '.join(known)}"
+        elif problem["type"] == "missing":
+            yield f"setting {key!r} is missing"
+        elif key:
+            yield f"setting {key!r}{where} = {problem['input']!r}: {message}"
+        else:
+            yield message
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = Settings
+    for part in location[:-1]:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        arguments = getattr(model, "__args__", None)
+        if arguments and not (isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel)):
+            models = [arg for arg in arguments if isinstance(arg, type) and issubclass(arg, BaseModel)]
+            model = models[0] if models else model
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return sorted(model.model_fields)
+    return sorted(Settings.model_fields)

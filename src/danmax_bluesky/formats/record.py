@@ -1,0 +1,321 @@
+"""A run as a value: its documents, folded.
+
+`RecordBuilder` takes the documents of ONE run as they arrive and gives a `RunRecord` at any time, also of a run that
+is still going or that was killed. Every file that a run leaves behind is a function of its record.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+from event_model import DocumentRouter
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """Where the rows of one data key of one segment lie: `dataset[start:stop]` of a detector's file.
+
+    Attributes:
+        key: the data key, such as "orca" or "tom_ry_mean".
+        file: absolute path of the file.
+        dataset: HDF5 path inside the file.
+        start: index in the dataset of the segment's first row.
+        stop: one past the last row that was documented.
+        shape: shape of one row, (height, width) for an image, () for a scalar.
+        dtype: NumPy type string.
+        units: as declared by the device, or "".
+        device: name of the device that wrote it, or "".
+    """
+
+    key: str
+    file: Path
+    dataset: str
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    dtype: str
+    units: str = ""
+    device: str = ""
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def is_image(self) -> bool:
+        """True for frames of a 2D detector."""
+        return len(self.shape) == 2
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stream of a run: a phase of a scan under one arming.
+
+    Attributes:
+        name: stream name, unique in the run.
+        kind: "dark", "flat", "projection", "alignment", "invalid" or "data".
+        planned: number of events that the start document promised, or None when it promised none.
+        external: data key -> where its rows lie.
+        columns: data key -> values, shape (n_events, ...), for what came inside the documents, and for the scalars of
+            external files once `storage.load_scalars` has read them.
+        units: data key -> units.
+        times: POSIX seconds of each event, empty for streams that have external rows only.
+        configuration: device -> configuration key -> value, as in the descriptor.
+        hints: device -> hinted fields.
+    """
+
+    name: str
+    kind: str
+    planned: int | None
+    external: Mapping[str, FrameSource] = field(default_factory=dict)
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    times: Sequence[float] = ()
+    configuration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of rows on record: of the longest external key, or of the events."""
+        lengths = [len(source) for source in self.external.values()] + [len(self.times)]
+        return max(lengths)
+
+    @property
+    def images(self) -> dict[str, FrameSource]:
+        """The 2D detectors of this segment by data key."""
+        return {key: source for key, source in self.external.items() if source.is_image}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One reading of the baseline devices.
+
+    Attributes:
+        time: POSIX seconds.
+        values: data key -> value.
+        units: data key -> units.
+    """
+
+    time: float
+    values: Mapping[str, Any]
+    units: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything the documents of one run said.
+
+    Attributes:
+        start: the start document.
+        stop: the stop document, or None while the run is open (or when its process died).
+        segments: in the order in which their streams were declared, without the baseline.
+        snapshots: readings of the baseline, normally one at the start and one at the end.
+    """
+
+    start: Mapping[str, Any]
+    stop: Mapping[str, Any] | None = None
+    segments: tuple[Segment, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+
+    @property
+    def uid(self) -> str:
+        """The run's unique identifier."""
+        return str(self.start["uid"])
+
+    @property
+    def planned(self) -> dict[str, int]:
+        """Segment name -> number of events promised by the start document."""
+        return {entry["name"]: int(entry["num"]) for entry in self.start.get("segments", ())}
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """Segment name -> number of promised rows that no document told of; empty for a complete run."""
+        done = {segment.name: len(segment) for segment in self.segments}
+        return {name: num - done.get(name, 0) for name, num in self.planned.items() if num != done.get(name, 0)}
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the run ended with success AND every promised row is there: `RE.stop()` alone also says success."""
+        return self.stop is not None and self.stop["exit_status"] == "success" and not self.missing
+
+    @property
+    def status(self) -> str:
+        """One of "complete", "incomplete" (ended early or with rows missing), "failed", "aborted" and "open"."""
+        if self.stop is None:
+            return "open"
+        if self.stop["exit_status"] == "success":
+            return "complete" if self.is_complete else "incomplete"
+        return {"abort": "aborted", "fail": "failed"}[self.stop["exit_status"]]
+
+    def segments_of(self, *kinds: str) -> tuple[Segment, ...]:
+        """The segments of these kinds, in the order in which they were measured."""
+        return tuple(segment for segment in self.segments if segment.kind in kinds)
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Data keys of the 2D detectors, in the order of appearance."""
+        return tuple(dict.fromkeys(key for segment in self.segments for key in segment.images))
+
+
+def path_of_uri(uri: str) -> Path:
+    """The local path that a "file://localhost/..." URI names."""
+    return Path(unquote(urlparse(uri).path))
+
+
+class RecordBuilder(DocumentRouter):
+    """Folds the documents of one run; feed it with `builder(name, doc)` and ask for `builder.record`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start: Mapping[str, Any] | None = None
+        self._stop: Mapping[str, Any] | None = None
+        self._descriptors: dict[str, Mapping[str, Any]] = {}
+        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._rows: dict[tuple[str, str], list[int]] = {}
+        self._events: dict[str, list[Mapping[str, Any]]] = {}
+
+    def start(self, doc: Any) -> None:
+        """Begin a run."""
+        self._start = doc
+
+    def descriptor(self, doc: Any) -> None:
+        """Note a stream; a second descriptor of the same stream continues it."""
+        self._descriptors[doc["uid"]] = doc
+        self._events.setdefault(doc["name"], [])
+
+    def stream_resource(self, doc: Any) -> None:
+        """Note a file."""
+        self._resources[doc["uid"]] = doc
+
+    def stream_datum(self, doc: Any) -> None:
+        """Note rows of a file."""
+        stream = self._descriptors[doc["descriptor"]]["name"]
+        indices = doc["indices"]
+        rows = self._rows.setdefault((stream, doc["stream_resource"]), [indices["start"], indices["stop"]])
+        rows[0], rows[1] = min(rows[0], indices["start"]), max(rows[1], indices["stop"])
+
+    def event(self, doc: Any) -> Any:
+        """Note values that came inside the documents."""
+        self._events[self._descriptors[doc["descriptor"]]["name"]].append(doc)
+        return doc
+
+    def stop(self, doc: Any) -> None:
+        """End the run."""
+        self._stop = doc
+
+    @property
+    def record(self) -> RunRecord:
+        """The run as known so far; ValueError before the start document."""
+        if self._start is None:
+            raise ValueError("no start document yet")
+        streams: dict[str, list[Mapping[str, Any]]] = {}
+        for descriptor in self._descriptors.values():
+            streams.setdefault(descriptor["name"], []).append(descriptor)
+        promised = {entry["name"]: entry for entry in self._start.get("segments", ())}
+        segments = tuple(
+            self._segment(name, descriptors, promised.get(name, {}))
+            for name, descriptors in streams.items()
+            if name != BASELINE
+        )
+        return RunRecord(self._start, self._stop, segments, self._snapshots(streams.get(BASELINE, [])))
+
+    def _segment(self, name: str, descriptors: list[Mapping[str, Any]], promised: Mapping[str, Any]) -> Segment:
+        keys = {key: value for descriptor in descriptors for key, value in descriptor["data_keys"].items()}
+        owner = {
+            key: device
+            for descriptor in descriptors
+            for device, names in descriptor.get("object_keys", {}).items()
+            for key in names
+        }
+        external: dict[str, FrameSource] = {}
+        for (stream, resource_uid), (first, last) in self._rows.items():
+            if stream == name:
+                resource = self._resources[resource_uid]
+                key = resource["data_key"]
+                base = _slice_start(resource)
+                shape = tuple(int(n or 0) for n in keys[key]["shape"])
+                external[key] = FrameSource(
+                    key=key,
+                    file=path_of_uri(resource["uri"]),
+                    dataset=resource["parameters"]["dataset"],
+                    start=base + first,
+                    stop=base + last,
+                    shape=_row_shape(shape),
+                    dtype=keys[key].get("dtype_numpy", "<f8"),
+                    units=keys[key].get("units") or "",
+                    device=owner.get(key, ""),
+                )
+        events = self._events.get(name, [])
+        columns = {
+            key: np.asarray([event["data"][key] for event in events])
+            for key in keys
+            if events and key not in external and all(key in event["data"] for event in events)
+        }
+        planned = promised.get("num")
+        return Segment(
+            name=name,
+            kind=promised.get("kind", "data"),
+            planned=None if planned is None else int(planned),
+            external=external,
+            columns=columns,
+            units={key: value.get("units") or "" for key, value in keys.items()},
+            times=tuple(float(event["time"]) for event in events),
+            configuration={
+                device: configuration["data"]
+                for descriptor in descriptors
+                for device, configuration in descriptor.get("configuration", {}).items()
+            },
+            hints={
+                device: hint.get("fields", [])
+                for descriptor in descriptors
+                for device, hint in descriptor.get("hints", {}).items()
+            },
+        )
+
+    def _snapshots(self, descriptors: list[Mapping[str, Any]]) -> tuple[Snapshot, ...]:
+        units = {
+            key: value.get("units") or ""
+            for descriptor in descriptors
+            for key, value in descriptor["data_keys"].items()
+        }
+        return tuple(Snapshot(event["time"], event["data"], units) for event in self._events.get(BASELINE, []))
+
+
+def fold(documents: Iterable[tuple[str, Any]]) -> RunRecord:
+    """The record of the one run that these documents belong to."""
+    builder = RecordBuilder()
+    for name, doc in documents:
+        builder(name, doc)
+    return builder.record
+
+
+def with_columns(record: RunRecord, columns: Mapping[tuple[str, str], np.ndarray]) -> RunRecord:
+    """The same record with values read from files: (segment, data key) -> array of shape (n_rows, ...)."""
+    return dataclasses.replace(
+        record,
+        segments=tuple(
+            dataclasses.replace(
+                segment,
+                columns={
+                    **segment.columns,
+                    **{key: array for (name, key), array in columns.items() if name == segment.name},
+                },
+            )
+            for segment in record.segments
+        ),
+    )
+
+
+def _slice_start(resource: Mapping[str, Any]) -> int:
+    """First row of the dataset that a StreamResource's `slice` parameter, "11:31", begins at; 0 without one."""
+    text = resource["parameters"].get("slice", "")
+    return int(text.split(":")[0] or 0) if text else 0
+
+
+def _row_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A provider may describe a row as (1, height, width): the leading 1 is not part of the row."""
+    return shape[1:] if len(shape) in (1, 3) and shape[0] == 1 else shape
