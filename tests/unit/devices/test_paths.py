@@ -1,0 +1,73 @@
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from danmax_bluesky.devices.paths import ScanPaths, VisitPaths, scan_name
+from danmax_bluesky.errors import StorageError
+
+
+def visit(root: Path, folder: str = "bone") -> VisitPaths:
+    return VisitPaths(root, "20260001", "2026112108", folder)
+
+
+def claim_some(root: str) -> list[int]:
+    paths = visit(Path(root))
+    return [paths.claim_number() for _ in range(20)]
+
+
+def test_numbers_are_sequential_and_belong_to_the_visit(tmp_path):
+    assert [visit(tmp_path).claim_number(), visit(tmp_path, "tooth").claim_number()] == [1, 2]
+
+
+def test_a_number_with_files_but_no_claim_is_not_used_again(tmp_path):
+    paths = visit(tmp_path)
+    paths.create()
+    (paths.raw / "scan-0041_orca.h5").touch()
+    (tmp_path / "20260001/2026112108/raw/old").mkdir()
+    (tmp_path / "20260001/2026112108/raw/old/scan-12345.h5").touch()
+    assert paths.claim_number() == 12346
+
+
+def test_a_claimed_number_without_files_is_not_used_again(tmp_path):
+    visit(tmp_path).claim_number()
+    assert visit(tmp_path).claim_number() == 2
+
+
+def test_two_processes_never_share_a_number(tmp_path):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        first, second = pool.map(claim_some, [str(tmp_path)] * 2)
+    assert sorted(first + second) == list(range(1, 41))
+
+
+def test_names_grow_past_four_digits():
+    assert [scan_name(7), scan_name(10000)] == ["scan-0007", "scan-10000"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_root_is_told(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="cannot be used"):
+        visit(tmp_path / "data").claim_number()
+
+
+def test_a_root_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "data").touch()
+    with pytest.raises(StorageError, match="cannot be used.*--data-root"):
+        visit(tmp_path / "data").claim_number()
+
+
+def test_a_detector_is_told_folder_and_name(tmp_path):
+    paths = ScanPaths(visit(tmp_path))
+    paths.claim()
+    info = paths("orca")
+    assert (Path(info.directory_path) / f"{info.filename}.h5") == tmp_path / (
+        "20260001/2026112108/raw/bone/scan-0001_orca.h5"
+    )
+
+
+def test_preparing_before_a_run_is_open_is_told(tmp_path):
+    with pytest.raises(StorageError, match="open a run"):
+        ScanPaths(visit(tmp_path))("orca")
