@@ -1,6 +1,7 @@
+import json
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,13 @@ def visit(root: Path, folder: str = "bone") -> VisitPaths:
     return VisitPaths(root, "20260001", "2026112108", folder)
 
 
-def claim_some(root: str) -> list[int]:
-    paths = visit(Path(root))
-    return [paths.claim_number() for _ in range(20)]
+CLAIM_TWENTY = """
+import json, sys
+from pathlib import Path
+from danmax_bluesky.devices.paths import VisitPaths
+paths = VisitPaths(Path(sys.argv[1]), "20260001", "2026112108", "bone")
+print(json.dumps([paths.claim_number() for _ in range(20)]))
+"""
 
 
 def test_numbers_are_sequential_and_belong_to_the_visit(tmp_path):
@@ -37,9 +42,10 @@ def test_a_claimed_number_without_files_is_not_used_again(tmp_path):
 
 
 def test_two_processes_never_share_a_number(tmp_path):
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        first, second = pool.map(claim_some, [str(tmp_path)] * 2)
-    assert sorted(first + second) == list(range(1, 41))
+    command = [sys.executable, "-c", CLAIM_TWENTY, str(tmp_path)]
+    sessions = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    numbers = [number for session in sessions for number in json.loads(session.communicate()[0])]
+    assert sorted(numbers) == list(range(1, 41))
 
 
 def test_names_grow_past_four_digits():
