@@ -1,0 +1,1 @@
+"""Consumers of documents: each writes one kind of file, or feeds one service."""

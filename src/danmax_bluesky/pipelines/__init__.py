@@ -1,0 +1,1 @@
+"""Heavy work on frames, outside the RunEngine's process."""

@@ -1,0 +1,1 @@
+"""Everything that reads or writes files; the only importer of h5py."""

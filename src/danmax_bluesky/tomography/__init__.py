@@ -1,0 +1,1 @@
+"""The scan as a value, angles, and reconstruction."""

@@ -61,7 +61,7 @@ def test_a_read_only_root_is_told(tmp_path):
 
 def test_a_root_that_is_a_file_is_told(tmp_path):
     (tmp_path / "data").touch()
-    with pytest.raises(StorageError, match="cannot be used.*--data-root"):
+    with pytest.raises(StorageError, match=r"cannot be used.*--data-root"):
         visit(tmp_path / "data").claim_number()
 
 

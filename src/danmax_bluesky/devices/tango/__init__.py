@@ -1,0 +1,1 @@
+"""Devices of the beamline's own control system."""

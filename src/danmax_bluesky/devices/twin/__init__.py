@@ -1,0 +1,1 @@
+"""The simulated beamline: motion, a PandA and cameras, driven by signals alone."""

@@ -1,0 +1,54 @@
+# `make demo` and `make test` need nothing but a Python >= 3.11 and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DATA := $(firstword $(DANMAX_TEST_DATA) $(wildcard ../shared/data))
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: help install demo test unit lint types layers docs bench campaign wheel clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(INSTALLED)  ## everything into .venv
+
+demo: install  ## measure a tomography and a powder pattern on the simulated beamline
+	$(BIN)/danmax demo --out danmax-demo $(if $(DATA),--data $(DATA))
+
+test: lint types layers  ## lint, types, layers, and every test
+	$(BIN)/python -m pytest
+
+unit: install  ## the fast tests alone
+	$(BIN)/python -m pytest tests/unit
+
+lint: install  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install  ## pyright
+	$(BIN)/pyright
+
+layers: install  ## who may import whom
+	$(BIN)/lint-imports
+
+docs: install  ## every link and every row of the feature table holds
+	$(BIN)/python -m pytest tests/unit/test_docs.py
+
+bench: install  ## benchmarks; prints tables
+	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+campaign: install  ## the long fault campaigns
+	$(BIN)/python -m pytest -m campaign
+
+wheel: install  ## a wheel in dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove what the build made
+	rm -rf $(VENV) build dist danmax-demo .pytest_cache .ruff_cache
