@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -294,8 +294,14 @@ def load_settings(file: Path | str | None = None, options: Mapping[str, Any] | N
 
 
 def setting_keys() -> Iterator[tuple[str, str]]:
-    """Every scalar setting as a dotted key with its description, those of motors and detectors left out."""
-    yield from _keys(Settings, "")
+    """Every setting as a dotted key with its description, those of the default motors and detectors included."""
+    named = {"motors": _default_motors(), "detectors": _default_detectors()}
+    for key, description in _keys(Settings, ""):
+        if key in named:
+            for name, entry in named[key].items():
+                yield from _keys(type(entry), f"{key}.{name}.")
+        else:
+            yield key, description
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
@@ -351,7 +357,9 @@ def _parse(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    return value if isinstance(value, int | float | bool | list | dict) or value is None else text
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if str(value) == text.strip() else text  # 0012 is the name of a folder, not an octal number
+    return value if isinstance(value, float | bool | list | dict) or value is None else text
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -381,14 +389,10 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> Iterator[str]
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Settings
-    for part in location[:-1]:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        arguments = getattr(model, "__args__", None)
-        if arguments and not (isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel)):
-            models = [arg for arg in arguments if isinstance(arg, type) and issubclass(arg, BaseModel)]
-            model = models[0] if models else model
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return sorted(model.model_fields)
-    return sorted(Settings.model_fields)
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:  # a part is a field of the model so far, or a name or an index inside a container
+        if isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            candidates = [annotation, *get_args(annotation)]
+            model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return sorted(model.model_fields)

@@ -1,0 +1,53 @@
+"""`danmax settings`: what can be set, and to what it is set now."""
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.config import PREFIX, setting_keys
+
+
+@click.command("settings")
+@click.option("--toml", is_flag=True, help="print the values as a settings file to start from")
+@click.pass_obj
+def command(settings: SettingsSource, toml: bool) -> None:
+    """Every setting with its value, its environment variable and its option."""
+    now = settings()
+    if toml:
+        click.echo(as_toml(now.model_dump(mode="json", exclude_none=True)))
+        return
+    table = Table("setting", "value", "meaning", title="Settings")
+    table.columns[0].no_wrap = True
+    for key, description in setting_keys():
+        value = now
+        for part in key.split("."):
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+        table.add_row(key, str(value), description)
+    Console().print(table)
+    example = "twin.frame_bank"
+    variable = PREFIX + example.replace(".", "__").upper()
+    Console().print(f"{example}, for one, is also the option --{example.replace('_', '-')} and the variable {variable}")
+
+
+def as_toml(values: dict, prefix: str = "") -> str:
+    """Nested values as TOML text: scalars and lists first, then one table for each mapping."""
+    plain = [f"{key} = {_literal(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    tables = [
+        f"\n[{prefix}{key}]\n{as_toml(value, f'{prefix}{key}.')}"
+        for key, value in values.items()
+        if isinstance(value, dict)
+    ]
+    return "\n".join(plain + tables)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_literal(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_literal(item)}" for key, item in value.items()) + "}"
+    return str(value)
