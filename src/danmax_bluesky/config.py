@@ -60,15 +60,19 @@ class MotorSettings(_Model):
     preflight uses what the device says.
     """
 
-    address: str = Field("", description="Tango device, such as tango://host:port/family/member; empty on the twin")
+    address: str = Field(
+        default="", description="Tango device, such as tango://host:port/family/member; empty on the twin"
+    )
     units: str = "mm"
-    position: float = Field(0.0, description="where the twin's motor stands at first, in units")
+    position: float = Field(default=0.0, description="where the twin's motor stands at first, in units")
     low_limit: float = -50.0
     high_limit: float = 50.0
-    velocity: float = Field(5.0, gt=0, description="units/s")
-    max_velocity: float = Field(20.0, gt=0, description="units/s")
-    acceleration_time: float = Field(0.2, ge=0, description="seconds from rest to velocity")
-    settle_time: float = Field(0.0, ge=0, description="seconds after a move until the motor reports that it rests")
+    velocity: float = Field(default=5.0, gt=0, description="units/s")
+    max_velocity: float = Field(default=20.0, gt=0, description="units/s")
+    acceleration_time: float = Field(default=0.2, ge=0, description="seconds from rest to velocity")
+    settle_time: float = Field(
+        default=0.0, ge=0, description="seconds after a move until the motor reports that it rests"
+    )
     description: str = ""
 
     @model_validator(mode="after")
@@ -81,27 +85,35 @@ class MotorSettings(_Model):
 class EncoderSettings(_Model):
     """The rotation encoder as the PandA sees it: angle_deg = counts / counts_per_deg + offset_deg."""
 
-    counts_per_deg: float = Field(11930463.0, description="encoder counts for one degree; negative if they fall")
-    offset_deg: float = Field(-50.0, description="angle at count zero")
-    bits: int = Field(32, ge=16, le=64, description="width of the signed register, which wraps")
-    source: str = Field("INENC1.VAL", description="position bus of the PandA")
+    counts_per_deg: float = Field(
+        default=11930463.0, description="encoder counts for one degree; negative if they fall"
+    )
+    offset_deg: float = Field(default=-50.0, description="angle at count zero")
+    bits: int = Field(default=32, ge=16, le=64, description="width of the signed register, which wraps")
+    source: str = Field(default="INENC1.VAL", description="position bus of the PandA")
 
 
 class DetectorSettings(_Model):
     """A 2D detector: its kind, its pixels, and its place in the beam."""
 
     kind: Literal["imaging", "counting"] = Field(description="a camera of 16 bits, or a counting detector of 32")
-    address: str = Field("", description="Tango device; empty on the twin")
+    address: str = Field(default="", description="Tango device; empty on the twin")
     width: int = Field(ge=1, le=16384)
     height: int = Field(ge=1, le=16384)
     pixel_size_m: float = Field(gt=0, description="size of a pixel of the sensor, metres")
-    magnification: float = Field(1.0, gt=0, description="of the optics; a pixel sees pixel_size_m / magnification")
-    distance_m: float = Field(0.1, gt=0, description="sample to detector, metres")
-    readout_s: float = Field(1e-4, ge=0, description="dead time between two exposures, seconds")
-    max_rate_hz: float = Field(1000.0, gt=0)
-    trigger_output: Literal["a", "b", "c", "d", "e", "f"] = Field("a", description="output of the PandA's sequencer")
-    level_trigger: bool = Field(True, description="the trigger's gate is the exposure (EXTERNAL_LEVEL)")
-    active: bool = Field(True, description="an active detector is found by plans that were not told which to use")
+    magnification: float = Field(
+        default=1.0, gt=0, description="of the optics; a pixel sees pixel_size_m / magnification"
+    )
+    distance_m: float = Field(default=0.1, gt=0, description="sample to detector, metres")
+    readout_s: float = Field(default=1e-4, ge=0, description="dead time between two exposures, seconds")
+    max_rate_hz: float = Field(default=1000.0, gt=0)
+    trigger_output: Literal["a", "b", "c", "d", "e", "f"] = Field(
+        default="a", description="output of the PandA's sequencer"
+    )
+    level_trigger: bool = Field(default=True, description="the trigger's gate is the exposure (EXTERNAL_LEVEL)")
+    active: bool = Field(
+        default=True, description="an active detector is found by plans that were not told which to use"
+    )
     manufacturer: str = ""
     model: str = ""
     description: str = ""
@@ -110,29 +122,41 @@ class DetectorSettings(_Model):
 class TwinSettings(_Model):
     """The simulated beamline."""
 
-    seed: int = Field(1, ge=0)
-    clock: Literal["real", "fast"] = Field("real", description="as the clock on the wall, or as fast as possible")
-    frame_bank: int = Field(
-        0, ge=0, description="0 renders every frame; N prepares N encoded projections and repeats the nearest"
+    seed: int = Field(default=1, ge=0)
+    clock: Literal["real", "fast"] = Field(
+        default="real", description="as the clock on the wall, or as fast as possible"
     )
-    recorded_tomography: AbsolutePath | None = Field(None, description="an HDF5 file whose frames the camera replays")
-    recorded_powder: AbsolutePath | None = Field(None, description="an image that the counting detector replays")
-    calibrant: str = Field("CeO2", description="pyFAI's name of the powder in the beam")
-    poni: AbsolutePath | None = Field(None, description="geometry of the simulated rings; None places it by itself")
-    drift_px: tuple[float, float] = Field((0.0, 0.0), description="x, y: drift of the sample in pixels in 1000 frames")
+    frame_bank: int = Field(
+        default=0, ge=0, description="0 renders every frame; N prepares N encoded projections and repeats the nearest"
+    )
+    recorded_tomography: AbsolutePath | None = Field(
+        default=None, description="an HDF5 file whose frames the camera replays"
+    )
+    recorded_powder: AbsolutePath | None = Field(
+        default=None, description="an image that the counting detector replays"
+    )
+    calibrant: str = Field(default="CeO2", description="pyFAI's name of the powder in the beam")
+    poni: AbsolutePath | None = Field(
+        default=None, description="geometry of the simulated rings; None places it by itself"
+    )
+    drift_px: tuple[float, float] = Field(
+        default=(0.0, 0.0), description="x, y: drift of the sample in pixels in 1000 frames"
+    )
 
 
 class RecipeSettings(_Model):
     """One azimuthal integration of one detector."""
 
-    name: str = Field("azint", description="appears in the file name when it is not 'azint'")
+    name: str = Field(default="azint", description="appears in the file name when it is not 'azint'")
     detector: str = "pilatus"
-    poni: AbsolutePath | None = Field(None, description="pyFAI geometry; None takes the twin's own")
+    poni: AbsolutePath | None = Field(default=None, description="pyFAI geometry; None takes the twin's own")
     mask: AbsolutePath | None = None
-    orientation: int = Field(3, ge=1, le=4, description="how the image lies in memory, in pyFAI's and EXIF's terms")
+    orientation: int = Field(
+        default=3, ge=1, le=4, description="how the image lies in memory, in pyFAI's and EXIF's terms"
+    )
     unit: str = "q_A^-1"
-    radial_bins: int = Field(3000, ge=8)
-    azimuth_bins: int = Field(1, ge=1, description="1 for a pattern, more for a cake")
+    radial_bins: int = Field(default=3000, ge=8)
+    azimuth_bins: int = Field(default=1, ge=1, description="1 for a pattern, more for a cake")
     splitting: str = "bbox"
     polarization_factor: float | None = 0.999997
     error_model: str = "poisson"
@@ -143,7 +167,7 @@ class FormatSettings(_Model):
 
     nexus: bool = True
     dxchange: Literal["file", "master", "off"] = "file"
-    dxchange_configuration: AbsolutePath | None = Field(None, description="None takes the one in the package")
+    dxchange_configuration: AbsolutePath | None = Field(default=None, description="None takes the one in the package")
     integrate: bool = True
 
 
@@ -151,8 +175,8 @@ class CatalogSettings(_Model):
     """Where runs are found again."""
 
     kind: Literal["embedded", "remote", "off"] = "embedded"
-    uri: str = Field("", description="of a remote Tiled server")
-    api_key: str = Field("", description="secret of a remote Tiled server")
+    uri: str = Field(default="", description="of a remote Tiled server")
+    api_key: str = Field(default="", description="secret of a remote Tiled server")
 
 
 class SourceSettings(_Model):
@@ -160,7 +184,7 @@ class SourceSettings(_Model):
 
     name: str = "MAX IV 3 GeV storage ring"
     instrument: str = "DanMAX"
-    energy_kev: float = Field(20.0, gt=0, description="photon energy in keV")
+    energy_kev: float = Field(default=20.0, gt=0, description="photon energy in keV")
     ring_energy_gev: float = 3.0
     ring_current_ma: float = 400.0
 
@@ -216,20 +240,20 @@ def _default_detectors() -> dict[str, DetectorSettings]:
 class Settings(_Model):
     """Everything that differs from one beamtime, or one machine, to the next."""
 
-    beamline: Literal["twin", "danmax"] = Field("twin", description="the simulated beamline, or the real one")
-    data_root: AbsolutePath = Field(Path("~/danmax-data"), description="folder above all proposals")
+    beamline: Literal["twin", "danmax"] = Field(default="twin", description="the simulated beamline, or the real one")
+    data_root: AbsolutePath = Field(default=Path("~/danmax-data"), description="folder above all proposals")
     proposal: Identifier = "20260000"
     visit: Identifier = "2026000001"
-    folder: str = Field("commissioning", description="below raw/ and process/; may have parts, as in day1/bone")
-    sample: str = Field("", description="name of the sample in the beam")
+    folder: str = Field(default="commissioning", description="below raw/ and process/; may have parts, as in day1/bone")
+    sample: str = Field(default="", description="name of the sample in the beam")
     users: tuple[User, ...] = ()
     source: SourceSettings = SourceSettings()
     motors: dict[str, MotorSettings] = Field(default_factory=_default_motors)
-    rotation: str = Field("tom_ry", description="name of the rotation motor")
+    rotation: str = Field(default="tom_ry", description="name of the rotation motor")
     encoder: EncoderSettings = EncoderSettings()
     detectors: dict[str, DetectorSettings] = Field(default_factory=_default_detectors)
-    panda: str = Field("", description="PV prefix of the PandA; empty on the twin")
-    shutter: str = Field("", description="Tango device of the fast shutter; empty on the twin")
+    panda: str = Field(default="", description="PV prefix of the PandA; empty on the twin")
+    shutter: str = Field(default="", description="Tango device of the fast shutter; empty on the twin")
     flat_position: dict[str, float] = Field(
         default_factory=lambda: {"tom_sam_x": 20.0},
         description="motors and where they stand when the sample is out of the beam, in the order in which they move",
