@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from danmax_bluesky.config import load_settings, setting_keys
+from danmax_bluesky.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    import os
+
+    for variable in [name for name in os.environ if name.startswith("DANMAX_") and name != "DANMAX_TEST_DATA"]:
+        monkeypatch.delenv(variable)
+
+
+def test_the_default_needs_no_file():
+    settings = load_settings()
+    assert settings.beamline == "twin"
+    assert settings.rotation in settings.motors
+
+
+def test_option_wins_over_environment_and_environment_over_file(tmp_path, monkeypatch):
+    file = tmp_path / "settings.toml"
+    file.write_text('proposal = "from-file"\nvisit = "from-file"\nfolder = "from-file"\n')
+    monkeypatch.setenv("DANMAX_VISIT", "from-environment")
+    monkeypatch.setenv("DANMAX_FOLDER", "from-environment")
+    settings = load_settings(file, {"folder": "from-option"})
+    assert (settings.proposal, settings.visit, settings.folder) == ("from-file", "from-environment", "from-option")
+
+
+def test_yaml_is_read_too_and_a_partial_detector_keeps_its_defaults(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("detectors:\n  orca:\n    width: 2048\n    height: 512\n")
+    orca = load_settings(file).detectors["orca"]
+    assert (orca.width, orca.height, orca.kind) == (2048, 512, "imaging")
+
+
+def test_nested_environment_variable(monkeypatch):
+    monkeypatch.setenv("DANMAX_TWIN__SEED", "42")
+    assert load_settings().twin.seed == 42
+
+
+def test_a_proposal_of_digits_keeps_its_leading_zero(monkeypatch):
+    monkeypatch.setenv("DANMAX_PROPOSAL", "0012")
+    assert load_settings().proposal == "0012"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"data_rot": "x"}, ["'data_rot'", "'x'", "did you mean 'data_root'?"]),
+        ({"twin.sed": 3}, ["'twin.sed'", "3", "did you mean 'seed'?"]),
+        ({"detectors.orca.wdth": 3}, ["'detectors.orca.wdth'", "did you mean 'width'?"]),
+        ({"twin.seed": -1}, ["'twin.seed'", "-1", "greater than or equal to 0"]),
+        ({"twin.clock": "slow"}, ["'twin.clock'", "'slow'", "'real' or 'fast'"]),
+        ({"folder": "../x"}, ["'folder'", "'../x'", "below raw/"]),
+        ({"proposal": "a/b"}, ["'proposal'", "'a/b'", "one folder name"]),
+        ({"rotation": "tom_rz"}, ["'tom_rz'", "none of the motors", "tom_ry"]),
+        ({"motors.tom_ry.position": 99999}, ["99999", "must lie within"]),
+        ({"flat_position": {"nowhere": 1}}, ["flat_position", "'nowhere'", "none of the motors"]),
+    ],
+)
+def test_a_wrong_entry_is_answered_with_key_value_and_what_is_allowed(options, told):
+    with pytest.raises(SettingsError) as error:
+        load_settings(options=options)
+    for text in told:
+        assert text in str(error.value)
+
+
+def test_an_unknown_environment_variable_is_told_by_its_name(monkeypatch):
+    monkeypatch.setenv("DANMAX_DATA_ROOTT", "/tmp")
+    with pytest.raises(SettingsError, match="environment variable DANMAX_DATA_ROOTT"):
+        load_settings()
+
+
+@pytest.mark.parametrize(("name", "text"), [("s.toml", "x = = 1"), ("s.yaml", "a: [1"), ("s.yaml", "- 1")])
+def test_a_file_that_is_no_settings_file_is_told(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SettingsError, match=name):
+        load_settings(tmp_path / name)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(SettingsError, match="No such file"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_every_key_that_is_listed_can_be_set_to_its_own_value():
+    settings = load_settings()
+    for key, _ in setting_keys():
+        value = settings
+        for part in key.split("."):
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+        assert load_settings(options={key: value}) == settings
+
+
+def test_the_data_root_is_absolute():
+    assert load_settings(options={"data_root": "here"}).data_root == Path("here").absolute()
