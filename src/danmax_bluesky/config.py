@@ -383,7 +383,9 @@ def _parse(text: str) -> Any:
         return text
     if isinstance(value, int) and not isinstance(value, bool):
         return value if str(value) == text.strip() else text  # 0012 is the name of a folder, not an octal number
-    return value if isinstance(value, float | bool | list | dict) or value is None else text
+    if value is None:
+        return None if text.strip() else text
+    return value if isinstance(value, float | bool | list | dict) else text
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
