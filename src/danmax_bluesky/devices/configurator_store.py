@@ -1,0 +1,314 @@
+"""The parameters of the tomography scan, kept in one file of the visit.
+
+Every parameter has a name, a unit, limits and a default, and keeps its value until somebody changes it, also when every
+program that used it has ended. Beside them stand records, which a scan writes and others read: where the latest darks
+and flats are, what the scan is doing, how long it will take. This module knows nothing of Bluesky or Tango; the device
+`configurator.Configurator` and the Tango server serve the same file, and may do so at the same time.
+"""
+
+import difflib
+import json
+import math
+import os
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from danmax_bluesky.errors import ScanError, StorageError
+
+Value = bool | int | float | str
+
+_FORMAT = "danmax configurator 1"
+_LOCK_TIMEOUT_S = 5.0
+
+
+class ParameterError(ScanError):
+    """A scan parameter does not exist, or may not have this value."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named value of the configurator.
+
+    Attributes:
+        name: as in Python and on the command line.
+        default: what it is until somebody sets it; its type is the parameter's type.
+        description: one line for a person.
+        units: UDUNITS spelling, "" for none.
+        low: smallest value allowed, None for no limit.
+        high: largest value allowed, None for no limit.
+        choices: the texts allowed, empty for any.
+        pattern: regular expression that a text has to match as a whole, "" for any.
+        attribute: name in the control system, when it is not `name`.
+        record: written by the scan for others to read, no input of the next scan.
+    """
+
+    name: str
+    default: Value
+    description: str
+    units: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    attribute: str = ""
+    record: bool = False
+
+    @property
+    def kind(self) -> type[Value]:
+        """The type of its values: bool, int, float or str."""
+        return type(self.default)
+
+    @property
+    def label(self) -> str:
+        """Its name in the control system."""
+        return self.attribute or self.name
+
+    def check(self, value: Any) -> Value:
+        """The value in the parameter's type.
+
+        Raises:
+            ParameterError: it is of another type, out of limits, or not one of the choices.
+        """
+        found = self._converted(value)
+        unit = f" {self.units}" if self.units else ""
+        if isinstance(found, float | int) and not isinstance(found, bool):
+            if not math.isfinite(found):
+                raise ParameterError(f"{self.name} = {value!r} is no finite number")
+            if self.low is not None and found < self.low:
+                raise ParameterError(f"{self.name} = {found:g}{unit} is below its limit of {self.low:g}{unit}")
+            if self.high is not None and found > self.high:
+                raise ParameterError(f"{self.name} = {found:g}{unit} is above its limit of {self.high:g}{unit}")
+        if self.choices and found not in self.choices:
+            raise ParameterError(f"{self.name} = {value!r} is none of {', '.join(map(repr, self.choices))}")
+        if self.pattern and not re.fullmatch(self.pattern, str(found)):
+            raise ParameterError(f"{self.name} = {value!r} does not read as it must: {self.description}")
+        return found
+
+    def _converted(self, value: Any) -> Value:
+        item = getattr(value, "item", None)
+        plain: Any = item() if callable(item) else value
+        match self.default:
+            case bool():
+                fits = isinstance(plain, bool)
+            case int():
+                fits = (isinstance(plain, int) and not isinstance(plain, bool)) or (
+                    isinstance(plain, float) and plain.is_integer()
+                )
+            case float():
+                fits = isinstance(plain, int | float) and not isinstance(plain, bool)
+            case _:
+                fits = isinstance(plain, str)
+        if not fits:
+            raise ParameterError(f"{self.name} = {value!r} is a {type(value).__name__}, not a {self.kind.__name__}")
+        return self.kind(plain)
+
+
+_AS_THE_REST = "-1 takes npt_fields"
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter(
+        "scan_type",
+        "ascanct",
+        "ascan and dscan stop at every angle, ascanct and dscanct do not; timescan does not follow the angle; "
+        "dscan and dscanct start where rotation stands",
+        choices=("ascan", "ascanct", "dscan", "dscanct", "timescan"),
+    ),
+    Parameter("rot_mot", "tom_ry", "rotation motor"),
+    Parameter("scan_start", 0.0, "first angle", units="deg", low=-1e6, high=1e6),
+    Parameter("scan_end", 180.0, "last angle", units="deg", low=-1e6, high=1e6),
+    Parameter("nsteps", 1800, "intervals: n of them take n + 1 projections", low=1, high=10_000_000),
+    Parameter("exp_time", 0.01, "exposure of a projection", units="s", low=1e-6, high=3600.0),
+    Parameter("latency", 0.0, "dead time between exposures, beside the detector's own", units="s", low=0, high=3600.0),
+    Parameter("npt_fields", 20, "dark frames, and flat frames", low=0, high=100_000),
+    Parameter("npt_dark", -1, f"dark frames; {_AS_THE_REST}", low=-1, high=100_000),
+    Parameter("npt_flat", -1, f"flat frames; {_AS_THE_REST}", low=-1, high=100_000),
+    Parameter("flat_exp_time", 0.0, "exposure of a flat; 0 takes exp_time", units="s", low=0, high=3600.0),
+    Parameter("tomo_det", "", "2D detectors by name, with spaces between; empty takes the active ones"),
+    Parameter("posflat", "", "name of the flat position; empty takes that of the settings"),
+    Parameter("condition", 0.0, "wait after the shutter opens for a flat", units="s", low=0, high=3600.0),
+    Parameter("tori_name", "default", "name of the reconstruction settings"),
+    Parameter("center", "auto", "where the centre of rotation comes from", choices=("auto", "tori")),
+    Parameter(
+        "fields_flag",
+        "111111",
+        "six digits 0 or 1: dark, flat, orthogonal, flat after, dark after, return to start",
+        pattern="[01]{6}",
+    ),
+)
+
+RECORDS: tuple[Parameter, ...] = (
+    Parameter("dark_file", "", "latest darks as file::dataset[a:b]", attribute="DarkFile", record=True),
+    Parameter("white_file", "", "latest flats as file::dataset[a:b]", attribute="WhiteFile", record=True),
+    Parameter("scan_state", "idle", "what the scan is doing", attribute="ScanState", record=True),
+    Parameter(
+        "label", "", "kind of the frames now being taken: dark, flat, proj, ortho", attribute="Label", record=True
+    ),
+    Parameter("progress", 0.0, "frames taken of those planned", "percent", 0, 100, attribute="Progress", record=True),
+    Parameter("elapsed", 0.0, "time since the scan began", "s", 0, attribute="Elapsed", record=True),
+    Parameter("remaining", 0.0, "time until the scan ends", "s", 0, attribute="Remaining", record=True),
+    Parameter("frames_collected", 0, "triggers sent", low=0, attribute="FramesCollected", record=True),
+    Parameter("frames_saved", 0, "frames on disk", low=0, attribute="FramesSaved", record=True),
+    Parameter("last_file", "", "master file of the latest scan", attribute="LastFile", record=True),
+)
+
+BY_NAME: Mapping[str, Parameter] = {parameter.name: parameter for parameter in PARAMETERS + RECORDS}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A value and since when it is so (POSIX seconds; 0.0 for a default)."""
+
+    value: Value
+    time: float = 0.0
+
+
+def parameter(name: str) -> Parameter:
+    """The parameter of this name.
+
+    Raises:
+        ParameterError: there is none; the nearest names are told.
+    """
+    if name in BY_NAME:
+        return BY_NAME[name]
+    close = difflib.get_close_matches(name, BY_NAME, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ParameterError(f"no scan parameter {name!r}: {hint}there are {', '.join(BY_NAME)}")
+
+
+class ConfiguratorStore:
+    """Scan parameters and records in a file, for any number of processes at once.
+
+    Every read looks into the file and every write replaces it as a whole under a lock, so that a reader sees either
+    the old values or the new ones. Names that this version does not know are kept.
+
+    Args:
+        path: the file, such as `<visit>/.danmax/configurator.json`; it is made when the first value is set.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=_LOCK_TIMEOUT_S)
+
+    def entries(self) -> dict[str, Stored]:
+        """Every parameter and record with its value and the time it was set.
+
+        Raises:
+            StorageError: the file cannot be read.
+            ParameterError: the file was edited and holds something that may not be.
+        """
+        found = self._load()
+        entries = {}
+        for known in BY_NAME.values():
+            entry = found.get(known.name)
+            if entry is None:
+                entries[known.name] = Stored(known.default)
+                continue
+            try:
+                entries[known.name] = Stored(known.check(entry["value"]), float(entry["time"]))
+            except ParameterError as error:
+                raise ParameterError(f"{self.path}: {error}") from None
+        return entries
+
+    def read(self) -> dict[str, Value]:
+        """Every parameter and record with its value."""
+        return {name: entry.value for name, entry in self.entries().items()}
+
+    def scan_parameters(self) -> dict[str, Value]:
+        """The inputs of the next scan, without the records."""
+        return {name: value for name, value in self.read().items() if not BY_NAME[name].record}
+
+    def get(self, name: str) -> Value:
+        """The value of one parameter.
+
+        Raises:
+            ParameterError: no such parameter.
+        """
+        return self.entry(name).value
+
+    def entry(self, name: str) -> Stored:
+        """The value of one parameter, and since when."""
+        parameter(name)
+        return self.entries()[name]
+
+    def set(self, name: str, value: Any) -> Value:
+        """Give one parameter a value; returns it as stored."""
+        return self.update({name: value})[name]
+
+    def update(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """Give several parameters their values: all of them, or none if one may not be.
+
+        Returns:
+            The values as stored.
+
+        Raises:
+            ParameterError: an unknown name or a value that may not be; nothing was changed.
+            StorageError: the file cannot be written.
+        """
+        checked = {name: parameter(name).check(value) for name, value in values.items()}
+        now = time.time()
+        self._change({name: {"value": value, "time": now} for name, value in checked.items()}, ())
+        return checked
+
+    def reset(self, *names: str) -> None:
+        """Give these parameters their defaults again; all parameters, but no record, when none is named."""
+        chosen = names or tuple(known.name for known in PARAMETERS)
+        for name in chosen:
+            parameter(name)
+        self._change({}, chosen)
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StorageError(f"scan parameters {self.path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise self._damaged(str(error)) from error
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise self._damaged(f"its format is not {_FORMAT!r}")
+        values = content.get("values")
+        if not isinstance(values, dict) or not all(
+            isinstance(entry, dict) and {"value", "time"} <= entry.keys() for entry in values.values()
+        ):
+            raise self._damaged("a value or its time is missing")
+        return values
+
+    def _damaged(self, why: str) -> StorageError:
+        return StorageError(
+            f"scan parameters {self.path} are damaged: {why}; move the file away to start again from the defaults"
+        )
+
+    def _change(self, new: Mapping[str, Any], gone: tuple[str, ...]) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                kept = {name: entry for name, entry in self._load().items() if name not in gone}
+                self._replace(json.dumps({"format": _FORMAT, "values": {**kept, **new}}, indent=1))
+        except Timeout:
+            raise StorageError(
+                f"scan parameters {self.path}: another process has held {self._lock.lock_file} for more than "
+                f"{_LOCK_TIMEOUT_S:g} s; end that process"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"scan parameters {self.path} cannot be written: {error.strerror}") from error
+
+    def _replace(self, text: str) -> None:
+        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o664)
+            os.replace(temporary, self.path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise

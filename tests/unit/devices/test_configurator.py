@@ -1,0 +1,193 @@
+import asyncio
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from bluesky import plans as bp
+
+from danmax_bluesky.devices.configurator import (
+    BY_NAME,
+    PARAMETERS,
+    ConfiguratorStore,
+    ParameterError,
+    make_configurator,
+)
+from danmax_bluesky.errors import ScanError, StorageError
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ConfiguratorStore(tmp_path / ".danmax" / "configurator.json")
+
+
+def test_without_a_file_everything_is_at_its_default(store):
+    assert store.read() == {known.name: known.default for known in BY_NAME.values()}
+    assert not store.path.exists()
+
+
+def test_every_default_may_be_set(store):
+    assert store.update({known.name: known.default for known in BY_NAME.values()}) == store.read()
+
+
+def test_every_parameter_of_the_request_is_there():
+    asked = "scan_type rot_mot scan_start scan_end nsteps exp_time latency npt_fields tomo_det posflat condition"
+    assert set(asked.split()) | {"tori_name", "center", "fields_flag"} <= {known.name for known in PARAMETERS}
+
+
+def test_every_number_has_a_description_and_every_duration_a_unit():
+    assert all(known.description for known in BY_NAME.values())
+    assert BY_NAME["exp_time"].units == BY_NAME["elapsed"].units == "s"
+
+
+def test_a_value_survives_the_process_that_set_it(store):
+    program = (
+        "import sys; from pathlib import Path;"
+        "from danmax_bluesky.devices.configurator_store import ConfiguratorStore;"
+        "ConfiguratorStore(Path(sys.argv[1])).set('exp_time', 0.25)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(store.path)], check=True)
+    assert store.get("exp_time") == 0.25
+    assert store.entry("exp_time").time > 0
+
+
+def test_two_processes_lose_no_value_of_each_other(store):
+    program = (
+        "import sys; from pathlib import Path;"
+        "from danmax_bluesky.devices.configurator_store import ConfiguratorStore;"
+        "store = ConfiguratorStore(Path(sys.argv[1]));"
+        "[store.set(sys.argv[2], n) for n in range(1, 51)]"
+    )
+    names = ("nsteps", "npt_fields")
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(store.path), name]) for name in names]
+    while any(writer.poll() is None for writer in writers):
+        store.read()
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert [store.get(name) for name in names] == [50, 50]
+    assert [path.name for path in store.path.parent.glob(".configurator*")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("exp_time", -1.0, "exp_time = -1 s is below its limit of 1e-06 s"),
+        ("exp_time", float("nan"), "finite"),
+        ("nsteps", 0, "below its limit of 1"),
+        ("nsteps", 1.5, "not a int"),
+        ("nsteps", True, "bool"),
+        ("nsteps", "10", "str"),
+        ("scan_type", "zigzag", "'ascan', 'ascanct', 'dscan', 'dscanct', 'timescan'"),
+        ("fields_flag", "11", "six digits"),
+        ("fields_flag", "111112", "six digits"),
+        ("progress", 101.0, "above its limit of 100 percent"),
+        ("exptime", 1.0, "did you mean 'exp_time'"),
+    ],
+)
+def test_what_may_not_be_is_told_and_changes_nothing(store, name, value, told):
+    with pytest.raises(ParameterError, match=told) as caught:
+        store.update({"latency": 0.5, name: value})
+    assert isinstance(caught.value, ScanError)
+    assert store.get("latency") == 0.0
+
+
+def test_numbers_become_the_parameters_type(store):
+    store.update({"exp_time": 1, "nsteps": np.int64(7), "scan_end": np.float32(90)})
+    assert [type(store.get(name)) for name in ("exp_time", "nsteps", "scan_end")] == [float, int, float]
+
+
+def test_reset_gives_the_defaults_but_keeps_the_records(store):
+    store.update({"exp_time": 1.0, "latency": 2.0, "dark_file": "scan-0001_orca.h5::/entry/data[0:20]"})
+    store.reset("latency")
+    assert (store.get("exp_time"), store.get("latency")) == (1.0, 0.0)
+    store.reset()
+    assert (store.get("exp_time"), store.get("dark_file")) == (0.01, "scan-0001_orca.h5::/entry/data[0:20]")
+
+
+def test_the_inputs_of_a_scan_have_no_records(store):
+    assert set(store.scan_parameters()) == {known.name for known in PARAMETERS}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": "other"}', '{"format": "danmax configurator 1"}'])
+def test_a_damaged_file_is_told_and_left_alone(store, content):
+    store.path.parent.mkdir()
+    store.path.write_text(content)
+    for action in (store.read, lambda: store.set("exp_time", 1.0)):
+        with pytest.raises(StorageError, match=r"configurator\.json are damaged.*move the file away"):
+            action()
+    assert store.path.read_text() == content
+
+
+def test_a_value_edited_by_hand_is_checked_and_can_be_set_right(store):
+    store.set("exp_time", 1.0)
+    store.path.write_text(store.path.read_text().replace("1.0", "-5"))
+    with pytest.raises(ParameterError, match=r"configurator\.json: exp_time = -5 s is below"):
+        store.read()
+    store.set("exp_time", 2.0)
+    assert store.get("exp_time") == 2.0
+
+
+def test_names_of_a_later_version_are_kept(store):
+    store.set("exp_time", 1.0)
+    content = json.loads(store.path.read_text())
+    content["values"]["invented_later"] = {"value": 3, "time": 1.0}
+    store.path.write_text(json.dumps(content))
+    store.set("latency", 1.0)
+    assert "invented_later" not in store.read()
+    assert "invented_later" in json.loads(store.path.read_text())["values"]
+
+
+async def test_the_device_tells_units_limits_and_choices(store):
+    device = make_configurator(store)
+    await device.connect()
+    keys = await device.describe()
+    assert keys["configurator-exp_time"]["units"] == "s"
+    assert keys["configurator-exp_time"]["limits"] == {"control": {"low": 1e-6, "high": 3600.0}}
+    assert keys["configurator-scan_type"]["choices"] == ["ascan", "ascanct", "dscan", "dscanct", "timescan"]
+    assert keys["configurator-nsteps"]["dtype"] == "integer"
+    assert set(keys) == set(await device.read()) == {f"configurator-{name}" for name in BY_NAME}
+
+
+async def test_a_signal_writes_the_file_and_refuses_what_may_not_be(store):
+    device = make_configurator(store)
+    await device.connect()
+    await device["exp_time"].set(0.5)
+    assert store.get("exp_time") == 0.5
+    assert (await device.scan_parameters())["exp_time"] == 0.5
+    with pytest.raises(ParameterError, match="below"):
+        await device["exp_time"].set(-1.0)
+    with pytest.raises(ParameterError, match="no scan parameter"):
+        device["exptime"]
+
+
+async def test_a_subscription_sees_what_another_program_sets(store):
+    device = make_configurator(store)
+    await device.connect()
+    seen: asyncio.Queue[float] = asyncio.Queue()
+
+    def remember(reading):
+        seen.put_nowait(reading["configurator-exp_time"]["value"])
+
+    device["exp_time"].subscribe_reading(remember)
+    assert await seen.get() == 0.01
+    store.set("exp_time", 0.75)
+    assert await seen.get() == 0.75
+    device["exp_time"].clear_sub(remember)
+
+
+def test_a_plan_sets_and_records_it(store):
+    engine = RunEngine({})
+    device = make_configurator(store)
+    documents = []
+
+    def plan():
+        yield from bps.wait_for([device.connect])
+        yield from bps.mv(device["scan_end"], 90.0, device["white_file"], "scan-0001_orca.h5::/entry/data[20:40]")
+        yield from bp.count([device])
+
+    engine(plan(), lambda name, doc: documents.append((name, doc)))
+    data = next(doc["data"] for name, doc in documents if name == "event")
+    assert (data["configurator-scan_end"], data["configurator-white_file"][-7:]) == (90.0, "[20:40]")
+    assert store.get("scan_end") == 90.0
