@@ -1,0 +1,287 @@
+"""A motor that refuses what it cannot do, flies, and is never left flying.
+
+    motor = Motor("tom_ry", connector)            # any connector; SoftConnector for the twin
+    await motor.set(12.0)                         # arrives, or DeviceError
+    await motor.prepare(FlyMotorInfo(...)); await motor.kickoff(); await motor.complete()
+    await motor.stop(success=True)                # also ends a flight; the velocity before it comes back
+
+Staging and unstaging stop the motor: an aborted plan unstages, and the RunEngine itself stops only what was `set`.
+"""
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated
+
+from ophyd_async.core import (
+    CALCULATE_TIMEOUT,
+    DEFAULT_TIMEOUT,
+    AsyncStatus,
+    DeviceConnector,
+    FlyableLogic,
+    FlyMotorInfo,
+    MovableLogic,
+    SignalR,
+    SignalRW,
+    StandardFlyable,
+    StandardMovable,
+    StandardReadable,
+    StandardReadableFormat,
+    TimeoutCalculator,
+    TriggerableCommand,
+    wait_for_value,
+)
+
+from danmax_bluesky.devices.connect import SoftConnector, woken_by
+from danmax_bluesky.errors import DeviceError
+
+_GRACE_S = 1.0  # a readback may arrive after the state that says the motor rests
+_START_S = 5.0  # from the command to the state that says the motor moves
+_REST_S = 10.0  # from the stop, beyond the deceleration, to the state that says the motor rests
+
+
+@dataclass
+class Flight:
+    """One flight of a motor.
+
+    Attributes:
+        info: what was asked for.
+        target: where the run-down ends, in the motor's units.
+        status: the move, once started.
+        stopped: None, or how it was stopped: True if that is no failure.
+    """
+
+    info: FlyMotorInfo
+    target: float
+    status: AsyncStatus | None = None
+    stopped: bool | None = None
+
+
+@dataclass
+class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
+    """How our motors move and fly, whatever control system their signals belong to."""
+
+    velocity: SignalRW[float]
+    max_velocity: SignalR[float]
+    acceleration_time: SignalRW[float]
+    low_limit: SignalR[float]
+    high_limit: SignalR[float]
+    moving: SignalR[bool]
+    stop_motion: TriggerableCommand
+    tolerance: float
+    _flight: Flight | None = field(default=None, init=False)
+    _velocity_before: float | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        """The motor's name, which its readback bears."""
+        return self.readback.name
+
+    async def units(self) -> str:
+        """Units of position, "" if none are known."""
+        return (await self.get_units_precision())[0] or ""
+
+    async def check_move(self, new_position: float, what: str = "position") -> None:
+        """Raise DeviceError unless `new_position` may be moved to."""
+        low, high, units = await asyncio.gather(self.low_limit.get_value(), self.high_limit.get_value(), self.units())
+        if not math.isfinite(new_position):
+            raise DeviceError(f"{self.name}: {what} {new_position} is no number to move to; give one in {units}")
+        if not low <= new_position <= high:
+            raise DeviceError(
+                f"{self.name}: {what} {new_position:g} {units} lies outside its limits, {low:g} to {high:g} {units}; "
+                "stay within them, or have the limits of the motor changed"
+            )
+
+    async def calculate_timeout(self, old_position: float, new_position: float) -> float:
+        """Seconds after which a move has surely failed."""
+        velocity, acceleration_s = await asyncio.gather(self.velocity.get_value(), self.acceleration_time.get_value())
+        if not velocity > 0:
+            raise DeviceError(f"{self.name}: its velocity is {velocity:g}; set one above 0 before it is moved")
+        return abs(new_position - old_position) / velocity + 2 * acceleration_s + DEFAULT_TIMEOUT
+
+    async def move(self, new_position: float, timeout: TimeoutCalculator) -> None:
+        """Move, and wait until the motor rests within the tolerance of where it was sent."""
+        limit_s = timeout()
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.setpoint.set(new_position, timeout=None)
+                await self._arrive(new_position)
+        except TimeoutError:
+            at, units = await asyncio.gather(self.readback.get_value(), self.units())
+            raise DeviceError(
+                f"{self.name}: stands at {at:g} {units} and did not reach {new_position:g} {units} "
+                f"within {limit_s:g} s; look whether its controller reports a fault"
+            ) from None
+
+    async def _arrive(self, target: float) -> None:
+        seen_moving = False
+        async with woken_by(self.moving, self.readback) as woken:
+            while True:
+                woken.clear()
+                moving, at = await asyncio.gather(self.moving.get_value(), self.readback.get_value())
+                if not moving and abs(at - target) <= self.tolerance:
+                    return
+                if seen_moving and not moving:
+                    try:
+                        async with asyncio.timeout(_GRACE_S):
+                            await woken.wait()
+                    except TimeoutError:
+                        units = await self.units()
+                        raise DeviceError(
+                            f"{self.name}: came to rest at {at:g} {units}, {abs(at - target):g} {units} from "
+                            f"{target:g} {units} where it was sent (tolerance {self.tolerance:g} {units}); "
+                            "was it stopped, or is there a limit switch?"
+                        ) from None
+                else:
+                    await woken.wait()
+                seen_moving = seen_moving or moving
+
+    async def stop(self) -> None:
+        """Stop, wait until the motor rests, and give it back the velocity it had before a flight."""
+        flight, self._flight = self._flight, None
+        await self.stop_motion.execute()
+        if flight and flight.status and not flight.status.done:
+            flight.stopped = True if flight.stopped is None else flight.stopped
+            flight.status.task.cancel()
+        acceleration_s = await self.acceleration_time.get_value()
+        try:
+            await wait_for_value(self.moving, False, timeout=2 * acceleration_s + _REST_S)
+        except TimeoutError:
+            raise DeviceError(
+                f"{self.name}: still moves {2 * acceleration_s + _REST_S:g} s after it was stopped; use its emergency "
+                "stop, and look at its controller"
+            ) from None
+        finally:
+            await self._restore_velocity()
+
+    def mark_stopped(self, success: bool) -> None:
+        """Remember how the flight in progress is being stopped."""
+        if self._flight:
+            self._flight.stopped = success
+
+    async def _restore_velocity(self) -> None:
+        before, self._velocity_before = self._velocity_before, None
+        if before is not None:
+            await self.velocity.set(before)
+
+    async def on_prepare(self, value: FlyMotorInfo) -> Flight:
+        """Check the whole flight, move to where its run-up starts, and take its velocity."""
+        await self._restore_velocity()  # of a flight that was prepared and never flown
+        fastest, acceleration_s, units = await asyncio.gather(
+            self.max_velocity.get_value(), self.acceleration_time.get_value(), self.units()
+        )
+        if not value.speed > 0:
+            raise DeviceError(
+                f"{self.name}: a flight from {value.start_position:g} to {value.end_position:g} {units} goes nowhere; "
+                "give two different positions"
+            )
+        if value.speed > fastest * (1 + 1e-9):
+            raise DeviceError(
+                f"{self.name}: a flight at {value.speed:g} {units}/s is faster than its {fastest:g} {units}/s; "
+                "take more time for it"
+            )
+        start = value.ramp_up_start_pos(acceleration_s)
+        target = value.ramp_down_end_pos(acceleration_s)
+        await self.check_move(start, "start of the run-up at")
+        await self.check_move(target, "end of the run-down at")
+        limit_s = await self.calculate_timeout(await self.readback.get_value(), start)
+        await self.move(start, lambda: limit_s)
+        self._velocity_before = await self.velocity.get_value()
+        await self.velocity.set(value.speed)
+        return Flight(value, target)
+
+    async def on_kickoff(self, ctx: Flight) -> Flight:
+        """Start the flight; returns when the motor says that it moves."""
+        limit_s = ctx.info.timeout
+        if limit_s == CALCULATE_TIMEOUT:
+            limit_s = await self.calculate_timeout(await self.readback.get_value(), ctx.target)
+        seconds = None if limit_s is None else float(limit_s)
+        self._flight = ctx
+        ctx.status = AsyncStatus(self.move(ctx.target, lambda: seconds))
+        started = asyncio.create_task(wait_for_value(self.moving, True, timeout=None))
+        try:
+            done, _ = await asyncio.wait(
+                {started, ctx.status.task}, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            started.cancel()
+            await asyncio.gather(started, return_exceptions=True)
+        if not done:
+            ctx.status.task.cancel()
+            raise DeviceError(
+                f"{self.name}: did not start to move within {_START_S:g} s; look whether its controller is ready"
+            )
+        return ctx
+
+    async def on_complete(self, ctx: Flight) -> None:
+        """Wait for the end of the flight, and give the motor back the velocity it had before."""
+        if ctx.status is None:
+            raise DeviceError(f"{self.name}: was not kicked off")
+        await asyncio.wait({ctx.status.task})
+        if ctx.status.task.cancelled() or ctx.stopped is not None:
+            if ctx.stopped:
+                return
+            at, units = await asyncio.gather(self.readback.get_value(), self.units())
+            raise DeviceError(f"{self.name}: its flight to {ctx.target:g} {units} was stopped near {at:g} {units}")
+        self._flight = None
+        await self._restore_velocity()
+        await ctx.status  # raises what went wrong
+
+
+class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorInfo, Flight]):
+    """A motor: readable, movable, flyable. Its reading bears its own name.
+
+    Args:
+        name: name of the motor.
+        connector: of the control system; None makes soft signals.
+        tolerance: distance from the setpoint, in the motor's units, at which a resting motor has arrived.
+    """
+
+    readback: Annotated[SignalR[float], StandardReadableFormat.HINTED_SIGNAL]
+    setpoint: SignalRW[float]
+    velocity: Annotated[SignalRW[float], StandardReadableFormat.CONFIG_SIGNAL]
+    max_velocity: SignalR[float]
+    acceleration_time: Annotated[SignalRW[float], StandardReadableFormat.CONFIG_SIGNAL]
+    low_limit: SignalR[float]
+    high_limit: SignalR[float]
+    moving: SignalR[bool]
+    stop_motion: TriggerableCommand
+
+    def __init__(self, name: str = "", connector: DeviceConnector | None = None, *, tolerance: float = 1e-3) -> None:
+        self._tolerance = tolerance
+        super().__init__(name=name, connector=connector or SoftConnector())
+
+    @cached_property
+    def _logic(self) -> MotorLogic:
+        return MotorLogic(
+            setpoint=self.setpoint,
+            readback=self.readback,
+            velocity=self.velocity,
+            max_velocity=self.max_velocity,
+            acceleration_time=self.acceleration_time,
+            low_limit=self.low_limit,
+            high_limit=self.high_limit,
+            moving=self.moving,
+            stop_motion=self.stop_motion,
+            tolerance=self._tolerance,
+        )
+
+    @cached_property
+    def movable_logic(self) -> MotorLogic:
+        """How it moves."""
+        return self._logic
+
+    @cached_property
+    def flyable_logic(self) -> MotorLogic:
+        """How it flies."""
+        return self._logic
+
+    async def stop(self, success: bool = False) -> None:
+        """Stop a move or a flight; returns when the motor rests.
+
+        Args:
+            success: False makes the move or flight in progress fail, True lets it end early without an error.
+        """
+        self._logic.mark_stopped(success)
+        await super().stop(success)
