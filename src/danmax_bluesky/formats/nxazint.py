@@ -1,0 +1,255 @@
+"""The file of integrated patterns: NXazint1d and NXazint2d of NeXus.
+
+Source: the application definitions NXazint1d and NXazint2d (NeXus, 2025). With one pattern they stand in the entry
+itself; a pattern and a cake of the same frames are two subentries, and `/entry/data` is a link to the pattern.
+Beyond the definitions the file holds, in `/entry/frames`, one row for each frame of everything that is known of it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
+
+ANY = "arbitrary units"
+_CHUNK_BYTES = 1 << 18
+_AXES = {
+    "q_A^-1": ("q", "1/angstrom"),
+    "q_nm^-1": ("q", "1/nm"),
+    "2th_deg": ("2theta", "degree"),
+    "2th_rad": ("2theta", "radian"),
+    "r_mm": ("r", "mm"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PatternLayout:
+    """One kind of pattern.
+
+    Attributes:
+        unit: radial unit in pyFAI's spelling, "q_A^-1" or such.
+        radial_edges: shape (n_radial + 1,), in that unit.
+        norm: Σ share x weight of each bin, shape (n_radial,) or (n_rows, n_radial).
+        azimuth_edges_deg: first and last azimuth of each row, shape (n_rows, 2); used when `norm` has two dimensions.
+        parameters: everything the algorithm was given, name -> number, text, array or None.
+        has_errors: the error model gives errors.
+    """
+
+    unit: str
+    radial_edges: np.ndarray
+    norm: np.ndarray
+    azimuth_edges_deg: np.ndarray
+    parameters: Mapping[str, Any]
+    has_errors: bool = True
+
+    @property
+    def definition(self) -> str:
+        """Name of the application definition."""
+        return f"NXazint{self.norm.ndim}d"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A value for each frame.
+
+    Attributes:
+        dtype: NumPy type string.
+        units: UDUNITS, or "".
+        shape: of the value of one frame.
+        attrs: further attributes.
+    """
+
+    dtype: str = "<f8"
+    units: str = ""
+    shape: tuple[int, ...] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class AzintHeader:
+    """What does not change from frame to frame.
+
+    Attributes:
+        title: of the entry, such as the command as typed.
+        run_uid: of the run, or what stands for it.
+        instrument: name of the beamline.
+        source_name: name of the laboratory.
+        wavelength_angstrom: Å.
+        energy_kev: keV.
+        date: ISO 8601 with zone.
+        program: name of this program.
+        version: its version, and those of the libraries that matter.
+        inputs: absolute paths of the files that were integrated.
+        monitor: key of the beam monitor by which intensities were divided, or "".
+        scan: further scalars of the run, such as sample or scan number.
+    """
+
+    title: str
+    run_uid: str
+    instrument: str
+    source_name: str
+    wavelength_angstrom: float
+    energy_kev: float
+    date: str
+    program: str
+    version: str
+    inputs: Sequence[str] = ()
+    monitor: str = ""
+    scan: Mapping[str, Any] = field(default_factory=dict)
+
+
+def nxazint_tree(
+    header: AzintHeader, layouts: Mapping[str, PatternLayout], columns: Mapping[str, Column] | None = None
+) -> Group:
+    """A file without rows yet.
+
+    Args:
+        header: what holds for all frames.
+        layouts: name of the subentry -> layout; with one, its fields stand in the entry itself. The first is plotted.
+        columns: name -> what is known of each frame, for `/entry/frames`.
+    """
+    first = next(iter(layouts.values()))
+    children: dict[str, Node] = {
+        "title": Dataset(header.title),
+        "entry_identifier": Dataset(header.run_uid),
+        **{name: Dataset(value) for name, value in header.scan.items()},
+    }
+    if len(layouts) == 1:
+        children |= {"definition": Dataset(first.definition), **_body(header, first)}
+    else:
+        for name, layout in layouts.items():
+            body = {"definition": Dataset(layout.definition), **_body(header, layout)}
+            children[name] = nx("NXsubentry", body, default="data")
+        children["data"] = SoftLink(f"/entry/{next(iter(layouts))}/data")
+    children["frames"] = _frames(columns or {})
+    entry = nx("NXentry", children, default="data")
+    return Group({"entry": entry}, {"NX_class": "NXroot", "default": "entry", "run_uid": header.run_uid})
+
+
+def data_path(layouts: Sequence[str], name: str) -> str:
+    """HDF5 path of the NXdata of one layout, given the names of all."""
+    return "/entry/data" if len(layouts) == 1 else f"/entry/{name}/data"
+
+
+def frames_path(column: str) -> str:
+    """HDF5 path of a column of `/entry/frames`."""
+    return f"/entry/frames/{column}"
+
+
+def _body(header: AzintHeader, layout: PatternLayout) -> dict[str, Node]:
+    parameters = layout.parameters
+    body: dict[str, Node] = {
+        "solid_angle_applied": Dataset(bool(parameters["solid_angle"])),
+        "polarization_applied": Dataset(parameters["polarization_factor"] is not None),
+        "normalization_applied": Dataset(True),
+        "monitor_applied": Dataset(bool(header.monitor)),
+        "instrument": nx(
+            "NXinstrument",
+            {
+                "name": Dataset(header.instrument),
+                "monochromator": nx(
+                    "NXmonochromator",
+                    {
+                        "wavelength": Dataset(header.wavelength_angstrom, {"units": "angstrom"}),
+                        "energy": Dataset(header.energy_kev, {"units": "keV"}),
+                    },
+                ),
+                "source": nx(
+                    "NXsource",
+                    {
+                        "name": Dataset(header.source_name),
+                        "type": Dataset("Synchrotron X-ray Source"),
+                        "probe": Dataset("x-ray"),
+                    },
+                ),
+            },
+        ),
+        "reduction": _reduction(header, layout),
+        "data": _data(layout),
+    }
+    if header.monitor:
+        body["monitor"] = nx("NXmonitor", {"data": _growing((), "<f8", {"units": "counts", "key": header.monitor})})
+    return body
+
+
+def _reduction(header: AzintHeader, layout: PatternLayout) -> Group:
+    return nx(
+        "NXprocess",
+        {
+            "program": Dataset(header.program),
+            "version": Dataset(header.version),
+            "date": Dataset(header.date),
+            "reference": Dataset("geometry and matrix: pyFAI, J. Kieffer et al., J. Synchrotron Rad. 27, 558-566 (2020)"),
+            "note": Dataset(
+                "Azimuth in degrees from the fast axis towards the slow axis. norm is that of a frame without bad "
+                "pixels; frames/norm holds that of a frame that had some. NaN: no valid pixel lies in the bin."
+            ),
+            "input": nx(
+                "NXparameters",
+                {
+                    **{name: _parameter(value) for name, value in layout.parameters.items() if value is not None},
+                    "files": Dataset(json.dumps(list(header.inputs))),
+                },
+            ),
+        },
+    )
+
+
+def _parameter(value: Any) -> Dataset:
+    if isinstance(value, Dataset):
+        return value
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        return Dataset(value.astype(np.uint8) if value.dtype == bool else value, compression="gzip")
+    return Dataset(value)
+
+
+def _data(layout: PatternLayout) -> Group:
+    quantity, unit = _AXES[layout.unit]
+    edges = layout.radial_edges
+    shape = layout.norm.shape
+    children: dict[str, Node] = {
+        "I": _growing(shape, "<f4", {"long_name": "intensity", "units": ANY}),
+        "radial_axis": Dataset(0.5 * (edges[1:] + edges[:-1]), {"long_name": quantity, "units": unit}),
+        "radial_axis_edges": Dataset(edges, {"long_name": f"{quantity} bin edges", "units": unit}),
+        "norm": Dataset(
+            layout.norm,
+            {"long_name": "effective number of pixels contributing to the corresponding bin", "units": ANY},
+        ),
+    }
+    if layout.has_errors:
+        children["I_errors"] = _growing(shape, "<f4", {"long_name": "estimated intensity error", "units": ANY})
+    axes = [".", "radial_axis"]
+    if layout.norm.ndim == 2:
+        axes = [".", "azimuthal_axis", "radial_axis"]
+        children |= _azimuth(layout.azimuth_edges_deg)
+    interpretation = "spectrum" if layout.norm.ndim == 1 else "image"
+    return nx("NXdata", children, signal="I", axes=axes, interpretation=interpretation)
+
+
+def _azimuth(edges: np.ndarray) -> dict[str, Node]:
+    centre = {"long_name": "azimuthal bin center", "units": "degree"}
+    axis: dict[str, Node] = {"azimuthal_axis": Dataset(edges.mean(axis=1), centre)}
+    if np.allclose(edges[1:, 0], edges[:-1, 1]):
+        joined = np.append(edges[:, 0], edges[-1, 1])
+        axis["azimuthal_axis_edges"] = Dataset(joined, {"long_name": "azimuthal bin edges", "units": "degree"})
+    else:
+        axis["sectors"] = Dataset(edges, {"long_name": "first and last azimuth of each sector", "units": "degree"})
+    return axis
+
+
+def _frames(columns: Mapping[str, Column]) -> Group:
+    children: dict[str, Node] = {}
+    for name, column in columns.items():
+        attrs = {**({"units": column.units} if column.units else {}), **column.attrs}
+        children[name] = _growing(column.shape, column.dtype, attrs)
+    return nx("NXcollection", children)
+
+
+def _growing(shape: tuple[int, ...], dtype: str, attrs: Mapping[str, Any]) -> Dataset:
+    """A dataset that begins empty and grows along its first axis."""
+    row_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    rows = int(np.clip(_CHUNK_BYTES // max(row_bytes, 1), 1, 4096))
+    return Dataset(np.zeros((0, *shape), dtype), attrs, chunks=(rows, *shape), maxshape=(None, *shape))

@@ -1,0 +1,62 @@
+"""Sigma clipping: spots and zingers are left out, frame by frame."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from danmax_bluesky.scattering import kernels
+
+if TYPE_CHECKING:
+    from danmax_bluesky.scattering.integrator import Integrator, Workspace
+
+
+def clip_outliers(
+    integrator: "Integrator", frame: np.ndarray, limits: tuple[float, float], work: "Workspace", out: tuple[Any, ...]
+) -> int:
+    """Repeat the integration of one frame without the pixels that stand out, until none does.
+
+    A pixel stands out if it lies further from the mean of its bin than `clip_sigma` standard deviations, or than
+    Chauvenet's criterion allows for the number of pixels in the bin, whichever is more: sqrt(2 ln(n / sqrt(2 pi))), as
+    in pyFAI's `sigma_clip`.
+
+    Args:
+        integrator: with the recipe and the matrix.
+        frame: counts, flat; not altered.
+        limits: smallest and largest valid count.
+        work: of the calling thread.
+        out: signal, variance and norm, which hold those of the whole frame and receive those of what is kept.
+
+    Returns:
+        Number of pixels that do not count: those invalid from the start, and those clipped.
+    """
+    recipe, matrix = integrator.recipe, integrator.matrix
+    signal, variance, norm = out
+    low, high = limits
+    kept = frame.astype(np.float64)
+    keep = work.zeroed("keep", frame.shape, np.uint8)
+    keep[...] = 1
+    invalid = 0
+    for cycle in range(recipe.clip_cycles + 1):
+        invalid = integrator.accumulate(kept, low, high, work, out)
+        if recipe.error_model == "azimuthal":
+            variance[...] = integrator.spread(kept, low, high, signal, norm)
+        if cycle == recipe.clip_cycles:
+            break
+        count, squares = work.zeroed("count", norm.shape), work.zeroed("squares", norm.shape)
+        kernels.population(
+            *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, recipe.weighting == "azint"),
+            *(kept, low, high, count, squares),
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.where(norm > 0, signal / norm, 0.0)
+            deviation = np.where(squares > 0, np.sqrt(variance / squares), 0.0)
+            chauvenet = np.sqrt(2.0 * np.log(np.maximum(count, 3.0) / np.sqrt(2.0 * np.pi)))
+        limit = np.maximum(float(recipe.clip_sigma or 0), chauvenet)
+        marked = kernels.clip_one(
+            *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, integrator.dark),
+            *(kept, low, high, mean, deviation, limit, keep),
+        )
+        if not marked:
+            break
+        kept[keep == 0] = -1.0
+    return invalid

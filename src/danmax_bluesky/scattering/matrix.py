@@ -1,0 +1,170 @@
+"""The sparse matrix between pixels and bins: made by pyFAI, kept by columns."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pyFAI import units
+from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+
+from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.kernels import norm_of
+from danmax_bluesky.scattering.recipe import Recipe
+from danmax_bluesky.scattering.subpixel import Part, subdivided
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Which pixel counts in which bin, and how much.
+
+    Attributes:
+        starts: shape (n_pixels + 1,), int32; the entries of pixel p are starts[p]:starts[p + 1].
+        bins: shape (n_entries,), uint16 or uint32.
+        coefficients: shape (n_entries,), float32.
+        weights: norm of a whole pixel: solid angle x polarization x flat; shape (n_pixels,), float32.
+        norm: Σ coefficient x weight of each bin, shape (n_bins,), float64.
+        radial_edges: shape (n_radial + 1,), in the recipe's unit.
+        azimuth_edges_deg: first and last azimuth of each row, shape (n_rows, 2), degrees.
+    """
+
+    starts: np.ndarray
+    bins: np.ndarray
+    coefficients: np.ndarray
+    weights: np.ndarray
+    norm: np.ndarray
+    radial_edges: np.ndarray
+    azimuth_edges_deg: np.ndarray
+
+    @property
+    def radial_axis(self) -> np.ndarray:
+        """Centres of the radial bins, shape (n_radial,)."""
+        return 0.5 * (self.radial_edges[1:] + self.radial_edges[:-1])
+
+    @property
+    def azimuth_axis_deg(self) -> np.ndarray:
+        """Centres of the rows, shape (n_rows,), degrees."""
+        return self.azimuth_edges_deg.mean(axis=1)
+
+    @property
+    def is_unsplit(self) -> bool:
+        """True if each pixel lies in one bin at most, with its whole content."""
+        return bool(np.all(np.diff(self.starts) <= 1) and np.all(self.coefficients == 1))
+
+    def bin_of_pixel(self) -> np.ndarray:
+        """For an unsplit matrix: the bin of each pixel; one past the last bin for pixels that count nowhere."""
+        n_bins = self.norm.size
+        found = np.full(self.starts.size - 1, n_bins, np.uint16 if n_bins < 65536 else np.uint32)
+        found[np.diff(self.starts) == 1] = self.bins
+        return found
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array by name, for a cache."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def build_matrix(recipe: Recipe) -> Matrix:
+    """Let pyFAI lay the bins over the pixels.
+
+    Raises:
+        CalibrationError: no pixel lies in any bin.
+    """
+    integrator = recipe.geometry.integrator()
+    weights = _pixel_weights(recipe, integrator)
+    mask = effective_mask(recipe, weights)
+    ranges = recipe.sectors_deg or (recipe.azimuth_range_deg,)
+    if recipe.subdivision:
+        parts = [subdivided(recipe, integrator, mask, sector) for sector in ranges]
+    else:
+        parts = [_from_pyfai(recipe, integrator, mask, sector) for sector in ranges]
+    starts, bins, shares = _stack(parts, recipe.radial_bins) if len(parts) > 1 else parts[0][:3]
+    if not shares.size:
+        raise CalibrationError(
+            "no pixel lies in any bin; check the mask, radial_range and azimuth_range against the geometry"
+        )
+    used = np.repeat(weights, np.diff(starts))
+    coefficients = shares / used if recipe.weighting == "azint" else shares
+    n_bins = math.prod(recipe.shape)
+    small = n_bins < 65536
+    starts, bins = starts.astype(np.int32), bins.astype(np.uint16 if small else np.uint32)
+    coefficients, weights = coefficients.astype(np.float32), weights.astype(np.float32)
+    norm = np.zeros(n_bins)
+    norm_of(starts, bins, coefficients, weights, norm)
+    rows = np.concatenate([part[4] for part in parts])
+    return Matrix(starts, bins, coefficients, weights, norm, parts[0][3], rows)
+
+
+def effective_mask(recipe: Recipe, weights: np.ndarray | None = None) -> np.ndarray:
+    """Every pixel that never counts: the recipe's mask, the module gaps, no efficiency; True is bad, shape (H, W)."""
+    shape = recipe.geometry.shape
+    mask = np.zeros(shape, bool) if recipe.mask is None else recipe.mask.astype(bool)
+    gaps = recipe.geometry.module_mask()
+    if gaps is not None:
+        mask = mask | gaps
+    if weights is not None:
+        mask = mask | ~(np.isfinite(weights) & (weights > 0)).reshape(shape)
+    if recipe.dark is not None:
+        mask = mask | ~np.isfinite(recipe.dark)
+    if mask.all():
+        raise CalibrationError(
+            "mask, module gaps and flat together leave no pixel; one of them is not for this detector"
+        )
+    return mask
+
+
+def _pixel_weights(recipe: Recipe, integrator: AzimuthalIntegrator) -> np.ndarray:
+    shape = recipe.geometry.shape
+    weights = np.ones(shape)
+    if recipe.solid_angle:
+        weights *= np.asarray(integrator.solidAngleArray(shape))
+    if recipe.polarization_factor is not None:
+        weights *= np.asarray(integrator.polarization(shape, factor=recipe.polarization_factor))
+    if recipe.flat is not None:
+        weights *= np.nan_to_num(recipe.flat, nan=0.0, posinf=0.0, neginf=0.0)
+    return weights.ravel()
+
+
+def _from_pyfai(
+    recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray, sector: tuple[float, float] | None
+) -> Part:
+    radial: Any = units.to_unit(recipe.unit)
+    is_cake = recipe.azimuth_bins > 1
+    engine: Any = integrator.setup_sparse_integrator(
+        recipe.geometry.shape,
+        (recipe.radial_bins, recipe.azimuth_bins) if is_cake else recipe.radial_bins,
+        mask.astype(np.int8),
+        pos0_range=None if recipe.radial_range is None else tuple(x / radial.scale for x in recipe.radial_range),
+        pos1_range=None if sector is None else integrator.normalize_azimuth_range(sector),
+        mask_checksum=1,
+        unit=(radial, units.to_unit("chi_deg")) if is_cake else radial,
+        split=recipe.splitting,
+        algo="CSC",
+        scale=False,
+    )
+    starts, bins, shares = (np.asarray(array) for array in (engine.indptr, engine.indices, engine.data))
+    starts, bins, shares = _without_zeros(starts, bins, shares)
+    edges = np.linspace(engine.pos0_min, engine.pos0_max, recipe.radial_bins + 1) * radial.scale
+    if not is_cake:
+        return starts, bins, shares, edges, np.array([sector or (-180.0, 180.0)], float)
+    azimuths = np.degrees(np.linspace(engine.pos1_min, engine.pos1_max, recipe.azimuth_bins + 1))
+    radial_index, azimuth_index = np.divmod(bins, recipe.azimuth_bins)
+    rows = np.stack([azimuths[:-1], azimuths[1:]], axis=1)
+    return starts, azimuth_index * recipe.radial_bins + radial_index, shares, edges, rows
+
+
+def _without_zeros(starts: np.ndarray, bins: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, ...]:
+    kept = shares != 0
+    if kept.all():
+        return starts, bins, shares
+    before = np.concatenate([[0], np.cumsum(kept)])
+    return before[starts], bins[kept], shares[kept]
+
+
+def _stack(parts: list[Part], radial_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Several patterns as one: the bins of sector s are s * radial_bins and following."""
+    counts = np.sum([np.diff(part[0]) for part in parts], axis=0)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    pixel = np.concatenate([np.repeat(np.arange(counts.size), np.diff(part[0])) for part in parts])
+    order = np.argsort(pixel, kind="stable")
+    bins = np.concatenate([part[1] + row * radial_bins for row, part in enumerate(parts)])
+    return starts, bins[order], np.concatenate([part[2] for part in parts])[order]

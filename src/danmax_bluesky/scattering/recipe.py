@@ -1,0 +1,152 @@
+"""What an azimuthal integration computes, as a value."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.geometry import Geometry
+
+UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
+ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")
+WEIGHTINGS = ("pyfai", "azint")
+MATRIX_VERSION = 1
+_GRID = re.compile(r"(\d+)x\1")
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """One azimuthal integration, complete: from these parameters and a frame follows the pattern.
+
+    Attributes:
+        geometry: of the detector, with the shape and orientation of the image.
+        mask: True where a pixel is bad, shape of the image, or None. Negative pixels are bad in any case.
+        unit: radial unit, one of `UNITS`.
+        radial_bins: number of bins along the radius.
+        radial_range: first and last edge in `unit`, or None for all that the detector sees.
+        azimuth_bins: 1 for a pattern, more for a cake.
+        azimuth_range_deg: first and last azimuth in degrees, or None for the full circle.
+        sectors_deg: azimuth ranges, degrees; one pattern for each, instead of a cake.
+        splitting: "no", "bbox", "full", or "4x4": each pixel divided in so many points.
+        solid_angle: correct for the solid angle of a pixel.
+        polarization_factor: 1 horizontal, -1 vertical, 0 circular; None does not correct.
+        dark: counts of a frame without beam, shape of the image, or None.
+        dark_frames: over how many frames `dark` was averaged; its variance is dark / dark_frames.
+        flat: relative efficiency of the pixels, or None.
+        error_model: one of `ERROR_MODELS`.
+        weighting: "pyfai", Σcs / Σcw, or "azint", Σ(cs/w) / Σc.
+        threshold: a pixel above it is masked in that frame; None masks none.
+        clip_sigma: a pixel further than this many σ from the mean of its bin is masked in that frame.
+        clip_cycles: how often that is repeated at most.
+    """
+
+    geometry: Geometry
+    mask: np.ndarray | None = None
+    unit: str = "q_A^-1"
+    radial_bins: int = 3000
+    radial_range: tuple[float, float] | None = None
+    azimuth_bins: int = 1
+    azimuth_range_deg: tuple[float, float] | None = None
+    sectors_deg: tuple[tuple[float, float], ...] = ()
+    splitting: str = "bbox"
+    solid_angle: bool = True
+    polarization_factor: float | None = 0.999997
+    dark: np.ndarray | None = field(default=None, repr=False)
+    dark_frames: int = 1
+    flat: np.ndarray | None = field(default=None, repr=False)
+    error_model: str = "poisson"
+    weighting: str = "pyfai"
+    threshold: float | None = None
+    clip_sigma: float | None = None
+    clip_cycles: int = 5
+
+    def __post_init__(self) -> None:
+        _one_of("unit", self.unit, UNITS)
+        _one_of("error_model", self.error_model, ERROR_MODELS)
+        _one_of("weighting", self.weighting, WEIGHTINGS)
+        if self.splitting not in ("no", "bbox", "full") and not self.subdivision:
+            raise CalibrationError(f"splitting {self.splitting!r} must be no, bbox, full, or such as 4x4")
+        for name, low in (("radial_bins", 1), ("azimuth_bins", 1), ("clip_cycles", 1), ("dark_frames", 1)):
+            if getattr(self, name) < low:
+                raise CalibrationError(f"{name} = {getattr(self, name)} must be at least {low}")
+        if self.radial_range is not None and not self.radial_range[0] < self.radial_range[1]:
+            raise CalibrationError(f"radial_range {self.radial_range} must rise")
+        if self.sectors_deg and self.azimuth_bins > 1:
+            raise CalibrationError("a recipe has either sectors or azimuth_bins; make two recipes")
+        if self.polarization_factor is not None and not -1 <= self.polarization_factor <= 1:
+            raise CalibrationError(f"polarization_factor {self.polarization_factor} must lie within -1 to 1")
+        for name in ("mask", "dark", "flat"):
+            image = getattr(self, name)
+            if image is not None and image.shape != self.geometry.shape:
+                raise CalibrationError(
+                    f"{name} has shape {image.shape}, but the frames have {self.geometry.shape}; "
+                    "it was made for another detector or another orientation"
+                )
+        if self.mask is not None and self.mask.all():
+            raise CalibrationError("the mask leaves no pixel; it may be inverted: True, or 1, means bad")
+
+    @property
+    def subdivision(self) -> int:
+        """Points along an edge of a pixel for a splitting such as "4x4", 0 for the others."""
+        match = _GRID.fullmatch(self.splitting)
+        return int(match[1]) if match else 0
+
+    @property
+    def dimensions(self) -> int:
+        """1 for a pattern, 2 for a cake or sectors."""
+        return 2 if self.azimuth_bins > 1 or len(self.sectors_deg) > 1 else 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what one frame gives: (radial,) or (azimuthal, radial)."""
+        rows = max(self.azimuth_bins, len(self.sectors_deg))
+        return (rows, self.radial_bins) if self.dimensions == 2 else (self.radial_bins,)
+
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter that is a number or a text, for the record."""
+        return {
+            "wavelength": self.geometry.wavelength_angstrom,
+            "unit": self.unit,
+            "radial_bins": self.radial_bins,
+            "radial_range": self.radial_range,
+            "azimuth_bins": self.azimuth_bins,
+            "azimuth_range": self.azimuth_range_deg,
+            "sectors": self.sectors_deg or None,
+            "splitting": self.splitting,
+            "n_splitting": self.subdivision or None,
+            "orientation": self.geometry.orientation,
+            "solid_angle": self.solid_angle,
+            "polarization_factor": self.polarization_factor,
+            "dark_frames": None if self.dark is None else self.dark_frames,
+            "error_model": self.error_model,
+            "weighting": self.weighting,
+            "threshold": self.threshold,
+            "clip_sigma": self.clip_sigma,
+            "clip_cycles": None if self.clip_sigma is None else self.clip_cycles,
+        }
+
+    def matrix_key(self) -> str:
+        """Hash of everything that the matrix depends on; equal keys mean equal matrices."""
+        names = ("unit", "radial_bins", "radial_range", "azimuth_bins", "azimuth_range", "sectors", "splitting")
+        names += ("solid_angle", "polarization_factor", "weighting")
+        parameters = self.parameters()
+        stated = {name: parameters[name] for name in names} | {"version": MATRIX_VERSION}
+        stated["poni"] = self.geometry.poni_text()
+        stated["detector"] = self.geometry.detector
+        digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
+        for name in ("mask", "flat"):
+            image = getattr(self, name)
+            digest.update(name.encode())
+            if image is not None:
+                digest.update(str(image.dtype).encode())
+                digest.update(np.ascontiguousarray(image).tobytes())
+        return digest.hexdigest()[:32]
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise CalibrationError(f"{name} {value!r} must be one of {', '.join(allowed)}")
