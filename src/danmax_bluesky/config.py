@@ -186,7 +186,8 @@ class SourceSettings(_Model):
     instrument: str = "DanMAX"
     energy_kev: float = Field(default=20.0, gt=0, description="photon energy in keV")
     ring_energy_gev: float = 3.0
-    ring_current_ma: float = 400.0
+    ring_current_ma: float = Field(default=400.0, description="of the twin's storage ring")
+    min_ring_current_ma: float = Field(default=10.0, ge=0, description="below this there is no beam: scans wait")
 
 
 def _default_motors() -> dict[str, MotorSettings]:

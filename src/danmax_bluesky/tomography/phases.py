@@ -19,7 +19,7 @@ from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.sequences import AngleList, GoldenAngle, Interlaced, Linear, VanDerCorput, sorted_passes
 from danmax_bluesky.tomography.translations import Travel
 
-Kind = Literal["dark", "flat", "projection", "alignment"]
+Kind = Literal["dark", "flat", "projection", "alignment", "data"]
 Motion = Literal["rest", "sweep", "step", "list", "free"]
 
 ORTHOGONAL_DEG = 90.0

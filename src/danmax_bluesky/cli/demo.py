@@ -1,0 +1,177 @@
+"""`danmax demo`: everything at once, on the simulated beamline."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.config import Settings, load_settings
+from danmax_bluesky.devices.beamline import camera_entries
+from danmax_bluesky.devices.twin.sources.phantom import truth_slice
+from danmax_bluesky.devices.twin.sources.recorded import recorded_angles_deg, recorded_shape
+from danmax_bluesky.errors import DanmaxError, StorageError
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.pipelines.pictures import save_image, save_pattern
+from danmax_bluesky.scattering.peaks import expected_lines_deg, peak_position_errors
+from danmax_bluesky.session import Session, how_to_open, make_session
+from danmax_bluesky.storage.exchange import read_exchange
+from danmax_bluesky.storage.frames import read_frame
+from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.tomography.quality import compare_slices
+from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
+
+CEO2_WAVELENGTH_A = 0.4066
+HC_KEV_A = 12.398419843320026
+TOOTH = "tomography/tooth.h5"
+CEO2, CEO2_PONI = "powder/CeO2_Pilatus1M.tif", "powder/CeO2_Pilatus1M.poni"
+
+
+@click.command("demo")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("danmax-demo"), show_default=True)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="DANMAX_TEST_DATA",
+    help="folder with recorded measurements, which the twin's detectors replay",
+)
+@click.option("--quick", is_flag=True, help="fewer frames, and a clock that does not wait")
+@click.pass_obj
+def command(settings: SettingsSource, out: Path, data: Path | None, quick: bool) -> None:
+    """Measure a tomography and a powder pattern, reconstruct a slice, integrate, and write pictures.
+
+    With --data the detectors replay recorded measurements, a tooth and an exposure of CeO2; without it they look at a
+    phantom and at a simulated calibrant.
+    """
+    console = Console()
+    started = time.monotonic()
+    recorded = data is not None and (data / TOOTH).exists() and (data / CEO2).exists()
+    if data is not None and not recorded:
+        console.print(f"{data} holds no recorded measurements; the phantom and a simulated calibrant take their place")
+    chosen = demo_settings(settings(), out, data if recorded else None, quick)
+    pictures = out.absolute() / "pictures"
+    try:
+        pictures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"--out {out}: {error.strerror}; choose a folder you may write to") from None
+    files: list[Path] = []
+    with make_session(chosen) as session:
+        session.show_progress(console)
+        files += _tomography(session, pictures, console, recorded, quick)
+        files += _powder(session, pictures, console, recorded, quick)
+    table = Table("file", "size", "open it with", title=str(out.absolute()))
+    for path in [*files, *sorted(pictures.glob("*.png"))]:
+        opener = how_to_open(path)
+        table.add_row(str(path.relative_to(out.absolute())), f"{path.stat().st_size / 1e6:.1f} MB", opener)
+    console.print(table)
+    console.print(f"done in {time.monotonic() - started:.1f} s", highlight=False)
+
+
+def demo_settings(base: Settings, out: Path, data: Path | None, quick: bool) -> Settings:
+    """The settings of the demo: those given, with the data root below `out`, and the recordings replayed."""
+    changes: dict[str, Any] = {"data_root": str(out.absolute() / "data"), "folder": "demo"}
+    if base.beamline != "twin":
+        raise DanmaxError("the demo moves everything: it runs on the simulated beamline only; leave `beamline` out")
+    if quick:
+        changes["twin.clock"] = "fast"
+    recipe: dict[str, Any] = {"detector": "pilatus", "unit": "2th_deg", "radial_bins": 3000}
+    if data is not None:
+        height, width = recorded_shape(data / TOOTH)
+        changes |= {
+            "twin.recorded_tomography": str(data / TOOTH),
+            "twin.recorded_powder": str(data / CEO2),
+            "detectors.orca.height": height,
+            "detectors.orca.width": width,
+            "source.energy_kev": HC_KEV_A / CEO2_WAVELENGTH_A,
+        }
+        recipe |= {"poni": str(data / CEO2_PONI), "orientation": 2}
+    changes["recipes"] = [recipe]
+    values = base.model_dump(mode="json")
+    return load_settings(options={**{key: values[key] for key in values}, **changes})
+
+
+def _tomography(session: Session, pictures: Path, console: Console, recorded: bool, quick: bool) -> list[Path]:
+    if recorded:
+        theta = recorded_angles_deg(session.settings.twin.recorded_tomography)  # type: ignore[arg-type]
+        first, last, intervals, fields, sample = float(theta[0]), float(theta[-1]), len(theta) - 1, 10, "tooth"
+    else:
+        first, last, intervals, fields, sample = 0.0, 180.0, 180 if quick else 360, 10, "phantom"
+    session.RE(
+        session.plans.tomo_scan(
+            "ascanct",
+            session.settings.rotation,
+            first,
+            last,
+            intervals,
+            0.01,
+            npt_fields=fields,
+            get_ortho=False,
+            get_dark_after=False,
+            sample=sample,
+        )
+    )
+    session.wait_for_files()
+    scan = ScanFiles.of(session.last_run or {})
+    exchange = read_exchange(scan.dxchange("orca", alone=True))
+    row = exchange.height // 2
+    middle = slice(row, row + 1)
+    result = reconstruct_slices(
+        exchange.data[:, middle], exchange.white[:, middle], exchange.dark[:, middle], exchange.theta_deg
+    )
+    save_image(pictures / "1-raw-frame.png", _tall(exchange.data[0]), f"{sample}: projection at {first:g} degrees")
+    lines = sinogram(exchange.data[:, middle], exchange.white[:, middle], exchange.dark[:, middle])[0]
+    save_image(pictures / "2-sinogram.png", lines, f"{sample}: sinogram of row {row}", label="attenuation")
+    centre = f"axis at column {result.centre_px:.2f}"
+    image = result.volume[0]
+    save_image(pictures / "3-slice.png", image, f"{sample}: slice of row {row}, {centre}", label="attenuation a pixel")
+    console.print(f"  slice of row {row}: {centre}", highlight=False)
+    if not recorded:
+        truth = truth_slice(camera_entries(session.settings, "orca"), row)
+        found = compare_slices(image / truth.pixel_mm, truth.attenuation_per_mm)
+        console.print(
+            f"  against the phantom: correlation {found.correlation:.4f}, NRMSE {found.nrmse:.4f}, "
+            f"axis off by {result.centre_px - truth.axis_column:+.3f} pixels",
+            highlight=False,
+        )
+    return session.files()
+
+
+def _powder(session: Session, pictures: Path, console: Console, recorded: bool, quick: bool) -> list[Path]:
+    calibrant = session.settings.twin.calibrant
+    session.RE(session.plans.azint_count(3 if quick else 10, 0.2, sample=calibrant))
+    session.wait_for_files()
+    scan = ScanFiles.of(session.last_run or {})
+    frame = read_frame(scan.detector("pilatus"), "/entry/instrument/pilatus/data", 0)
+    save_image(pictures / "4-diffraction-frame.png", frame, f"{calibrant}: first frame", log=True)
+    files = session.files()
+    patterns = read_patterns(next(path for path in files if path.name.endswith("_integrated.h5")))
+    two_theta, intensity = patterns.radial_axis, np.nanmean(patterns.intensity, axis=0)
+    sigma = np.sqrt(np.nansum(patterns.sigma**2, axis=0)) / len(patterns.sigma)
+    wavelength_m = HC_KEV_A / session.settings.source.energy_kev * 1e-10
+    lines = expected_lines_deg(calibrant, wavelength_m, (float(two_theta[0]), float(two_theta[-1])))
+    save_pattern(
+        pictures / "5-pattern.png",
+        two_theta,
+        intensity,
+        sigma,
+        f"{calibrant}: mean of {len(patterns.intensity)} patterns, and where its lines should be",
+        "2theta / degrees",
+        lines,
+    )
+    errors = [abs(peak.error_deg) for peak in peak_position_errors(two_theta, intensity, calibrant, wavelength_m)]
+    near = sum(error <= 0.01 for error in errors)
+    console.print(
+        f"  {calibrant}: {len(errors)} lines found, {near} within 0.01 degrees; largest error {max(errors):.4f} degrees, "
+        f"median {np.median(errors):.4f} degrees",
+        highlight=False,
+    )
+    return files
+
+
+def _tall(frame: np.ndarray) -> np.ndarray:
+    """A frame of very few rows, with each row repeated so that it can be looked at."""
+    return np.repeat(frame, max(1, 64 // frame.shape[0]), axis=0)

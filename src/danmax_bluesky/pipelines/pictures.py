@@ -1,0 +1,64 @@
+"""Pictures of what was measured, as PNG files."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("Agg", force=False)
+
+from matplotlib.figure import Figure  # noqa: E402  the backend is chosen first
+
+_INCHES_PER_1000_PX = 8.0
+
+
+def save_image(path: Path, image: np.ndarray, title: str, *, label: str = "counts", log: bool = False) -> Path:
+    """A grey picture with a colour bar, between the 0.5 and 99.5 percentiles.
+
+    Args:
+        path: of the PNG.
+        image: shape (height, width); negative pixels of a counting detector, and NaN, are left blank with `log`.
+        title: above the picture.
+        label: of the colour bar.
+        log: the logarithm of image + 1 is shown.
+    """
+    shown = np.asarray(image, float)
+    if log:
+        shown = np.log10(np.where(shown < 0, np.nan, shown) + 1)
+        label = f"log10({label} + 1)"
+    low, high = np.nanpercentile(shown, [0.5, 99.5])
+    height, width = shown.shape
+    stretched = "auto" if not 0.2 < height / width < 5 else "equal"
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect=stretched, interpolation="nearest")
+    axes.set(title=title, xlabel="column", ylabel="row")
+    figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
+    figure.savefig(path, dpi=130)
+    return path
+
+
+def save_pattern(
+    path: Path, radial: np.ndarray, intensity: np.ndarray, sigma: np.ndarray, title: str, label: str, lines: np.ndarray
+) -> Path:
+    """A pattern with its error band, and the places where a calibrant has its lines.
+
+    Args:
+        path: of the PNG.
+        radial: centres of the bins, shape (n,).
+        intensity: shape (n,).
+        sigma: shape (n,).
+        title: above the picture.
+        label: of the radial axis, with its unit.
+        lines: expected positions, in the unit of `radial`.
+    """
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    for line in lines:
+        axes.axvline(line, color="tab:orange", alpha=0.4, linewidth=0.8)
+    axes.fill_between(radial, intensity - sigma, intensity + sigma, color="tab:blue", alpha=0.3, linewidth=0)
+    axes.plot(radial, intensity, color="tab:blue", linewidth=0.9)
+    axes.set(title=title, xlabel=label, ylabel="intensity", xlim=(radial[0], radial[-1]))
+    axes.set_yscale("asinh", linear_width=max(float(np.nanmedian(intensity)), 1e-9))
+    figure.savefig(path, dpi=130)
+    return path

@@ -1,0 +1,76 @@
+"""The devices of one acquisition, as plans see them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bluesky.protocols import Readable
+from ophyd_async.core import StandardFlyable
+
+from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.panda import Panda
+from danmax_bluesky.devices.ring import RingCurrent
+from danmax_bluesky.devices.shutter import Shutter
+from danmax_bluesky.errors import ScanError
+from danmax_bluesky.tomography.triggers import EncoderScale
+
+
+@dataclass(frozen=True)
+class Rig:
+    """What takes part in an acquisition.
+
+    Attributes:
+        cameras: every 2D detector there is, by name.
+        detectors: those that are armed, in the order of the files.
+        panda: sends the triggers and captures the encoder.
+        sequencer: the PandA's sequencer as a flyer.
+        rotation: the axis whose encoder the PandA compares and captures.
+        scale: counts of that encoder and degrees.
+        position_source: position bus of the PandA that carries the encoder.
+        shutter: the fast shutter.
+        motors: every motor there is, by name, rotation among them.
+        ring_current: mA in the storage ring.
+        min_ring_current_ma: below this there is no beam.
+        trigger_outputs: name of a detector -> output of the sequencer that it listens to.
+        metadata: what every start document says, whatever the plan.
+        snapshot: devices that are read at the start and at the end of each run.
+    """
+
+    cameras: Mapping[str, Camera]
+    detectors: tuple[Camera, ...]
+    panda: Panda
+    sequencer: StandardFlyable
+    rotation: Motor
+    scale: EncoderScale
+    position_source: str
+    shutter: Shutter
+    motors: Mapping[str, Motor]
+    ring_current: RingCurrent
+    min_ring_current_ma: float
+    trigger_outputs: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    snapshot: tuple[Readable, ...] = ()
+
+    def with_detectors(self, names: tuple[str, ...]) -> "Rig":
+        """The same rig with these detectors armed.
+
+        Raises:
+            ScanError: a name is no detector of this beamline.
+        """
+        unknown = [name for name in names if name not in self.cameras]
+        if unknown:
+            raise ScanError(
+                f"detector {', '.join(unknown)}: there is none; there are {', '.join(sorted(self.cameras))}"
+            )
+        return replace(self, detectors=tuple(self.cameras[name] for name in names))
+
+    def motor(self, name: str) -> Motor:
+        """A motor by its name.
+
+        Raises:
+            ScanError: there is none of this name.
+        """
+        if name not in self.motors:
+            raise ScanError(f"motor {name}: there is none; there are {', '.join(sorted(self.motors))}")
+        return self.motors[name]

@@ -1,0 +1,228 @@
+"""Single verbs of which scans are made: arm, take a segment, open the shutter, move the sample out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import MsgGenerator
+from ophyd_async.core import DetectorTrigger, FlyMotorInfo, TriggerInfo
+from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
+
+from danmax_bluesky.errors import ScanError
+from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.tomography.phases import Phase
+from danmax_bluesky.tomography.triggers import (
+    GateRow,
+    SweepMotion,
+    gate_rows,
+    run_up_deg,
+    split_tables,
+    sweep_motion,
+    travel_motion,
+)
+
+COLLECT_EVERY_S = 0.25
+BEAM_POLL_S = 1.0
+LONGEST_WAIT_FOR_A_FRAME_S = 10.0
+STALL_S, STALL_PERIODS = 0.5, 5
+
+_TRIGGERS = {
+    "immediate": SeqTrigger.IMMEDIATE,
+    "position_ge": SeqTrigger.POSA_GT,
+    "position_le": SeqTrigger.POSA_LT,
+}
+
+
+def arm(rig: Rig, total: int, longest_exposure_s: float) -> MsgGenerator[None]:
+    """Arm every detector and the PandA once, for all frames of the run; each gate is an exposure."""
+    timeout = longest_exposure_s + LONGEST_WAIT_FOR_A_FRAME_S
+    info = TriggerInfo(trigger=DetectorTrigger.EXTERNAL_LEVEL, number_of_events=total, exposure_timeout=timeout)
+    yield from bps.abs_set(rig.panda.seq[1].posa, rig.position_source, wait=True)
+    for detector in (*rig.detectors, rig.panda):
+        yield from bps.prepare(detector, info, group="arm")
+    yield from bps.wait(group="arm")
+
+
+def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
+    """Measure one phase: its own stream, from the first gate to the last frame.
+
+    A pause that was asked for lands before it. During it nothing can be replayed, so an immediate pause ends the run:
+    what was measured is collected and documented.
+    """
+    yield from bps.checkpoint()
+    yield from wait_for_beam(rig)
+    devices = (*rig.detectors, rig.panda)
+    moving = phase.motion in ("sweep", "list", "free")
+    rows = yield from _rows(rig, phase)
+    table = SeqTableInfo(sequence_table=sequencer_table(rig, rows), repeats=1)
+    flown = yield from _prepare_motion(rig, phase) if moving else _none()
+    yield from bps.declare_stream(*devices, name=phase.name, collect=True)
+    for device in devices:
+        yield from bps.abs_set(device.events_to_kickoff, phase.num, group="count")
+        yield from bps.abs_set(device.stall_timeout, STALL_S + STALL_PERIODS * phase.period_s, group="count")
+    yield from bps.wait(group="count")
+    yield from _label(rig.detectors, phase.kind)
+
+    def measure() -> MsgGenerator[None]:
+        yield from bps.kickoff_all(*devices, wait=True)
+        if phase.motion == "step":
+            yield from _step_by_step(rig, phase, table)
+            yield from collect_until_complete((), devices, phase.name)
+        else:
+            yield from bps.prepare(rig.sequencer, table, wait=True)
+            yield from bps.kickoff(rig.sequencer, wait=True)
+            for motor in flown:
+                yield from bps.kickoff(motor, group="motion")
+            if flown:
+                yield from bps.wait(group="motion")
+            yield from collect_until_complete((rig.sequencer, *flown), devices, phase.name)
+
+    def keep_what_is_there(_error: Exception) -> MsgGenerator[None]:
+        yield from bps.collect(*devices, name=phase.name)
+
+    def unlabel() -> MsgGenerator[None]:
+        yield from _label(rig.detectors, "")
+
+    guarded = bpp.contingency_wrapper(measure(), except_plan=keep_what_is_there, final_plan=unlabel)
+    yield from bpp.rewindable_wrapper(guarded, False)
+
+
+def collect_until_complete(sources: Sequence[Any], detectors: Sequence[Any], stream: str) -> MsgGenerator[None]:
+    """Wait for what triggers and then for what is triggered, and document frames while they come.
+
+    Once the sources are done no further trigger comes, and the detectors are told so: a frame that is still missing
+    then was lost, and is not waited for. It ends with the first error, after documenting what is there.
+    """
+    sending, receiving = [], []
+    for flyer in sources:
+        sending.append((yield from bps.complete(flyer, wait=False, group="fly")))
+    for detector in detectors:
+        receiving.append((yield from bps.complete(detector, wait=False, group="fly")))
+    told = done = False
+    while not done:
+        if not told and all(status.done for status in sending):
+            told = True
+            for detector in detectors:
+                yield from bps.abs_set(detector.triggers_done, True, wait=True)
+        statuses = sending + receiving
+        done = all(status.done for status in statuses) or any(s.done and s.exception() for s in statuses)
+        yield from bps.collect(*detectors, name=stream)
+        if not done:
+            yield from bps.sleep(COLLECT_EVERY_S)
+    yield from bps.wait(group="fly")
+
+
+def open_shutter(rig: Rig) -> MsgGenerator[None]:
+    """Let the beam through."""
+    yield from bps.abs_set(rig.shutter, "open", wait=True)
+
+
+def close_shutter(rig: Rig) -> MsgGenerator[None]:
+    """Keep the beam out."""
+    yield from bps.abs_set(rig.shutter, "closed", wait=True)
+
+
+def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
+    """Where these motors were sent, in their order: what `put_back` takes."""
+    places = []
+    for name in motors:
+        location = yield from bps.locate(rig.motor(name))
+        places.append((name, float(location["setpoint"])))
+    return tuple(places)
+
+
+def move_in_order(rig: Rig, moves: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
+    """Move one motor after the other."""
+    for name, position in moves:
+        yield from bps.mv(rig.motor(name), position)
+
+
+def put_back(rig: Rig, places: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
+    """Undo `move_in_order`: the motor that moved last goes back first."""
+    yield from move_in_order(rig, tuple(reversed(places)))
+
+
+def wait_for_beam(rig: Rig) -> MsgGenerator[None]:
+    """Wait, before a phase begins, until there is beam; the arming is kept meanwhile."""
+    while (yield from bps.rd(rig.ring_current)) < rig.min_ring_current_ma:
+        yield from bps.sleep(BEAM_POLL_S)
+
+
+def sequencer_table(rig: Rig, rows: Sequence[GateRow]) -> SeqTable:
+    """The PandA's table for these rows; a gate raises the PCAP gate (a) and the outputs of the armed detectors."""
+    outputs = {f"out{letter}1": True for letter in {"a", *(rig.trigger_outputs[d.name] for d in rig.detectors)}}
+    table = SeqTable.empty()
+    for row in rows:
+        table += SeqTable.row(
+            repeats=row.repeats,
+            trigger=_TRIGGERS[row.trigger],
+            position=row.position_counts,
+            time1=row.high_us,
+            time2=row.low_us,
+            **(outputs if row.gate else {}),
+        )
+    return table
+
+
+def _prepare_motion(rig: Rig, phase: Phase) -> MsgGenerator[tuple[Any, ...]]:
+    """Bring the axes that will move to where they run up from.
+
+    Returns:
+        the axes, rotation last.
+    """
+    motion = _free_motion(phase) if phase.motion == "free" else sweep_motion(phase)
+    flown = []
+    for travel in phase.travels:
+        motor = rig.motor(travel.motor)
+        home = yield from where(rig, (travel.motor,))
+        yield from _prepare_flight(motor, travel_motion(phase, travel), home[0][1])
+        flown.append(motor)
+    yield from _prepare_flight(rig.rotation, motion, 0.0)
+    yield from bps.wait(group="motion")
+    return (*flown, rig.rotation)
+
+
+def _free_motion(phase: Phase) -> SweepMotion:
+    """A rotation that turns freely, for as long as the exposures take and a second more."""
+    first, time_s = phase.angles_deg[0], phase.duration_s + 1.0
+    return SweepMotion(first, first + phase.speed_deg_s * time_s, time_s)
+
+
+def _prepare_flight(motor: Any, motion: SweepMotion, home: float) -> MsgGenerator[None]:
+    info = FlyMotorInfo(start_position=home + motion.start, end_position=home + motion.end, time_for_move=motion.time_s)
+    yield from bps.prepare(motor, info, group="motion")
+
+
+def _step_by_step(rig: Rig, phase: Phase, table: SeqTableInfo) -> MsgGenerator[None]:
+    """Move, then let the sequencer send one gate; frames are documented on the way."""
+    devices = (*rig.detectors, rig.panda)
+    for angle_deg in phase.angles_deg:
+        yield from bps.mv(rig.rotation, angle_deg)
+        yield from bps.prepare(rig.sequencer, table, wait=True)
+        yield from bps.kickoff(rig.sequencer, wait=True)
+        yield from bps.complete(rig.sequencer, wait=True)
+        yield from bps.collect(*devices, name=phase.name)
+
+
+def _rows(rig: Rig, phase: Phase) -> MsgGenerator[tuple[GateRow, ...]]:
+    """The rows of the sequencer for a phase: ONE table, since a sweep cannot wait for another."""
+    acceleration_s = yield from bps.rd(rig.rotation.acceleration_time)
+    run_up = run_up_deg(phase.speed_deg_s, acceleration_s)
+    tables = split_tables(gate_rows(phase, rig.scale, run_up_deg=run_up))
+    if len(tables) != 1:
+        raise ScanError(f"{phase.name}: {len(tables)} tables of the sequencer for one sweep; use fewer angles")
+    return tables[0]
+
+
+def _label(devices: Sequence[Any], text: str) -> MsgGenerator[None]:
+    """Tell the cameras what their frames are; empty outside the phases."""
+    for device in devices:
+        yield from bps.abs_set(device.label, text, group="label")
+    if devices:
+        yield from bps.wait(group="label")
+
+
+def _none() -> MsgGenerator[tuple[Any, ...]]:
+    yield from bps.null()
+    return ()

@@ -1,0 +1,220 @@
+"""One session, wired in one place: RunEngine, devices, plans, callbacks, catalogue."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Coroutine
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from bluesky.run_engine import RunEngine
+from rich.console import Console
+from rich.table import Table
+
+from danmax_bluesky.callbacks.dxchange import DXchangeWriter
+from danmax_bluesky.callbacks.guard import Guard
+from danmax_bluesky.callbacks.integrate import Integrate
+from danmax_bluesky.callbacks.journal import DocumentJournal
+from danmax_bluesky.callbacks.nexus import NexusMaster
+from danmax_bluesky.callbacks.progress import ProgressBars
+from danmax_bluesky.config import Settings, load_settings
+from danmax_bluesky.devices.beamline import Beamline, make_beamline
+from danmax_bluesky.devices.panda import sequencer
+from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
+from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.user import Plans
+from danmax_bluesky.tomography.triggers import EncoderScale
+
+CONNECT_TIMEOUT_S = 30.0
+_RECORDED_VERSIONS = ("danmax-bluesky", "bluesky", "ophyd-async", "event-model", "h5py", "numpy", "pyFAI")
+T = TypeVar("T")
+
+
+def make_session(settings: Settings | None = None) -> "Session":
+    """A session on the beamline that the settings describe, connected and ready to measure.
+
+    Args:
+        settings: None takes those of the settings file and the environment; the simulated beamline without either.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+        StorageError: the data root cannot be written to.
+        DeviceError: a device does not answer.
+    """
+    return Session(settings or load_settings())
+
+
+class Session:
+    """RunEngine, devices, plans and callbacks, wired once.
+
+    Attributes:
+        settings: what the session was made from.
+        RE: the RunEngine.
+        beamline: every device.
+        plans: the plans of the beamline, bound to its devices: `session.RE(session.plans.azint_count(5, 0.1))`.
+        paths: folders of the visit and number of the current scan.
+        last_run: start document of the run that began last, or None.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        visit = VisitPaths(settings.data_root, settings.proposal, settings.visit, settings.folder)
+        visit.create()
+        self.paths = ScanPaths(visit)
+        self.RE = RunEngine(_metadata(settings), scan_id_source=self.paths.claim, call_returns_result=False)
+        self.last_run: dict[str, Any] | None = None
+        self._exit = contextlib.ExitStack()
+        self._exit.callback(self._stop_loop)
+        try:
+            self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
+            self._exit.callback(lambda: self._wait(self.beamline.close()))
+            self.rig = _rig(settings, self.beamline)
+            self.plans = Plans(self.rig, settings, visit)
+            self._subscribe()
+        except BaseException:
+            self._exit.close()
+            raise
+
+    def show_progress(self, console: Console | None = None) -> None:
+        """Print the progress of every run."""
+        self.RE.subscribe(Guard(ProgressBars(console), "progress"))
+
+    def wait_for_files(self, timeout_s: float = 600.0) -> None:
+        """Wait until everything that follows from the runs so far is written: files made by worker processes too."""
+        self.integration.wait(timeout_s)
+
+    def files(self) -> list[Path]:
+        """The files that the last run left behind, detectors' files first."""
+        return [] if self.last_run is None else files_of(ScanFiles.of(self.last_run))
+
+    def close(self) -> None:
+        """End everything that the session started."""
+        self._exit.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def files_table(self) -> Table:
+        """What the last run left behind, where, and how to open it."""
+        files = self.files()
+        table = Table("file", "size", "open it with", title=str(files[0].parent) if files else "no files")
+        for path in files:
+            size = f"{path.stat().st_size / 1e6:.1f} MB"
+            table.add_row(os.path.relpath(path, files[0].parent), size, how_to_open(path))
+        return table
+
+    def _subscribe(self) -> None:
+        formats = self.settings.formats
+        self.RE.subscribe(self._remember, "start")
+        self.RE.subscribe(DocumentJournal())
+        self.guards: list[Guard] = []
+        if formats.nexus:
+            self._guarded(NexusMaster(), "NeXus master")
+        if formats.dxchange == "file":
+            self._guarded(DXchangeWriter(formats.dxchange_configuration), "DXchange file")
+        if formats.integrate:
+            self.integration = Integrate()
+            self._exit.callback(self.integration.close)
+            self._guarded(self.integration, "azimuthal integration")
+
+    def _guarded(self, consumer: Any, name: str) -> None:
+        guard = Guard(consumer, name)
+        self.guards.append(guard)
+        self.RE.subscribe(guard)
+
+    def _remember(self, _name: str, doc: dict[str, Any]) -> None:
+        self.last_run = doc
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.RE.loop).result(CONNECT_TIMEOUT_S)
+
+    def _stop_loop(self) -> None:
+        loop, thread = self.RE.loop, self.RE._th  # noqa: SLF001  the RunEngine has no other way to end its loop
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(CONNECT_TIMEOUT_S)
+        if not thread.is_alive():
+            loop.close()
+
+
+def files_of(scan: ScanFiles) -> list[Path]:
+    """Every file of a scan: those of its folder, then those computed from it."""
+    raw = sorted(scan.raw.glob(f"{scan.stem}.h5")) + sorted(scan.raw.glob(f"{scan.stem}_*"))
+    return raw + sorted(path for path in scan.process.glob(f"*/{scan.folder}/{scan.stem}_*") if path.is_file())
+
+
+def how_to_open(path: Path) -> str:
+    """A program and a call that open a file of this kind."""
+    if path.name.endswith("_dxchange.h5"):
+        return "tomopy, dxchange, httomo, silx view"
+    if path.name.endswith("_integrated.h5"):
+        return "silx view, GSAS-II, pyFAI"
+    if path.suffix == ".h5":
+        return "silx view, nabu, danmax_bluesky.open_scan" if path.stem.count("_") == 0 else "silx view"
+    return {".jsonl": "a text editor; danmax rebuild", ".poni": "pyFAI", ".png": "any viewer"}.get(path.suffix, "")
+
+
+def _metadata(settings: Settings) -> dict[str, Any]:
+    """What every start document says, whatever the plan."""
+    return {
+        "proposal": settings.proposal,
+        "visit": settings.visit,
+        "folder": settings.folder,
+        "data_root": str(settings.data_root),
+        "sample": {"name": settings.sample},
+        "users": [user.model_dump() for user in settings.users],
+        "source": settings.source.model_dump(),
+        "beamline": settings.beamline,
+        "versions": {name: _version(name) for name in _RECORDED_VERSIONS},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _rig(settings: Settings, beamline: Beamline) -> Rig:
+    """The devices as plans see them; the active detectors are armed unless a plan is told otherwise."""
+    encoder = settings.encoder
+    active = [name for name, detector in settings.detectors.items() if detector.active]
+    return Rig(
+        cameras=beamline.cameras,
+        detectors=tuple(beamline.cameras[name] for name in active),
+        panda=beamline.panda,
+        sequencer=sequencer(beamline.panda),
+        rotation=beamline.motors[settings.rotation],
+        scale=EncoderScale(encoder.counts_per_deg, encoder.offset_deg, encoder.bits),
+        position_source=encoder.source,
+        shutter=beamline.shutter,
+        motors=beamline.motors,
+        ring_current=beamline.ring_current,
+        min_ring_current_ma=settings.source.min_ring_current_ma,
+        trigger_outputs={name: detector.trigger_output for name, detector in settings.detectors.items()},
+        metadata={
+            "rotation": {
+                "motor": settings.rotation,
+                "counts_per_deg": encoder.counts_per_deg,
+                "offset_deg": encoder.offset_deg,
+                "bits": encoder.bits,
+            },
+            "detector_settings": {
+                name: detector.model_dump(mode="json") for name, detector in settings.detectors.items()
+            },
+        },
+        snapshot=(*beamline.motors.values(), beamline.shutter, beamline.ring_current),
+    )
+
+
+logging.getLogger("danmax_bluesky").addHandler(logging.NullHandler())
