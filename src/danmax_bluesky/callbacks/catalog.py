@@ -1,0 +1,22 @@
+"""Tells the catalogue's feeder of every run; the documents themselves reach it through the journal."""
+
+from typing import Any
+
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.pipelines.catalog.service import CatalogService
+
+
+class CatalogFeed:
+    """Does one short thing for each run: at its start, one line in a file says where its journal lies.
+
+    Args:
+        service: the session's catalogue, started.
+    """
+
+    def __init__(self, service: CatalogService) -> None:
+        self._service = service
+
+    def __call__(self, name: str, doc: Any) -> None:
+        """Announce the run at its start document; a run without a place on disk is left aside."""
+        if name == "start" and "data_root" in doc:
+            self._service.announce(doc["uid"], ScanFiles.of(doc).documents)

@@ -1,0 +1,173 @@
+"""One run on its way from its journal into the catalogue.
+
+A delivery can fail at any document and be taken up again: the half-written run is then removed and written anew from
+the journal, so that nothing is there twice and nothing is missing.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from danmax_bluesky.errors import FormatError
+from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+
+Document = tuple[str, dict[str, Any]]
+
+
+class JournalTail:
+    """Reads a journal as it grows.
+
+    Args:
+        path: of the journal; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._line = 0
+        self._seen = 0
+
+    @property
+    def has_more(self) -> bool:
+        """True if the file grew since it was read."""
+        try:
+            return self.path.stat().st_size > self._seen
+        except OSError:
+            return False
+
+    def read(self) -> list[Document]:
+        """The documents that were added since the last call; a line is read once it is whole.
+
+        Raises:
+            FormatError: a whole line is no `[name, document]`.
+            OSError: the file exists and cannot be read.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(self._offset)
+                text = stream.read()
+        except FileNotFoundError:
+            return []
+        whole = text[: text.rfind(b"\n") + 1]
+        documents = [self._parse(line) for line in whole.splitlines()]
+        self._seen = self._offset + len(text)
+        self._offset += len(whole)
+        return documents
+
+    def rewind(self) -> None:
+        """Begin again with the first document."""
+        self._offset = self._line = self._seen = 0
+
+    def _parse(self, line: bytes) -> Document:
+        self._line += 1
+        try:
+            name, document = json.loads(line)
+        except (ValueError, TypeError) as error:
+            raise FormatError(f"{self.path}, line {self._line} is no [name, document]: {error}") from None
+        return name, document
+
+
+def coalesce(documents: Iterable[Document]) -> list[Document]:
+    """Join StreamDatums that follow each other, each of which would cost the catalogue a request.
+
+    Joined are those of one file and stream that continue each other, as long as nothing but StreamDatums lies between.
+    """
+    joined: list[Document] = []
+    last: dict[str, int] = {}
+    for name, document in documents:
+        if name != "stream_datum":
+            last.clear()
+            joined.append((name, document))
+            continue
+        resource = document["stream_resource"]
+        position = last.get(resource)
+        before = None if position is None else joined[position][1]
+        if position is not None and before is not None and _continues(before, document):
+            joined[position] = (name, _union(before, document))
+        else:
+            last[resource] = len(joined)
+            joined.append((name, document))
+    return joined
+
+
+def _continues(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    return before["descriptor"] == after["descriptor"] and all(
+        before[field]["stop"] == after[field]["start"] for field in ("indices", "seq_nums")
+    )
+
+
+def _union(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    ranges = {
+        field: {"start": before[field]["start"], "stop": after[field]["stop"]} for field in ("indices", "seq_nums")
+    }
+    return {**after, **ranges}
+
+
+class Target(Protocol):
+    """A catalogue that runs can be written to."""
+
+    def begin(self, uid: str, *, whole: bool) -> Callable[[str, dict[str, Any]], None]:
+        """Remove what is there of a run, and return what takes its documents; `whole` if all of them are at hand."""
+        ...
+
+    def conclude(self, record: RunRecord) -> None:
+        """Note what became of a run whose documents are all written."""
+        ...
+
+
+class Delivery:
+    """One run on its way.
+
+    Args:
+        uid: of the run.
+        journal: path of its documents.
+
+    Attributes:
+        is_done: True once the run is in the catalogue, whole.
+        failures: how often writing it failed.
+    """
+
+    def __init__(self, uid: str, journal: Path) -> None:
+        self.uid = uid
+        self.is_done = False
+        self.failures = 0
+        self._tail = JournalTail(journal)
+        self._write: Callable[[str, dict[str, Any]], None] | None = None
+        self._builder = RecordBuilder()
+
+    @property
+    def journal(self) -> Path:
+        """Where the documents come from."""
+        return self._tail.path
+
+    @property
+    def has_more(self) -> bool:
+        """True if there is something to write."""
+        return not self.is_done and self._tail.has_more
+
+    def advance(self, target: Target) -> int:
+        """Write what the journal has in store; the number of its documents.
+
+        Raises:
+            Exception: whatever the catalogue or the journal had against it; the next call begins the run anew.
+        """
+        try:
+            documents = self._tail.read()
+            if documents and self._write is None:
+                whole = any(name == "stop" for name, _ in documents)
+                self._write = target.begin(self.uid, whole=whole)
+            for name, document in coalesce(documents):
+                self._builder(name, document)
+                assert self._write is not None
+                self._write(name, document)
+                if name == "stop":
+                    target.conclude(self._builder.record)
+                    self.is_done = True
+        except Exception:
+            self.failures += 1
+            self._tail.rewind()
+            self._write = None
+            self._builder = RecordBuilder()
+            raise
+        return len(documents)

@@ -1,0 +1,256 @@
+"""The feeder: one process for each catalogue, which follows journals and writes them to Tiled.
+
+`python -m danmax_bluesky.pipelines.catalog.feeder DIRECTORY READABLE TARGET` works until no session is left and
+nothing is left to do. For an embedded catalogue it starts the server, and starts it again when it died. It never
+touches a run's files, and no session ever waits for it.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from danmax_bluesky.pipelines.catalog.delivery import Delivery
+from danmax_bluesky.pipelines.catalog.place import WHOLE, CatalogPlace, Lock
+from danmax_bluesky.pipelines.catalog.server import answers, start_server
+
+if TYPE_CHECKING:
+    from danmax_bluesky.pipelines.catalog.target import TiledTarget
+
+POLL_S = 0.2
+_PATIENCE_S = 60.0  # how long a feeder without sessions waits for a server before it leaves the rest for next time
+_HOPELESS = 3  # failures after which nobody waits for a run
+_NICENESS = 5
+_KEY_VARIABLE = "DANMAX_CATALOG__API_KEY"
+_LOG = logging.getLogger(__name__)
+
+
+class EmbeddedServer:
+    """The server that this process started."""
+
+    def __init__(self, place: CatalogPlace, readable: Path) -> None:
+        self._place = place
+        self._readable = readable
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+        self._not_before = 0.0
+
+    def uri(self) -> str | None:
+        """Where it answers, or None while it does not; it is started if it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+            return None
+        address = self._place.server()
+        if address is None or address.pid != self._process.pid or not answers(address):
+            return None
+        self._starts = 0
+        return address.uri
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _start(self) -> None:
+        if time.monotonic() < self._not_before:
+            return
+        if self._process is not None:
+            _LOG.warning("the catalogue's server ended with status %s; starting it again", self._process.returncode)
+            self.close()
+        self._process = start_server(self._place, self._readable)
+        self._starts += 1
+        self._not_before = time.monotonic() + min(2.0**self._starts, 60.0)
+
+
+class RemoteServer:
+    """A server that somebody else runs."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def uri(self) -> str:
+        """Where it is said to answer."""
+        return self._uri
+
+    def close(self) -> None:
+        """Nothing of ours to end."""
+
+
+class Feeder:
+    """Follows the journals of one catalogue.
+
+    Args:
+        place: the catalogue.
+        server: what tells where it answers.
+        api_key: its secret.
+    """
+
+    def __init__(self, place: CatalogPlace, server: EmbeddedServer | RemoteServer, api_key: str) -> None:
+        self._place = place
+        self._server = server
+        self._api_key = api_key
+        self._target: TiledTarget | None = None
+        self._deliveries: dict[str, Delivery] = {}
+        self._finished = {uid for uid, outcome in place.outcomes().items() if outcome == WHOLE}
+        self._list_size = -1
+        self._not_before: dict[str, float] = {}
+        self._reconnect_at = 0.0
+        self._reached_at = time.monotonic()
+
+    def step(self) -> int:
+        """Do what can be done now; the number of documents written."""
+        self._look_for_runs()
+        if self._target is None and not self._connect():
+            return 0
+        written = 0
+        for delivery in list(self._deliveries.values()):
+            if self._target is not None and self._not_before.get(delivery.uid, 0.0) <= time.monotonic():
+                written += self._advance(delivery, self._target)
+        return written
+
+    @property
+    def may_go_home(self) -> bool:
+        """True if a feeder without sessions has nothing left that it could do."""
+        self._look_for_runs()
+        if self._target is None and time.monotonic() - self._reached_at > _PATIENCE_S:
+            return True
+        return not any(delivery.has_more and delivery.failures < _HOPELESS for delivery in self._deliveries.values())
+
+    def close(self) -> None:
+        """Close connections and end the server."""
+        self._disconnect()
+        self._server.close()
+
+    def _look_for_runs(self) -> None:
+        with suppress(FileNotFoundError):
+            size = self._place.runs.stat().st_size
+            if size != self._list_size:
+                for run in self._place.known_runs():
+                    if run.uid not in self._finished and run.uid not in self._deliveries:
+                        self._deliveries[run.uid] = Delivery(run.uid, run.journal)
+                self._list_size = size
+
+    def _connect(self) -> bool:
+        if time.monotonic() < self._reconnect_at:
+            return False
+        self._reconnect_at = time.monotonic() + 1.0
+        uri = self._server.uri()
+        if uri is None:
+            return False
+        from danmax_bluesky.pipelines.catalog.target import TiledTarget
+
+        try:
+            self._target = TiledTarget(uri, self._api_key)
+        except Exception as error:
+            _LOG.warning("no connection to %s: %s: %s", uri, type(error).__name__, error)
+            return False
+        _LOG.info("connected to %s", uri)
+        return True
+
+    def _disconnect(self) -> None:
+        if self._target is not None:
+            self._target.close()
+            self._target = None
+            self._reached_at = time.monotonic()
+
+    def _advance(self, delivery: Delivery, target: "TiledTarget") -> int:
+        from danmax_bluesky.pipelines.catalog.target import is_outage
+
+        try:
+            written = delivery.advance(target)
+        except Exception as error:
+            _LOG.warning("run %s from %s: %s: %s", delivery.uid, delivery.journal, type(error).__name__, error)
+            if is_outage(error):
+                self._disconnect()
+                self._not_before[delivery.uid] = time.monotonic() + min(2.0**delivery.failures, 60.0)
+            else:
+                self._finish(delivery, f"{type(error).__name__}: {error}")
+            return 0
+        if delivery.is_done:
+            self._finish(delivery, WHOLE)
+        return written
+
+    def _finish(self, delivery: Delivery, outcome: str) -> None:
+        self._place.note_delivered(delivery.uid, outcome)
+        self._finished.add(delivery.uid)
+        del self._deliveries[delivery.uid]
+
+
+def spawn(place: CatalogPlace, readable: Path, api_key: str) -> int:
+    """Start a feeder that outlives this process if it must; its process id. It costs a few milliseconds."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TILED_")}
+    environment[_KEY_VARIABLE] = api_key
+    program = [sys.executable, "-m", __name__, str(place.directory), str(readable), place.target]
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        sys.executable,
+        program,
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, place.log, append, 0o664),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setpgroup=0,
+    )
+
+
+def main(directory: str, readable: str, target: str) -> None:
+    """Feed a catalogue until no session is left and nothing is left to do."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s feeder %(process)d: %(message)s")
+    for library in ("httpx", "httpcore"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    os.environ["TILED_RETRY_ATTEMPTS"] = "1"  # read when tiled is imported; what failed is written anew, not again
+    os.nice(_NICENESS)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    enough = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: enough.set())
+    place = CatalogPlace(Path(directory), target)
+    mine = place.feeder
+    if not _acquire(mine):
+        return
+    api_key = os.environ.pop(_KEY_VARIABLE, "")
+    if place.is_embedded:
+        feeder = Feeder(place, EmbeddedServer(place, Path(readable)), place.api_key())
+    else:
+        feeder = Feeder(place, RemoteServer(target), api_key)
+    _LOG.info("feeding %s", target)
+    try:
+        while not enough.is_set():
+            alone = place.sessions.is_free
+            if not feeder.step():
+                if alone and feeder.may_go_home:
+                    break
+                enough.wait(POLL_S)
+    finally:
+        feeder.close()
+        mine.release()
+    _LOG.info("nothing left to do")
+
+
+def _acquire(lock: Lock) -> bool:
+    """Take the feeder's lock; a session that looks whether it is held must not be mistaken for another feeder."""
+    for _ in range(20):
+        if lock.acquire():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,145 @@
+"""The embedded Tiled server: a process that answers on the loopback interface and keeps its catalogue on disk.
+
+`python -m danmax_bluesky.pipelines.catalog.server DIRECTORY READABLE` serves until its standard input ends, so it
+never outlives the process that started it. Metadata goes to SQLite and the numbers that came inside documents to
+DuckDB (SQLite has no columns of arrays); frames stay in the detectors' files below READABLE, and are read from there.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.pipelines.catalog.place import CatalogPlace, ServerAddress
+
+SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
+_LOG = logging.getLogger(__name__)
+
+
+def start_server(place: CatalogPlace, readable: Path) -> subprocess.Popen[bytes]:
+    """Start the server and return at once; `place.server()` tells where it answers, some ten seconds later.
+
+    Closing the `stdin` of the process that is returned makes it end.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TILED_")}
+    with place.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, str(place.directory), str(readable)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def answers(address: ServerAddress | None, timeout_s: float = 2.0) -> bool:
+    """True if a server at this address says that it is well."""
+    if address is None:
+        return False
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    health = address.uri.replace("/api/v1/", "/healthz")
+    with suppress(URLError, OSError, ValueError), opener.open(health, timeout=timeout_s) as response:
+        return response.status == 200
+    return False
+
+
+def configuration(place: CatalogPlace, readable: Path) -> dict[str, Any]:
+    """What Tiled shall serve, in the terms of its configuration file."""
+    directory = place.directory
+    return {
+        "authentication": {"single_user_api_key": place.api_key(), "allow_anonymous_access": False},
+        "trees": [
+            {
+                "path": "/",
+                "tree": "catalog",
+                "args": {
+                    "uri": f"sqlite:///{directory / 'catalog.db'}",
+                    "writable_storage": [
+                        f"file://localhost{directory / 'arrays'}",
+                        f"duckdb:///{directory / 'tables.duckdb'}",
+                    ],
+                    "readable_storage": [str(readable)],
+                    "specs": [SPEC],
+                },
+            }
+        ],
+        "media_types": {"BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"}},
+        "routers": ["bluesky_tiled_plugins.routers.validator:router"],
+    }
+
+
+def _create_database(path: Path) -> None:
+    """Make an empty catalogue that appears at `path` whole, or not at all."""
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    command = [sys.executable, "-m", "tiled", "catalog", "init", "--if-not-exists", f"sqlite:///{temporary}"]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    os.replace(temporary, path)
+
+
+def _listen(preferred: int) -> socket.socket:
+    """A socket on the port that the server had before, so that its clients go on; on any other if that is taken."""
+    for port in (preferred, 0):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            listener.close()
+            continue
+        listener.set_inheritable(False)
+        return listener
+    raise CatalogError("the catalogue's server finds no free port on 127.0.0.1")
+
+
+def _end_with_standard_input(server: Any) -> None:
+    """Ask the server to end when the process that started it closes the pipe, or dies."""
+
+    def wait() -> None:
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        server.should_exit = True
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
+def main(directory: str, readable: str) -> None:
+    """Serve until standard input ends."""
+    import uvicorn
+    from tiled.server.app import build_app_from_config
+
+    place = CatalogPlace(Path(directory))
+    for folder in (place.directory, place.directory / "arrays"):
+        folder.mkdir(parents=True, exist_ok=True)
+    _create_database(place.directory / "catalog.db")
+    before = place.server()
+    listener = _listen(before.port if before else 0)
+    address = place.new_address(listener.getsockname()[1])
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            place.note_server(address)
+
+    app = build_app_from_config(configuration(place, Path(readable)))
+    settings = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+    server = Server(settings)
+    _end_with_standard_input(server)
+    _LOG.info("serving %s", address.uri)
+    asyncio.run(server.serve(sockets=[listener]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,146 @@
+"""What a session holds of its catalogue: it announces runs, and finds them again."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from danmax_bluesky.config import Settings
+from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.pipelines.catalog.feeder import spawn
+from danmax_bluesky.pipelines.catalog.place import WHOLE, CatalogPlace, Lock, place_of
+from danmax_bluesky.pipelines.catalog.server import answers
+
+_POLL_S = 0.1
+_LOG = logging.getLogger(__name__)
+
+
+class CatalogService:
+    """The catalogue of one session.
+
+    Args:
+        place: where it is.
+        readable: folder above all files that its server may read.
+        api_key: secret of a remote server.
+    """
+
+    def __init__(self, place: CatalogPlace, readable: Path, api_key: str = "") -> None:
+        self.place = place
+        self._readable = readable
+        self._api_key = api_key
+        self._session: Lock | None = None
+        self._announced: list[str] = []
+        self._children: set[int] = set()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "CatalogService":
+        """The catalogue that these settings name, not started.
+
+        Raises:
+            CatalogError: they name none.
+        """
+        return cls(place_of(settings), settings.data_root, settings.catalog.api_key)
+
+    def start(self) -> None:
+        """Begin; returns at once, while feeder and server start behind the prompt.
+
+        Raises:
+            CatalogError: the catalogue's folder cannot be written to.
+        """
+        self.place.create()
+        self._session = self.place.sessions
+        self._session.share()
+        self.ensure_feeder()
+
+    def close(self, wait_s: float = 30.0) -> None:
+        """End this session's part in it.
+
+        If no other session is left, the feeder delivers what is on disk, ends the server and itself.
+
+        Args:
+            wait_s: how long to wait for that; it goes on without us, and the next session's feeder does the rest.
+        """
+        if self._session is None:
+            return
+        self._session.release()
+        self._session = None
+        if self.place.sessions.is_free:
+            _wait(lambda: self.place.feeder.is_free, wait_s)
+        self._reap()
+
+    def __enter__(self) -> "CatalogService":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ensure_feeder(self) -> None:
+        """Start a feeder if there is none, or none any more."""
+        self._reap()
+        if not self._children and self.place.feeder.is_free:
+            self._children.add(spawn(self.place, self._readable, self._api_key))
+
+    def announce(self, uid: str, journal: Path) -> None:
+        """Tell of a run that begins: one short line in a file."""
+        self.place.announce(uid, journal)
+        self._announced.append(uid)
+        self.ensure_feeder()
+
+    def settle(self, timeout_s: float = 60.0) -> None:
+        """Wait until every run that this session announced is in the catalogue, whole.
+
+        Raises:
+            CatalogError: it took too long, or a run was refused.
+        """
+
+        def pending() -> dict[str, str]:
+            outcomes = self.place.outcomes()
+            found = {uid: outcomes.get(uid, "on its way") for uid in self._announced}
+            return {uid: outcome for uid, outcome in found.items() if outcome != WHOLE}
+
+        _wait(lambda: "on its way" not in pending().values(), timeout_s)
+        if left := pending():
+            listed = "; ".join(f"{uid[:8]}: {outcome}" for uid, outcome in left.items())
+            raise CatalogError(
+                f"{len(left)} run(s) are not in the catalogue after {timeout_s:g} s ({listed}); nothing is lost, their "
+                f"documents are on disk; {self.place.log} tells more"
+            )
+
+    def connect(self, timeout_s: float = 60.0) -> Any:
+        """A client: every run, in the order of measurement; `.context.close()` it when done.
+
+        Raises:
+            CatalogError: the server did not answer in time.
+        """
+        from danmax_bluesky.pipelines.catalog.client import connect
+
+        if not self.place.is_embedded:
+            return connect(self.place.target, self._api_key)
+        if not _wait(lambda: answers(self.place.server()), timeout_s):
+            raise CatalogError(
+                f"the catalogue's server did not answer within {timeout_s:g} s; it needs some 15 s to start; "
+                f"{self.place.log} tells more"
+            )
+        address = self.place.server()
+        assert address is not None
+        return connect(address.uri, self.place.api_key())
+
+    def _reap(self) -> None:
+        for pid in list(self._children):
+            with suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    continue
+            self._children.discard(pid)
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
+    return True

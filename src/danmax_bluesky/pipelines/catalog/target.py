@@ -1,0 +1,122 @@
+"""A Tiled server as the target of deliveries."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from bluesky_tiled_plugins import TiledWriter
+from tiled.client import from_context
+from tiled.client.context import Context
+from tiled.client.utils import ClientError
+
+from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.pipelines.catalog import segments
+
+SUMMARY = "summary"
+_AT_ONCE = 10_000
+_TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=30.0)
+_LOG = logging.getLogger(__name__)
+
+
+class LostRequestError(CatalogError):
+    """A request was repeated, or its answer did not arrive: nobody knows whether it was carried out."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """True if an error tells of the server or the way to it, and not of the run that was written."""
+    if isinstance(error, LostRequestError | httpx.TransportError):
+        return True
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500 or error.response.status_code in (401, 403, 408, 429)
+    return False
+
+
+class _Requests:
+    """Counts requests and answers of one client, so that a repeated request does not go unnoticed."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._open = 0
+        self._faults = 0
+        hooks = client.event_hooks
+        client.event_hooks = {
+            "request": [*hooks["request"], self._sent],
+            "response": [*hooks["response"], self._answered],
+        }
+
+    def _sent(self, _request: httpx.Request) -> None:
+        self._open += 1
+
+    def _answered(self, response: httpx.Response) -> None:
+        self._open -= 1
+        self._faults += response.status_code >= 500
+
+    def check(self) -> None:
+        """Raise if any request since the last call failed on its way or in the server."""
+        lost, faults = self._open, self._faults
+        self._open = self._faults = 0
+        if lost or faults:
+            raise LostRequestError(f"{lost} request(s) without an answer, {faults} answered with a server's error")
+
+
+class TiledTarget:
+    """Writes runs to a Tiled server.
+
+    Args:
+        uri: of the server's API, or of a folder of runs below it.
+        api_key: its secret.
+
+    Raises:
+        httpx.HTTPError: the server does not answer.
+    """
+
+    def __init__(self, uri: str, api_key: str) -> None:
+        segments.register()
+        self._context, path = Context.from_any_uri(uri, api_key=api_key or None, timeout=_TIMEOUT)
+        try:
+            self._catalog: Any = from_context(self._context, node_path_parts=path)
+        except BaseException:
+            self._context.close()
+            raise
+        self._requests = _Requests(self._context.http_client)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._context.close()
+
+    def begin(self, uid: str, *, whole: bool) -> Callable[[str, dict[str, Any]], None]:
+        """Remove what is there of a run, and return what takes its documents.
+
+        Documents are written one by one while a run is going on, and in large batches once it is over.
+        """
+        try:
+            self._catalog.delete_contents(uid, recursive=True, external_only=False)
+        except ClientError as error:
+            if error.response.status_code != httpx.codes.NOT_FOUND:
+                raise
+        writer = TiledWriter(self._catalog, batch_size=_AT_ONCE if whole else 1)
+
+        def write(name: str, document: dict[str, Any]) -> None:
+            writer(name, document)
+            self._requests.check()
+
+        self._requests.check()
+        return write
+
+    def conclude(self, record: RunRecord) -> None:
+        """Check that the rows of the files are those of the documents, and note how the run ended."""
+        run = self._catalog[record.uid]
+        summary = {
+            "status": record.status,
+            "rows": {segment.name: len(segment) for segment in record.segments},
+            "missing": record.missing,
+        }
+        run.update_metadata({SUMMARY: summary}, drop_revision=True)
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            if not run.validate():
+                _LOG.warning("run %s: not all of its files can be read", record.uid)
+        for note in notes:
+            _LOG.warning("run %s: %s", record.uid, note.message)
