@@ -32,6 +32,7 @@ from danmax_bluesky.devices.configurator_store import (
     ParameterError,
     Value,
     parameter,
+    scan_arguments,
 )
 from danmax_bluesky.errors import DanmaxError
 
@@ -46,6 +47,7 @@ __all__ = [
     "StoreConnector",
     "make_configurator",
     "metadata_of",
+    "scan_arguments",
 ]
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from danmax_bluesky.errors import ScanError, StorageError
+from danmax_bluesky.tomography.scan import FIELDS
 
 Value = bool | int | float | str
 
@@ -110,8 +111,6 @@ class Parameter:
         return self.kind(plain)
 
 
-_AS_THE_REST = "-1 takes npt_fields"
-
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "scan_type",
@@ -120,27 +119,38 @@ PARAMETERS: tuple[Parameter, ...] = (
         "dscan and dscanct start where rotation stands",
         choices=("ascan", "ascanct", "dscan", "dscanct", "timescan"),
     ),
-    Parameter("rot_mot", "tom_ry", "rotation motor"),
-    Parameter("scan_start", 0.0, "first angle", units="deg", low=-1e6, high=1e6),
-    Parameter("scan_end", 180.0, "last angle", units="deg", low=-1e6, high=1e6),
-    Parameter("nsteps", 1800, "intervals: n of them take n + 1 projections", low=1, high=10_000_000),
-    Parameter("exp_time", 0.01, "exposure of a projection", units="s", low=1e-6, high=3600.0),
-    Parameter("latency", 0.0, "dead time between exposures, beside the detector's own", units="s", low=0, high=3600.0),
-    Parameter("npt_fields", 20, "dark frames, and flat frames", low=0, high=100_000),
-    Parameter("npt_dark", -1, f"dark frames; {_AS_THE_REST}", low=-1, high=100_000),
-    Parameter("npt_flat", -1, f"flat frames; {_AS_THE_REST}", low=-1, high=100_000),
-    Parameter("flat_exp_time", 0.0, "exposure of a flat; 0 takes exp_time", units="s", low=0, high=3600.0),
+    Parameter("rot_mot", "tom_ry", "rotation motor", pattern=".+"),
+    Parameter("scan_start", 0.0, "first angle", "deg", -1e6, 1e6),
+    Parameter("scan_end", 180.0, "last angle", "deg", -1e6, 1e6),
+    Parameter("nsteps", 1800, "intervals: n of them take n + 1 projections", low=0, high=10_000_000),
+    Parameter("exp_time", 0.01, "exposure of a projection", "s", 1e-6, 4000.0),
+    Parameter("latency", 0.0, "dead time between exposures, beside the detector's own", "s", 0, 4000.0),
+    Parameter("npt_fields", 20, "dark frames, and flat frames", low=0, high=1_000_000),
+    Parameter("npt_darks", -1, "dark frames; -1 takes npt_fields", low=-1, high=1_000_000),
+    Parameter("npt_flats", -1, "flat frames; -1 takes npt_fields", low=-1, high=1_000_000),
+    Parameter("flat_exp_time", 0.0, "exposure of a flat; 0 takes exp_time", "s", 0, 4000.0),
     Parameter("tomo_det", "", "2D detectors by name, with spaces between; empty takes the active ones"),
     Parameter("posflat", "", "name of the flat position; empty takes that of the settings"),
-    Parameter("condition", 0.0, "wait after the shutter opens for a flat", units="s", low=0, high=3600.0),
-    Parameter("tori_name", "default", "name of the reconstruction settings"),
+    Parameter("flat_rotate", False, "rotate to flat_angle_deg before the sample moves out for flats"),
+    Parameter("flat_angle_deg", 0.0, "where to rotate for flats, if flat_rotate", "deg", -1e6, 1e6),
+    Parameter("condition", 0.0, "wait after the shutter opens for a flat", "s", 0, 86400.0),
+    Parameter("condition_stable", False, "wait until the flat is stable instead of for a time"),
+    Parameter("tori_name", "default", "name of the reconstruction settings", pattern=".+"),
     Parameter("center", "auto", "where the centre of rotation comes from", choices=("auto", "tori")),
+    Parameter("fields_flag", "1" * len(FIELDS), f"{len(FIELDS)} digits 0 or 1: {', '.join(FIELDS)}", pattern="[01]{6}"),
     Parameter(
-        "fields_flag",
-        "111111",
-        "six digits 0 or 1: dark, flat, orthogonal, flat after, dark after, return to start",
-        pattern="[01]{6}",
+        "angles",
+        "linear",
+        "order in which the angles are taken",
+        choices=("linear", "interlaced", "golden", "van_der_corput"),
     ),
+    Parameter("turns", 1, "how often the range is passed", low=1, high=100_000),
+    Parameter("back_and_forth", False, "each turn is a sweep of its own, every second one backwards"),
+    Parameter("flats_every", 0, "take flats again after this many projections; 0 never", low=0, high=10_000_000),
+    Parameter("velocity_deg_s", 0.0, "timescan: speed of the rotation; 0 leaves it at rest", "deg/s", -1e4, 1e4),
+    Parameter("every_position", False, "ascanct, dscanct: trigger on every position, not in time"),
+    Parameter("helical_motor", "", "translation that goes with the rotation; empty for none"),
+    Parameter("helical_pitch_mm", 0.0, "its travel in one turn", "mm", -1e4, 1e4),
 )
 
 RECORDS: tuple[Parameter, ...] = (
@@ -180,6 +190,36 @@ def parameter(name: str) -> Parameter:
     close = difflib.get_close_matches(name, BY_NAME, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ParameterError(f"no scan parameter {name!r}: {hint}there are {', '.join(BY_NAME)}")
+
+
+def scan_arguments(values: Mapping[str, Value], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a `TomoScan`: what was given, and the configurator's values for the rest.
+
+    Args:
+        values: parameter -> value, as `scan_parameters()` tells them.
+        given: arguments that win; of `fields_flag` and the six options any may be given.
+
+    Returns:
+        Arguments of `TomoScan`; parameters that are at "takes another" or "none" are left out.
+    """
+    kept = {name: value for name, value in values.items() if name in BY_NAME and not BY_NAME[name].record}
+    flag = str(kept.pop("fields_flag"))
+    options = {} if given.get("fields_flag") else {name: digit == "1" for name, digit in zip(FIELDS, flag, strict=True)}
+    rotates, stable = kept.pop("flat_rotate"), kept.pop("condition_stable")
+    motor, pitch_mm = kept.pop("helical_motor"), kept.pop("helical_pitch_mm")
+    kept |= {"tomo_det": tuple(str(kept["tomo_det"]).split())}
+    unset = [name for name in ("npt_darks", "npt_flats") if kept[name] == -1]
+    unset += [
+        name for name, off in (("flat_exp_time", not kept["flat_exp_time"]), ("flat_angle_deg", not rotates)) if off
+    ]
+    arguments: dict[str, Any] = {name: value for name, value in kept.items() if name not in unset}
+    if stable:
+        arguments["condition"] = "stable"
+    if motor:
+        arguments["helical"] = {"motor": motor, "pitch_mm": pitch_mm}
+    if isinstance(given.get("angles"), list | tuple) and "nsteps" not in given:
+        arguments["nsteps"] = len(given["angles"]) - 1
+    return {**arguments, **options, **given}
 
 
 class ConfiguratorStore:

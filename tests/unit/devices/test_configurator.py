@@ -15,8 +15,10 @@ from danmax_bluesky.devices.configurator import (
     ConfiguratorStore,
     ParameterError,
     make_configurator,
+    scan_arguments,
 )
 from danmax_bluesky.errors import ScanError, StorageError
+from danmax_bluesky.tomography.scan import FIELDS, TomoScan
 
 
 @pytest.fixture
@@ -54,6 +56,37 @@ def test_a_value_survives_the_process_that_set_it(store):
     assert store.entry("exp_time").time > 0
 
 
+def test_the_defaults_are_a_scan(store):
+    scan = TomoScan(**scan_arguments(store.scan_parameters(), {}))
+    assert (scan.nsteps, scan.fields_flag, scan.n_darks, scan.flat_exposure_s) == (1800, "111111", 20, 0.01)
+
+
+def test_every_number_of_a_scan_can_be_kept():
+    composed = {"helical", "places"} | set(FIELDS)
+    kept = {known.name for known in PARAMETERS}
+    assert set(TomoScan.model_fields) - composed <= kept
+    assert kept - set(TomoScan.model_fields) == {"flat_rotate", "condition_stable", "helical_motor", "helical_pitch_mm"}
+
+
+def test_what_is_given_wins_over_what_was_kept(store):
+    store.update({"exp_time": 0.5, "npt_darks": 3, "fields_flag": "100000", "tomo_det": "orca zyla"})
+    scan = TomoScan(**scan_arguments(store.scan_parameters(), {"exp_time": 0.25, "get_flat": True}))
+    assert (scan.exp_time, scan.n_darks, scan.n_flats, scan.fields_flag) == (0.25, 3, 20, "110000")
+    assert scan.tomo_det == ("orca", "zyla")
+    assert TomoScan(**scan_arguments(store.scan_parameters(), {"fields_flag": "000001"})).fields_flag == "000001"
+    listed = TomoScan(**scan_arguments(store.scan_parameters(), {"angles": [0.0, 1.0, 5.0]}))
+    assert listed.n_projections == 3
+
+
+def test_switches_choose_what_a_number_alone_cannot_say(store):
+    store.update({"flat_rotate": True, "flat_angle_deg": 90.0, "condition_stable": True})
+    store.update({"helical_motor": "tom_sam_y", "helical_pitch_mm": 0.5, "flat_exp_time": 0.02})
+    scan = TomoScan(**scan_arguments(store.scan_parameters(), {}))
+    assert (scan.flat_angle_deg, scan.condition, scan.flat_exposure_s) == (90.0, "stable", 0.02)
+    assert scan.helical is not None
+    assert (scan.helical.motor, scan.helical.pitch_mm) == ("tom_sam_y", 0.5)
+
+
 def test_two_processes_lose_no_value_of_each_other(store):
     program = (
         "import sys; from pathlib import Path;"
@@ -75,13 +108,13 @@ def test_two_processes_lose_no_value_of_each_other(store):
     [
         ("exp_time", -1.0, "exp_time = -1 s is below its limit of 1e-06 s"),
         ("exp_time", float("nan"), "finite"),
-        ("nsteps", 0, "below its limit of 1"),
+        ("nsteps", -1, "below its limit of 0"),
         ("nsteps", 1.5, "not a int"),
         ("nsteps", True, "bool"),
         ("nsteps", "10", "str"),
         ("scan_type", "zigzag", "'ascan', 'ascanct', 'dscan', 'dscanct', 'timescan'"),
-        ("fields_flag", "11", "six digits"),
-        ("fields_flag", "111112", "six digits"),
+        ("fields_flag", "11", "6 digits"),
+        ("fields_flag", "111112", "6 digits"),
         ("progress", 101.0, "above its limit of 100 percent"),
         ("exptime", 1.0, "did you mean 'exp_time'"),
     ],
@@ -144,7 +177,7 @@ async def test_the_device_tells_units_limits_and_choices(store):
     await device.connect()
     keys = await device.describe()
     assert keys["configurator-exp_time"]["units"] == "s"
-    assert keys["configurator-exp_time"]["limits"] == {"control": {"low": 1e-6, "high": 3600.0}}
+    assert keys["configurator-exp_time"]["limits"] == {"control": {"low": 1e-6, "high": 4000.0}}
     assert keys["configurator-scan_type"]["choices"] == ["ascan", "ascanct", "dscan", "dscanct", "timescan"]
     assert keys["configurator-nsteps"]["dtype"] == "integer"
     assert set(keys) == set(await device.read()) == {f"configurator-{name}" for name in BY_NAME}
