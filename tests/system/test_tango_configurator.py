@@ -1,0 +1,120 @@
+import queue
+from pathlib import Path
+
+import pytest
+
+from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore
+from danmax_bluesky.testing.servers import ServerProcess
+
+tango = pytest.importorskip("tango")
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    return ["tango-server", "--data-root", str(root), "--proposal", "20260001", "--visit", "2026112108"]
+
+
+@pytest.fixture(scope="module")
+def store(arguments):
+    return ConfiguratorStore(Path(arguments[2]) / "20260001" / "2026112108" / ".danmax" / "configurator.json")
+
+
+@pytest.fixture(scope="module")
+def running(arguments):
+    with ServerProcess(arguments) as server:
+        (address,) = server.addresses.values()
+        yield tango.DeviceProxy(address)
+
+
+@pytest.fixture
+def proxy(running, store):
+    store.reset(*BY_NAME)
+    return running
+
+
+def next_value(events: "queue.Queue", wanted) -> None:
+    while (event := events.get(timeout=30)).err or event.attr_value.value != wanted:
+        pass
+
+
+def test_every_parameter_is_an_attribute_with_unit_limits_and_description(proxy):
+    for known in BY_NAME.values():
+        found = proxy.get_attribute_config(known.label)
+        assert (found.unit, found.writable) == (known.units, tango.AttrWriteType.READ_WRITE)
+        assert found.description.startswith(known.description)
+        if known.low is not None:
+            assert float(found.min_value) == known.low
+    assert proxy.state() == tango.DevState.ON
+
+
+def test_every_default_can_be_written_and_read_back(proxy):
+    for known in BY_NAME.values():
+        proxy.write_attribute(known.label, known.default)
+        assert proxy.read_attribute(known.label).value == known.default
+
+
+def test_what_a_plain_client_sets_survives_a_killed_server(arguments, store):
+    with ServerProcess(arguments) as server:
+        (address,) = server.addresses.values()
+        client = tango.DeviceProxy(address)
+        client.exp_time = 0.125
+        client.scan_type = "dscanct"
+        client.DarkFile = "scan-0001_orca.h5::/entry/instrument/orca/data[0:20]"
+        server.kill()
+    with ServerProcess(arguments) as server:
+        (address,) = server.addresses.values()
+        client = tango.DeviceProxy(address)
+        assert (client.exp_time, client.scan_type) == (0.125, "dscanct")
+        assert client.DarkFile == "scan-0001_orca.h5::/entry/instrument/orca/data[0:20]"
+    assert store.scan_parameters()["exp_time"] == 0.125
+
+
+def test_what_may_not_be_is_refused_with_its_reason(proxy):
+    with pytest.raises(tango.DevFailed, match="minimum"):
+        proxy.exp_time = -1.0
+    with pytest.raises(tango.DevFailed, match="none of 'ascan'"):
+        proxy.scan_type = "zigzag"
+    with pytest.raises(tango.DevFailed, match="no scan parameter 'nonsense'"):
+        proxy.Reset(["nonsense"])
+
+
+def test_a_change_by_another_program_is_an_event(proxy, store):
+    events = queue.Queue()
+    watched = [proxy.subscribe_event(name, tango.EventType.CHANGE_EVENT, events.put) for name in ("nsteps", "State")]
+    store.set("nsteps", 77)
+    next_value(events, 77)
+    store.set("scan_state", "proj")
+    next_value(events, tango.DevState.RUNNING)
+    proxy.nsteps = 78
+    next_value(events, 78)
+    for number in watched:
+        proxy.unsubscribe_event(number)
+
+
+def test_reset_gives_one_or_all_parameters_their_defaults(proxy):
+    proxy.exp_time, proxy.nsteps = 0.5, 5
+    proxy.Reset(["exp_time"])
+    assert (proxy.exp_time, proxy.nsteps) == (BY_NAME["exp_time"].default, 5)
+    proxy.Reset([])
+    assert proxy.nsteps == BY_NAME["nsteps"].default
+
+
+def test_a_damaged_file_is_a_fault_that_ends_when_it_is_moved_away(proxy, store):
+    proxy.nsteps = 5
+    events = queue.Queue()
+    watched = proxy.subscribe_event("State", tango.EventType.CHANGE_EVENT, events.put)
+    store.path.write_text("{")
+    next_value(events, tango.DevState.FAULT)
+    assert "damaged" in proxy.status()
+    with pytest.raises(tango.DevFailed, match="damaged"):
+        _ = proxy.nsteps
+    store.path.unlink()
+    next_value(events, tango.DevState.ON)
+    proxy.unsubscribe_event(watched)
+
+
+def test_init_reads_the_file_again(proxy):
+    proxy.nsteps = 9
+    proxy.Init()
+    assert (proxy.nsteps, proxy.state()) == (9, tango.DevState.ON)
