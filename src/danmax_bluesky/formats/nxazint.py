@@ -182,7 +182,9 @@ def _reduction(header: AzintHeader, layout: PatternLayout) -> Group:
             "program": Dataset(header.program),
             "version": Dataset(header.version),
             "date": Dataset(header.date),
-            "reference": Dataset("geometry and matrix: pyFAI, J. Kieffer et al., J. Synchrotron Rad. 27, 558-566 (2020)"),
+            "reference": Dataset(
+                "geometry and matrix: pyFAI, J. Kieffer et al., J. Synchrotron Rad. 27, 558-566 (2020)"
+            ),
             "note": Dataset(
                 "Azimuth in degrees from the fast axis towards the slow axis. norm is that of a frame without bad "
                 "pixels; frames/norm holds that of a frame that had some. NaN: no valid pixel lies in the bin."
@@ -199,11 +201,7 @@ def _reduction(header: AzintHeader, layout: PatternLayout) -> Group:
 
 
 def _parameter(value: Any) -> Dataset:
-    if isinstance(value, Dataset):
-        return value
-    if isinstance(value, np.ndarray) and value.ndim == 2:
-        return Dataset(value.astype(np.uint8) if value.dtype == bool else value, compression="gzip")
-    return Dataset(value)
+    return value if isinstance(value, Dataset) else Dataset(value)
 
 
 def _data(layout: PatternLayout) -> Group:

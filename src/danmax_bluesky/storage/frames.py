@@ -129,9 +129,13 @@ class Hdf5Frames:
         except (OSError, RuntimeError, ValueError) as error:
             raise FrameError(index, f"{self.name}: frame {index} cannot be read: {error}") from error
 
+    def _beside(self, name: str) -> Any:
+        group: Any = self._dataset.parent
+        return group.get(name)
+
     def column(self, name: str) -> np.ndarray | None:
         """A dataset beside the frames with a value for each, such as "timestamp", or None if there is none."""
-        found = self._dataset.parent.get(name)
+        found = self._beside(name)
         if not isinstance(found, h5py.Dataset) or not found.shape:
             return None
         found.id.refresh()
@@ -139,7 +143,7 @@ class Hdf5Frames:
 
     def pixel_mask(self) -> np.ndarray | None:
         """What the detector itself says of its pixels, True is bad; None if it says nothing."""
-        found = self._dataset.parent.get("pixel_mask")
+        found = self._beside("pixel_mask")
         if not isinstance(found, h5py.Dataset) or found.shape != self.shape:
             return None
         return np.asarray(found[...]) != 0
@@ -305,7 +309,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 def _dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
     try:
-        node = file[name]
+        node: Any = file[name]
     except KeyError as error:
         raise StorageError(f"{path} has no {name}: {error}; is a linked file missing?") from error
     if not isinstance(node, h5py.Dataset):

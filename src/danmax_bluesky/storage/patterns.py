@@ -56,6 +56,9 @@ class PatternFile:
     ) -> None:
         self.close()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._file
+
     def __len__(self) -> int:
         return int(self._dataset(INDEX).shape[0])
 

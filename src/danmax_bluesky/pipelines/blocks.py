@@ -1,0 +1,117 @@
+"""Frames in threads, patterns in order."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from danmax_bluesky.scattering.integrator import Integrator, Patterns
+from danmax_bluesky.scattering.kernels import LANES
+from danmax_bluesky.storage.frames import FrameError, Frames
+
+MONITORS = Mapping[int, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Patterns of some frames.
+
+    Attributes:
+        index: number of each frame in its source, shape (n,).
+        patterns: layout -> patterns of n frames.
+        errors: frame number -> why it could not be read; its pattern is NaN.
+    """
+
+    index: np.ndarray
+    patterns: Mapping[str, Patterns]
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+
+def batches(indices: Iterable[int], size: int = LANES) -> Iterator[np.ndarray]:
+    """Frame numbers in blocks of `size`."""
+    batch: list[int] = []
+    for index in indices:
+        batch.append(index)
+        if len(batch) == size:
+            yield np.array(batch)
+            batch = []
+    if batch:
+        yield np.array(batch)
+
+
+def integrate_blocks(
+    frames: Frames,
+    integrators: Mapping[str, Integrator],
+    blocks: Iterable[np.ndarray | None],
+    threads: int = 1,
+    monitor: np.ndarray | None = None,
+) -> Iterator[Block]:
+    """Integrate blocks of frames, several at a time, and give them back in order.
+
+    Never more than two blocks for each thread are under way, so the memory does not depend on their number.
+
+    Args:
+        frames: the source.
+        integrators: layout -> integrator; a frame is read once for all of them.
+        blocks: frame numbers; None says that there are none just now, and lets finished blocks out.
+        threads: blocks at a time.
+        monitor: relative monitor of each frame of the source, shape (n_frames,), or None.
+    """
+    own = threading.local()
+
+    def work(index: np.ndarray) -> Block:
+        if not hasattr(own, "buffer"):
+            own.buffer = np.empty((LANES, *frames.shape), frames.dtype)
+            own.spaces = {name: integrator.workspace() for name, integrator in integrators.items()}
+        return _integrate(frames, integrators, index, own.buffer, own.spaces, monitor)
+
+    if threads <= 1:
+        for index in blocks:
+            if index is not None:
+                yield work(index)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="azint") as pool:
+        under_way: deque[Future[Block]] = deque()
+        try:
+            for index in blocks:
+                if index is not None:
+                    under_way.append(pool.submit(work, index))
+                while under_way and (under_way[0].done() or len(under_way) > 2 * threads):
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+def _integrate(
+    frames: Frames,
+    integrators: Mapping[str, Integrator],
+    index: np.ndarray,
+    buffer: np.ndarray,
+    spaces: Mapping[str, object],
+    monitor: np.ndarray | None,
+) -> Block:
+    block = buffer[: len(index)]
+    errors: dict[int, str] = {}
+    for place, number in enumerate(index):
+        try:
+            frames.read_into(int(number), block[place])
+        except FrameError as error:
+            errors[int(number)] = str(error)
+            block[place] = 0
+    relative = None if monitor is None else monitor[index]
+    patterns = {
+        name: integrator.integrate(block, spaces[name], relative)  # type: ignore[arg-type]
+        for name, integrator in integrators.items()
+    }
+    for result in patterns.values():
+        for number in errors:
+            row = int(np.flatnonzero(index == number)[0])
+            result.intensity[row] = result.sigma[row] = np.nan
+            result.norm[row] = 0.0
+    return Block(index, patterns, errors)

@@ -1,0 +1,209 @@
+"""Recipes as they are written down, made ready: their files read, their geometry bound to the frames."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from danmax_bluesky.config import AbsolutePath, RecipeSettings
+from danmax_bluesky.errors import CalibrationError, SettingsError
+from danmax_bluesky.scattering.geometry import Geometry, centred_geometry, geometry_of_poni
+from danmax_bluesky.scattering.recipe import Recipe
+from danmax_bluesky.storage.frames import read_image, read_mask
+
+PATTERN = "azint1d"
+CAKE = "azint2d"
+
+
+class IntegrationSettings(RecipeSettings):
+    """A recipe with everything that can be said of one."""
+
+    orientation: int | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None, ge=1, le=4, description="how the image lies in memory; None takes what the .poni states, or 3"
+    )
+    radial_bins: int = Field(3000, ge=1)
+    radial_range: tuple[float, float] | None = Field(None, description="first and last edge, in unit")
+    azimuth_range: tuple[float, float] | None = Field(None, description="first and last azimuth, degrees")
+    sectors: tuple[tuple[float, float], ...] = Field((), description="azimuth ranges, degrees: a pattern for each")
+    cake_only: bool = Field(False, description="a cake without the pattern of the full circle beside it")
+    solid_angle: bool = True
+    weighting: Literal["pyfai", "azint"] = "pyfai"
+    dark: AbsolutePath | None = Field(None, description="image to subtract")
+    dark_frames: int = Field(1, ge=1, description="number of frames that the dark is the mean of")
+    flat: AbsolutePath | None = Field(None, description="image to divide by")
+    threshold: float | None = Field(None, description="counts above which a pixel is masked in that frame")
+    clip_sigma: float | None = Field(None, gt=0, description="mask pixels so many σ from the mean of their bin")
+    clip_cycles: int = Field(5, ge=1)
+    monitor: str = Field("", description="data key of the monitor that intensities are divided by")
+    monitor_reference: float = Field(1.0, gt=0, description="monitor counts that leave an intensity as it is")
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedRecipe:
+    """A recipe and what it was made from.
+
+    Attributes:
+        settings: as written down.
+        recipes: layout name -> recipe; a cake comes with the pattern of the full circle.
+        texts: parameter -> what the files said, for the record.
+    """
+
+    settings: IntegrationSettings
+    recipes: Mapping[str, Recipe]
+    texts: Mapping[str, Any]
+
+    @property
+    def geometry(self) -> Geometry:
+        """The detector's."""
+        return next(iter(self.recipes.values())).geometry
+
+
+def recipe_settings(raw: Mapping[str, Any] | RecipeSettings) -> IntegrationSettings:
+    """The settings of a recipe, from a start document or from `Settings`.
+
+    Raises:
+        SettingsError: with the key, the value, and what is allowed.
+    """
+    if isinstance(raw, IntegrationSettings):
+        return raw
+    entries = raw.model_dump() if isinstance(raw, RecipeSettings) else dict(raw)
+    try:
+        return IntegrationSettings.model_validate(entries)
+    except ValidationError as error:
+        problems = (
+            f"recipe setting {'.'.join(map(str, problem['loc']))!r} = {problem['input']!r}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise SettingsError("\n".join(problems)) from None
+
+
+def prepare(
+    settings: IntegrationSettings,
+    shape: tuple[int, int],
+    pixel_mask: np.ndarray | None = None,
+    detector: Mapping[str, Any] | None = None,
+    energy_kev: float | None = None,
+) -> PreparedRecipe:
+    """Read the files of a recipe and bind it to frames of one shape.
+
+    Args:
+        settings: the recipe.
+        shape: rows and columns of the frames.
+        pixel_mask: what the detector says of its own pixels, True is bad.
+        detector: settings of the detector, with pixel_size_m and distance_m, for a recipe without a .poni.
+        energy_kev: of the beam, likewise.
+
+    Raises:
+        CalibrationError: a geometry, mask, dark or flat does not fit the frames.
+        StorageError: a file is missing or damaged.
+    """
+    geometry = _geometry(settings, shape, detector, energy_kev)
+    texts: dict[str, Any] = {"poni": geometry.poni_text()}
+    if settings.poni is not None:
+        texts |= {"poni": _read_text(settings.poni), "poni_file": str(settings.poni)}
+    mask = None if settings.mask is None else read_mask(settings.mask)
+    if settings.mask is not None and mask is not None:
+        texts["mask_file"] = str(settings.mask)
+        _check_shape("mask", settings.mask, mask, shape)
+    if pixel_mask is not None:
+        mask = pixel_mask if mask is None else mask | pixel_mask
+    images = {name: _image(name, getattr(settings, name), shape) for name in ("dark", "flat")}
+    texts |= {f"{name}_file": str(getattr(settings, name)) for name in ("dark", "flat") if images[name] is not None}
+    recipe = Recipe(
+        geometry=geometry,
+        mask=mask,
+        unit=settings.unit,
+        radial_bins=settings.radial_bins,
+        radial_range=settings.radial_range,
+        azimuth_bins=settings.azimuth_bins,
+        azimuth_range_deg=settings.azimuth_range,
+        sectors_deg=settings.sectors,
+        splitting=settings.splitting,
+        solid_angle=settings.solid_angle,
+        polarization_factor=settings.polarization_factor,
+        dark=images["dark"],
+        dark_frames=settings.dark_frames,
+        flat=images["flat"],
+        error_model=settings.error_model,
+        weighting=settings.weighting,
+        threshold=settings.threshold,
+        clip_sigma=settings.clip_sigma,
+        clip_cycles=settings.clip_cycles,
+    )
+    if recipe.dimensions == 1:
+        return PreparedRecipe(settings, {PATTERN: recipe}, texts)
+    full = {} if settings.cake_only else {PATTERN: replace(recipe, azimuth_bins=1, sectors_deg=())}
+    return PreparedRecipe(settings, {**full, CAKE: recipe}, texts)
+
+
+def output_path(frames: Path, recipe: str = "azint", root: Path | None = None) -> Path:
+    """Where the patterns of a detector file go.
+
+    `<visit>/raw/<folder>/scan-0001_pilatus.h5` becomes `<visit>/process/azint/<folder>/scan-0001_pilatus_integrated.h5`;
+    the name of a recipe other than "azint" comes before "integrated".
+
+    Args:
+        frames: the detector file.
+        recipe: name of the recipe.
+        root: folder to write to instead, flat.
+    """
+    name = f"{frames.stem}_integrated.h5" if recipe == "azint" else f"{frames.stem}_{recipe}_integrated.h5"
+    if root is not None:
+        return root / name
+    parts = frames.parent.parts
+    if "raw" in parts:
+        place = len(parts) - 1 - parts[::-1].index("raw")
+        return Path(*parts[:place], "process", "azint", *parts[place + 1 :], name)
+    return frames.parent / name
+
+
+def _geometry(
+    settings: IntegrationSettings,
+    shape: tuple[int, int],
+    detector: Mapping[str, Any] | None,
+    energy_kev: float | None,
+) -> Geometry:
+    if settings.poni is not None:
+        wavelength_m = None if energy_kev is None else 12.398419843320026e-10 / energy_kev
+        try:
+            return geometry_of_poni(
+                _read_text(settings.poni), shape, orientation=settings.orientation, wavelength_m=wavelength_m
+            )
+        except CalibrationError as error:
+            raise CalibrationError(f"{settings.poni}: {error}") from None
+    if detector is None or energy_kev is None:
+        raise CalibrationError(f"recipe {settings.name!r} names no .poni; give one (recipes, or --poni)")
+    return centred_geometry(
+        shape, float(detector["pixel_size_m"]), float(detector["distance_m"]), energy_kev, settings.orientation or 3
+    )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise CalibrationError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _image(name: str, path: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
+    if path is None:
+        return None
+    image = np.asarray(read_image(path), float)
+    if image.ndim == 3:
+        image = image.mean(axis=0)
+    _check_shape(name, path, image, shape)
+    return image
+
+
+def _check_shape(name: str, path: Path, image: np.ndarray, shape: tuple[int, int]) -> None:
+    if image.shape != shape:
+        raise CalibrationError(f"{name} {path} has shape {image.shape}, but the frames have {shape}")
+
+
+def clean_name(text: str) -> str:
+    """A name that can stand in a file's name."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or "azint"
