@@ -31,6 +31,8 @@ class FrameSource:
         dtype: NumPy type string.
         units: as declared by the device, or "".
         device: name of the device that wrote it, or "".
+        length: number of rows that the dataset was seen to have; None as long as nobody looked, or where it is gone.
+        limit: one past the last row that belongs to the segment if every planned row came; None where none was told.
     """
 
     key: str
@@ -42,6 +44,8 @@ class FrameSource:
     dtype: str
     units: str = ""
     device: str = ""
+    length: int | None = None
+    limit: int | None = None
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -114,12 +118,16 @@ class RunRecord:
         stop: the stop document, or None while the run is open (or when its process died).
         segments: in the order in which their streams were declared, without the baseline.
         snapshots: readings of the baseline, normally one at the start and one at the end.
+        closed: True once it is known that no more documents will come, also where none says so: the process died.
+        problems: what could not be read from the files that the documents name, one sentence each.
     """
 
     start: Mapping[str, Any]
     stop: Mapping[str, Any] | None = None
     segments: tuple[Segment, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
+    closed: bool = False
+    problems: tuple[str, ...] = ()
 
     @property
     def uid(self) -> str:
@@ -133,8 +141,14 @@ class RunRecord:
 
     @property
     def missing(self) -> dict[str, int]:
-        """Segment name -> number of promised rows that no document told of; empty for a complete run."""
-        done = {segment.name: len(segment) for segment in self.segments}
+        """Segment name -> number of promised rows that are not there; empty for a complete run.
+
+        A row counts once every 2D detector of the segment has its frame.
+        """
+        done = {
+            segment.name: min([len(source) for source in segment.images.values()] or [len(segment)])
+            for segment in self.segments
+        }
         return {name: num - done.get(name, 0) for name, num in self.planned.items() if num != done.get(name, 0)}
 
     @property
@@ -146,7 +160,7 @@ class RunRecord:
     def status(self) -> str:
         """One of "complete", "incomplete" (ended early or with rows missing), "failed", "aborted" and "open"."""
         if self.stop is None:
-            return "open"
+            return "incomplete" if self.closed else "open"
         if self.stop["exit_status"] == "success":
             return "complete" if self.is_complete else "incomplete"
         return {"abort": "aborted", "fail": "failed"}[self.stop["exit_status"]]
@@ -236,7 +250,7 @@ class RecordBuilder(DocumentRouter):
             if stream == name:
                 resource = self._resources[resource_uid]
                 key = resource["data_key"]
-                base = _slice_start(resource)
+                base, limit = _slice(resource)
                 shape = tuple(int(n or 0) for n in keys[key]["shape"])
                 external[key] = FrameSource(
                     key=key,
@@ -248,6 +262,7 @@ class RecordBuilder(DocumentRouter):
                     dtype=keys[key].get("dtype_numpy", "<f8"),
                     units=keys[key].get("units") or "",
                     device=owner.get(key, ""),
+                    limit=limit,
                 )
         events = self._events.get(name, [])
         columns = {
@@ -310,10 +325,10 @@ def with_columns(record: RunRecord, columns: Mapping[tuple[str, str], np.ndarray
     )
 
 
-def _slice_start(resource: Mapping[str, Any]) -> int:
-    """First row of the dataset that a StreamResource's `slice` parameter, "11:31", begins at; 0 without one."""
-    text = resource["parameters"].get("slice", "")
-    return int(text.split(":")[0] or 0) if text else 0
+def _slice(resource: Mapping[str, Any]) -> tuple[int, int | None]:
+    """First row, and one past the last, of a StreamResource's `slice` parameter, "11:31"; (0, None) without one."""
+    first, _, last = resource["parameters"].get("slice", "").partition(":")
+    return int(first or 0), int(last) if last else None
 
 
 def _row_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ without a file, and written in one place.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -19,6 +19,7 @@ class Dataset:
         chunks: shape of a chunk, or None to let the writer decide.
         maxshape: None for a fixed size; a tuple with None where the dataset may grow.
         compression: "gzip", "bitshuffle-lz4" or None.
+        scales: absolute path, in the same tree, of the dimension scale of each axis; None for an axis without one.
     """
 
     value: Any
@@ -26,6 +27,7 @@ class Dataset:
     chunks: tuple[int, ...] | None = None
     maxshape: tuple[int | None, ...] | None = None
     compression: str | None = None
+    scales: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,19 @@ class VirtualDataset:
         dtype: NumPy type string such as "<u2".
         fill_value: what a reader sees where a source is missing; choose one that stands out.
         attrs: HDF5 attributes.
+        scales: as for `Dataset`.
     """
 
     sources: tuple[FrameSlice, ...]
     dtype: str
     fill_value: int | float = 65535
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    scales: tuple[str | None, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole, (n_frames, ...)."""
+        return (sum(len(source) for source in self.sources), *self.sources[0].shape[1:])
 
 
 @dataclass(frozen=True)
@@ -118,3 +127,37 @@ Node = Group | Dataset | VirtualDataset | SoftLink | ExternalLink
 def nx(nx_class: str, children: Mapping[str, Node] | None = None, **attrs: Any) -> Group:
     """A NeXus group: `nx("NXsource", {"type": Dataset("Synchrotron X-ray Source")})`."""
     return Group(children or {}, {"NX_class": nx_class, **attrs})
+
+
+def with_targets(tree: Group) -> Group:
+    """The same tree, in which whatever a soft link points to says so in its own `target` attribute, as NeXus asks."""
+    targets = {node.path for _, node in tree.walk() if isinstance(node, SoftLink)}
+    return _mark(tree, "", targets)
+
+
+def _mark(group: Group, prefix: str, targets: set[str]) -> Group:
+    children: dict[str, Node] = {}
+    for name, child in group.children.items():
+        path = f"{prefix}/{name}"
+        marked = _mark(child, path, targets) if isinstance(child, Group) else child
+        if path in targets and isinstance(marked, Group | Dataset | VirtualDataset):
+            marked = replace(marked, attrs={**marked.attrs, "target": path})
+        children[name] = marked
+    return Group(children, group.attrs)
+
+
+def grafted(tree: Group, path: str, node: Node) -> Group:
+    """The same tree with one more node at an absolute path; groups on the way are made where they are missing.
+
+    Raises:
+        ValueError: something stands at the path already, or on the way to it.
+    """
+    first, _, rest = path.strip("/").partition("/")
+    present = tree.children.get(first)
+    if not rest:
+        if present is not None:
+            raise ValueError(f"{path}: is in the tree already")
+        return Group({**tree.children, first: node}, tree.attrs)
+    if present is not None and not isinstance(present, Group):
+        raise ValueError(f"{path}: {first!r} is not a group")
+    return Group({**tree.children, first: grafted(present or Group(), rest, node)}, tree.attrs)

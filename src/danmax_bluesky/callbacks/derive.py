@@ -1,0 +1,16 @@
+"""What every derived file starts from: the record of a run with the scalars of its files, and the tables of frames."""
+
+from danmax_bluesky.callbacks.frames import frame_tables
+from danmax_bluesky.formats.frames_table import FrameTable
+from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.storage.scalars import load_scalars
+
+
+def closed_record(record: RunRecord) -> RunRecord:
+    """A run that ended, with its files read; one that is open as it is, since its files are being written."""
+    return record if record.status == "open" else load_scalars(record)
+
+
+def ended_tables(record: RunRecord) -> dict[str, FrameTable]:
+    """The frames of a run that ended; none of one that is open."""
+    return {} if record.status == "open" else frame_tables(record)

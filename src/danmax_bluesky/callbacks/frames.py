@@ -1,0 +1,172 @@
+"""From a run's record to a table of its frames: which trigger each belongs to, what it shows, at which angle."""
+
+from typing import Any
+
+import numpy as np
+
+from danmax_bluesky.callbacks.rotation import segment_angles
+from danmax_bluesky.formats.frames_table import KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
+from danmax_bluesky.formats.parts import planned_segment
+from danmax_bluesky.formats.record import FrameSource, RunRecord, Segment
+from danmax_bluesky.tomography.audit import audit_phase
+
+
+def frame_tables(record: RunRecord) -> dict[str, FrameTable]:
+    """The table of every 2D detector.
+
+    A frame is matched with its trigger by the detector's own counter, so a lost frame shifts nothing; where a detector
+    does not count, frames are taken in order, and a segment with frames missing is marked as uncertain. Frames that the
+    documents tell of but the file does not hold are left out (`RunRecord.problems` names them).
+
+    Args:
+        record: with scalars loaded (`storage.scalars.load_scalars`).
+    """
+    return {key: _table(record, key) for key in record.image_keys}
+
+
+def has_rotation(record: RunRecord) -> bool:
+    """True if the run turned its sample for projections."""
+    return any(entry.get("kind") == "projection" for entry in record.start.get("segments", ())) or bool(
+        record.segments_of("projection")
+    )
+
+
+def first_triggers(record: RunRecord) -> dict[str, int]:
+    """Segment -> number, counted since arming, of its first trigger.
+
+    It follows from the triggers of the segments before: those that the PandA captured, or else those planned.
+    """
+    recorded = {segment.name: segment for segment in record.segments}
+    first: dict[str, int] = {}
+    total = 0
+    for name, num in record.planned.items():
+        first[name] = total
+        sent = segment_angles(record, recorded[name]).sent if name in recorded else None
+        total += num if sent is None else sent
+    return first
+
+
+def _table(record: RunRecord, key: str) -> FrameTable:
+    pieces = [
+        piece
+        for segment in record.segments
+        if key in segment.external and (piece := _piece(record, segment, key)) is not None
+    ]
+    sources = [piece["source"] for piece in pieces]
+    places = list(dict.fromkeys((source.file, source.dataset) for source in sources))
+    lengths = {(source.file, source.dataset): source.length or 0 for source in sources}
+    example: FrameSource = next(segment.external[key] for segment in record.segments if key in segment.external)
+
+    def joined(name: str, dtype: Any) -> np.ndarray:
+        return np.concatenate([piece[name] for piece in pieces] or [np.empty(0)]).astype(dtype)
+
+    return FrameTable(
+        detector=key,
+        files=tuple(file for file, _ in places),
+        datasets=tuple(dataset for _, dataset in places),
+        lengths=tuple(lengths[place] for place in places),
+        frame_shape=(example.shape[0], example.shape[1]),
+        dtype=example.dtype,
+        file_index=joined("file_index", np.int64)
+        if not pieces
+        else np.concatenate(
+            [
+                np.full(len(piece["row"]), places.index((piece["source"].file, piece["source"].dataset)))
+                for piece in pieces
+            ]
+        ),
+        row=joined("row", np.int64),
+        segment_names=tuple(piece["name"] for piece in pieces),
+        segment=np.repeat(np.arange(len(pieces)), [len(piece["row"]) for piece in pieces]),
+        image_key_control=joined("image_key", np.int8),
+        angle_deg=joined("angle_deg", np.float64),
+        angle_flag=joined("angle_flag", np.uint8),
+        trigger=joined("trigger", np.int64),
+        time_s=joined("time_s", np.float64),
+        exposure_s=joined("exposure_s", np.float64),
+        lost={piece["name"]: piece["lost"] for piece in pieces if piece["lost"]},
+        uncertain={piece["name"]: piece["uncertain"] for piece in pieces if piece["uncertain"]},
+        monitor=_monitor(record, pieces),
+        has_rotation=has_rotation(record),
+    )
+
+
+def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | None:
+    """The rows of one segment; None where none of its frames is on disk."""
+    source = segment.external[key]
+    available = min(source.stop, source.length or 0)
+    rows = np.arange(source.start, max(source.start, available))
+    if not len(rows):
+        return None
+    promised = planned_segment(record, segment.name)
+    first = first_triggers(record).get(segment.name, 0)
+    counter = segment.columns.get(f"{key}_frame_number")
+    counted = counter is not None and len(counter) >= len(rows)
+    numbers = counter[: len(rows)].astype(np.int64) if counter is not None and counted else None
+    angles = segment_angles(record, segment)
+    audit = audit_phase(
+        segment.name,
+        segment.planned if segment.planned is not None else len(rows),
+        sent=_sent(record, segment, angles.sent, len(rows) if numbers is None else int(numbers.max()) + 1 - first),
+        written=len(rows),
+        frame_numbers=numbers,
+        first_number=first,
+        detector=key,
+    )
+    index = np.asarray(audit.trigger_index, dtype=np.int64)
+    belongs = index >= 0
+    key_of_kind = KEY_OF_KIND.get(segment.kind, ImageKey.INVALID)
+    inside = belongs & (index < len(angles.angle_deg))
+    angle = np.full(len(rows), np.nan)
+    flag = np.full(len(rows), int(AngleFlag.MISSING), dtype=np.uint8)
+    angle[inside] = angles.angle_deg[index[inside]]
+    flag[inside] = angles.flag[index[inside]]
+    if audit.uncertain:
+        flag |= int(AngleFlag.UNCERTAIN)
+    stamps = segment.columns.get(f"{key}_timestamp")
+    return {
+        "name": segment.name,
+        "source": source,
+        "row": rows,
+        "index": index,
+        "trigger": np.full(len(rows), -1) if numbers is None else numbers,
+        "file_index": np.zeros(len(rows)),
+        "image_key": np.where(belongs, int(key_of_kind), int(ImageKey.INVALID)),
+        "angle_deg": angle,
+        "angle_flag": flag,
+        "time_s": stamps[: len(rows)]
+        if stamps is not None and len(stamps) >= len(rows)
+        else np.full(len(rows), np.nan),
+        "exposure_s": np.full(len(rows), float(promised.get("exposure_s", np.nan))),
+        "lost": audit.lost,
+        "uncertain": audit.message if audit.uncertain or audit.extra else "",
+        "segment": segment,
+    }
+
+
+def _sent(record: RunRecord, segment: Segment, captured: int | None, seen: int) -> int | None:
+    """Triggers sent in a segment: what the PandA captured; without it, what a segment that was cut short has seen.
+
+    None means the plan: a segment that was followed by another was not cut short.
+    """
+    if captured is not None:
+        return captured
+    cut_short = record.status != "complete" and segment.name == record.segments[-1].name
+    return max(seen, 0) if cut_short else None
+
+
+def _monitor(record: RunRecord, pieces: list[dict[str, Any]]) -> np.ndarray | None:
+    """Values of the channel that the start document names as `monitor`, one for each frame; None without one."""
+    name = record.start.get("monitor")
+    if not name or not pieces:
+        return None
+    values: list[np.ndarray] = []
+    for piece in pieces:
+        column = piece["segment"].columns.get(name)
+        if column is None:
+            return None
+        taken = np.full(len(piece["row"]), np.nan)
+        inside = (piece["index"] >= 0) & (piece["index"] < len(column))
+        taken[inside] = column[piece["index"][inside]]
+        values.append(taken)
+    return np.concatenate(values)

@@ -1,0 +1,70 @@
+"""A derived file that cannot be written must never stop a measurement."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from danmax_bluesky.errors import DanmaxError
+
+Consumer = Callable[[str, Any], Any]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong in a consumer of documents.
+
+    Attributes:
+        consumer: its name.
+        document: name of the document that it could not take.
+        run: uid of the run, as far as it was known.
+        error: the exception.
+    """
+
+    consumer: str
+    document: str
+    run: str
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"{self.consumer}, at the {self.document} document of run {self.run[:8]}: {self.error}"
+
+
+class Guard:
+    """Passes documents on, and keeps what the consumer raises from the RunEngine.
+
+    An error is logged at once, kept in `failures`, and reported again when its run ends, so that nobody has to read
+    the whole log to learn that a file is missing.
+
+    Args:
+        consumer: a callable taking (name, document).
+        name: what to call it in a message.
+        report: called with each failure of a run when the run ends; the default logs an error.
+    """
+
+    def __init__(self, consumer: Consumer, name: str, report: Callable[[Failure], None] | None = None) -> None:
+        self.name = name
+        self.failures: list[Failure] = []
+        self._consumer = consumer
+        self._report = report or (lambda failure: _log.error("%s", failure))
+        self._run = ""
+        self._told = 0
+
+    def __call__(self, name: str, doc: Any) -> None:
+        """Pass one document on."""
+        if name == "start":
+            self._run = str(doc.get("uid", ""))
+        try:
+            self._consumer(name, doc)
+        except Exception as error:  # whatever it is, the scan goes on
+            failure = Failure(self.name, name, self._run, error)
+            self.failures.append(failure)
+            if isinstance(error, DanmaxError):
+                _log.warning("%s", failure)
+            else:
+                _log.exception("%s", failure)
+        if name == "stop":
+            for failure in self.failures[self._told :]:
+                self._report(failure)
+            self._told = len(self.failures)

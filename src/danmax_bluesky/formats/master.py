@@ -1,0 +1,302 @@
+"""The NeXus master of a scan: everything that was recorded, in one file that opens with a picture.
+
+Frames stay in the detectors' files; the master links to them relatively, so that the folder can be moved as a whole.
+Layout: what DanMAX's programs know (`/entry/instrument/start_positioners`, `/entry/measurement`), NXdata defaults
+(https://manual.nexusformat.org/datarules.html#find-the-plottable-data), and an NXtomo entry for each camera.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
+from danmax_bluesky.formats.nxtomo import detector_geometry, entry_name, nxtomo_entry, source_group
+from danmax_bluesky.formats.parts import (
+    PLANCK_TIMES_C_KEV_ANGSTROM,
+    as_group,
+    detector_settings,
+    frames_of,
+    is_imaging,
+    iso,
+    planned_segment,
+    quantity,
+    relative,
+    root_attributes,
+    sample_of,
+    storable,
+)
+from danmax_bluesky.formats.record import RunRecord, Segment
+from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
+
+SNAPSHOTS = ("start_positioners", "end_positioners")
+
+
+def master_tree(record: RunRecord, tables: Mapping[str, FrameTable], path: Path, *, written_s: float) -> Group:
+    """The master of a run.
+
+    Of a run that is still open, or whose frames cannot be read, the tree holds links to the detectors' files and no
+    virtual dataset: a reader of an unfinished source would fail on those.
+
+    Args:
+        record: the run; its scalars loaded, as far as they can be.
+        tables: detector -> its frames; empty while the run is open.
+        path: where the master will lie.
+        written_s: POSIX seconds of now, for the file's own time stamp.
+    """
+    shown = {name: table for name, table in tables.items() if len(table)}
+    tomo = {name: table for name, table in shown.items() if table.has_rotation and is_imaging(record, name)}
+    entry = _entry(record, shown, path.parent)
+    root: dict[str, Node] = {"entry": entry}
+    for name, table in tomo.items():
+        root[entry_name(name)] = nxtomo_entry(record, table, path.parent)
+    return with_targets(Group(root, {**root_attributes(record, path.name, written_s), "default": "entry"}))
+
+
+def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) -> Group:
+    start = record.start
+    pictures = _pictures(record, tables, folder)
+    curves = _curves(record)
+    default = next(iter([*pictures, *curves]), None)
+    fields: dict[str, Node] = {
+        "title": Dataset(start.get("command") or start.get("plan_name", "")),
+        "entry_identifier": Dataset(record.uid),
+        "experiment_identifier": Dataset(str(start.get("proposal", ""))),
+        "collection_identifier": Dataset(str(start.get("visit", ""))),
+        "scan_id": Dataset(int(start.get("scan_id", 0))),
+        "plan_name": Dataset(start.get("plan_name", "")),
+        "start_time": Dataset(iso(start["time"])),
+        **_end(record),
+        "program_name": Dataset(
+            "danmax_bluesky", {"version": str(start.get("versions", {}).get("danmax_bluesky", ""))}
+        ),
+        "status": Dataset(
+            record.status, {"description": "complete, incomplete, failed, aborted, or open: still measured"}
+        ),
+        **_users(record),
+        "sample": _sample(record),
+        "proposal": nx(
+            "NXcollection",
+            {key: Dataset(str(start.get(key, ""))) for key in ("proposal", "visit", "folder")},
+        ),
+        "instrument": _instrument(record, tables, folder),
+        "measurement": _measurement(record, tables),
+        **pictures,
+        **curves,
+        "bluesky": _documents(record),
+    }
+    return nx("NXentry", fields, **({"default": default} if default else {}))
+
+
+def _end(record: RunRecord) -> dict[str, Node]:
+    fields: dict[str, Node] = {}
+    if record.stop is not None:
+        fields["end_time"] = Dataset(iso(record.stop["time"]))
+        fields["duration"] = quantity(float(record.stop["time"] - record.start["time"]), "s")
+        if record.stop.get("reason"):
+            fields["status_reason"] = Dataset(str(record.stop["reason"]))
+    if record.status != "open" and record.missing:
+        fields["frames_missing"] = as_group(record.missing, NX_class="NXcollection")
+    if record.problems:
+        fields["problems"] = Dataset("\n".join(record.problems))
+    return fields
+
+
+def _users(record: RunRecord) -> dict[str, Node]:
+    users = record.start.get("users") or ()
+    return {
+        f"user_{number}": nx(
+            "NXuser",
+            {
+                key: Dataset(str(value))
+                for key, value in (user.items() if isinstance(user, Mapping) else [("name", user)])
+                if value
+            },
+        )
+        for number, user in enumerate(users, 1)
+    }
+
+
+def _sample(record: RunRecord) -> Group:
+    sample = {"name": "", **sample_of(record)}
+    return nx("NXsample", {key: Dataset(storable(value)) for key, value in sample.items()})
+
+
+def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) -> Group:
+    source = record.start.get("source", {})
+    energy_kev = float(source.get("energy_kev", np.nan))
+    fields: dict[str, Node] = {
+        "name": Dataset(source.get("instrument", "DanMAX")),
+        "source": source_group(record),
+        "monochromator": nx(
+            "NXmonochromator",
+            {
+                "energy": quantity(energy_kev, "keV"),
+                "wavelength": quantity(PLANCK_TIMES_C_KEV_ANGSTROM / energy_kev, "angstrom"),
+            },
+        ),
+        "beam": nx("NXbeam", {"incident_energy": quantity(energy_kev, "keV")}),
+    }
+    for key in record.image_keys:
+        fields[key] = _detector(record, key, tables.get(key), folder)
+    for name, snapshot in zip(SNAPSHOTS, (record.snapshots[:1], record.snapshots[1:][-1:]), strict=True):
+        if snapshot:
+            fields[name] = nx(
+                "NXcollection",
+                {
+                    key: quantity(storable(value), snapshot[0].units.get(key, ""))
+                    for key, value in snapshot[0].values.items()
+                },
+                time=iso(snapshot[0].time),
+            )
+    return nx("NXinstrument", fields)
+
+
+def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Path) -> Group:
+    settings = detector_settings(record, key)
+    source = next(segment.images[key] for segment in record.segments if key in segment.images)
+    file = relative(source.file, folder)
+    fields: dict[str, Node] = {
+        "data": ExternalLink(file, source.dataset),
+        "local_name": Dataset(key),
+        **{name: Dataset(settings[name]) for name in ("manufacturer", "model", "description") if settings.get(name)},
+        "type": Dataset("pixel counting" if settings.get("kind") == "counting" else "imaging camera"),
+        **detector_geometry(record, key),
+    }
+    beside = source.dataset.rsplit("/", 1)[0]
+    for segment in record.segments:
+        for scalar in segment.external.values():
+            name = scalar.dataset.rsplit("/", 1)[-1]
+            if not scalar.shape and scalar.file == source.file and scalar.dataset == f"{beside}/{name}":
+                fields[name] = ExternalLink(file, scalar.dataset)
+    if table is not None:
+        fields["count_time"] = quantity(table.exposure_s, "s")
+        fields["image_key"] = Dataset(table.image_key.astype(np.int32))
+        fields["image_key_control"] = Dataset(table.image_key_control.astype(np.int32))
+        fields["frame_row"] = Dataset(table.row, {"description": "row of `data` that each entry of image_key is about"})
+    return nx("NXdetector", fields)
+
+
+def _measurement(record: RunRecord, tables: Mapping[str, FrameTable]) -> Group:
+    """A collection for each segment; what a run of one segment holds is reachable without the segment's name too."""
+    fields: dict[str, Node] = {segment.name: _segment(record, segment, tables) for segment in record.segments}
+    if len(record.segments) == 1:
+        only = record.segments[0].name
+        for name, node in record_columns(record.segments[0]).items():
+            if name not in fields and isinstance(node, Dataset):
+                fields[name] = SoftLink(f"/entry/measurement/{only}/{name}")
+    for key in record.image_keys:
+        fields.setdefault(key, SoftLink(f"/entry/instrument/{key}/data"))
+    return nx("NXcollection", fields)
+
+
+def _segment(record: RunRecord, segment: Segment, tables: Mapping[str, FrameTable]) -> Group:
+    promised = planned_segment(record, segment.name)
+    fields: dict[str, Node] = {"kind": Dataset(segment.kind), "num_recorded": Dataset(len(segment))}
+    if segment.planned is not None:
+        fields["num_planned"] = Dataset(segment.planned)
+    for key in ("exposure_s", "period_s"):
+        if promised.get(key) is not None:
+            fields[key.removesuffix("_s")] = quantity(float(promised[key]), "s")
+    fields |= record_columns(segment)
+    for name, table in tables.items():
+        if segment.name not in table.segment_names:
+            continue
+        rows = table.in_segment(segment.name)
+        if table.has_rotation and len(rows):
+            fields[f"{name}_rotation_angle"] = quantity(table.angle_deg[rows], "degree")
+            fields[f"{name}_rotation_angle_flag"] = Dataset(table.angle_flag[rows].astype(np.uint8))
+        if table.lost.get(segment.name):
+            fields[f"{name}_lost_triggers"] = Dataset(np.asarray(table.lost[segment.name], dtype=np.int64))
+        if table.uncertain.get(segment.name):
+            fields[f"{name}_uncertain"] = Dataset(table.uncertain[segment.name])
+    return nx("NXcollection", fields)
+
+
+def record_columns(segment: Segment) -> dict[str, Node]:
+    """The values that were recorded in a segment, one for each row, and the times of its events."""
+    fields: dict[str, Node] = {
+        key: quantity(values, segment.units.get(key, ""))
+        for key, values in segment.columns.items()
+        if values.dtype.kind in "biufU" and values.ndim == 1
+    }
+    if segment.times:
+        fields["time"] = quantity(np.asarray(segment.times), "s")
+    return fields
+
+
+def _pictures(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) -> dict[str, Node]:
+    """One NXdata for each detector: the frames that show the sample, against what was scanned."""
+    return {name: _picture(record, table, folder) for name, table in tables.items() if _shown(table) is not None}
+
+
+def _shown(table: FrameTable) -> np.ndarray | None:
+    for keys in ((ImageKey.PROJECTION,), (ImageKey.FLAT,), (ImageKey.DARK,), tuple(ImageKey)):
+        frames = table.of(*keys)
+        if len(frames):
+            return frames
+    return None
+
+
+def _picture(record: RunRecord, table: FrameTable, folder: Path) -> Group:
+    frames = _shown(table)
+    assert frames is not None  # _pictures asked
+    fields: dict[str, Node] = {"data": frames_of(table, frames, folder, interpretation="image", units="counts")}
+    attrs: dict[str, Any] = {"signal": "data", "axes": [".", ".", "."]}
+    if table.has_rotation and np.all(np.isfinite(table.angle_deg[frames])):
+        fields["rotation_angle"] = quantity(table.angle_deg[frames], "degree")
+        attrs |= {"axes": ["rotation_angle", ".", "."], "rotation_angle_indices": 0}
+    else:
+        scanned = _scanned(record, table, frames)
+        fields |= scanned
+        for name in scanned:
+            attrs[f"{name}_indices"] = 0
+        if len(scanned) == 1:
+            attrs["axes"] = [*scanned, ".", "."]
+    return nx("NXdata", fields, **attrs)
+
+
+def _scanned(record: RunRecord, table: FrameTable, frames: np.ndarray) -> dict[str, Node]:
+    """The scanned positions of frames that all belong to one segment with a position for each."""
+    names = {table.segment_names[index] for index in np.unique(table.segment[frames])}
+    motors = record.start.get("motors") or ()
+    segment = next((segment for segment in record.segments if {segment.name} == names), None)
+    if segment is None:
+        return {}
+    return {
+        motor: quantity(segment.columns[motor], segment.units.get(motor, ""))
+        for motor in motors
+        if motor in segment.columns and len(segment.columns[motor]) == len(frames)
+    }
+
+
+def _curves(record: RunRecord) -> dict[str, Node]:
+    """For a run without frames: its first hinted channel against what was scanned."""
+    curves: dict[str, Node] = {}
+    for segment in record.segments:
+        columns = {key: values for key, values in segment.columns.items() if values.ndim == 1 and len(values)}
+        hinted = [key for keys in segment.hints.values() for key in keys if key in columns]
+        motors = [motor for motor in record.start.get("motors") or () if motor in columns]
+        signals = [key for key in hinted if key not in motors and columns[key].dtype.kind in "biuf"]
+        if not segment.images and signals and motors:
+            shown = {name: quantity(columns[name], segment.units.get(name, "")) for name in (signals[0], motors[0])}
+            curves[f"plot_{segment.name}"] = nx("NXdata", shown, signal=signals[0], axes=[motors[0]])
+    return curves
+
+
+def _documents(record: RunRecord) -> Group:
+    """The start and stop documents as they were, for programs that want what no other field has."""
+    documents: dict[str, Node] = {"start": Dataset(_json(record.start), {"type": "application/json"})}
+    if record.stop is not None:
+        documents["stop"] = Dataset(_json(record.stop), {"type": "application/json"})
+    if record.start.get("scan"):
+        documents["scan"] = Dataset(_json(record.start["scan"]), {"type": "application/json"})
+    return nx("NXcollection", documents)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(
+        value, default=lambda item: item.tolist() if hasattr(item, "tolist") else str(item), sort_keys=True
+    )

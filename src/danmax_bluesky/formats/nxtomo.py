@@ -1,0 +1,159 @@
+"""NXtomo: one entry for each camera, over all its frames, darks and flats too.
+
+Definition: https://manual.nexusformat.org/classes/applications/NXtomo.html, with what ESRF's nxtomo, tomoscan and nabu
+read beside it: `image_key_control` (-1 marks alignment frames), pixel size and distance at the sample, photon energy.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from danmax_bluesky.formats.frames_table import ANGLE_FLAGS_TEXT, FrameTable
+from danmax_bluesky.formats.parts import (
+    detector_settings,
+    frames_of,
+    iso,
+    quantity,
+    sample_of,
+)
+from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
+
+# Version of the layout that ESRF's nxtomo package reads: energy in instrument/beam, pixel sizes at the sample, and the
+# axes of McStas: x across the beam, y upwards, z along the beam.
+LAYOUT_VERSION = 2.1
+COORDINATES = "McStas"
+
+
+def entry_name(detector: str) -> str:
+    """Name of the NXtomo entry of a detector in the master's root."""
+    return f"tomo_{detector}"
+
+
+def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path) -> Group:
+    """The NXtomo entry of one detector.
+
+    Args:
+        record: the run, ended.
+        table: its frames.
+        folder: where the file that holds the entry lies; links are relative to it.
+    """
+    path = f"/{entry_name(table.detector)}"
+    every = np.arange(len(table))
+    stop_time = record.stop["time"] if record.stop else None
+    times: dict[str, Node] = {"start_time": Dataset(iso(record.start["time"]))}
+    if stop_time is not None:
+        times["end_time"] = Dataset(iso(stop_time))
+    control: dict[str, Node] = {}
+    if table.monitor is not None:
+        control["control"] = nx("NXmonitor", {"data": quantity(table.monitor, "counts")})
+    return nx(
+        "NXentry",
+        {
+            "definition": Dataset("NXtomo"),
+            "title": Dataset(record.start.get("command") or record.start.get("plan_name", "")),
+            **times,
+            "entry_identifier": Dataset(record.uid),
+            "instrument": _instrument(record, table, folder, every),
+            "sample": _sample(record, table),
+            **control,
+            "data": nx(
+                "NXdata",
+                {
+                    "data": SoftLink(f"{path}/instrument/detector/data"),
+                    "rotation_angle": SoftLink(f"{path}/sample/rotation_angle"),
+                    "image_key": SoftLink(f"{path}/instrument/detector/image_key"),
+                    "image_key_control": SoftLink(f"{path}/instrument/detector/image_key_control"),
+                },
+                signal="data",
+                axes=["rotation_angle", ".", "."],
+                rotation_angle_indices=0,
+            ),
+        },
+        default="data",
+        definition="NXtomo",
+        version=LAYOUT_VERSION,
+        NeXus_Coordinate_System=COORDINATES,
+    )
+
+
+def _instrument(record: RunRecord, table: FrameTable, folder: Path, every: np.ndarray) -> Group:
+    source = record.start.get("source", {})
+    return nx(
+        "NXinstrument",
+        {
+            "name": Dataset(source.get("instrument", "")),
+            "source": source_group(record),
+            "beam": nx("NXbeam", {"incident_energy": quantity(float(source.get("energy_kev", np.nan)), "keV")}),
+            "detector": nx(
+                "NXdetector",
+                {
+                    "data": frames_of(table, every, folder, interpretation="image"),
+                    "image_key": Dataset(table.image_key.astype(np.int32)),
+                    "image_key_control": Dataset(table.image_key_control.astype(np.int32)),
+                    "sequence_number": Dataset(np.arange(len(table), dtype=np.int32)),
+                    **detector_geometry(record, table.detector),
+                    "count_time": quantity(table.exposure_s, "s"),
+                    **_times(table),
+                },
+            ),
+        },
+    )
+
+
+def source_group(record: RunRecord) -> Group:
+    """The storage ring."""
+    source = record.start.get("source", {})
+    return nx(
+        "NXsource",
+        {
+            "name": Dataset(source.get("name", "")),
+            "type": Dataset("Synchrotron X-ray Source"),
+            "probe": Dataset("x-ray"),
+            "energy": quantity(float(source.get("ring_energy_gev", np.nan)), "GeV"),
+            "current": quantity(float(source.get("ring_current_ma", np.nan)), "mA"),
+        },
+    )
+
+
+def detector_geometry(record: RunRecord, detector: str) -> dict[str, Node]:
+    """Pixel sizes of the sensor, magnification and distance, as far as the start document tells them."""
+    settings = detector_settings(record, detector)
+    fields: dict[str, Node] = {}
+    if "pixel_size_m" in settings:
+        pixel_m = float(settings["pixel_size_m"])
+        fields["x_pixel_size"] = quantity(pixel_m, "m")
+        fields["y_pixel_size"] = quantity(pixel_m, "m")
+        fields["magnification"] = Dataset(float(settings.get("magnification", 1.0)))
+    if "distance_m" in settings:
+        fields["distance"] = quantity(float(settings["distance_m"]), "m")
+    return fields
+
+
+def sample_pixel_m(record: RunRecord, detector: str) -> float | None:
+    """What one pixel sees of the sample, metres; None where the start document does not tell."""
+    settings = detector_settings(record, detector)
+    if "pixel_size_m" not in settings:
+        return None
+    return float(settings["pixel_size_m"]) / float(settings.get("magnification", 1.0))
+
+
+def _sample(record: RunRecord, table: FrameTable) -> Group:
+    sample = sample_of(record)
+    pixel_m = sample_pixel_m(record, table.detector)
+    fields: dict[str, Node] = {
+        "name": Dataset(str(sample.get("name", ""))),
+        "rotation_angle": quantity(table.angle_deg, "degree"),
+        "rotation_angle_flag": Dataset(
+            table.angle_flag.astype(np.uint8),
+            {"description": ANGLE_FLAGS_TEXT},
+        ),
+    }
+    if pixel_m is not None:
+        fields["x_pixel_size"] = quantity(pixel_m, "m")
+        fields["y_pixel_size"] = quantity(pixel_m, "m")
+    return nx("NXsample", fields)
+
+
+def _times(table: FrameTable) -> dict[str, Node]:
+    return {} if np.all(np.isnan(table.time_s)) else {"timestamp": quantity(table.time_s, "s")}

@@ -1,0 +1,77 @@
+"""Opening HDF5 files that somebody else may be writing, and saying what is wrong with them."""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # registers the filters  # noqa: F401
+
+from danmax_bluesky.errors import StorageError
+
+_ERRNO = re.compile(r"errno = (\d+)")
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def open_to_read(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, whether it is finished, being written (SWMR), or left open by a dead process.
+
+    No lock is taken, so a reader never keeps a writer out.
+
+    Raises:
+        StorageError: the file is missing, may not be read, or is no HDF5 file.
+    """
+    file = _open(path)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+# A finished file opens with any of these. One that is being written, or whose writer died, opens as SWMR only; one that
+# this very process holds open with a lock opens with a lock only.
+_WAYS: tuple[dict[str, Any], ...] = (
+    {"libver": "latest", "swmr": True, "locking": False},
+    {"libver": "latest", "swmr": True},
+    {"locking": False},
+    {},
+)
+
+
+def _open(path: Path) -> h5py.File:
+    reasons: list[str] = []
+    for way in _WAYS:
+        try:
+            return h5py.File(path, "r", **way)
+        except FileNotFoundError:
+            raise StorageError(f"{path} does not exist; was the scan moved without its detector files?") from None
+        except PermissionError:
+            raise StorageError(f"{path} may not be read by this user; ask its owner for read access") from None
+        except (OSError, RuntimeError, ValueError) as error:
+            reasons.append(str(error))
+    raise StorageError(f"{path} cannot be read as HDF5: {reasons[0]}")
+
+
+def errno_of(error: BaseException) -> int | None:
+    """The system's error number behind an exception; HDF5 hides it in the text."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = _ERRNO.search(str(error))
+    return int(found[1]) if found else None
+
+
+def explain(path: Path, error: BaseException) -> str:
+    """One sentence: why `path` could not be written, and what to do about it."""
+    code = errno_of(error)
+    if code in _FULL:
+        return f"{path} could not be written: no space left on the disk; free some, then run `danmax rebuild`"
+    if code in _READ_ONLY:
+        return f"{path} could not be written: its folder may not be written to; change that, then `danmax rebuild`"
+    if code == errno.ENOENT:
+        return f"{path} could not be written: its folder does not exist; make it, then run `danmax rebuild`"
+    return f"{path} could not be written: {error}"

@@ -1,0 +1,204 @@
+"""Trees become files: whole or not at all, and never in the place of something else."""
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, VirtualDataset
+from danmax_bluesky.storage.files import explain, open_to_read
+
+OWNER = "run_uid"
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
+_TEXT = h5py.string_dtype("utf-8")
+
+
+def write_tree(path: Path, tree: Group, *, replace_own: bool = False) -> None:
+    """Write a tree as an HDF5 file that appears at `path` complete, in one step.
+
+    It is written under a temporary name in the same folder, flushed to the disk, and then linked into place, which
+    fails if anything is there already. A run may replace its OWN derived file: root attribute `run_uid`, in the file
+    as in the tree, says whose it is. A reader that holds the old file keeps reading the old file.
+
+    Args:
+        path: where the file shall appear; its folder must exist.
+        tree: what it shall hold.
+        replace_own: replace a file that the same run wrote before.
+
+    Raises:
+        StorageError: a file is there that is not this run's; folder missing or read-only; disk full. Nothing
+            half-written stays behind.
+    """
+    if not path.parent.is_dir():
+        raise StorageError(explain(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))))
+    replaces = path.exists() and replace_own
+    if replaces:
+        _check_owner(path, tree)
+    elif path.exists():
+        raise StorageError(f"{path} exists already and is never replaced; move it away, or choose another name")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        with h5py.File(temporary, "x", libver=("v110", "latest"), track_order=True) as file:
+            write_into(file, tree)
+        _flush_to_disk(temporary)
+        if replaces:
+            os.replace(temporary, path)
+        else:
+            _link_into_place(temporary, path)
+        _flush_to_disk(path.parent)
+    except StorageError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise StorageError(explain(path, error)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_into(parent: h5py.Group, tree: Group) -> None:
+    """Write attributes and children of a tree into an open group that does not hold them yet."""
+    _write_attributes(parent, tree)
+    scaled: list[tuple[h5py.Dataset, tuple[str | None, ...]]] = []
+    for name, child in tree.children.items():
+        _write(parent, name, child, scaled)
+    for dataset, scales in scaled:
+        for axis, scale in enumerate(scales):
+            if scale is not None:
+                target = parent.file[scale]
+                if not isinstance(target, h5py.Dataset):
+                    raise StorageError(f"{dataset.name}: its scale {scale} is not a dataset")
+                if not h5py.h5ds.is_scale(target.id):
+                    target.make_scale(scale.rsplit("/", 1)[-1])
+                dataset.dims[axis].attach_scale(target)
+                dataset.dims[axis].label = scale.rsplit("/", 1)[-1]
+
+
+def _write(
+    parent: h5py.Group, name: str, node: Node, scaled: list[tuple[h5py.Dataset, tuple[str | None, ...]]]
+) -> None:
+    match node:
+        case Group():
+            group = parent.create_group(name, track_order=True)
+            _write_attributes(group, node)
+            for child_name, child in node.children.items():
+                _write(group, child_name, child, scaled)
+        case SoftLink(path):
+            parent[name] = h5py.SoftLink(path)
+        case ExternalLink(file, path):
+            parent[name] = h5py.ExternalLink(_relative(file), path)
+        case Dataset():
+            dataset = _write_dataset(parent, name, node)
+            _write_attributes(dataset, node)
+            scaled.append((dataset, node.scales))
+        case VirtualDataset():
+            dataset = _write_virtual(parent, name, node)
+            _write_attributes(dataset, node)
+            scaled.append((dataset, node.scales))
+
+
+def _write_dataset(parent: h5py.Group, name: str, node: Dataset) -> h5py.Dataset:
+    value, dtype = _as_stored(node.value)
+    options: dict[str, Any] = {}
+    if node.compression == "bitshuffle-lz4":
+        options |= dict(hdf5plugin.Bitshuffle(cname="lz4"))
+    elif node.compression is not None:
+        options["compression"] = node.compression
+    if options and node.chunks is None:
+        options["chunks"] = True
+    return parent.create_dataset(name, data=value, dtype=dtype, chunks=node.chunks, maxshape=node.maxshape, **options)
+
+
+def _write_virtual(parent: h5py.Group, name: str, node: VirtualDataset) -> h5py.Dataset:
+    layout = h5py.VirtualLayout(shape=node.shape, dtype=node.dtype)
+    row = 0
+    for source in node.sources:
+        virtual = h5py.VirtualSource(_relative(source.file), source.dataset, shape=source.shape, dtype=node.dtype)
+        layout[row : row + len(source)] = virtual[source.start : source.stop]
+        row += len(source)
+    return parent.create_virtual_dataset(name, layout, fillvalue=node.fill_value)
+
+
+def _relative(file: str) -> str:
+    if os.path.isabs(file):
+        raise StorageError(f"link to {file}: links between the files of a scan must be relative, or a move breaks them")
+    return file
+
+
+def _write_attributes(target: h5py.Group | h5py.Dataset, node: Group | Dataset | VirtualDataset) -> None:
+    for name, value in node.attrs.items():
+        stored, dtype = _as_stored(value)
+        target.attrs.create(name, stored, dtype=dtype)
+
+
+def _as_stored(value: Any) -> tuple[Any, Any]:
+    """The value as HDF5 takes it, with its type: text as variable-length UTF-8, paths and enums as their text."""
+    if isinstance(value, str | Path):
+        return str(value), _TEXT
+    array = np.asarray(value)
+    if array.dtype.kind == "U" or (array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat)):
+        return array.astype(object), _TEXT
+    if array.dtype.kind == "O":
+        raise StorageError(f"{value!r} of type {type(value).__name__} has no place in an HDF5 file")
+    return array, None if array.dtype.names is None else array.dtype
+
+
+def owner_of(path: Path) -> str | None:
+    """The uid of the run that wrote a derived file, or None if the file does not say.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    with open_to_read(path) as file:
+        owner = file.attrs.get(OWNER)
+        return owner if owner is None or isinstance(owner, str) else str(owner)
+
+
+def _check_owner(path: Path, tree: Group) -> None:
+    mine = tree.attrs.get(OWNER)
+    theirs = owner_of(path)
+    if mine is None or theirs != mine:
+        whose = f"belongs to run {theirs}" if theirs else "was not written by this program"
+        raise StorageError(f"{path} {whose}, not to run {mine}, and is not replaced; move it away, then rebuild")
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system that cannot flush a folder has nothing to flush
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _link_into_place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, unless the name is taken."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if temporary.stat().st_nlink == 2 and path.exists() and os.path.samefile(temporary, path):
+            return  # a network file system repeated the request and then answered about the repetition
+        if isinstance(error, FileExistsError):
+            raise StorageError(f"{path} appeared meanwhile, written by another program; it is left as it is") from None
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        _rename_into_place(temporary, path)
+
+
+def _rename_into_place(temporary: Path, path: Path) -> None:
+    """For file systems without hard links: reserve the name, which fails if it is taken, then rename over it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o664))
+    except FileExistsError:
+        raise StorageError(f"{path} appeared meanwhile, written by another program; it is left as it is") from None
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        path.unlink()
+        raise

@@ -1,0 +1,440 @@
+"""Synthetic runs: valid documents AND the detector files they tell of, made without a RunEngine or a device.
+
+Encoder counts, frame numbers and pixels are computed here on their own terms, so that a test compares the package with
+something that does not share its code.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import hdf5plugin
+import numpy as np
+from event_model import ComposeStreamResource, compose_run
+
+COUNTS_PER_DEG = 11930463.0
+OFFSET_DEG = -50.0
+PERIOD = 2**32
+NANOSECOND = 1e-9
+HDF5 = "application/x-hdf5"
+ExitStatus = Literal["success", "abort", "fail"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One segment of a synthetic tomography.
+
+    Attributes:
+        name: stream name.
+        kind: dark, flat, projection, alignment, invalid or data.
+        angles_deg: true angle at mid exposure of each trigger.
+        lost: triggers, counted within the segment, that leave no frame.
+        taken: triggers that were sent before the segment was cut short; None for all.
+    """
+
+    name: str
+    kind: str
+    angles_deg: Sequence[float]
+    lost: Sequence[int] = ()
+    taken: int | None = None
+
+    @property
+    def sent(self) -> int:
+        """Number of triggers that were sent."""
+        return len(self.angles_deg) if self.taken is None else self.taken
+
+
+def tomography_parts(
+    projections: int = 31, fields: int = 4, start_deg: float = 0.0, end_deg: float = 180.0
+) -> list[Part]:
+    """Dark, flat, projections, orthogonal return, flat and dark after; the register wraps at 130 degrees."""
+    sweep = np.linspace(start_deg, end_deg, projections)
+    quarter = sweep[np.abs(sweep - (end_deg - 90.0)).argmin()]
+    return [
+        Part("dark", "dark", [start_deg] * fields),
+        Part("flat", "flat", [start_deg] * fields),
+        Part("proj", "projection", sweep.tolist()),
+        Part("ortho", "alignment", [float(quarter), start_deg]),
+        Part("flat_after", "flat", [start_deg] * fields),
+        Part("dark_after", "dark", [start_deg] * fields),
+    ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A synthetic run.
+
+    Attributes:
+        documents: (name, document), in the order in which a RunEngine would emit them.
+        frames: detector -> every frame that is on disk, in order.
+        angles_deg: detector -> true angle of each of those frames.
+        folder: where the files are.
+    """
+
+    documents: list[tuple[str, Any]]
+    frames: dict[str, np.ndarray] = field(default_factory=dict)
+    angles_deg: dict[str, np.ndarray] = field(default_factory=dict)
+    folder: Path = Path()
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """The start document."""
+        return self.documents[0][1]
+
+    def until(self, name: str, occurrence: int = 1) -> "Run":
+        """The same run, killed right after the n-th document of a name; the files stay as they are."""
+        for index, (found, _) in enumerate(self.documents):
+            occurrence -= found == name
+            if occurrence == 0:
+                return dataclasses.replace(self, documents=self.documents[: index + 1])
+        raise ValueError(f"no such {name}")
+
+
+def start_metadata(data_root: Path, scan_id: int = 1, **changes: Any) -> dict[str, Any]:
+    """What a plan writes into the start document, for one camera."""
+    return {
+        "plan_name": "tomo_scan",
+        "scan_id": scan_id,
+        "command": "tomoscan ascanct tom_ry 0 180 30 0.01",
+        "proposal": "20260000",
+        "visit": "2026000001",
+        "folder": "bone",
+        "data_root": str(data_root),
+        "sample": {"name": "bone", "description": "a synthetic sample"},
+        "users": [{"name": "A. Person", "affiliation": "Lund", "email": "a@example.org", "role": "local contact"}],
+        "motors": ["tom_ry"],
+        "rotation": {"motor": "tom_ry", "counts_per_deg": COUNTS_PER_DEG, "offset_deg": OFFSET_DEG, "bits": 32},
+        "source": {
+            "name": "MAX IV 3 GeV storage ring",
+            "instrument": "DanMAX",
+            "energy_kev": 20.0,
+            "ring_energy_gev": 3.0,
+            "ring_current_ma": 400.0,
+        },
+        "versions": {"danmax_bluesky": "0.1.0"},
+        **changes,
+    }
+
+
+def detector_metadata(kind: str, height: int, width: int, **changes: Any) -> dict[str, Any]:
+    """Settings of one detector as they stand in the start document."""
+    return {
+        "kind": kind,
+        "height": height,
+        "width": width,
+        "pixel_size_m": 5.5e-6 if kind == "imaging" else 172e-6,
+        "magnification": 5.0 if kind == "imaging" else 1.0,
+        "distance_m": 0.1,
+        "manufacturer": "Hamamatsu" if kind == "imaging" else "DECTRIS",
+        "model": "Orca Lightning" if kind == "imaging" else "Pilatus 1M",
+        "description": "",
+        **changes,
+    }
+
+
+def compose_tomography(
+    data_root: Path,
+    parts: Sequence[Part] | None = None,
+    detectors: Sequence[str] = ("orca",),
+    *,
+    frame_shape: tuple[int, int] = (12, 16),
+    scan_id: int = 1,
+    exposure_s: float = 0.01,
+    period_s: float = 0.02,
+    gate_deg: float = 0.05,
+    exit_status: ExitStatus | None = "success",
+    reason: str = "",
+    counts_frames: bool = True,
+    batch: int = 10,
+    time_s: float = 1.7e9,
+    drift_px: tuple[float, float] = (0.0, 0.0),
+    **metadata: Any,
+) -> Run:
+    """Write the files of a tomography and compose its documents.
+
+    Args:
+        data_root: folder above the proposal.
+        parts: segments; `tomography_parts()` by default.
+        detectors: names of the cameras.
+        frame_shape: (height, width), pixels.
+        scan_id: number of the scan.
+        exposure_s: seconds.
+        period_s: seconds between triggers.
+        gate_deg: how far the sample turns during an exposure, in the segments where it turns.
+        exit_status: of the stop document; None for a run whose process died.
+        reason: of the stop document.
+        counts_frames: whether the cameras write frame numbers and times.
+        batch: frames in a StreamDatum.
+        time_s: POSIX seconds of the start.
+        drift_px: x, y: shift of the sample between the first projection and the last alignment frame.
+        **metadata: more for the start document.
+    """
+    parts = list(tomography_parts() if parts is None else parts)
+    meta = start_metadata(
+        data_root,
+        scan_id,
+        detectors=list(detectors),
+        segments=[
+            {
+                "name": part.name,
+                "kind": part.kind,
+                "num": len(part.angles_deg),
+                "exposure_s": exposure_s,
+                "period_s": period_s,
+                "angles_deg": list(part.angles_deg),
+            }
+            for part in parts
+        ],
+        scan={"scan_type": "ascanct", "scan_start": parts[0].angles_deg[0], "exp_time": exposure_s},
+        detector_settings={name: detector_metadata("imaging", *frame_shape) for name in detectors},
+        **metadata,
+    )
+    folder = data_root / meta["proposal"] / meta["visit"] / "raw" / meta["folder"]
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"scan-{scan_id:04d}"
+    numbered = list(_triggers(parts))
+    frames = {
+        name: _write_camera(
+            folder / f"{stem}_{name}.h5",
+            name,
+            numbered,
+            frame_shape,
+            time_s,
+            period_s,
+            counts=counts_frames,
+            drift_px=drift_px,
+        )
+        for name in detectors
+    }
+    _write_panda(folder / f"{stem}_panda.h5", numbered, gate_deg, period_s)
+    documents = list(
+        _documents(
+            meta,
+            parts,
+            detectors,
+            frame_shape,
+            folder,
+            stem,
+            exit_status,
+            reason,
+            batch,
+            time_s,
+            counts_frames=counts_frames,
+        )
+    )
+    kept = [(part, index) for part, index, _ in numbered if index not in part.lost]
+    angles = np.asarray([part.angles_deg[index] for part, index in kept])
+    return Run(documents, frames, dict.fromkeys(detectors, angles), folder)
+
+
+def _triggers(parts: Sequence[Part]) -> Iterator[tuple[Part, int, int]]:
+    """(part, trigger within it, trigger since arming) of all that were sent."""
+    first = 0
+    for part in parts:
+        for index in range(part.sent):
+            yield part, index, first + index
+        if part.sent < len(part.angles_deg):
+            return
+        first += len(part.angles_deg)
+
+
+def picture(
+    kind: str, angle_deg: float, shape: tuple[int, int], shift_px: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
+    """A frame that can be told from any other: a blob that moves as the sample turns, on a smooth beam."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    if kind == "dark":
+        return np.full(shape, 100, dtype=np.uint16)
+    beam = 8000.0 + 40.0 * y
+    if kind == "flat":
+        return (100 + beam).astype(np.uint16)
+    turn = np.deg2rad(angle_deg)
+    absorbed = np.zeros(shape)
+    for radius, phase, height, width in ((0.3, 0.0, 0.3, 0.09), (0.22, 2.0, 0.6, 0.06), (0.1, 4.0, 0.75, 0.12)):
+        column = shape[1] / 2 + radius * shape[1] * np.cos(turn + phase) + shift_px[0]
+        line = shape[0] * height + shift_px[1]
+        spread = 2 * (width * shape[1]) ** 2
+        absorbed += np.exp(-((x - column) ** 2 + (y - line) ** 2) / spread)
+    return (100 + beam * np.exp(-absorbed)).astype(np.uint16)
+
+
+def _write_camera(
+    path: Path,
+    name: str,
+    numbered: list[tuple[Part, int, int]],
+    shape: tuple[int, int],
+    time_s: float,
+    period_s: float,
+    *,
+    counts: bool,
+    drift_px: tuple[float, float],
+) -> np.ndarray:
+    kept = [(part, index, trigger) for part, index, trigger in numbered if index not in part.lost]
+    last = max((trigger for part, _, trigger in kept if part.kind == "alignment"), default=1)
+    frames = np.zeros((len(kept), *shape), np.uint16)
+    for row, (part, index, trigger) in enumerate(kept):
+        gone = trigger / max(last, 1)
+        frames[row] = picture(part.kind, part.angles_deg[index], shape, (gone * drift_px[0], gone * drift_px[1]))
+    with h5py.File(path, "w", libver="latest") as file:
+        group = file.create_group(f"entry/instrument/{name}")
+        filters = hdf5plugin.Bitshuffle(cname="lz4")
+        group.create_dataset("data", data=frames, chunks=(1, *shape), maxshape=(None, *shape), **filters)
+        if counts:
+            numbers = np.asarray([trigger for _, _, trigger in kept], np.uint32)
+            group.create_dataset("frame_number", data=numbers, maxshape=(None,), chunks=(64,))
+            group.create_dataset("timestamp", data=time_s + numbers * period_s, maxshape=(None,), chunks=(64,))
+        group["x_pixel_size"], group["y_pixel_size"] = 5.5e-6, 5.5e-6
+        group["pixel_mask"] = np.zeros(shape, np.uint32)
+    return frames
+
+
+def _write_panda(path: Path, numbered: list[tuple[Part, int, int]], gate_deg: float, period_s: float) -> None:
+    rows: dict[str, list[float]] = {"tom_ry_mean": [], "tom_ry_end": [], "tom_ry_diff": [], "pcap_ts_trig": []}
+    for part, index, trigger in numbered:
+        turning = part.kind == "projection"
+        middle = (part.angles_deg[index] - OFFSET_DEG) * COUNTS_PER_DEG
+        half = gate_deg * COUNTS_PER_DEG / 2 if turning else 0.0
+        samples = np.round(np.linspace(middle - half, middle + half, 101)).astype(np.int64)
+        shown = (samples + PERIOD // 2) % PERIOD - PERIOD // 2
+        rows["tom_ry_mean"].append(float(shown.mean()))
+        rows["tom_ry_end"].append(float(shown[-1]))
+        rows["tom_ry_diff"].append(float(samples[-1] - samples[0]))
+        rows["pcap_ts_trig"].append(trigger * period_s)
+    with h5py.File(path, "w", libver="latest") as file:
+        for key, values in rows.items():
+            file.create_dataset(key, data=np.asarray(values, float), maxshape=(None,), chunks=(1024,))
+        file.create_dataset("pcap_bits0", data=np.full(len(numbered), 64806368.0), maxshape=(None,), chunks=(1024,))
+
+
+def _keys(detector: str, shape: tuple[int, int], *, counts: bool) -> dict[str, dict[str, Any]]:
+    keys: dict[str, dict[str, Any]] = {
+        detector: {
+            "source": "file",
+            "dtype": "array",
+            "shape": list(shape),
+            "dtype_numpy": "<u2",
+            "external": "STREAM:",
+            "units": "counts",
+        }
+    }
+    if counts:
+        keys[f"{detector}_frame_number"] = _scalar("<u4", "")
+        keys[f"{detector}_timestamp"] = _scalar("<f8", "s")
+    return keys
+
+
+def _scalar(dtype: str, units: str) -> dict[str, Any]:
+    return {
+        "source": "file",
+        "dtype": "number",
+        "shape": [],
+        "dtype_numpy": dtype,
+        "external": "STREAM:",
+        "units": units,
+    }
+
+
+PANDA_UNITS: Mapping[str, str] = {
+    "tom_ry_mean": "counts",
+    "tom_ry_end": "counts",
+    "tom_ry_diff": "counts",
+    "pcap_ts_trig": "s",
+    "pcap_bits0": "",
+}
+
+
+def _documents(
+    meta: dict[str, Any],
+    parts: Sequence[Part],
+    detectors: Sequence[str],
+    shape: tuple[int, int],
+    folder: Path,
+    stem: str,
+    exit_status: ExitStatus | None,
+    reason: str,
+    batch: int,
+    time_s: float,
+    *,
+    counts: bool = True,
+    counts_frames: bool = True,
+) -> Iterator[tuple[str, Any]]:
+    run = compose_run(metadata=meta, time=time_s)
+    yield "start", run.start_doc
+    number = {"source": "motor", "dtype": "number", "shape": []}
+    baseline = run.compose_descriptor(
+        name="baseline",
+        data_keys={
+            "tom_ry": {**number, "units": "deg"},
+            "tom_sam_x": {**number, "units": "mm"},
+            "ring_current": {**number, "units": "mA"},
+            "shutter": {"source": "s", "dtype": "string", "shape": []},
+        },
+    )
+    yield "descriptor", baseline.descriptor_doc
+    yield "event", _snapshot(baseline, time_s, parts[0].angles_deg[0], 400.0)
+    rows = dict.fromkeys([*detectors, "panda"], 0)
+    for part in parts:
+        if not part.sent and part.taken is not None:
+            break
+        keys = {key: value for name in detectors for key, value in _keys(name, shape, counts=counts_frames).items()}
+        keys |= {key: _scalar("<f8", units) for key, units in PANDA_UNITS.items()}
+        stream = run.compose_descriptor(
+            name=part.name,
+            data_keys=keys,
+            object_keys={
+                **{name: [key for key in keys if key.startswith(name)] for name in detectors},
+                "panda": list(PANDA_UNITS),
+            },
+            configuration={
+                name: {
+                    "data": {f"{name}-exposure_time": 0.01},
+                    "timestamps": {f"{name}-exposure_time": 0.0},
+                    "data_keys": {f"{name}-exposure_time": {**number, "units": "s"}},
+                }
+                for name in detectors
+            },
+        )
+        yield "descriptor", stream.descriptor_doc
+        written = part.sent - sum(1 for index in part.lost if index < part.sent)
+        for device in (*detectors, "panda"):
+            count = part.sent if device == "panda" else written
+            file = folder / f"{stem}_{device}.h5"
+            names = PANDA_UNITS if device == "panda" else _keys(device, shape, counts=counts_frames)
+            for key in names:
+                dataset = (
+                    key if device == "panda" else f"/entry/instrument/{device}/{key.removeprefix(device)[1:] or 'data'}"
+                )
+                begin = rows[device]
+                resource = ComposeStreamResource(start=run.start_doc)(
+                    mimetype=HDF5,
+                    uri=f"file://localhost{file}",
+                    data_key=key,
+                    parameters={
+                        "dataset": dataset,
+                        "chunk_shape": [1024] if not keys[key]["shape"] else [1, *shape],
+                        "slice": f"{begin}:{begin + len(part.angles_deg)}",
+                    },
+                )
+                yield "stream_resource", resource.stream_resource_doc
+                for first in range(0, count, batch):
+                    last = min(first + batch, count)
+                    yield (
+                        "stream_datum",
+                        resource.compose_stream_datum(
+                            indices={"start": first, "stop": last}, descriptor=stream.descriptor_doc
+                        ),
+                    )
+            rows[device] += count
+        if part.taken is not None and part.taken < len(part.angles_deg):
+            break
+    if exit_status is not None:
+        yield "event", _snapshot(baseline, time_s + 60.0, parts[-1].angles_deg[-1], 398.5)
+        yield "stop", {**run.compose_stop(exit_status=exit_status, reason=reason), "time": time_s + 61.0}
+
+
+def _snapshot(baseline: Any, time_s: float, angle_deg: float, current_ma: float) -> Any:
+    data = {"tom_ry": angle_deg, "tom_sam_x": 0.0, "ring_current": current_ma, "shutter": "closed"}
+    return baseline.compose_event(data=data, timestamps=dict.fromkeys(data, time_s), time=time_s)

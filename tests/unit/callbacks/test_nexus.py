@@ -1,0 +1,110 @@
+import h5py
+import numpy as np
+
+from danmax_bluesky.callbacks.nexus import NexusMaster
+from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
+
+
+def replay(run, consumer):
+    for name, doc in run.documents:
+        consumer(name, doc)
+
+
+def test_the_master_leads_to_a_picture_of_the_projections(tmp_path):
+    run = compose_tomography(tmp_path)
+    replay(run, NexusMaster())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        entry = file[file.attrs["default"]]
+        data = entry[entry.attrs["default"]]
+        assert data.attrs["signal"] == "data"
+        np.testing.assert_array_equal(data["data"][:], run.frames["orca"][8:39])
+        np.testing.assert_allclose(data["rotation_angle"][:], np.linspace(0, 180, 31), atol=1e-6)
+
+
+def test_the_nxtomo_entry_covers_all_frames(tmp_path):
+    run = compose_tomography(tmp_path)
+    replay(run, NexusMaster())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        tomo = file["tomo_orca"]
+        np.testing.assert_array_equal(tomo["data/data"][:], run.frames["orca"])
+        assert tomo["definition"].asstr()[()] == "NXtomo"
+        assert tomo["instrument/detector/image_key_control"][39:41].tolist() == [-1, -1]
+        assert tomo["instrument/detector/image_key"][39:41].tolist() == [0, 0]
+        assert tomo["instrument/source/probe"].asstr()[()] == "x-ray"
+        assert tomo["sample/x_pixel_size"][()] == 1.1e-6
+        for name in ("data", "rotation_angle", "image_key"):
+            link = tomo["data"].get(name, getlink=True)
+            assert tomo[f"data/{name}"].attrs["target"] == link.path
+
+
+def test_both_snapshots_and_who_measured_what_are_there(tmp_path):
+    run = compose_tomography(tmp_path)
+    replay(run, NexusMaster())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        entry = file["entry"]
+        assert entry["title"].asstr()[()] == "tomoscan ascanct tom_ry 0 180 30 0.01"
+        assert entry["entry_identifier"].asstr()[()] == run.start["uid"]
+        assert entry["instrument/start_positioners/ring_current"][()] == 400.0
+        assert entry["instrument/end_positioners/ring_current"][()] == 398.5
+        assert entry["instrument/start_positioners/tom_ry"].attrs["units"] == "degree"
+        assert entry["user_1/name"].asstr()[()] == "A. Person"
+        assert entry["sample/name"].asstr()[()] == "bone"
+        assert entry["status"].asstr()[()] == "complete"
+        link = entry["instrument/orca"].get("data", getlink=True)
+        assert link.filename == "scan-0001_orca.h5"
+
+
+def test_an_open_run_has_its_master_from_the_start(tmp_path):
+    run = compose_tomography(tmp_path)
+    consumer = NexusMaster()
+    for name, doc in run.until("start").documents:
+        consumer(name, doc)
+    path = run.folder / "scan-0001.h5"
+    with h5py.File(path) as file:
+        assert file["entry/status"].asstr()[()] == "open"
+    for name, doc in run.until("stream_datum").documents[1:]:
+        consumer(name, doc)
+    with h5py.File(path) as file:
+        assert file["entry/instrument/orca/data"].shape[1:] == (12, 16)
+        assert file["entry/instrument/start_positioners/tom_ry"][()] == 0.0
+        assert "tomo_orca" not in file
+
+
+def test_an_aborted_run_says_so_and_keeps_what_was_measured(tmp_path):
+    parts = tomography_parts()
+    parts[2] = Part("proj", "projection", parts[2].angles_deg, taken=10)
+    run = compose_tomography(tmp_path, parts, exit_status="abort", reason="beam lost")
+    replay(run, NexusMaster())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        assert file["entry/status"].asstr()[()] == "aborted"
+        assert file["entry/status_reason"].asstr()[()] == "beam lost"
+        assert file["entry/frames_missing/proj"][()] == 21
+        assert file["tomo_orca/data/data"].shape[0] == 18
+
+
+def test_a_lost_frame_is_named_in_the_master(tmp_path):
+    parts = tomography_parts()
+    parts[2] = Part("proj", "projection", parts[2].angles_deg, lost=[5])
+    run = compose_tomography(tmp_path, parts)
+    replay(run, NexusMaster())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        assert file["entry/measurement/proj/orca_lost_triggers"][:].tolist() == [5]
+        assert file["entry/status"].asstr()[()] == "incomplete"
+        assert file["tomo_orca/data/data"].shape[0] == 48
+
+
+def test_two_cameras_have_an_entry_each(tmp_path):
+    run = compose_tomography(tmp_path, detectors=("orca", "andor"))
+    replay(run, NexusMaster())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        assert {"tomo_orca", "tomo_andor"} < set(file)
+        assert {"orca", "andor"} <= set(file["entry/instrument"])
+
+
+def test_a_missing_detector_file_is_told_and_leaves_no_fill_values(tmp_path):
+    run = compose_tomography(tmp_path)
+    (run.folder / "scan-0001_orca.h5").unlink()
+    replay(run, NexusMaster())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        assert "tomo_orca" not in file
+        assert "scan-0001_orca.h5 does not exist" in file["entry/problems"].asstr()[()]

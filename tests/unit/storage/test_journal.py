@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.journal import Journal, is_being_written, read_journal
+
+
+def test_documents_come_back_as_they_were(tmp_path):
+    path = tmp_path / "documents.jsonl"
+    journal = Journal(path)
+    journal.write("start", {"uid": "a", "n": np.int64(3), "x": np.arange(3.0), "nan": float("nan"), "text": "µ"})
+    journal.write("stop", {"run_start": "a", "flag": np.bool_(True), "kinds": {"b", "a"}, "raw": b"x"})
+    journal.close()
+    (start_name, start), (stop_name, stop) = read_journal(path)
+    assert (start_name, stop_name) == ("start", "stop")
+    assert start["n"] == 3
+    assert start["x"] == [0.0, 1.0, 2.0]
+    assert np.isnan(start["nan"])
+    assert start["text"] == "µ"
+    assert stop == {"run_start": "a", "flag": True, "kinds": ["a", "b"], "raw": "x"}
+
+
+def test_each_document_is_on_disk_before_the_next(tmp_path):
+    journal = Journal(tmp_path / "documents.jsonl")
+    journal.write("event", {"seq_num": 1})
+    assert [doc["seq_num"] for _, doc in read_journal(journal.path)] == [1]
+    journal.close()
+
+
+def test_a_journal_is_never_overwritten(tmp_path):
+    Journal(tmp_path / "documents.jsonl").close()
+    with pytest.raises(StorageError, match="exists already"):
+        Journal(tmp_path / "documents.jsonl")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(StorageError, match="folder does not exist"):
+        Journal(tmp_path / "gone" / "documents.jsonl")
+
+
+def test_a_torn_last_line_is_left_out(tmp_path, caplog):
+    path = tmp_path / "documents.jsonl"
+    path.write_text('["start",{"uid":"a"}]\n["descriptor",{"ui')
+    assert list(read_journal(path)) == [("start", {"uid": "a"})]
+    assert "line, 2, is torn" in caplog.text
+
+
+def test_damage_in_the_middle_is_an_error(tmp_path):
+    path = tmp_path / "documents.jsonl"
+    path.write_text('["start",{"uid":"a"}]\n["descr\n["stop",{}]\n')
+    with pytest.raises(StorageError, match="line 2 is damaged"):
+        list(read_journal(path))
+
+
+def test_others_see_whether_the_run_is_alive(tmp_path):
+    journal = Journal(tmp_path / "documents.jsonl")
+    assert is_being_written(journal.path)
+    journal.close()
+    assert not is_being_written(journal.path)
