@@ -176,14 +176,25 @@ def _from_mean(scale: EncoderScale, planned: np.ndarray | None, mean: np.ndarray
     if not good.any():
         return AnglesResult(angles, flags)
     rows = np.arange(len(angles))
-    neighbours = np.interp(rows, rows[good], deviation[good])
+    neighbours = _between(rows, rows[good], deviation[good])
     noise = float(np.median(np.abs(np.diff(deviation[good], 2)))) if good.sum() > 2 else 0.0
     allowed = max(10 * noise, 1e-4 * _median_step(expected), 4 / abs(scale.counts_per_deg))
     wrong = doubtful & (np.abs(deviation - neighbours) > allowed)
     sound = finite & ~wrong
-    angles = np.where(wrong, expected + np.interp(rows, rows[sound], deviation[sound]), angles)
+    angles = np.where(wrong, expected + _between(rows, rows[sound], deviation[sound]), angles)
     flags[wrong] |= WRAPPED | RECONSTRUCTED
     return AnglesResult(angles, flags)
+
+
+def _between(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Straight lines through what is known, going on with the same slope before the first and after the last."""
+    values = np.interp(rows, known_rows, known)
+    if len(known) > 1:
+        for end, side in ((0, rows < known_rows[0]), (-1, rows > known_rows[-1])):
+            inner = 1 if end == 0 else -2
+            slope = (known[inner] - known[end]) / (known_rows[inner] - known_rows[end])
+            values[side] = known[end] + slope * (rows[side] - known_rows[end])
+    return values
 
 
 def _median_step(expected: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from one before it. A sweep therefore has one position trigger, at the start of 
 after it; where a compare has to reach across the wrap, a row that waits for the wrap itself goes before it.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -240,46 +241,56 @@ def _timed(num: int, high_us: int, low_us: int) -> Iterator[GateRow]:
 
 
 class _Compare:
-    """Follows the rotation from one position trigger to the next."""
+    """Follows the rotation from one position trigger to the next, in unwrapped counts.
+
+    `at` is where the last exposure began, `free` where its row ends and the sequencer can compare again.
+    """
 
     def __init__(self, scale: EncoderScale, speed_deg_s: float, at_counts: int) -> None:
         self.scale = scale
         self.counts_per_us = speed_deg_s * abs(scale.counts_per_deg) * 1e-6
-        self.at = at_counts
+        self.at = self.free = at_counts
 
     def rows_to(self, target: int, high_us: int, low_us: int) -> Iterator[GateRow]:
-        """Rows that end with a gate which begins at these unwrapped counts."""
+        """Rows that end with a gate which begins at these counts."""
         rising = target >= self.at
         forward: Trigger = "position_ge" if rising else "position_le"
         yield from self._wait_for_wraps(target, rising, forward)
         yield GateRow(forward, self.scale.wrap(target), high_us=high_us, low_us=low_us)
-        self.at = target
+        turned = round((high_us + low_us) * self.counts_per_us)
+        self.at, self.free = target, target + (turned if rising else -turned)
 
     def _wait_for_wraps(self, target: int, rising: bool, forward: Trigger) -> Iterator[GateRow]:
         """Rows without gate after which a compare with `target` is unambiguous; none if no wrap lies in between.
 
-        The way is cut into hops shorter than half a lap. A hop over the wrap makes the register jump from one end to
-        the other, which a compare in the opposite sense, with a value between both ends of the hop, notices. The row
-        then holds until rotation is so far from the wrap that jitter cannot undo the jump.
+        The way is cut into hops shorter than a lap. A hop over the wrap makes the register jump from one end to the
+        other, which a compare in the opposite sense, with a value between both ends of the hop, notices. The row then
+        holds until rotation is so far from the wrap that jitter cannot undo the jump.
         """
-        way = target - self.at
-        hops = max(1, math.ceil(abs(way) / (1 << (self.scale.bits - 1)) + 1e-9))
-        here = self.at
-        for hop in range(1, hops + 1):
-            there = self.at + way * hop // hops
+        places = self._hops(target)
+        for here, there in itertools.pairwise(places):
             if self.scale.lap(here) != self.scale.lap(there):
                 between = (self.scale.wrap(here) + self.scale.wrap(there)) // 2
-                yield GateRow(
-                    "position_le" if rising else "position_ge", between, low_us=self._hold_us(there, rising), gate=False
-                )
-            if hop < hops:
+                backward: Trigger = "position_le" if rising else "position_ge"
+                yield GateRow(backward, between, low_us=self._hold_us(here, there, rising), gate=False)
+            if there != target:
                 yield GateRow(forward, self.scale.wrap(there), gate=False)
-            here = there
 
-    def _hold_us(self, target: int, rising: bool) -> int:
+    def _hops(self, target: int) -> list[int]:
+        """Places on the way from the last exposure to the next, each less than a lap from the one before."""
+        most = (1 << self.scale.bits) * 7 // 8
+        if abs(target - self.at) < most:
+            return [self.at, target]
+        count = 2 * math.ceil(abs(target - self.free) / most)
+        between = [self.free + (target - self.free) * hop // count for hop in range(1, count + 1)]
+        return [self.at if abs(between[0] - self.at) < most else self.free, *between]
+
+    def _hold_us(self, here: int, there: int, rising: bool) -> int:
         half = 1 << (self.scale.bits - 1)
-        beyond = self.scale.wrap(target) + half if rising else half - 1 - self.scale.wrap(target)
-        far_enough = min(WRAP_MARGIN_DEG * abs(self.scale.counts_per_deg), beyond / 2)
+        beyond = self.scale.wrap(there) + half if rising else half - 1 - self.scale.wrap(there)
+        begin = max(here, self.free) if rising else min(here, self.free)
+        margin = WRAP_MARGIN_DEG * abs(self.scale.counts_per_deg)
+        far_enough = max(0.0, min(margin, beyond / 2, abs(there - begin) / 2))
         return max(1, min(LONGEST_US, int(far_enough / self.counts_per_us)))
 
 
