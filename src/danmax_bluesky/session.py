@@ -24,7 +24,6 @@ from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
-from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.user import Plans
@@ -72,7 +71,7 @@ class Session:
         self._exit.callback(self._stop_loop)
         try:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
-            self._exit.callback(lambda: self._wait(self.beamline.close()))
+            self._exit.callback(self.beamline.close)
             self.rig = _rig(settings, self.beamline)
             self.plans = Plans(self.rig, settings, visit)
             self._subscribe()

@@ -16,7 +16,7 @@ from danmax_bluesky.tomography.triggers import (
     GateRow,
     SweepMotion,
     gate_rows,
-    run_up_deg,
+    run_up,
     split_tables,
     sweep_motion,
     travel_motion,
@@ -208,8 +208,8 @@ def _step_by_step(rig: Rig, phase: Phase, table: SeqTableInfo) -> MsgGenerator[N
 def _rows(rig: Rig, phase: Phase) -> MsgGenerator[tuple[GateRow, ...]]:
     """The rows of the sequencer for a phase: ONE table, since a sweep cannot wait for another."""
     acceleration_s = yield from bps.rd(rig.rotation.acceleration_time)
-    run_up = run_up_deg(phase.speed_deg_s, acceleration_s)
-    tables = split_tables(gate_rows(phase, rig.scale, run_up_deg=run_up))
+    before_deg = run_up(phase.speed_deg_s, acceleration_s)
+    tables = split_tables(gate_rows(phase, rig.scale, run_up_deg=before_deg or 1.0))
     if len(tables) != 1:
         raise ScanError(f"{phase.name}: {len(tables)} tables of the sequencer for one sweep; use fewer angles")
     return tables[0]

@@ -91,7 +91,7 @@ def measure_phases(
         phases: in any order.
         out: the position for flats; needed if there are any.
         condition_s: seconds to wait after the shutter opened for flats.
-        end_with: what comes after the last phase, before the shutter closes for good.
+        end_with: what comes after the last phase, with the shutter closed.
         md: for the start document, beside what the rig says.
 
     Returns:
@@ -115,16 +115,18 @@ def measure_phases(
     }
 
     @bpp.stage_decorator([*rig.detectors, rig.panda, rig.sequencer, rig.rotation])
-    @bpp.run_decorator(md=start)
+    @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
         yield from arm(rig, total_frames(phases), max(phase.exposure_s for phase in phases))
         for phase in phases:
             yield from verbs[phase.kind](rig, phase)
+        yield from close_shutter(rig)
         if end_with is not None:
             yield from end_with()
 
-    snapshot = bpp.baseline_wrapper(run(), rig.snapshot)
-    return (yield from bpp.finalize_wrapper(snapshot, lambda: close_shutter(rig)))
+    # Injected, not passed to `open_run`: a message has a field of its own that is called `command`.
+    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot), start)
+    return (yield from bpp.finalize_wrapper(told, lambda: close_shutter(rig)))
 
 
 def tomo_scan(

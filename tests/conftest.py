@@ -1,0 +1,24 @@
+"""What every test may ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _settings_from_the_test_alone(monkeypatch):
+    """A developer's own settings must not decide how a test ends."""
+    for variable in [name for name in os.environ if name.startswith("DANMAX_") and name != "DANMAX_TEST_DATA"]:
+        monkeypatch.delenv(variable)
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """The folder of real measurements: DANMAX_TEST_DATA, else ../shared/data; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("DANMAX_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "tomography").is_dir():
+        pytest.skip(f"no recorded measurements in {folder}; name their folder in DANMAX_TEST_DATA")
+    return folder
