@@ -16,6 +16,10 @@ def nobody(_name: str, _value: Any) -> None:
     """Publish to nobody."""
 
 
+def _nothing() -> None:
+    """Nobody needs to know."""
+
+
 class Axis:
     """One motor.
 
@@ -32,6 +36,7 @@ class Axis:
         self.acceleration_s = settings.acceleration_time
         self.track = Track(settings.position, clock.now_ns())
         self.publish: Publish = nobody
+        self.on_change: Callable[[], None] = _nothing
         self._clock = clock
         self._settle_ns = round(settings.settle_time * SECOND)
         self._following: asyncio.Task[None] | None = None
@@ -82,6 +87,7 @@ class Axis:
         if self._following:
             self._following.cancel()
         self.publish("moving", True)
+        self.on_change()
         self._following = asyncio.get_running_loop().create_task(self._tell())
 
     async def _tell(self) -> None:

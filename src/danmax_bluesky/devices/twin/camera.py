@@ -123,6 +123,7 @@ class VirtualCamera:
         self._all_faults = faults
         self._readout_ns = round(settings.readout_s * SECOND)
         self._process: Process | None = None
+        self.armings = 0
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._open_path = ""
         self._died = ""
@@ -169,6 +170,7 @@ class VirtualCamera:
             # any number: a camera that times its own exposures is armed for one frame after the other
             await self._ask("armed", lambda: self._running.arm(path, 0))
             self._open_path = path
+            self.armings += 1
         self._armed = True
         self.publish("armed", True)
         if self.registers["trigger_mode"] == "INTERNAL":

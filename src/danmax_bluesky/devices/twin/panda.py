@@ -29,6 +29,7 @@ from danmax_bluesky.devices.twin.sequencer import (
     no_transitions,
     read_table,
 )
+from danmax_bluesky.errors import DeviceError
 
 FLUSH_NS = SECOND // 10
 SEQUENCERS = ("seq1", "seq2")
@@ -83,6 +84,11 @@ class VirtualPanda:
         """True while a block is enabled and not done."""
         return bool(self._runs)
 
+    @property
+    def waiting(self) -> bool:
+        """True while every enabled block waits for its trigger."""
+        return all(run.waiting for run in self._runs.values())
+
     def put(self, register: str, value: Any) -> None:
         """Write a register, named as "seq1.enable", "pcomp2.start", "pcap.arm" or "data.capture"."""
         self._clock.touch()
@@ -124,7 +130,7 @@ class VirtualPanda:
         if block in SEQUENCERS:
             columns = value(f"{block}.table")
             if columns is None or not len(columns["repeats"]):
-                return
+                raise DeviceError(f"panda: {block} has no table to execute; write one before it is enabled")
             prescale = float(value(f"{block}.prescale", 1.0))
             rows = read_table(columns, prescale, value(f"{block}.prescale_units", "us"))
             self._runs[block] = SequencerRun(rows, int(value(f"{block}.repeats", 1)), now)

@@ -5,7 +5,7 @@ exposure of every trigger since the camera was armed for its present file, unwra
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class FastShutter:
     def __init__(self, clock: Clock) -> None:
         self.state = Steps(0)
         self.publish: Publish = nobody
+        self.on_change: Callable[[], None] = lambda: None
         self._clock = clock
         self._moving: asyncio.Task[None] | None = None
 
@@ -42,6 +43,7 @@ class FastShutter:
         arrival = self._clock.now_ns() + SHUTTER_TRAVEL_NS
         self.state.set(arrival, float(value == "open"))
         self._moving = asyncio.get_running_loop().create_task(self._arrive(arrival, value))
+        self.on_change()
 
     async def _arrive(self, time_ns: int, value: str) -> None:
         await self._clock.sleep_until(time_ns)
@@ -59,6 +61,7 @@ class Ring:
     def __init__(self, clock: Clock, nominal_ma: float) -> None:
         self.beam = Steps(1.0)
         self.publish: Publish = nobody
+        self.on_change: Callable[[], None] = lambda: None
         self._clock = clock
         self._nominal_ma = nominal_ma
 
@@ -67,6 +70,7 @@ class Ring:
         self._clock.touch()
         self.beam.set(self._clock.now_ns(), fraction)
         self.publish("current", fraction * self._nominal_ma)
+        self.on_change()
 
 
 class World:
@@ -98,12 +102,20 @@ class World:
         self.panda.on_start = self._wake
         for camera in self.cameras.values():
             camera.on_start = self._wake
+        self._changed = asyncio.Event()
+        for part in (*self.axes.values(), self.shutter, self.ring):
+            part.on_change = self._changed.set
         self._ticking: asyncio.Task[None] | None = None
 
     @property
     def exposures(self) -> Mapping[str, ExposureLog]:
         """What is true of each camera's exposures."""
         return {name: camera.log for name, camera in self.cameras.items()}
+
+    @property
+    def armings(self) -> Mapping[str, int]:
+        """How often each camera opened a file to be armed."""
+        return {name: camera.armings for name, camera in self.cameras.items()}
 
     @property
     def offset_deg(self) -> float:
@@ -183,13 +195,20 @@ class World:
                 camera.expose(gates[line])
 
     def _wake(self) -> None:
+        self._changed.set()
         if self._ticking is None or self._ticking.done():
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
     async def _tick(self) -> None:
         """Advance while anything is under way: in real time 50 times a second, else in steps that grow."""
         began = self.clock.now_ns()
-        while self.panda.busy or any(camera.busy for camera in self.cameras.values()):
+        idle = 0
+        while self._busy:
+            # what waited through two ticks while nothing moved waits until something changes
+            if idle >= 2:
+                await self._changed.wait()
+                began = self.clock.now_ns()
+            self._changed.clear()
             now = self.clock.now_ns()
             step = self.clock.tick_ns
             if step >= SECOND:
@@ -199,3 +218,10 @@ class World:
             self.panda.advance(now)
             for camera in self.cameras.values():
                 camera.advance(now)
+            moves = any(now < axis.track.rests_from_ns for axis in self.axes.values())
+            free = any(camera.busy for camera in self.cameras.values())
+            idle = 0 if moves or free or self._changed.is_set() or not self.panda.waiting else idle + 1
+
+    @property
+    def _busy(self) -> bool:
+        return self.panda.busy or any(camera.busy for camera in self.cameras.values())
