@@ -47,7 +47,7 @@ class ExternalLink:
 
 @dataclass(frozen=True)
 class FrameSlice:
-    """Consecutive frames `start:stop` of one dataset in another file.
+    """Frames `start:stop:step` of one dataset in another file.
 
     Attributes:
         file: path relative to the folder of the file that will refer to it.
@@ -55,6 +55,8 @@ class FrameSlice:
         shape: shape of the WHOLE source dataset, (n_frames, ...).
         start: first frame.
         stop: one past the last frame.
+        step: every how many frames.
+        inner: (start, stop) along each further axis, () for the whole of them.
     """
 
     file: str
@@ -62,9 +64,53 @@ class FrameSlice:
     shape: tuple[int, ...]
     start: int
     stop: int
+    step: int = 1
+    inner: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return len(range(self.start, self.stop, self.step))
+
+    @property
+    def region(self) -> tuple[slice, ...]:
+        """What to index the source with."""
+        return (slice(self.start, self.stop, self.step), *(slice(first, last) for first, last in self.inner))
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one of the rows that are taken."""
+        return tuple(last - first for first, last in self.inner) or self.shape[1:]
+
+
+@dataclass(frozen=True)
+class Copying:
+    """How to copy what a `VirtualDataset` would only show.
+
+    Attributes:
+        order: of the axes, "theta:y:x" as the frames lie, or "y:theta:x" for sinograms.
+        chunks: shape of a chunk in that order; None for one frame, or one sinogram, a chunk.
+        compression: "bitshuffle-lz4", "gzip", "none", or "keep" for the source's own.
+    """
+
+    order: str = "theta:y:x"
+    chunks: tuple[int, ...] | None = None
+    compression: str = "keep"
+
+
+@dataclass(frozen=True)
+class CopyFrom:
+    """A dataset whose values are read from another file when the tree is written.
+
+    Attributes:
+        file: relative to the folder of the file that is written.
+        path: HDF5 path of the source.
+        region: (start, stop, step) along each axis, () for the whole.
+        attrs: added to the source's own attributes, and winning over them.
+    """
+
+    file: str
+    path: str
+    region: tuple[tuple[int, int, int], ...] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +122,8 @@ class VirtualDataset:
         dtype: NumPy type string such as "<u2".
         fill_value: what a reader sees where a source is missing; choose one that stands out.
         attrs: HDF5 attributes.
-        scales: as for `Dataset`.
+        scales: as for `Dataset`, in the order of the axes as they are written.
+        copying: None to link; otherwise how to copy.
     """
 
     sources: tuple[FrameSlice, ...]
@@ -84,11 +131,12 @@ class VirtualDataset:
     fill_value: int | float = 65535
     attrs: Mapping[str, Any] = field(default_factory=dict)
     scales: tuple[str | None, ...] = ()
+    copying: Copying | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the whole, (n_frames, ...)."""
-        return (sum(len(source) for source in self.sources), *self.sources[0].shape[1:])
+        """Shape of the whole as its sources lie, (n_frames, ...)."""
+        return (sum(len(source) for source in self.sources), *self.sources[0].row_shape)
 
 
 @dataclass(frozen=True)
@@ -96,7 +144,7 @@ class Group:
     """A group, its attributes and its children.
 
     Attributes:
-        children: name -> `Group`, `Dataset`, `VirtualDataset` or a link; the order is kept.
+        children: name -> `Group`, `Dataset`, `VirtualDataset`, `CopyFrom` or a link; the order is kept.
         attrs: HDF5 attributes, `NX_class` among them.
     """
 
@@ -121,7 +169,7 @@ class Group:
                 yield from child.walk(path)
 
 
-Node = Group | Dataset | VirtualDataset | SoftLink | ExternalLink
+Node = Group | Dataset | VirtualDataset | CopyFrom | SoftLink | ExternalLink
 
 
 def nx(nx_class: str, children: Mapping[str, Node] | None = None, **attrs: Any) -> Group:
@@ -140,7 +188,7 @@ def _mark(group: Group, prefix: str, targets: set[str]) -> Group:
     for name, child in group.children.items():
         path = f"{prefix}/{name}"
         marked = _mark(child, path, targets) if isinstance(child, Group) else child
-        if path in targets and isinstance(marked, Group | Dataset | VirtualDataset):
+        if path in targets and isinstance(marked, Group | Dataset | VirtualDataset | CopyFrom):
             marked = replace(marked, attrs={**marked.attrs, "target": path})
         children[name] = marked
     return Group(children, group.attrs)

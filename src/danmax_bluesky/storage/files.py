@@ -1,8 +1,9 @@
 """Opening HDF5 files that somebody else may be writing, and saying what is wrong with them."""
 
 import errno
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,24 @@ def _open(path: Path) -> h5py.File:
         except (OSError, RuntimeError, ValueError) as error:
             reasons.append(str(error))
     raise StorageError(f"{path} cannot be read as HDF5: {reasons[0]}")
+
+
+def first_unwritten(dataset: h5py.Dataset, rows: Sequence[int]) -> int | None:
+    """The first of these rows that no program ever wrote, so that HDF5 would answer with fill values; None if all are.
+
+    A dataset that is not chunked, or virtual, always answers None.
+    """
+    chunks = dataset.chunks
+    if chunks is None or dataset.is_virtual or not len(rows):
+        return None
+    complete = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, chunks, strict=True))
+    if dataset.id.get_num_chunks() == complete:
+        return None
+    corner = (0,) * (dataset.ndim - 1)
+    for row in rows:
+        if dataset.id.get_chunk_info_by_coord((row, *corner)).byte_offset is None:
+            return row
+    return None
 
 
 def errno_of(error: BaseException) -> int | None:

@@ -12,7 +12,8 @@ import hdf5plugin
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, VirtualDataset
+from danmax_bluesky.formats.tree import CopyFrom, Dataset, ExternalLink, Group, Node, SoftLink, VirtualDataset
+from danmax_bluesky.storage.copying import copy_frames, copy_values
 from danmax_bluesky.storage.files import explain, open_to_read
 
 OWNER = "run_uid"
@@ -97,8 +98,10 @@ def _write(
             dataset = _write_dataset(parent, name, node)
             _write_attributes(dataset, node)
             scaled.append((dataset, node.scales))
+        case CopyFrom():
+            _write_attributes(copy_values(parent, name, node), node)
         case VirtualDataset():
-            dataset = _write_virtual(parent, name, node)
+            dataset = copy_frames(parent, name, node) if node.copying else _write_virtual(parent, name, node)
             _write_attributes(dataset, node)
             scaled.append((dataset, node.scales))
 
@@ -120,7 +123,7 @@ def _write_virtual(parent: h5py.Group, name: str, node: VirtualDataset) -> h5py.
     row = 0
     for source in node.sources:
         virtual = h5py.VirtualSource(_relative(source.file), source.dataset, shape=source.shape, dtype=node.dtype)
-        layout[row : row + len(source)] = virtual[source.start : source.stop]
+        layout[row : row + len(source)] = virtual[source.region]
         row += len(source)
     return parent.create_virtual_dataset(name, layout, fillvalue=node.fill_value)
 
@@ -131,7 +134,7 @@ def _relative(file: str) -> str:
     return file
 
 
-def _write_attributes(target: h5py.Group | h5py.Dataset, node: Group | Dataset | VirtualDataset) -> None:
+def _write_attributes(target: h5py.Group | h5py.Dataset, node: Group | Dataset | VirtualDataset | CopyFrom) -> None:
     for name, value in node.attrs.items():
         stored, dtype = _as_stored(value)
         target.attrs.create(name, stored, dtype=dtype)
