@@ -1,0 +1,24 @@
+"""`danmax shell`: an IPython session on the beamline."""
+
+import click
+
+from danmax_bluesky.cli import SettingsSource
+
+
+@click.command("shell")
+@click.option("--run", "code", help="run this Python code at the prompt and leave")
+@click.pass_obj
+def command(settings: SettingsSource, code: str | None) -> None:
+    """An IPython session with RunEngine, plans and devices, as `profiles/profile_danmax_sim` starts it."""
+    from IPython.terminal.embed import InteractiveShellEmbed
+
+    from danmax_bluesky.session import make_session
+    from danmax_bluesky.shell import banner, namespace
+
+    with make_session(settings()) as session:
+        session.show_progress()
+        shell = InteractiveShellEmbed(user_ns=namespace(session), banner1=banner(session), exit_msg="")
+        if code is None:
+            shell()
+        else:
+            shell.run_cell(code).raise_error()

@@ -1,0 +1,33 @@
+"""What the documentation says of the repository is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FEATURES = (ROOT / "docs/features.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    broken = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert not broken
+
+
+def test_every_feature_names_a_system_test_that_exists():
+    rows = [line for line in FEATURES.splitlines() if line.startswith("|") and not line.startswith(("|---", "| feature"))]
+    assert rows
+    for row in rows:
+        names = re.findall(r"`(tests/system/[\w/]+\.py|notebooks/[\w-]+\.ipynb)(?:::(\w+))?`", row)
+        assert names, f"no system test in: {row}"
+        for file, test in names:
+            assert (ROOT / file).is_file(), f"{file} is missing: {row}"
+            assert not test or f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{test}: {row}"
+
+
+def test_no_page_is_left_unfinished():
+    for page in PAGES:
+        assert not re.search(r"\b(TODO|TBD|FIXME)\b", page.read_text(encoding="utf-8")), page
