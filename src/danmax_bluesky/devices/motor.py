@@ -41,6 +41,10 @@ _START_S = 5.0  # from the command to the state that says the motor moves
 _REST_S = 10.0  # from the stop, beyond the deceleration, to the state that says the motor rests
 
 
+def _told(value: float, units: str) -> str:
+    return f"{value:g} {units}".rstrip()
+
+
 @dataclass
 class Flight:
     """One flight of a motor.
@@ -110,8 +114,8 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
         except TimeoutError:
             at, units = await asyncio.gather(self.readback.get_value(), self.units())
             raise DeviceError(
-                f"{self.name}: stands at {at:g} {units} and did not reach {new_position:g} {units} "
-                f"within {limit_s:g} s; look whether its controller reports a fault"
+                f"{self.name}: stands at {_told(at, units)} and did not reach {_told(new_position, units)} "
+                f"within {limit_s:.3g} s; look whether its controller reports a fault"
             ) from None
 
     async def _arrive(self, target: float) -> None:
@@ -129,8 +133,8 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
                     except TimeoutError:
                         units = await self.units()
                         raise DeviceError(
-                            f"{self.name}: came to rest at {at:g} {units}, {abs(at - target):g} {units} from "
-                            f"{target:g} {units} where it was sent (tolerance {self.tolerance:g} {units}); "
+                            f"{self.name}: came to rest at {_told(at, units)}, {_told(abs(at - target), units)} from "
+                            f"{_told(target, units)} where it was sent (tolerance {_told(self.tolerance, units)}); "
                             "was it stopped, or is there a limit switch?"
                         ) from None
                 else:

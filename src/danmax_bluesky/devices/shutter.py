@@ -47,7 +47,7 @@ class ShutterLogic(MovableLogic[str]):
         except TimeoutError:
             state = await self.readback.get_value()
             raise DeviceError(
-                f"{self.readback.name}: is {state!r} and not {new_position!r} after {limit_s:g} s; "
+                f"{self.readback.name}: is {state!r} and not {new_position!r} after {limit_s:.3g} s; "
                 "look whether an interlock holds it"
             ) from None
 
