@@ -1,5 +1,7 @@
 """Single verbs of which scans are made: arm, take a segment, open the shutter, move the sample out."""
 
+import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +11,7 @@ from bluesky.utils import MsgGenerator
 from ophyd_async.core import DetectorTrigger, FlyMotorInfo, TriggerInfo
 from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
 
-from danmax_bluesky.errors import ScanError
+from danmax_bluesky.errors import AcquisitionError, ScanError
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.tomography.phases import Phase
 from danmax_bluesky.tomography.triggers import (
@@ -25,7 +27,8 @@ from danmax_bluesky.tomography.triggers import (
 COLLECT_EVERY_S = 0.25
 BEAM_POLL_S = 1.0
 LONGEST_WAIT_FOR_A_FRAME_S = 10.0
-STALL_S, STALL_PERIODS = 0.5, 5
+STALL_S, STALL_PERIODS = 1.0, 5
+log = logging.getLogger(__name__)
 
 _TRIGGERS = {
     "immediate": SeqTrigger.IMMEDIATE,
@@ -47,10 +50,15 @@ def arm(rig: Rig, total: int, longest_exposure_s: float) -> MsgGenerator[None]:
 def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
     """Measure one phase: its own stream, from the first gate to the last frame.
 
-    A pause that was asked for lands before it. During it nothing can be replayed, so an immediate pause ends the run:
-    what was measured is collected and documented.
+    Nothing of it can be replayed, so an immediate pause ends the run; what was measured is collected and documented.
+
+    Raises:
+        AcquisitionError: a camera stalled, or gave no frame at all.
     """
-    yield from bps.checkpoint()
+    yield from bpp.rewindable_wrapper(_take(rig, phase), False)
+
+
+def _take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
     yield from wait_for_beam(rig)
     devices = (*rig.detectors, rig.panda)
     moving = phase.motion in ("sweep", "list", "free")
@@ -60,7 +68,7 @@ def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
     yield from bps.declare_stream(*devices, name=phase.name, collect=True)
     for device in devices:
         yield from bps.abs_set(device.events_to_kickoff, phase.num, group="count")
-        yield from bps.abs_set(device.stall_timeout, STALL_S + STALL_PERIODS * phase.period_s, group="count")
+        yield from bps.abs_set(device.stall_timeout, patience_s(phase), group="count")
     yield from bps.wait(group="count")
     yield from _label(rig.detectors, phase.kind)
 
@@ -68,7 +76,7 @@ def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
         yield from bps.kickoff_all(*devices, wait=True)
         if phase.motion == "step":
             yield from _step_by_step(rig, phase, table)
-            yield from collect_until_complete((), devices, phase.name)
+            yield from collect_until_complete(rig, (), phase)
         else:
             yield from bps.prepare(rig.sequencer, table, wait=True)
             yield from bps.kickoff(rig.sequencer, wait=True)
@@ -76,7 +84,7 @@ def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
                 yield from bps.kickoff(motor, group="motion")
             if flown:
                 yield from bps.wait(group="motion")
-            yield from collect_until_complete((rig.sequencer, *flown), devices, phase.name)
+            yield from collect_until_complete(rig, (rig.sequencer, *flown), phase)
 
     def keep_what_is_there(_error: Exception) -> MsgGenerator[None]:
         yield from bps.collect(*devices, name=phase.name)
@@ -84,21 +92,26 @@ def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
     def unlabel() -> MsgGenerator[None]:
         yield from _label(rig.detectors, "")
 
-    guarded = bpp.contingency_wrapper(measure(), except_plan=keep_what_is_there, final_plan=unlabel)
-    yield from bpp.rewindable_wrapper(guarded, False)
+    yield from bpp.contingency_wrapper(measure(), except_plan=keep_what_is_there, final_plan=unlabel)
+    yield from _audit(rig, phase)
 
 
-def collect_until_complete(sources: Sequence[Any], detectors: Sequence[Any], stream: str) -> MsgGenerator[None]:
+def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> MsgGenerator[None]:
     """Wait for what triggers and then for what is triggered, and document frames while they come.
 
     Once the sources are done no further trigger comes, and the detectors are told so: a frame that is still missing
     then was lost, and is not waited for. It ends with the first error, after documenting what is there.
+
+    Raises:
+        AcquisitionError: a camera writes nothing while the PandA sends triggers.
     """
+    detectors = (*rig.detectors, rig.panda)
     sending, receiving = [], []
     for flyer in sources:
         sending.append((yield from bps.complete(flyer, wait=False, group="fly")))
     for detector in detectors:
         receiving.append((yield from bps.complete(detector, wait=False, group="fly")))
+    watch = StallWatch(patience_s(phase))
     told = done = False
     while not done:
         if not told and all(status.done for status in sending):
@@ -107,10 +120,68 @@ def collect_until_complete(sources: Sequence[Any], detectors: Sequence[Any], str
                 yield from bps.abs_set(detector.triggers_done, True, wait=True)
         statuses = sending + receiving
         done = all(status.done for status in statuses) or any(s.done and s.exception() for s in statuses)
-        yield from bps.collect(*detectors, name=stream)
+        yield from bps.collect(*detectors, name=phase.name)
         if not done:
+            sent = yield from bps.rd(rig.panda.data.num_captured)
+            for detector in rig.detectors:
+                watch.look(detector.name, sent, (yield from bps.rd(detector.frames_written)), time.monotonic())
             yield from bps.sleep(COLLECT_EVERY_S)
     yield from bps.wait(group="fly")
+
+
+def patience_s(phase: Phase) -> float:
+    """How long a frame may be overdue, seconds: a few exposures, and what a server may take to tell of it."""
+    return STALL_S + STALL_PERIODS * phase.period_s
+
+
+class StallWatch:
+    """Notices a camera that stopped while triggers go on.
+
+    Args:
+        patience_s: how long a camera may write nothing although triggers were sent.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._behind: dict[str, tuple[int, int, float]] = {}
+
+    def look(self, camera: str, sent: int, written: int, now_s: float) -> None:
+        """Compare the counts of this moment with those since which the camera wrote nothing.
+
+        Raises:
+            AcquisitionError: it wrote nothing for too long, and triggers were sent meanwhile.
+        """
+        before = self._behind.get(camera)
+        if before is None or before[0] != written or sent == before[1]:
+            self._behind[camera] = (written, sent if before is None or before[0] != written else before[1], now_s)
+            return
+        if now_s - before[2] > self._patience_s:
+            raise AcquisitionError(
+                f"{camera} stalled: {written} frames, and none for {now_s - before[2]:.1f} s while the PandA went from "
+                f"{before[1]} to {sent} triggers; look at the camera's server. What was measured is on disk"
+            )
+
+
+def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:
+    """Compare triggers planned, triggers sent, and frames written, and tell what is missing."""
+    unsent = yield from bps.rd(rig.panda.frames_missing)
+    if unsent:
+        log.warning("%s: the PandA captured %d of %d triggers", phase.name, phase.num - unsent, phase.num)
+    for detector in rig.detectors:
+        missing = yield from bps.rd(detector.frames_missing)
+        if missing and missing == phase.num and phase.num > 1:
+            raise AcquisitionError(
+                f"{detector.name}: none of the {phase.num} frames of {phase.name} arrived; look at the camera's server "
+                "and at its trigger line. What was measured before is on disk"
+            )
+        if missing > unsent:
+            log.warning(
+                "%s: %s lost %d of %d frames; they are left out, and no other frame's angle changes",
+                phase.name,
+                detector.name,
+                missing - unsent,
+                phase.num,
+            )
 
 
 def open_shutter(rig: Rig) -> MsgGenerator[None]:

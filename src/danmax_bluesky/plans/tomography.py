@@ -119,8 +119,9 @@ def measure_phases(
     def run() -> MsgGenerator[None]:
         yield from arm(rig, total_frames(phases), max(phase.exposure_s for phase in phases))
         for phase in phases:
+            yield from bps.checkpoint()  # a pause that was asked for lands here, with the shutter closed
             yield from verbs[phase.kind](rig, phase)
-        yield from close_shutter(rig)
+            yield from close_shutter(rig)
         if end_with is not None:
             yield from end_with()
 
