@@ -1,15 +1,19 @@
 """A beamline whose cameras answer at once, in this process, and write nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import bluesky.plan_stubs as bps
 import pytest
-from ophyd_async.core import PathInfo
+from bluesky.run_engine import RunEngine, call_in_bluesky_event_loop
+from ophyd_async.core import DetectorTrigger, PathInfo, TriggerInfo
+from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo
 
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
+from danmax_bluesky.devices.panda import sequencer
 
 
 class QuickCamera:
@@ -74,3 +78,78 @@ async def beamline(paths, options) -> AsyncIterator[Beamline]:
     await asyncio.sleep(0)
     left = {task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not task.done()}
     assert not left, f"tasks are left: {left}"
+
+
+class Engine:
+    """A RunEngine, a beamline in its event loop, and the documents of the last run."""
+
+    def __init__(self, settings, paths):
+        self.RE = RunEngine(context_managers=[])
+        self.documents: list[tuple[str, Any]] = []
+        self.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
+        self.paths = paths
+        made = call_in_bluesky_event_loop(make_beamline(settings, paths, make_process=QuickCamera))
+        self.beamline: Beamline = made
+        self.seq = sequencer(made.panda)
+
+    def __call__(self, plan):
+        self.documents.clear()
+        return self.RE(plan)
+
+    def arm(self, total, *cameras):
+        info = TriggerInfo(trigger=DetectorTrigger.EXTERNAL_LEVEL, number_of_events=total, exposure_timeout=5)
+        for device in (*cameras, self.beamline.panda):
+            yield from bps.prepare(device, info, wait=True)
+
+    def segment(self, name, num, *cameras, rows, sweep=None, triggers_done=True):
+        """One segment as the plans take it."""
+        detectors = (*cameras, self.beamline.panda)
+        rotation = self.beamline.rotation
+        sources = [self.seq]
+        if sweep is not None:
+            yield from bps.prepare(rotation, sweep, wait=True)
+            sources.append(rotation)
+        yield from bps.prepare(self.seq, SeqTableInfo(sequence_table=rows, repeats=1), wait=True)
+        yield from bps.declare_stream(*detectors, name=name, collect=True)
+        for detector in detectors:
+            yield from bps.abs_set(detector.events_to_kickoff, num, wait=True)
+            yield from bps.abs_set(detector.stall_timeout, 0.1, wait=True)
+        yield from bps.kickoff_all(*detectors, wait=True)
+        yield from bps.kickoff_all(*sources, wait=True)
+        yield from bps.complete_all(*sources, group="sources", wait=False)
+        for detector in detectors:
+            yield from bps.complete(detector, group="frames", wait=False)
+        yield from bps.wait("sources")
+        if triggers_done:
+            for detector in detectors:
+                yield from bps.abs_set(detector.triggers_done, True, wait=True)
+        yield from bps.wait("frames")
+        yield from bps.collect(*detectors, name=name)
+
+
+@pytest.fixture
+def engine(paths, options) -> Iterator[Engine]:
+    made = Engine(load_settings(options=options), paths)
+    yield made
+    made.beamline.close()
+    left = call_in_bluesky_event_loop(_tasks_left())
+    made.RE.loop.call_soon_threadsafe(made.RE.loop.stop)
+    made.RE._th.join()
+    made.RE.loop.close()
+    assert not left, f"tasks are left: {left}"
+
+
+async def _tasks_left():
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def gate_row(repeats=1, high_us=1000, low_us=1000, **more) -> SeqTable:
+    """Gates on line a, by time alone."""
+    return SeqTable.row(repeats=repeats, time1=high_us, outa1=True, time2=low_us, **more)
+
+
+@pytest.fixture
+def gates():
+    return gate_row
