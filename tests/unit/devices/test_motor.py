@@ -91,7 +91,7 @@ class TestStopping:
         completing = rotation.complete()
         await asyncio.sleep(0.05)
         await rotation.stop(success=False)
-        with pytest.raises(DeviceError, match="tom_ry: its flight to .* deg was stopped near"):
+        with pytest.raises(DeviceError, match=r"tom_ry: its flight to .* deg was stopped near"):
             await completing
         assert await rotation.velocity.get_value() == 90.0
 

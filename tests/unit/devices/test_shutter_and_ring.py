@@ -23,7 +23,7 @@ async def test_a_shutter_that_is_held_says_so():
     shutter = Shutter("fast_shutter")
     await shutter.connect(mock=True)
     callback_on_mock_put(shutter.setpoint, lambda _value: None)
-    with pytest.raises(DeviceError, match="is '' and not 'open' after 0.0"):
+    with pytest.raises(DeviceError, match=r"is '' and not 'open' after 0.0"):
         await shutter.set("open", timeout=0.05)
 
 

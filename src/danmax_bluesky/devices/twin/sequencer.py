@@ -113,6 +113,7 @@ class SequencerRun:
         self._round = 0
         self._time_ns = start_ns  # when the next repeat may be triggered at the earliest
         self._pending: list[tuple[int, int]] = []  # transitions already decided, and still to come
+        self._released = False  # whether the outputs were let go after the last row
         self.waiting = True
         self.done = not self._rows
 
@@ -145,7 +146,8 @@ class SequencerRun:
             _add(single, row, last)
             self._time_ns = last + row.period_ns
             self._next(count)
-        if self.done and (not single or single[-1] != (self._time_ns, 0)):
+        if self.done and not self._released:
+            self._released = True
             single.append((self._time_ns, 0))
         self._pending = [entry for entry in single if entry[0] > now_ns]
         parts.append(_arrays([entry for entry in single if entry[0] <= now_ns]))
