@@ -6,7 +6,7 @@ the journal, so that nothing is there twice and nothing is missing.
 
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from danmax_bluesky.errors import FormatError
@@ -140,6 +140,15 @@ class Delivery:
     def journal(self) -> Path:
         """Where the documents come from."""
         return self._tail.path
+
+    @property
+    def visit_folder(self) -> Path | None:
+        """The visit that the run belongs to, once its start document was read."""
+        try:
+            folder = str(self._builder.record.start["folder"])
+        except (ValueError, KeyError):
+            return None
+        return self.journal.parents[len(PurePath(folder).parts) + 1]
 
     @property
     def has_more(self) -> bool:

@@ -16,9 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.pipelines.catalog.delivery import Delivery
 from danmax_bluesky.pipelines.catalog.place import WHOLE, CatalogPlace, Lock
 from danmax_bluesky.pipelines.catalog.server import answers, start_server
+from danmax_bluesky.pipelines.scan_log import VisitLog
 
 if TYPE_CHECKING:
     from danmax_bluesky.pipelines.catalog.target import TiledTarget
@@ -109,6 +111,7 @@ class Feeder:
         self._finished = {uid for uid, outcome in place.outcomes().items() if outcome == WHOLE}
         self._list_size = -1
         self._not_before: dict[str, float] = {}
+        self._logs: dict[Path, VisitLog] = {}
         self._reconnect_at = 0.0
         self._reached_at = time.monotonic()
 
@@ -150,10 +153,10 @@ class Feeder:
             return False
         self._reconnect_at = time.monotonic() + 1.0
         uri = self._server.uri()
+        from danmax_bluesky.pipelines.catalog.target import TiledTarget  # takes seconds, while the server starts
+
         if uri is None:
             return False
-        from danmax_bluesky.pipelines.catalog.target import TiledTarget
-
         try:
             self._target = TiledTarget(uri, self._api_key)
         except Exception as error:
@@ -183,7 +186,16 @@ class Feeder:
             return 0
         if delivery.is_done:
             self._finish(delivery, WHOLE)
+            self._write_scan_log(delivery.visit_folder)
         return written
+
+    def _write_scan_log(self, visit_folder: Path | None) -> None:
+        if visit_folder is None:
+            return
+        try:
+            self._logs.setdefault(visit_folder, VisitLog(visit_folder)).write()
+        except (DanmaxError, OSError) as error:
+            _LOG.warning("no scan log of %s: %s", visit_folder, error)
 
     def _finish(self, delivery: Delivery, outcome: str) -> None:
         self._place.note_delivered(delivery.uid, outcome)

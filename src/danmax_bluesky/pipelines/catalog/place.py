@@ -241,8 +241,8 @@ def place_of(settings: Settings) -> CatalogPlace:
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:
-    """Add one line in one write: lines of several processes do not mix."""
-    line = json.dumps(entry) + "\n"
+    """Add one line in one write: lines of several processes do not mix, and a torn one before it stays alone."""
+    line = f"\n{json.dumps(entry)}\n"
     descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o664)
     try:
         os.write(descriptor, line.encode())

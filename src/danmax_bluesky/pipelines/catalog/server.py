@@ -78,20 +78,28 @@ def configuration(place: CatalogPlace, readable: Path) -> dict[str, Any]:
     }
 
 
-def _create_database(path: Path) -> None:
-    """Make an empty catalogue that appears at `path` whole, or not at all."""
-    if path.exists():
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    command = [sys.executable, "-m", "tiled", "catalog", "init", "--if-not-exists", f"sqlite:///{temporary}"]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    os.replace(temporary, path)
+class _NewDatabase:
+    """Makes an empty catalogue that appears at `path` whole, or not at all, in a process of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        program = [sys.executable, "-m", "tiled", "catalog", "init", f"sqlite:///{self._temporary}"]
+        self._process = None if path.exists() else subprocess.Popen(program, stdin=subprocess.DEVNULL)
+
+    def wait(self) -> None:
+        """Wait until it is there."""
+        if self._process is not None:
+            if status := self._process.wait():
+                raise CatalogError(f"no catalogue can be made at {self._path}: Tiled ended with status {status}")
+            os.replace(self._temporary, self._path)
 
 
 def _listen(preferred: int) -> socket.socket:
     """A socket on the port that the server had before, so that its clients go on; on any other if that is taken."""
     for port in (preferred, 0):
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # asyncio switches Nagle's algorithm off where it sees the protocol; without it each answer waits for 40 ms
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
@@ -117,13 +125,14 @@ def _end_with_standard_input(server: Any) -> None:
 
 def main(directory: str, readable: str) -> None:
     """Serve until standard input ends."""
-    import uvicorn
+    place = CatalogPlace(Path(directory))
+    (place.directory / "arrays").mkdir(parents=True, exist_ok=True)
+    database = _NewDatabase(place.directory / "catalog.db")
+
+    import uvicorn  # these take seconds, while the database is made
     from tiled.server.app import build_app_from_config
 
-    place = CatalogPlace(Path(directory))
-    for folder in (place.directory, place.directory / "arrays"):
-        folder.mkdir(parents=True, exist_ok=True)
-    _create_database(place.directory / "catalog.db")
+    database.wait()
     before = place.server()
     listener = _listen(before.port if before else 0)
     address = place.new_address(listener.getsockname()[1])

@@ -13,6 +13,8 @@ from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.pipelines.catalog.feeder import spawn
 from danmax_bluesky.pipelines.catalog.place import WHOLE, CatalogPlace, Lock, place_of
 from danmax_bluesky.pipelines.catalog.server import answers
+from danmax_bluesky.pipelines.scan_log import JOURNALS
+from danmax_bluesky.storage.journal import read_journal
 
 _POLL_S = 0.1
 _LOG = logging.getLogger(__name__)
@@ -89,6 +91,21 @@ class CatalogService:
         self.place.announce(uid, journal)
         self._announced.append(uid)
         self.ensure_feeder()
+
+    def adopt(self) -> int:
+        """Announce every run below the data root that was measured without this catalogue; how many there were.
+
+        Raises:
+            CatalogError: the catalogue's folder cannot be written to.
+        """
+        self.place.create()
+        known = {run.journal for run in self.place.known_runs()}
+        fresh = [path for path in sorted(self._readable.glob(f"*/*/raw/**/{JOURNALS}")) if path not in known]
+        starts = [(path, next(read_journal(path), ("", {}))) for path in fresh]
+        uids = [(str(start["uid"]), path) for path, (name, start) in starts if name == "start"]
+        for uid, path in uids:
+            self.place.announce(uid, path)
+        return len(uids)
 
     def settle(self, timeout_s: float = 60.0) -> None:
         """Wait until every run that this session announced is in the catalogue, whole.

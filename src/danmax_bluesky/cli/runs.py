@@ -1,0 +1,68 @@
+"""`danmax runs`: find runs again by what they were."""
+
+import click
+from rich.console import Console
+
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.pipelines.catalog.client import STATUSES, find_runs, lines
+from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.pipelines.catalog.tables import table_of
+
+
+@click.command("runs")
+@click.option("--sample", help="name of the sample")
+@click.option("--proposal", help="of the runs; all by default")
+@click.option("--visit", help="of the runs; all by default")
+@click.option("--folder", help="below raw/")
+@click.option("--scan", metavar="N or A-B", help="scan number, or the first and the last of several")
+@click.option("--plan", help="name of the plan, such as tomo_scan")
+@click.option("--detector", help="name of a detector that took part")
+@click.option("--status", type=click.Choice(STATUSES), help="how the run ended")
+@click.option("--since", metavar="TIME", help="2026-11-21, '2026-11-21 13:00', today, or 2h and 3d for ago")
+@click.option("--until", metavar="TIME", help="the same; a date includes its whole day")
+@click.option("-n", "--last", type=click.IntRange(1), default=20, show_default=True, help="how many, the latest ones")
+@click.option("--rescan", is_flag=True, help="look through the data root for runs that the catalogue was never told of")
+@click.pass_obj
+def command(settings: SettingsSource, scan: str | None, last: int, rescan: bool, **asked: str | None) -> None:
+    """The runs in the catalogue, or those that are all of what is asked for.
+
+    If no session has the catalogue's server running, it is started first, which takes some 15 s.
+    """
+    now = settings()
+    service = CatalogService.of(now)
+    console, aside = Console(), Console(stderr=True)
+    if rescan:
+        found = service.adopt()
+        aside.print(f"{found} run(s) found that the catalogue did not know", highlight=False)
+    if service.place.is_embedded and not service.place.runs.exists():
+        aside.print(f"no run was measured below {now.data_root} with a catalogue", soft_wrap=True, highlight=False)
+        return
+    with aside.status("asking the catalogue"):
+        service.start()
+        try:
+            catalog = service.connect()
+            try:
+                found_lines = lines(find_runs(catalog, scan=_numbers(scan), **asked), last)
+                total = len(find_runs(catalog, scan=_numbers(scan), **asked))
+            finally:
+                catalog.context.close()
+        finally:
+            service.close(wait_s=0.0)
+    if not found_lines:
+        aside.print("no run is all of that", highlight=False)
+        return
+    console.print(table_of(found_lines, visits=len({(line.proposal, line.visit) for line in found_lines}) > 1))
+    if total > len(found_lines):
+        aside.print(f"the latest {len(found_lines)} of {total}; --last shows more", highlight=False)
+
+
+def _numbers(text: str | None) -> int | tuple[int, int] | None:
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    try:
+        return (int(first), int(last)) if dash else int(first)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no scan number and no range such as 12-15", param_hint="--scan"
+        ) from None

@@ -1,0 +1,193 @@
+"""The scan log: one line for each run, as people keep it in a notebook.
+
+A line is made from a run's record, or from what the catalogue knows of it, and comes as Markdown and as CSV.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import Any
+
+from danmax_bluesky.formats.record import RunRecord
+
+MARKER = "<!-- written by `danmax log` from the documents of the scans; changes made here are lost -->"
+COLUMNS = (
+    "scan",
+    "started",
+    "duration_s",
+    "folder",
+    "sample",
+    "plan",
+    "command",
+    "detectors",
+    "rows",
+    "status",
+    "reason",
+    "uid",
+)
+_HEADINGS = ("Scan", "Started", "Duration", "Folder", "Sample", "Command", "Rows", "Result")
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One run.
+
+    Attributes:
+        scan: its number in the visit.
+        start_s: POSIX seconds of its start.
+        duration_s: seconds until its end, or None if it has none.
+        proposal: name of the proposal.
+        visit: name of the visit.
+        folder: below raw/.
+        sample: name of the sample.
+        plan: name of the plan.
+        command: as it was typed.
+        detectors: names.
+        rows: segment -> number of rows that were documented.
+        missing: segment -> number of rows that were planned and are not there.
+        status: complete, incomplete, failed, aborted or open.
+        reason: why it ended early, if it did.
+        uid: of the run.
+    """
+
+    scan: int
+    start_s: float
+    duration_s: float | None = None
+    proposal: str = ""
+    visit: str = ""
+    folder: str = ""
+    sample: str = ""
+    plan: str = ""
+    command: str = ""
+    detectors: tuple[str, ...] = ()
+    rows: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
+    status: str = "open"
+    reason: str = ""
+    uid: str = ""
+
+    @property
+    def rows_text(self) -> str:
+        """Such as "dark 4, proj 28 of 31"."""
+        names = dict.fromkeys([*self.rows, *self.missing])
+        return ", ".join(self._count(name) for name in names)
+
+    @property
+    def duration_text(self) -> str:
+        """Such as "12.3 s" or "1:02:03"."""
+        if self.duration_s is None:
+            return ""
+        if self.duration_s < 60:
+            return f"{self.duration_s:.1f} s"
+        minutes, seconds = divmod(round(self.duration_s), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+    @property
+    def result_text(self) -> str:
+        """The status, and why."""
+        return f"{self.status}: {self.reason}" if self.reason else self.status
+
+    def started(self, zone: tzinfo | None = None) -> datetime:
+        """When it began, in this time zone, or in that of the machine."""
+        return datetime.fromtimestamp(self.start_s, zone).astimezone(zone)
+
+    def _count(self, name: str) -> str:
+        done, missing = self.rows.get(name, 0), self.missing.get(name, 0)
+        return f"{name} {done} of {done + missing}" if missing else f"{name} {done}"
+
+
+def line_of(record: RunRecord) -> LogLine:
+    """The line of a run, by its documents."""
+    rows = {segment.name: len(segment) for segment in record.segments}
+    return line_of_documents(record.start, record.stop, record.status, rows, record.missing)
+
+
+def line_of_documents(
+    start: Mapping[str, Any],
+    stop: Mapping[str, Any] | None,
+    status: str,
+    rows: Mapping[str, int],
+    missing: Mapping[str, int],
+) -> LogLine:
+    """The line of a run, by its first and last document and what lies between."""
+    sample = start.get("sample") or ""
+    return LogLine(
+        scan=int(start.get("scan_id", 0)),
+        start_s=float(start["time"]),
+        duration_s=None if stop is None else float(stop["time"]) - float(start["time"]),
+        proposal=str(start.get("proposal", "")),
+        visit=str(start.get("visit", "")),
+        folder=str(start.get("folder", "")),
+        sample=str(sample.get("name", "")) if isinstance(sample, Mapping) else str(sample),
+        plan=str(start.get("plan_name", "")),
+        command=str(start.get("command", "")),
+        detectors=tuple(str(name) for name in start.get("detectors") or ()),
+        rows=dict(rows),
+        missing=dict(missing),
+        status=status,
+        reason="" if stop is None else str(stop.get("reason") or ""),
+        uid=str(start["uid"]),
+    )
+
+
+def in_order(lines: Iterable[LogLine]) -> list[LogLine]:
+    """Lines in the order of measurement."""
+    return sorted(lines, key=lambda line: (line.start_s, line.scan))
+
+
+def as_markdown(lines: Iterable[LogLine], title: str, zone: tzinfo | None = None) -> str:
+    """A document with one table."""
+    body = [
+        (
+            f"{line.scan:04d}",
+            f"{line.started(zone):%Y-%m-%d %H:%M:%S}",
+            line.duration_text,
+            line.folder,
+            line.sample,
+            f"`{line.command}`" if line.command else line.plan,
+            line.rows_text,
+            line.result_text,
+        )
+        for line in in_order(lines)
+    ]
+    table = [_HEADINGS, ("---:", "---", "---:", *["---"] * (len(_HEADINGS) - 3)), *body]
+    rows = ["| " + " | ".join(_cell(text) for text in row) + " |" for row in table]
+    return "\n".join([MARKER, "", f"# {title}", "", *rows, ""])
+
+
+def as_csv(lines: Iterable[LogLine], zone: tzinfo | None = None) -> str:
+    """A table for programs: times as ISO 8601 with their offset, durations in seconds."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for line in in_order(lines):
+        writer.writerow(
+            (
+                line.scan,
+                line.started(zone).isoformat(timespec="seconds"),
+                "" if line.duration_s is None else f"{line.duration_s:.3f}",
+                line.folder,
+                line.sample,
+                line.plan,
+                line.command,
+                " ".join(line.detectors),
+                line.rows_text,
+                line.status,
+                line.reason,
+                line.uid,
+            )
+        )
+    return stream.getvalue()
+
+
+def is_ours(text: str) -> bool:
+    """True if a file with this text was written by these functions, and may be written again."""
+    return text.startswith((MARKER, ",".join(COLUMNS)))
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip().replace("|", "\\|")

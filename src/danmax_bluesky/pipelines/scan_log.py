@@ -1,0 +1,61 @@
+"""The scan log of a visit, from the journals of its scans: it needs no catalogue."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.formats.record import fold
+from danmax_bluesky.formats.scan_log import LogLine, as_csv, as_markdown, in_order, is_ours, line_of
+from danmax_bluesky.storage.journal import is_being_written, read_journal
+from danmax_bluesky.storage.text import write_text
+
+JOURNALS = "scan-*_documents.jsonl"
+_LOG = logging.getLogger(__name__)
+
+
+class VisitLog:
+    """The log of one visit; asked again, it reads only the journals that changed.
+
+    Args:
+        visit_folder: `<data_root>/<proposal>/<visit>`.
+    """
+
+    def __init__(self, visit_folder: Path) -> None:
+        self.folder = visit_folder
+        self._read: dict[Path, tuple[tuple[int, int], LogLine | None]] = {}
+
+    def lines(self) -> list[LogLine]:
+        """One line for each scan, in the order of measurement."""
+        for path in sorted((self.folder / "raw").glob(f"**/{JOURNALS}")):
+            status = path.stat()
+            version = (status.st_size, status.st_mtime_ns)
+            known = self._read.get(path)
+            if known is None or known[0] != version or (known[1] is not None and known[1].status == "open"):
+                self._read[path] = version, _line(path)
+        return in_order(line for _, line in self._read.values() if line is not None)
+
+    def write(self) -> tuple[Path, Path]:
+        """Write `process/scan_log.md` and `process/scan_log.csv`; their paths.
+
+        Raises:
+            StorageError: they cannot be written, or are not ours to write.
+        """
+        lines = self.lines()
+        process = self.folder / "process"
+        title = f"Scan log of proposal {self.folder.parent.name}, visit {self.folder.name}"
+        markdown, table = process / "scan_log.md", process / "scan_log.csv"
+        write_text(markdown, as_markdown(lines, title), is_ours=is_ours)
+        write_text(table, as_csv(lines), is_ours=is_ours)
+        return markdown, table
+
+
+def _line(path: Path) -> LogLine | None:
+    try:
+        line = line_of(fold(read_journal(path)))
+        if line.status == "open" and not is_being_written(path):
+            return replace(line, reason="it has no end; the program that measured it died")
+        return line
+    except (DanmaxError, ValueError, KeyError, TypeError) as error:
+        _LOG.warning("%s is left out of the scan log: %s", path, error)
+        return None
