@@ -3,11 +3,11 @@
 import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from tango import DevFailed
 from tango.server import Device, run
 
+from danmax_bluesky.devices.tango.link import reason
 from danmax_bluesky.errors import DeviceError
 
 LOOPBACK = "127.0.0.1"
@@ -75,11 +75,6 @@ def _run(
         run(list(dict.fromkeys(devices.values())), args=arguments, post_init_callback=ready, raises=True)
     except DevFailed as error:
         raise DeviceError(f"Tango server {server} cannot start at {where}: {reason(error)}") from error
-
-
-def reason(error: Any) -> str:
-    """What a Tango error says, without its stack."""
-    return "; ".join(" ".join(str(item.desc).split()) for item in error.args if hasattr(item, "desc")) or str(error)
 
 
 def announce(addresses: Mapping[str, str]) -> str:

@@ -1,0 +1,362 @@
+"""Signals and commands on Tango attributes and commands, by events where the server sends them, else by polling.
+
+How a child of a device is found in Tango is a value: an `Attribute`, a `Property` of an attribute, a `Command`, `Verbs`
+(a text that is set by commands) or a `Fixed` value that this hardware does not tell.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import tango
+from bluesky.protocols import Reading
+from event_model import DataKey, Limits, LimitsRange
+from ophyd_async.core import (
+    Callback,
+    CommandBackend,
+    NotConnectedError,
+    SignalBackend,
+    SignalMetadata,
+    StrictEnum,
+    make_datakey,
+)
+
+from danmax_bluesky.devices.tango.link import Link, LinkLostError
+from danmax_bluesky.errors import DeviceError
+
+_INVALID = 3
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A child that is an attribute.
+
+    Attributes:
+        name: of the attribute.
+        words: our text -> theirs, for texts and enumerations that are called otherwise.
+        true: texts or states that mean True, for a bool that is none in Tango.
+        scale: theirs = ours * scale.
+        offset: theirs = ours * scale + offset.
+    """
+
+    name: str
+    words: Mapping[str, str] = field(default_factory=dict)
+    true: tuple[str, ...] = ()
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Property:
+    """A child that is the limit in an attribute's configuration; `default` where none is configured."""
+
+    name: str
+    part: Literal["min_value", "max_value"]
+    default: float
+
+
+@dataclass(frozen=True)
+class Verbs:
+    """A text that is set by a command without argument: text -> command; it is read from `state`."""
+
+    commands: Mapping[str, str]
+    state: Attribute
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A value that the hardware neither tells nor takes."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """A child that is one command, or several in this order."""
+
+    names: tuple[str, ...]
+
+
+Place = Attribute | Property | Verbs | Fixed
+LOST_VALUE = "value"
+
+
+class LostReading(dict[str, Any]):
+    """The reading of a device that does not answer: asking it for its value raises why.
+
+    A subscription can only be told readings. With this one whoever waits for a value wakes up and learns that there is
+    none, instead of waiting for its time-out.
+    """
+
+    def __init__(self, error: LinkLostError, timestamp: float) -> None:
+        super().__init__(value=None, timestamp=timestamp, alarm_severity=_INVALID)
+        self.error = error
+
+    def __getitem__(self, key: str) -> Any:
+        if key == LOST_VALUE:
+            raise self.error
+        return super().__getitem__(key)
+
+
+class TangoBackend(SignalBackend[Any]):
+    """A signal on an attribute of a link's device.
+
+    Args:
+        datatype: of the signal.
+        link: to the device.
+    """
+
+    def __init__(self, datatype: type[Any] | None, link: Link) -> None:
+        super().__init__(datatype)
+        self.link = link
+        self._place: Place = Fixed(None)
+        self._config: Any = None  # tango.AttributeInfoEx, whose stub says otherwise
+        self._put: Any = None
+        self._callback: Callback[Reading[Any]] | None = None
+        self._watch: _Watch | None = None
+
+    def place(self, place: Place) -> None:
+        """Tell where the child is; before connecting."""
+        self._place = place
+
+    def source(self, name: str, read: bool) -> str:
+        """Address of the attribute."""
+        match self._place:
+            case Fixed():
+                return f"fixed://{name}"
+            case Verbs(state=attribute):
+                return f"{self.link.address}/{attribute.name}"
+            case place:
+                return f"{self.link.address}/{place.name}"
+
+    async def connect(self, timeout: float) -> None:
+        """Read the attribute's configuration, and see that its type is that of the signal."""
+        if isinstance(self._place, Fixed):
+            return
+        name = self._attribute.name
+        try:
+            async with asyncio.timeout(timeout):
+                self._config = await self.link.ask(lambda proxy: proxy.get_attribute_config(name), name)
+                await self.get_value()
+        except TimeoutError as error:
+            raise NotConnectedError(self.source(name, True)) from error
+        except (DeviceError, TypeError, ValueError) as error:
+            raise NotConnectedError(f"{self.source(name, True)}: {error}") from error
+
+    @property
+    def _attribute(self) -> Attribute:
+        match self._place:
+            case Attribute():
+                return self._place
+            case Verbs(state=attribute):
+                return attribute
+            case Property(name=name):
+                return Attribute(name)
+        raise DeviceError(f"{self.link.name}: a fixed value has no attribute")
+
+    async def put(self, value: Any) -> None:
+        """Write the attribute, or carry out the command."""
+        match self._place:
+            case Attribute() as attribute:
+                written = to_tango(value, attribute, self._config)
+                await self.link.ask(
+                    lambda proxy: proxy.write_attribute(attribute.name, written), f"{attribute.name} = {value}"
+                )
+            case Verbs(commands=commands):
+                if value not in commands:
+                    raise DeviceError(f"{self.link.name}: {value!r} is none of {', '.join(commands)}")
+                await self.link.ask(lambda proxy: proxy.command_inout(commands[value]), commands[value])
+            case Fixed():
+                self._place = Fixed(value)
+            case Property() as place:
+                raise DeviceError(f"{self.link.name}: {place.name}.{place.part} is set in the control system")
+        self._put = value
+
+    async def get_datakey(self, source: str) -> DataKey:
+        """Type, units, limits and precision, as the control system has them."""
+        if self.datatype is None:
+            raise DeviceError(f"{self.link.name}: a signal without a type cannot be described")
+        return make_datakey(self.datatype, await self.get_value(), source, self._metadata())
+
+    def _metadata(self) -> SignalMetadata:
+        metadata = SignalMetadata()
+        found = self._config
+        if isinstance(self.datatype, type) and issubclass(self.datatype, StrictEnum):
+            metadata["choices"] = [choice.value for choice in self.datatype]
+        if found is None:
+            return metadata
+        if found.unit and found.unit != "No unit":
+            metadata["units"] = found.unit
+        low, high = _number(found.min_value), _number(found.max_value)
+        if isinstance(self._place, Attribute) and (low is not None or high is not None):
+            metadata["limits"] = Limits(control=LimitsRange(low=low, high=high))
+        if self.datatype is float and (digits := re.fullmatch(r"%\d*\.(\d+)[fe]", found.format)):
+            metadata["precision"] = int(digits[1])
+        return metadata
+
+    async def get_reading(self) -> Reading[Any]:
+        """The value with the server's time."""
+        if isinstance(self._place, Fixed):
+            return Reading(value=self._convert(self._place.value), timestamp=0.0, alarm_severity=0)
+        if isinstance(self._place, Property):
+            return await self._limit(self._place)
+        attribute = self._attribute
+        return self._reading(await self.link.ask(lambda proxy: proxy.read_attribute(attribute.name), attribute.name))
+
+    async def _limit(self, place: Property) -> Reading[Any]:
+        self._config = await self.link.ask(lambda proxy: proxy.get_attribute_config(place.name), place.name)
+        found = _number(getattr(self._config, place.part))
+        value = place.default if found is None else found
+        return Reading(value=self._convert(value), timestamp=self.link.last_answer or 0.0, alarm_severity=0)
+
+    async def get_value(self) -> Any:
+        """The value."""
+        return (await self.get_reading())["value"]
+
+    async def get_setpoint(self) -> Any:
+        """What was written last, by us or, if it was not us, as the server has it."""
+        if self._put is not None or not isinstance(self._place, Attribute):
+            return self._put if self._put is not None else await self.get_value()
+        name = self._place.name
+        answer: Any = await self.link.ask(lambda proxy: proxy.read_attribute(name), name)
+        return from_tango(answer.w_value, self.datatype, self._place, self._config)
+
+    def set_callback(self, callback: Callback[Reading[Any]] | None) -> None:
+        """Begin or end to tell readings as they come."""
+        if callback and self._callback:
+            raise RuntimeError("Cannot set a callback when one is already set")
+        self._callback = callback
+        if self._watch is not None:
+            self.link.ignore(self._attribute.name, self._watch)
+            self._watch = None
+        if callback is None:
+            return
+        if isinstance(self._place, Fixed):
+            callback(Reading(value=self._convert(self._place.value), timestamp=0.0, alarm_severity=0))
+            return
+        self._watch = _Watch(self, callback)
+        self.link.listen(self._attribute.name, self._watch)
+
+    def _convert(self, value: Any) -> Any:
+        return self.datatype(value) if isinstance(self.datatype, type) and value is not None else value
+
+    def _reading(self, answer: Any) -> Reading[Any]:
+        if isinstance(self._place, Property):
+            raise DeviceError(f"{self.link.name}: a limit sends no events")
+        value = from_tango(answer.value, self.datatype, self._attribute, self._config)
+        return Reading(value=value, timestamp=answer.time.totime(), alarm_severity=int(answer.quality))
+
+
+class _Watch:
+    """Tells one signal's callback; what is older than what was told already is left out."""
+
+    def __init__(self, backend: TangoBackend, callback: Callback[Reading[Any]]) -> None:
+        self._backend = backend
+        self._callback = callback
+        self._told: Reading[Any] | None = None
+
+    def hear(self, answer: Any) -> None:
+        """Tell a reading, unless it says nothing new."""
+        try:
+            reading = self._backend._reading(answer)  # noqa: SLF001  the watch is a part of the backend
+        except DeviceError as error:
+            logger.debug("%s", error)
+            return
+        told = self._told
+        if told is None or (reading["timestamp"] >= told["timestamp"] and reading["value"] != told["value"]):
+            self._told = reading
+            self._tell(reading)
+
+    def lose(self, error: LinkLostError) -> None:
+        """Tell that there is no value."""
+        self._told = None
+        self._tell(LostReading(error, self._backend.link.last_answer or 0.0))
+
+    def _tell(self, reading: Any) -> None:
+        try:
+            self._callback(reading)
+        except LinkLostError as error:
+            logger.debug("a listener heard: %s", error)
+
+
+class TangoCommandBackend(CommandBackend[[], None]):
+    """A command of a link's device, or several in a row."""
+
+    def __init__(self, signature: Any, link: Link) -> None:
+        super().__init__(signature)
+        self.link = link
+        self._names: tuple[str, ...] = ()
+
+    def place(self, command: Command) -> None:
+        """Tell which commands; before connecting."""
+        self._names = command.names
+
+    def source(self, name: str) -> str:
+        """Address of the first command."""
+        return f"{self.link.address}/{self._names[0] if self._names else name}"
+
+    async def connect(self, timeout: float) -> None:
+        """See that the commands exist."""
+        try:
+            async with asyncio.timeout(timeout):
+                for name in self._names:
+                    await self.link.ask(lambda proxy, name=name: proxy.get_command_config(name), name)
+        except (DeviceError, TimeoutError) as error:
+            raise NotConnectedError(f"{self.source('')}: {error}") from error
+
+    async def execute(self) -> None:
+        """Carry them out, one after the other."""
+        for name in self._names:
+            await self.link.ask(lambda proxy, name=name: proxy.command_inout(name), name)
+
+
+def from_tango(value: Any, datatype: type[Any] | None, attribute: Attribute, config: Any) -> Any:
+    """Our value for one of Tango's.
+
+    Raises:
+        DeviceError: it cannot be one of the signal's type.
+    """
+    if value is None:
+        raise DeviceError(f"{attribute.name} has no value now")
+    text = _text(value, config)
+    if datatype is bool:
+        return text in attribute.true if attribute.true else bool(value)
+    if datatype in (int, float):
+        return datatype((value - attribute.offset) / attribute.scale)
+    ours = {theirs: word for word, theirs in attribute.words.items()}.get(text, text)
+    try:
+        return datatype(ours) if isinstance(datatype, type) else ours
+    except ValueError:
+        raise DeviceError(f"{attribute.name} = {text!r} is not known; name what it means in the settings") from None
+
+
+def to_tango(value: Any, attribute: Attribute, config: Any) -> Any:
+    """Tango's value for one of ours."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    if isinstance(value, str):
+        theirs = attribute.words.get(str(value), str(value))
+        labels = list(config.enum_labels) if config is not None else []
+        return labels.index(theirs) if theirs in labels else theirs
+    scaled = value * attribute.scale + attribute.offset
+    whole = config is not None and config.data_type not in (tango.DevDouble, tango.DevFloat)
+    return round(scaled) if whole else scaled
+
+
+def _text(value: Any, config: Any) -> str:
+    if isinstance(value, tango.DevState):
+        return str(value)
+    labels = list(config.enum_labels) if config is not None else []
+    return str(labels[int(value)]) if labels else str(value)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,121 @@
+"""Fills our annotated devices from Tango: the same `Motor`, `Camera`, `Shutter` as on the twin."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ophyd_async.core import (
+    Command as CommandChild,
+)
+from ophyd_async.core import (
+    Device,
+    DeviceConnector,
+    DeviceFiller,
+    NotConnectedError,
+    Signal,
+)
+
+from danmax_bluesky.devices.tango.backend import (
+    Attribute,
+    Command,
+    Fixed,
+    Place,
+    Property,
+    TangoBackend,
+    TangoCommandBackend,
+    Verbs,
+)
+from danmax_bluesky.devices.tango.link import TIMEOUT_S, Link
+from danmax_bluesky.errors import SettingsError
+
+Table = Mapping[str, Place | Command]
+_LIMIT = re.compile(r"(?P<name>\w+)[.:](?P<part>min_value|max_value)")
+
+
+class TangoConnector(DeviceConnector):
+    """Makes every annotated child of a device, and finds it in one Tango device.
+
+    Args:
+        address: of the Tango device.
+        table: child -> where it is.
+        names: child -> name in this control system, where it is another than in the table.
+        timeout_s: the longest that one question to the device may take.
+    """
+
+    def __init__(
+        self, address: str, table: Table, names: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self.link = Link(address, timeout_s=timeout_s)
+        self._table = renamed(table, names or {})
+        self._filler: DeviceFiller[TangoBackend, TangoConnector, TangoCommandBackend] | None = None
+
+    def create_children_from_annotations(self, device: Device) -> None:
+        """Make the children of `device`, once."""
+        if self._filler is not None:
+            return
+        self._filler = DeviceFiller(
+            device,
+            signal_backend_factory=lambda datatype: TangoBackend(datatype, self.link),
+            device_connector_factory=self._no_devices,
+            command_backend_factory=lambda signature: TangoCommandBackend(signature, self.link),
+        )
+        list(self._filler.create_signals_from_annotations(filled=False))
+        list(self._filler.create_commands_from_annotations(filled=False))
+        self._filler.check_created()
+
+    async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
+        """Find the device, then every child of it that the table names."""
+        self.link.name = device.name or self.link.address
+        await self.link.connect(timeout, force_reconnect)
+        if self._filler is not None:
+            for name, child in device.children():
+                place = self._table.get(name)
+                if isinstance(child, Signal) and place is not None and not isinstance(place, Command):
+                    self._filler.fill_child_signal(name, type(child)).place(place)
+                elif isinstance(child, CommandChild) and isinstance(place, Command):
+                    self._filler.fill_child_command(name, type(child)).place(place)
+            self._filler.check_filled(self.link.address)
+        await super().connect_real(device, timeout, force_reconnect)
+
+    @staticmethod
+    def _no_devices() -> "TangoConnector":
+        raise NotImplementedError("a Tango device holds no other devices")
+
+
+def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command]:
+    """The table with other names; `Attribute.min_value` and `.max_value` name a limit of an attribute.
+
+    Raises:
+        SettingsError: a child does not exist, or cannot be that.
+    """
+    result = dict(table)
+    for child, name in names.items():
+        match result.get(child), _LIMIT.fullmatch(name):
+            case None, _:
+                raise SettingsError(f"attributes.{child}: there is none; there are {', '.join(sorted(table))}")
+            case (Attribute() | Property() | Fixed()) as place, limit if limit:
+                default = place.default if isinstance(place, Property) else 0.0
+                part = "min_value" if limit["part"] == "min_value" else "max_value"
+                result[child] = Property(limit["name"], part, default)
+            case Attribute() as place, _:
+                result[child] = replace(place, name=name)
+            case ((Property() | Fixed()), _):
+                result[child] = Attribute(name)
+            case Verbs() as place, _:
+                result[child] = Attribute(name, words=place.state.words)
+            case Command(), _:
+                result[child] = Command(tuple(name.split()))
+    return result
+
+
+async def connected(devices: Mapping[str, Device], timeout_s: float) -> dict[str, Exception]:
+    """Connect devices side by side; those that could not be, with why."""
+    results = await asyncio.gather(
+        *(device.connect(timeout=timeout_s) for device in devices.values()), return_exceptions=True
+    )
+    return {
+        name: result if isinstance(result, NotConnectedError) else NotConnectedError(str(result))
+        for name, result in zip(devices, results, strict=True)
+        if isinstance(result, Exception)
+    }

@@ -1,0 +1,286 @@
+"""The line to one Tango device: one proxy, one thread that talks to it, and when it last answered.
+
+Everything that is asked of a device goes through its link, in the order in which it was asked. Events of an attribute
+are subscribed to once, when somebody first listens, and stay so. A device that stops answering is then noticed within
+seconds: every listener is told, and told again when the device is back. Its server may be started again under the same
+address at any time.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import tango
+from ophyd_async.core import NotConnectedError
+
+from danmax_bluesky.errors import DeviceError
+
+T = TypeVar("T")
+HEARTBEAT_S = 1.0
+TIMEOUT_S = 3.0
+POLL_S = 0.1
+_ABSENT = {"API_CantConnectToDevice", "API_CorbaException", "API_DeviceTimedOut", "API_DeviceNotExported"}
+
+logger = logging.getLogger(__name__)
+
+
+class LinkLostError(DeviceError):
+    """A Tango device does not answer."""
+
+
+class Listener(Protocol):
+    """Who is told the readings of an attribute, always in the event loop."""
+
+    def hear(self, answer: Any) -> None:
+        """A reading came: an object with value, time and quality."""
+
+    def lose(self, error: LinkLostError) -> None:
+        """The device does not answer."""
+
+
+class Feed:
+    """The readings of one attribute, by events, or by polling where the server sends none.
+
+    Args:
+        link: to the device.
+        name: of the attribute.
+    """
+
+    def __init__(self, link: "Link", name: str) -> None:
+        self.name = name
+        self.listeners: list[Listener] = []
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._event: int | None = None
+        self._is_polled = False
+        self._poll: asyncio.Task[None] | None = None
+        self._told: Any = None
+
+    def add(self, listener: Listener) -> None:
+        """Begin to tell a listener, first what is so now."""
+        self.listeners.append(listener)
+        if self._event is None and not self._is_polled:
+            self._link.run_soon(self.begin)
+        else:
+            self._link.run_soon(lambda proxy: self._in_loop(self._tell, proxy.read_attribute(self.name)))
+            self._poll_if_needed()
+
+    def remove(self, listener: Listener) -> None:
+        """Tell a listener no more."""
+        self.listeners.remove(listener)
+        if not self.listeners and self._poll is not None:
+            self._poll.cancel()
+            self._poll = None
+
+    def begin(self, proxy: tango.DeviceProxy) -> None:
+        """Subscribe, after ending what an earlier life of the server left; in the link's thread."""
+        self.end(proxy)
+        try:
+            self._event = proxy.subscribe_event(self.name, tango.EventType.CHANGE_EVENT, self._on_event)
+        except tango.DevFailed as error:
+            if is_absence(error):
+                raise
+            logger.debug("%s/%s is polled: %s", self._link.address, self.name, reason(error))
+            self._is_polled = True
+            self._in_loop(self._poll_if_needed)
+
+    def end(self, proxy: tango.DeviceProxy) -> None:
+        """Subscribe no more; in the link's thread."""
+        if self._event is not None:
+            number, self._event = self._event, None
+            try:
+                proxy.unsubscribe_event(number)
+            except (tango.DevFailed, KeyError) as error:
+                logger.debug("%s: %s", self.name, error)
+
+    def lose(self, error: LinkLostError) -> None:
+        """Tell that there is no reading."""
+        for listener in list(self.listeners):
+            listener.lose(error)
+
+    def _on_event(self, event: Any) -> None:
+        """Called in a thread of Tango's."""
+        if not event.err:
+            self._in_loop(self._tell, event.attr_value)
+
+    def _in_loop(self, work: Callable[..., None], *arguments: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work, *arguments)
+
+    def _tell(self, answer: Any) -> None:
+        if self._link.lost is None:
+            for listener in list(self.listeners):
+                listener.hear(answer)
+
+    def _poll_if_needed(self) -> None:
+        if self._is_polled and self._poll is None and self.listeners:
+            self._poll = self._loop.create_task(self._keep_polling())
+
+    async def _keep_polling(self) -> None:
+        while True:
+            try:
+                answer: Any = await self._link.ask(lambda proxy: proxy.read_attribute(self.name), self.name)
+                self._tell(answer)
+            except DeviceError as error:
+                logger.debug("%s", error)
+            await asyncio.sleep(POLL_S)
+
+
+class Link:
+    """The line to one device.
+
+    Args:
+        address: such as "tango://host:port/domain/family/member#dbase=no", or a name that a Tango database knows.
+        name: of our device, for messages.
+        timeout_s: the longest that one question may take.
+    """
+
+    def __init__(self, address: str, name: str = "", timeout_s: float = TIMEOUT_S) -> None:
+        self.address = address
+        self.name = name or address
+        self.last_answer: float | None = None
+        self.lost: LinkLostError | None = None
+        self._timeout_s = timeout_s
+        self._proxy: tango.DeviceProxy | None = None
+        self._feeds: dict[str, Feed] = {}
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, f"tango {self.name}", initializer=_let_tango_know_this_thread)
+
+    async def connect(self, timeout_s: float, again: bool = False) -> None:
+        """Find the device.
+
+        Raises:
+            NotConnectedError: it does not answer.
+        """
+        if self._proxy is not None and not again:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._proxy = await self._in_thread(self._find)
+        except (tango.DevFailed, TimeoutError) as error:
+            raise NotConnectedError(f"{self.address}: {reason(error)}") from error
+        self._answered()
+
+    async def ask(self, question: Callable[[tango.DeviceProxy], T], what: str) -> T:
+        """What the device says to a question.
+
+        Args:
+            question: called in the link's thread with the proxy.
+            what: the question in words, for messages: "position", "arm".
+
+        Raises:
+            LinkLostError: the device does not answer.
+            DeviceError: it refuses.
+        """
+        proxy = self._proxy
+        if proxy is None:
+            raise DeviceError(f"{self.name}: {self.address} was not connected; connect the device first")
+        try:
+            answer = await self._in_thread(lambda: question(proxy))
+        except tango.DevFailed as error:
+            if is_absence(error):
+                raise self._lose(error) from error
+            self._answered()
+            raise DeviceError(f"{self.name}: {what}: {reason(error)}") from error
+        self._answered()
+        return answer
+
+    def listen(self, attribute: str, listener: Listener) -> None:
+        """Begin to tell a listener the readings of an attribute."""
+        if attribute not in self._feeds:
+            self._feeds[attribute] = Feed(self, attribute)
+        self._feeds[attribute].add(listener)
+        if self._heartbeat is None:
+            self._heartbeat = asyncio.create_task(self._beat())
+
+    def ignore(self, attribute: str, listener: Listener) -> None:
+        """Tell a listener no more."""
+        self._feeds[attribute].remove(listener)
+
+    def run_soon(self, work: Callable[[tango.DeviceProxy], None]) -> None:
+        """Do something with the proxy in the link's thread; what goes wrong is only logged."""
+        proxy = self._proxy
+        if proxy is not None:
+            self._thread.submit(_quietly, work, proxy)
+
+    def close(self) -> None:
+        """End the subscriptions and the link's thread."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            self._heartbeat = None
+        for feed in self._feeds.values():
+            self.run_soon(feed.end)
+        self._feeds.clear()
+        self._thread.shutdown(wait=False)
+
+    def _find(self) -> tango.DeviceProxy:
+        proxy = tango.DeviceProxy(self.address)
+        proxy.set_timeout_millis(round(self._timeout_s * 1000))
+        proxy.ping()
+        return proxy
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _answered(self) -> None:
+        self.last_answer = time.time()
+        if self.lost is not None:
+            logger.warning("%s: %s answers again", self.name, self.address)
+            self.lost = None
+            for feed in self._feeds.values():
+                self.run_soon(feed.begin)
+
+    def _lose(self, error: tango.DevFailed) -> LinkLostError:
+        if self.lost is None:
+            since = "never" if self.last_answer is None else _clock(self.last_answer)
+            self.lost = LinkLostError(
+                f"{self.name}: {self.address} does not answer; its last answer came at {since}; start its server "
+                f"again, the session then finds it by itself ({reason(error)})"
+            )
+            logger.warning("%s", self.lost)
+            for feed in self._feeds.values():
+                feed.lose(self.lost)
+        return self.lost
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                await self.ask(lambda proxy: proxy.ping(), "ping")
+            except DeviceError as error:
+                logger.debug("%s", error)
+
+
+_known_threads = threading.local()
+
+
+def _let_tango_know_this_thread() -> None:
+    _known_threads.guard = tango.EnsureOmniThread()
+    _known_threads.guard.__enter__()
+
+
+def _quietly(work: Callable[[tango.DeviceProxy], None], proxy: tango.DeviceProxy) -> None:
+    try:
+        work(proxy)
+    except tango.DevFailed as error:
+        logger.debug("%s: %s", proxy.name(), reason(error))
+
+
+def is_absence(error: tango.DevFailed) -> bool:
+    """True if the device was not reached, False if it was and refused."""
+    return any(getattr(item, "reason", "") in _ABSENT for item in error.args)
+
+
+def reason(error: Any) -> str:
+    """What was wrong at first; the rest of Tango's stack tells who passed it on."""
+    said = [" ".join(str(item.desc).split()) for item in getattr(error, "args", ()) if hasattr(item, "desc")]
+    return said[0] if said else str(error) or type(error).__name__
+
+
+def _clock(when: float) -> str:
+    return datetime.fromtimestamp(when).astimezone().strftime("%H:%M:%S")

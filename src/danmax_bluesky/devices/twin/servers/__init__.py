@@ -1,0 +1,1 @@
+"""The twin as real servers: Tango for motors, shutter, cameras and counters, PVAccess for the PandA, one world."""
