@@ -63,6 +63,9 @@ class MotorSettings(_Model):
     address: str = Field(
         default="", description="Tango device, such as tango://host:port/family/member; empty on the twin"
     )
+    attributes: dict[str, str] = Field(
+        default_factory=dict, description="what its Tango attributes are called when not as usual: velocity = 'Speed'"
+    )
     units: str = "mm"
     position: float = Field(default=0.0, description="where the twin's motor stands at first, in units")
     low_limit: float = -50.0
@@ -93,11 +96,22 @@ class EncoderSettings(_Model):
     source: str = Field(default="INENC1.VAL", description="position bus of the PandA")
 
 
+class CaptureSettings(_Model):
+    """What the PandA captures of the beam, for every trigger: bits of `pcap_bits0`, counted from 0."""
+
+    shutter_bit: int | None = Field(default=6, ge=0, le=31, description="input that tells: the fast shutter is open")
+    beam_bit: int | None = Field(default=7, ge=0, le=31, description="input that tells: there is beam in the ring")
+
+
 class DetectorSettings(_Model):
     """A 2D detector: its kind, its pixels, and its place in the beam."""
 
     kind: Literal["imaging", "counting"] = Field(description="a camera of 16 bits, or a counting detector of 32")
     address: str = Field(default="", description="Tango device; empty on the twin")
+    interface: Literal["danmax", "lima"] = Field(default="danmax", description="whose names its Tango attributes have")
+    attributes: dict[str, str] = Field(
+        default_factory=dict, description="what its Tango attributes are called when not as usual"
+    )
     width: int = Field(ge=1, le=16384)
     height: int = Field(ge=1, le=16384)
     pixel_size_m: float = Field(gt=0, description="size of a pixel of the sensor, metres")
@@ -169,6 +183,26 @@ class FormatSettings(_Model):
     dxchange: Literal["file", "master", "off"] = "file"
     dxchange_configuration: AbsolutePath | None = Field(default=None, description="None takes the one in the package")
     integrate: bool = True
+
+
+class SnapshotSettings(_Model):
+    """A value that is recorded at the start and at the end of every scan, beside the motors."""
+
+    address: str = Field(description="Tango attribute, such as tango://host:port/family/member/Position")
+    units: str = Field(default="", description="empty takes those of the control system")
+    description: str = ""
+    required: bool = Field(
+        default=False, description="a scan does not start without it; else it is recorded as missing"
+    )
+
+
+class TangoSettings(_Model):
+    """How the devices of the control system are found and asked."""
+
+    timeout_s: float = Field(default=3.0, gt=0, description="the longest that a device may take to answer one question")
+    connect_timeout_s: float = Field(default=5.0, gt=0, description="the longest that a device may take to be found")
+    shutter: dict[str, str] = Field(default_factory=dict, description="what the shutter's attributes are called")
+    ring_current: dict[str, str] = Field(default_factory=dict, description="what the ring's attributes are called")
 
 
 class CatalogSettings(_Model):
@@ -252,9 +286,23 @@ class Settings(_Model):
     motors: dict[str, MotorSettings] = Field(default_factory=_default_motors)
     rotation: str = Field(default="tom_ry", description="name of the rotation motor")
     encoder: EncoderSettings = EncoderSettings()
+    capture: CaptureSettings = CaptureSettings()
     detectors: dict[str, DetectorSettings] = Field(default_factory=_default_detectors)
     panda: str = Field(default="", description="PV prefix of the PandA; empty on the twin")
+    panda_server: str = Field(
+        default="", description="host:port of the PandA's PVAccess server, when broadcasts do not find it"
+    )
     shutter: str = Field(default="", description="Tango device of the fast shutter; empty on the twin")
+    ring_current: str = Field(
+        default="", description="Tango device with the current of the storage ring; empty on the twin"
+    )
+    configurator: str = Field(
+        default="", description="Tango device with the scan parameters; empty takes the visit's file"
+    )
+    snapshot: dict[str, SnapshotSettings] = Field(
+        default_factory=dict, description="values recorded with every scan, under these names"
+    )
+    tango: TangoSettings = TangoSettings()
     flat_position: dict[str, float] = Field(
         default_factory=lambda: {"tom_sam_x": 20.0},
         description="motors and where they stand when the sample is out of the beam, in the order in which they move",
