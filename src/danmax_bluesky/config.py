@@ -430,11 +430,13 @@ def _parse(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return value if text.strip().lower() in ("true", "false") else text  # "off" is a word, not a falsehood
+    if isinstance(value, int):
         return value if str(value) == text.strip() else text  # 0012 is the name of a folder, not an octal number
     if value is None:
         return None if text.strip() else text
-    return value if isinstance(value, float | bool | list | dict) else text
+    return value if isinstance(value, float | list | dict) else text
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -14,6 +14,7 @@ from bluesky.run_engine import RunEngine
 from rich.console import Console
 from rich.table import Table
 
+from danmax_bluesky.callbacks.catalog import CatalogFeed
 from danmax_bluesky.callbacks.dxchange import DXchangeWriter
 from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.callbacks.integrate import Integrate
@@ -24,7 +25,9 @@ from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
+from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.user import Plans
 from danmax_bluesky.tomography.triggers import EncoderScale
@@ -67,6 +70,8 @@ class Session:
         self.paths = ScanPaths(visit)
         self.RE = RunEngine(_metadata(settings), scan_id_source=self.paths.claim, call_returns_result=False)
         self.last_run: dict[str, Any] | None = None
+        self.integration: Integrate | None = None
+        self.catalog_service: CatalogService | None = None
         self._exit = contextlib.ExitStack()
         self._exit.callback(self._stop_loop)
         try:
@@ -85,11 +90,23 @@ class Session:
 
     def wait_for_files(self, timeout_s: float = 600.0) -> None:
         """Wait until everything that follows from the runs so far is written: files made by worker processes too."""
-        self.integration.wait(timeout_s)
+        if self.integration:
+            self.integration.wait(timeout_s)
 
     def files(self) -> list[Path]:
         """The files that the last run left behind, detectors' files first."""
         return [] if self.last_run is None else files_of(ScanFiles.of(self.last_run))
+
+    @property
+    def catalog(self) -> Any:
+        """The runs of this beamtime, as a `CatalogOfBlueskyRuns`; waits until the catalogue's server answers.
+
+        Raises:
+            CatalogError: the settings turn it off, or it does not answer.
+        """
+        if self.catalog_service is None:
+            raise CatalogError("the catalogue is off; set catalog.kind to embedded or remote")
+        return self.catalog_service.connect()
 
     def close(self) -> None:
         """End everything that the session started."""
@@ -125,6 +142,11 @@ class Session:
             self.integration = Integrate()
             self._exit.callback(self.integration.close)
             self._guarded(self.integration, "azimuthal integration")
+        if self.settings.catalog.kind != "off":
+            self.catalog_service = CatalogService.of(self.settings)
+            self.catalog_service.start()
+            self._exit.callback(self.catalog_service.close)
+            self._guarded(CatalogFeed(self.catalog_service), "catalogue")
 
     def _guarded(self, consumer: Any, name: str) -> None:
         guard = Guard(consumer, name)
@@ -208,6 +230,7 @@ def _rig(settings: Settings, beamline: Beamline) -> Rig:
                 "offset_deg": encoder.offset_deg,
                 "bits": encoder.bits,
             },
+            "capture": settings.capture.model_dump(),
             "detector_settings": {
                 name: detector.model_dump(mode="json") for name, detector in settings.detectors.items()
             },

@@ -86,6 +86,13 @@ def test_a_missing_file_is_told(tmp_path):
         load_settings(tmp_path / "none.toml")
 
 
+def test_a_word_that_yaml_takes_for_a_truth_value_stays_a_word(monkeypatch):
+    monkeypatch.setenv("DANMAX_CATALOG__KIND", "off")
+    monkeypatch.setenv("DANMAX_FORMATS__INTEGRATE", "false")
+    settings = load_settings()
+    assert (settings.catalog.kind, settings.formats.integrate) == ("off", False)
+
+
 def test_every_key_that_is_listed_can_be_set_to_its_own_value():
     settings = load_settings()
     for key, _ in setting_keys():

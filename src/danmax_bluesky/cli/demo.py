@@ -11,7 +11,6 @@ from rich.table import Table
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.config import Settings, load_settings
-from danmax_bluesky.devices.beamline import camera_entries
 from danmax_bluesky.devices.twin.sources.phantom import truth_slice
 from danmax_bluesky.devices.twin.sources.recorded import recorded_angles_deg, recorded_shape
 from danmax_bluesky.errors import DanmaxError, StorageError
@@ -20,7 +19,7 @@ from danmax_bluesky.pipelines.pictures import save_image, save_pattern
 from danmax_bluesky.scattering.peaks import expected_lines_deg, peak_position_errors
 from danmax_bluesky.session import Session, how_to_open, make_session
 from danmax_bluesky.storage.exchange import read_exchange
-from danmax_bluesky.storage.frames import read_frame
+from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.tomography.quality import compare_slices
 from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
@@ -129,8 +128,9 @@ def _tomography(session: Session, pictures: Path, console: Console, recorded: bo
     image = result.volume[0]
     save_image(pictures / "3-slice.png", image, f"{sample}: slice of row {row}, {centre}", label="attenuation a pixel")
     console.print(f"  slice of row {row}: {centre}", highlight=False)
-    if not recorded:
-        truth = truth_slice(camera_entries(session.settings, "orca"), row)
+    twin = session.beamline.twin
+    if twin and not recorded:
+        truth = truth_slice(twin.world.camera_config("orca"), row)
         found = compare_slices(image / truth.pixel_mm, truth.attenuation_per_mm)
         console.print(
             f"  against the phantom: correlation {found.correlation:.4f}, NRMSE {found.nrmse:.4f}, "
@@ -145,12 +145,16 @@ def _powder(session: Session, pictures: Path, console: Console, recorded: bool, 
     session.RE(session.plans.azint_count(3 if quick else 10, 0.2, sample=calibrant))
     session.wait_for_files()
     scan = ScanFiles.of(session.last_run or {})
-    frame = read_frame(scan.detector("pilatus"), "/entry/instrument/pilatus/data", 0)
+    frames = open_frames(scan.detector("pilatus"))
+    frame = np.empty(frames.shape, frames.dtype)
+    frames.read_into(0, frame)
+    frames.close()
     save_image(pictures / "4-diffraction-frame.png", frame, f"{calibrant}: first frame", log=True)
     files = session.files()
     patterns = read_patterns(next(path for path in files if path.name.endswith("_integrated.h5")))
     two_theta, intensity = patterns.radial_axis, np.nanmean(patterns.intensity, axis=0)
-    sigma = np.sqrt(np.nansum(patterns.sigma**2, axis=0)) / len(patterns.sigma)
+    spread = patterns.intensity * 0 if patterns.sigma is None else patterns.sigma
+    sigma = np.sqrt(np.nansum(spread**2, axis=0)) / len(spread)
     wavelength_m = HC_KEV_A / session.settings.source.energy_kev * 1e-10
     lines = expected_lines_deg(calibrant, wavelength_m, (float(two_theta[0]), float(two_theta[-1])))
     save_pattern(
@@ -165,8 +169,8 @@ def _powder(session: Session, pictures: Path, console: Console, recorded: bool, 
     errors = [abs(peak.error_deg) for peak in peak_position_errors(two_theta, intensity, calibrant, wavelength_m)]
     near = sum(error <= 0.01 for error in errors)
     console.print(
-        f"  {calibrant}: {len(errors)} lines found, {near} within 0.01 degrees; largest error {max(errors):.4f} degrees, "
-        f"median {np.median(errors):.4f} degrees",
+        f"  {calibrant}: {len(errors)} lines found, {near} within 0.01 degrees; "
+        f"largest error {max(errors):.4f} degrees, median {np.median(errors):.4f} degrees",
         highlight=False,
     )
     return files

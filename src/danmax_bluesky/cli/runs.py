@@ -40,12 +40,8 @@ def command(settings: SettingsSource, scan: str | None, last: int, rescan: bool,
     with aside.status("asking the catalogue"):
         service.start()
         try:
-            catalog = service.connect()
-            try:
-                found_lines = lines(find_runs(catalog, scan=_numbers(scan), **asked), last)
-                total = len(find_runs(catalog, scan=_numbers(scan), **asked))
-            finally:
-                catalog.context.close()
+            runs = find_runs(service.connect(), scan=_numbers(scan), **asked)
+            found_lines, total = lines(runs, last), len(runs)
         finally:
             service.close(wait_s=0.0)
     if not found_lines:

@@ -13,7 +13,13 @@ from danmax_bluesky.errors import StorageError
 ROWS_PER_CHUNK = 1024
 
 
-def capture(name: str, encoder: Encoder, gates: Gates, armed_ns: int) -> dict[str, np.ndarray]:
+SHUTTER_BIT, BEAM_BIT = 64, 128
+"""Two inputs of the PandA: the fast shutter is open, and there is beam in the ring."""
+
+
+def capture(
+    name: str, encoder: Encoder, gates: Gates, armed_ns: int, is_open: np.ndarray, has_beam: np.ndarray
+) -> dict[str, np.ndarray]:
     """One row a gate: dataset -> float64.
 
     Args:
@@ -21,6 +27,8 @@ def capture(name: str, encoder: Encoder, gates: Gates, armed_ns: int) -> dict[st
         encoder: of that axis.
         gates: that ended.
         armed_ns: when the capture was armed, the origin of `pcap_ts_trig`.
+        is_open: for each gate, the shutter was open in its middle.
+        has_beam: for each gate, there was beam in its middle.
     """
     mean, end, change = encoder.captured(gates.start_ns, gates.end_ns)
     return {
@@ -28,7 +36,7 @@ def capture(name: str, encoder: Encoder, gates: Gates, armed_ns: int) -> dict[st
         f"{name}_end": end,
         f"{name}_diff": change,
         "pcap_ts_trig": (gates.end_ns - armed_ns) * 1e-9,
-        "pcap_bits0": gates.bits.astype(float),
+        "pcap_bits0": (gates.bits.astype(int) + SHUTTER_BIT * is_open + BEAM_BIT * has_beam).astype(float),
     }
 
 

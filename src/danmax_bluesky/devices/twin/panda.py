@@ -36,6 +36,10 @@ SEQUENCERS = ("seq1", "seq2")
 COMPARES = ("pcomp1", "pcomp2")
 
 
+Levels = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Times, and numbers of the rows captured -> whether the shutter is open, whether there is beam; 0 or 1 each."""
+
+
 class VirtualPanda:
     """The PandA of the twin.
 
@@ -65,6 +69,7 @@ class VirtualPanda:
         self.publish: Publish = nobody
         self.on_gates: Callable[[Mapping[str, Gates]], None] = lambda _gates: None
         self.on_start: Callable[[], None] = lambda: None
+        self.inputs: Levels = lambda times, _rows: (np.ones(len(times), int), np.ones(len(times), int))
         self._runs: dict[str, SequencerRun | CompareRun] = {}
         self._outputs = dict.fromkeys((*SEQUENCERS, *COMPARES), 0)
         self._lines = {line: GateTracker(line_mask(line)) for line in LINES}
@@ -195,7 +200,10 @@ class VirtualPanda:
         captured = self._any.feed(lines)
         if len(captured) and self._armed_ns is not None and self._file is not None:
             encoder = next(iter(self._encoders.values()))
-            self._rows.append(capture(self._axis, encoder, captured, self._armed_ns))
+            first = self._file.rows + sum(len(rows["pcap_bits0"]) for rows in self._rows)
+            middle = captured.start_ns + (captured.end_ns - captured.start_ns) // 2
+            levels = self.inputs(middle, np.arange(first, first + len(captured)))
+            self._rows.append(capture(self._axis, encoder, captured, self._armed_ns, *levels))
         self.on_gates({line: gates for line, tracker in self._lines.items() if len(gates := tracker.feed(lines))})
 
     def _arm(self, armed: bool) -> None:

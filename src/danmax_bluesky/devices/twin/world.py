@@ -73,6 +73,10 @@ class Ring:
         self.on_change()
 
 
+LEAST_BEAM = 0.02
+"""Share of the nominal ring current below which the machine says that there is no beam."""
+
+
 class World:
     """The twin.
 
@@ -100,6 +104,7 @@ class World:
         }
         self.panda.on_gates = self._expose
         self.panda.on_start = self._wake
+        self.panda.inputs = self._inputs
         for camera in self.cameras.values():
             camera.on_start = self._wake
         self._changed = asyncio.Event()
@@ -126,7 +131,7 @@ class World:
         """Start the processes of the cameras, and wait until all are ready."""
         async with asyncio.TaskGroup() as group:
             for name, camera in self.cameras.items():
-                group.create_task(camera.start(make, self._config(name)))
+                group.create_task(camera.start(make, self.camera_config(name)))
 
     def close(self) -> None:
         """End every task and every process; a second time does nothing."""
@@ -147,7 +152,8 @@ class World:
                 vertical = bus
         return encoders, vertical
 
-    def _config(self, name: str) -> dict[str, Any]:
+    def camera_config(self, name: str) -> dict[str, Any]:
+        """What the process of a simulated camera is told of it."""
         detector, twin = self.settings.detectors[name], self.settings.twin
         recorded = twin.recorded_tomography if detector.kind == "imaging" else twin.recorded_powder
         return {
@@ -171,6 +177,11 @@ class World:
         encoder.shift = 0
         if angle_deg is not None:
             encoder.shift = (encoder.span >> 1) - round((angle_deg - encoder.offset) * encoder.counts_per_unit)
+
+    def _inputs(self, times: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Levels of the PandA's inputs: the shutter is open, there is beam in the ring."""
+        beam = self.ring.beam.values(times) * self.faults.beam(rows)
+        return self.shutter.state.values(times).astype(np.int64), (beam > LEAST_BEAM).astype(np.int64)
 
     def _look(self, starts: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
         middle = starts + (ends - starts) // 2
