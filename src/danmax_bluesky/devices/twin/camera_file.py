@@ -1,6 +1,9 @@
 """The file that the simulated camera writes: one encoded chunk a frame, readable while it grows (SWMR)."""
 
+import contextlib
+import errno
 import os
+import re
 from typing import Any
 
 import h5py
@@ -11,6 +14,7 @@ from danmax_bluesky.devices.twin.sources.base import CameraConfig
 from danmax_bluesky.errors import StorageError
 
 SCALAR_CHUNK = 1024
+HDF5_ERRORS = (OSError, RuntimeError)  # h5py's for a disk that is full or gone; it depends on where HDF5 noticed
 
 
 class CameraFile:
@@ -34,14 +38,17 @@ class CameraFile:
         self._pending: list[tuple[int, float, float]] = []
         try:
             self._file = h5py.File(path, "x", libver="latest", locking="best-effort")
-        except OSError as error:
-            raise StorageError(f"{config.name}: {path} cannot be created: {error}") from error
+        except HDF5_ERRORS as error:
+            raise StorageError(f"{config.name}: {path} cannot be created: {_reason(error)}") from error
         try:
             self._frames, *self._scalars = self._lay_out(config, dtype, pixel_mask)
             self._file.swmr_mode = True
-        except OSError as error:
-            self.close(ignore_errors=True)
-            raise StorageError(f"{config.name}: {path} cannot be written: {error}") from error
+        except HDF5_ERRORS as error:
+            with contextlib.suppress(*HDF5_ERRORS):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # it holds nothing, and would bar a second attempt
+            raise StorageError(f"{config.name}: {path} cannot be written: {_reason(error)}") from error
 
     def append(self, chunk: bytes, frame_number: int, timestamp: float, count_time: float) -> None:
         """Add one encoded frame; readers see it after the next flush.
@@ -52,7 +59,7 @@ class CameraFile:
         try:
             self._frames.resize(self.written + 1, 0)
             self._frames.id.write_direct_chunk((self.written, 0, 0), chunk, 0)
-        except OSError as error:
+        except HDF5_ERRORS as error:
             raise self._failed(error) from error
         self.written += 1
         self._pending.append((frame_number, timestamp, count_time))
@@ -71,27 +78,35 @@ class CameraFile:
                 dataset[self._flushed : self.written] = values
                 dataset.flush()
             self._frames.flush()
-        except OSError as error:
+        except HDF5_ERRORS as error:
             raise self._failed(error) from error
         self._flushed = self.written
         self._pending.clear()
 
-    def close(self, ignore_errors: bool = False) -> None:
+    def close(self) -> None:
         """Flush and close.
 
         Raises:
             StorageError: what was left could not be written.
         """
+        self.flush()
         try:
-            if not ignore_errors:
-                self.flush()
             self._file.close()
-        except (OSError, RuntimeError) as error:  # HDF5 failing to flush while closing is a RuntimeError
-            if not ignore_errors:
-                raise self._failed(error) from error
+        except HDF5_ERRORS as error:
+            raise self._failed(error) from error
+
+    def salvage(self) -> None:
+        """Close after an error, so that as many whole frames as possible can be read; `written` then says how many."""
+        with contextlib.suppress(StorageError, *HDF5_ERRORS):
+            self._frames.resize(self.written, 0)  # a frame that did not fit leaves no trace
+            self.flush()
+        self.written = self._flushed
+        with contextlib.suppress(*HDF5_ERRORS):
+            self._file.close()
 
     def _failed(self, error: Exception) -> StorageError:
-        return StorageError(f"{self._name}: writing to {self.path} failed after {self.written} frames: {error}")
+        reason = _reason(error)
+        return StorageError(f"{self._name}: writing to {self.path} failed after {self.written} frames: {reason}")
 
     def _lay_out(self, config: CameraConfig, dtype: np.dtype[Any], pixel_mask: np.ndarray) -> list[h5py.Dataset]:
         """Everything that the file will ever hold, since nothing can be added while others read.
@@ -137,6 +152,16 @@ class CameraFile:
         self._file.attrs["default"] = "entry"
         entry.attrs["default"] = "data"
         return growing
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, out of HDF5's long account of it; with a way out if the disk is full."""
+    told = re.search(r"errno = (\d+)", str(error))
+    number = getattr(error, "errno", None) or (int(told[1]) if told else None)
+    if number is None:
+        return str(error)
+    full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return os.strerror(number) + ("; make room, or choose another data root" if full else "")
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:

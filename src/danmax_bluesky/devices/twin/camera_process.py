@@ -146,7 +146,9 @@ class Camera:
     def _fail(self, during: Any, message: str) -> None:
         if during in ("expose", "disarm", "flush") and self._file is not None:
             file, self._file = self._file, None
-            file.close(ignore_errors=True)
+            file.salvage()
+            self._written = file.written
+            self.publish()
         self._emit({"event": "error", "message": message, "during": str(during)})
         if during == "disarm":
             self._emit({"event": "disarmed", "written": self._written, "triggered": self._triggered})
