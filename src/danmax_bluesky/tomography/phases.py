@@ -194,7 +194,7 @@ def replay_phases(
         )
     exposure, period = period_us(exposure_s, latency_s, readout_s)
     angles = [float(angle) for angle in angles_deg]
-    base = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho"}
+    base = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho", "data": "data"}
     plan: list[Phase] = []
     for kind, num in wanted:
         phase = Phase(base[kind], kind, num, exposure * 1e-6, period * 1e-6, parked_deg=parked_deg)
