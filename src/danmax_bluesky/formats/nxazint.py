@@ -14,6 +14,7 @@ import numpy as np
 
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
 
+STATE = "/entry/integration_state"
 ANY = "arbitrary units"
 _CHUNK_BYTES = 1 << 18
 _AXES = {
@@ -75,6 +76,7 @@ class AzintHeader:
     Attributes:
         title: of the entry, such as the command as typed.
         run_uid: of the run, or what stands for it.
+        recipe_key: hash of everything that the patterns depend on beside the frames.
         instrument: name of the beamline.
         source_name: name of the laboratory.
         wavelength_angstrom: Å.
@@ -89,6 +91,7 @@ class AzintHeader:
 
     title: str
     run_uid: str
+    recipe_key: str
     instrument: str
     source_name: str
     wavelength_angstrom: float
@@ -115,6 +118,9 @@ def nxazint_tree(
     children: dict[str, Node] = {
         "title": Dataset(header.title),
         "entry_identifier": Dataset(header.run_uid),
+        "integration_state": Dataset(
+            0, {"meaning": "0 under way, 1 being divided by the monitor, 2 complete, 3 ended incomplete"}
+        ),
         **{name: Dataset(value) for name, value in header.scan.items()},
     }
     if len(layouts) == 1:
@@ -126,12 +132,18 @@ def nxazint_tree(
         children["data"] = SoftLink(f"/entry/{next(iter(layouts))}/data")
     children["frames"] = _frames(columns or {})
     entry = nx("NXentry", children, default="data")
-    return Group({"entry": entry}, {"NX_class": "NXroot", "default": "entry", "run_uid": header.run_uid})
+    attrs = {"NX_class": "NXroot", "default": "entry", "run_uid": header.run_uid, "recipe_key": header.recipe_key}
+    return Group({"entry": entry}, attrs)
 
 
 def data_path(layouts: Sequence[str], name: str) -> str:
     """HDF5 path of the NXdata of one layout, given the names of all."""
     return "/entry/data" if len(layouts) == 1 else f"/entry/{name}/data"
+
+
+def monitor_path(layouts: Sequence[str], name: str) -> str:
+    """HDF5 path of the monitor of one layout."""
+    return f"{data_path(layouts, name).removesuffix('/data')}/monitor/data"
 
 
 def frames_path(column: str) -> str:
@@ -145,7 +157,7 @@ def _body(header: AzintHeader, layout: PatternLayout) -> dict[str, Node]:
         "solid_angle_applied": Dataset(bool(parameters["solid_angle"])),
         "polarization_applied": Dataset(parameters["polarization_factor"] is not None),
         "normalization_applied": Dataset(True),
-        "monitor_applied": Dataset(bool(header.monitor)),
+        "monitor_applied": Dataset(False),
         "instrument": nx(
             "NXinstrument",
             {
@@ -187,7 +199,8 @@ def _reduction(header: AzintHeader, layout: PatternLayout) -> Group:
             ),
             "note": Dataset(
                 "Azimuth in degrees from the fast axis towards the slow axis. norm is that of a frame without bad "
-                "pixels; frames/norm holds that of a frame that had some. NaN: no valid pixel lies in the bin."
+                "pixels; a frame that had some has a row of its own in frame_norm, the others none or zeros there. "
+                "NaN: no valid pixel lies in the bin."
             ),
             "input": nx(
                 "NXparameters",
@@ -217,6 +230,13 @@ def _data(layout: PatternLayout) -> Group:
             {"long_name": "effective number of pixels contributing to the corresponding bin", "units": ANY},
         ),
     }
+    children["frame_norm"] = Dataset(
+        np.zeros((0, *shape), "<f4"),
+        {"long_name": "norm of the frames that had bad pixels", "units": ANY},
+        chunks=(1, *shape),
+        maxshape=(None, *shape),
+        compression="gzip",
+    )
     if layout.has_errors:
         children["I_errors"] = _growing(shape, "<f4", {"long_name": "estimated intensity error", "units": ANY})
     axes = [".", "radial_axis"]

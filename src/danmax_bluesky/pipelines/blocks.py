@@ -1,6 +1,7 @@
 """Frames in threads, patterns in order."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from danmax_bluesky.scattering.integrator import Integrator, Patterns
+from danmax_bluesky.scattering.integrator import Integrator, Patterns, Workspace
 from danmax_bluesky.scattering.kernels import LANES
 from danmax_bluesky.storage.frames import FrameError, Frames
 
-MONITORS = Mapping[int, float]
+RETRY_S = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,19 @@ class Block:
     index: np.ndarray
     patterns: Mapping[str, Patterns]
     errors: Mapping[int, str] = field(default_factory=dict)
+
+    def after(self, number: int) -> "Block | None":
+        """The part with frame numbers greater than `number`; None if there is none."""
+        keep = self.index > number
+        if keep.all():
+            return self
+        if not keep.any():
+            return None
+        patterns = {
+            name: Patterns(found.intensity[keep], found.sigma[keep], found.norm[keep], found.masked[keep])
+            for name, found in self.patterns.items()
+        }
+        return Block(self.index[keep], patterns, {key: text for key, text in self.errors.items() if key > number})
 
 
 def batches(indices: Iterable[int], size: int = LANES) -> Iterator[np.ndarray]:
@@ -47,7 +61,7 @@ def integrate_blocks(
     integrators: Mapping[str, Integrator],
     blocks: Iterable[np.ndarray | None],
     threads: int = 1,
-    monitor: np.ndarray | None = None,
+    attempts: int = 1,
 ) -> Iterator[Block]:
     """Integrate blocks of frames, several at a time, and give them back in order.
 
@@ -58,7 +72,7 @@ def integrate_blocks(
         integrators: layout -> integrator; a frame is read once for all of them.
         blocks: frame numbers; None says that there are none just now, and lets finished blocks out.
         threads: blocks at a time.
-        monitor: relative monitor of each frame of the source, shape (n_frames,), or None.
+        attempts: how often to try to read a frame; more than once where the frames are still being written.
     """
     own = threading.local()
 
@@ -66,7 +80,7 @@ def integrate_blocks(
         if not hasattr(own, "buffer"):
             own.buffer = np.empty((LANES, *frames.shape), frames.dtype)
             own.spaces = {name: integrator.workspace() for name, integrator in integrators.items()}
-        return _integrate(frames, integrators, index, own.buffer, own.spaces, monitor)
+        return _integrate(frames, integrators, index, own.buffer, own.spaces, attempts)
 
     if threads <= 1:
         for index in blocks:
@@ -93,25 +107,32 @@ def _integrate(
     integrators: Mapping[str, Integrator],
     index: np.ndarray,
     buffer: np.ndarray,
-    spaces: Mapping[str, object],
-    monitor: np.ndarray | None,
+    spaces: Mapping[str, Workspace],
+    attempts: int,
 ) -> Block:
     block = buffer[: len(index)]
     errors: dict[int, str] = {}
     for place, number in enumerate(index):
         try:
-            frames.read_into(int(number), block[place])
+            _read(frames, int(number), block[place], attempts)
         except FrameError as error:
             errors[int(number)] = str(error)
             block[place] = 0
-    relative = None if monitor is None else monitor[index]
-    patterns = {
-        name: integrator.integrate(block, spaces[name], relative)  # type: ignore[arg-type]
-        for name, integrator in integrators.items()
-    }
+    patterns = {name: integrator.integrate(block, spaces[name]) for name, integrator in integrators.items()}
     for result in patterns.values():
         for number in errors:
             row = int(np.flatnonzero(index == number)[0])
             result.intensity[row] = result.sigma[row] = np.nan
             result.norm[row] = 0.0
     return Block(index, patterns, errors)
+
+
+def _read(frames: Frames, number: int, buffer: np.ndarray, attempts: int) -> None:
+    for left in range(attempts, 0, -1):
+        try:
+            frames.read_into(number, buffer)
+            return
+        except FrameError:
+            if left == 1:
+                raise
+        time.sleep(RETRY_S)

@@ -1,6 +1,5 @@
 """Recipes as they are written down, made ready: their files read, their geometry bound to the frames."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from danmax_bluesky.config import AbsolutePath, RecipeSettings
 from danmax_bluesky.errors import CalibrationError, SettingsError
-from danmax_bluesky.scattering.geometry import Geometry, centred_geometry, geometry_of_poni
+from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.storage.frames import read_image, read_mask
 
@@ -140,27 +139,6 @@ def prepare(
     return PreparedRecipe(settings, {**full, CAKE: recipe}, texts)
 
 
-def output_path(frames: Path, recipe: str = "azint", root: Path | None = None) -> Path:
-    """Where the patterns of a detector file go.
-
-    `<visit>/raw/<folder>/scan-0001_pilatus.h5` becomes `<visit>/process/azint/<folder>/scan-0001_pilatus_integrated.h5`;
-    the name of a recipe other than "azint" comes before "integrated".
-
-    Args:
-        frames: the detector file.
-        recipe: name of the recipe.
-        root: folder to write to instead, flat.
-    """
-    name = f"{frames.stem}_integrated.h5" if recipe == "azint" else f"{frames.stem}_{recipe}_integrated.h5"
-    if root is not None:
-        return root / name
-    parts = frames.parent.parts
-    if "raw" in parts:
-        place = len(parts) - 1 - parts[::-1].index("raw")
-        return Path(*parts[:place], "process", "azint", *parts[place + 1 :], name)
-    return frames.parent / name
-
-
 def _geometry(
     settings: IntegrationSettings,
     shape: tuple[int, int],
@@ -168,7 +146,7 @@ def _geometry(
     energy_kev: float | None,
 ) -> Geometry:
     if settings.poni is not None:
-        wavelength_m = None if energy_kev is None else 12.398419843320026e-10 / energy_kev
+        wavelength_m = None if energy_kev is None else KEV_ANGSTROM * 1e-10 / energy_kev
         try:
             return geometry_of_poni(
                 _read_text(settings.poni), shape, orientation=settings.orientation, wavelength_m=wavelength_m
@@ -177,7 +155,7 @@ def _geometry(
             raise CalibrationError(f"{settings.poni}: {error}") from None
     if detector is None or energy_kev is None:
         raise CalibrationError(f"recipe {settings.name!r} names no .poni; give one (recipes, or --poni)")
-    return centred_geometry(
+    return simulated_geometry(
         shape, float(detector["pixel_size_m"]), float(detector["distance_m"]), energy_kev, settings.orientation or 3
     )
 
@@ -202,8 +180,3 @@ def _image(name: str, path: Path | None, shape: tuple[int, int]) -> np.ndarray |
 def _check_shape(name: str, path: Path, image: np.ndarray, shape: tuple[int, int]) -> None:
     if image.shape != shape:
         raise CalibrationError(f"{name} {path} has shape {image.shape}, but the frames have {shape}")
-
-
-def clean_name(text: str) -> str:
-    """A name that can stand in a file's name."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or "azint"

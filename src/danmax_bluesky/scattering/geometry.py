@@ -163,16 +163,17 @@ def geometry_of_poni(
     )
 
 
-def centred_geometry(
+def simulated_geometry(
     shape: tuple[int, int], pixel_size_m: float, distance_m: float, energy_kev: float, orientation: int = 3
 ) -> Geometry:
-    """A detector that stands upright with the beam through its middle, as the simulated beamline places it."""
+    """Where the simulated beamline puts its detector, unless it was told: the beam off its middle, slightly tilted."""
+    rot1, rot2 = math.radians(0.25), math.radians(-0.15)
     return Geometry(
         dist=distance_m,
-        poni1=0.5 * shape[0] * pixel_size_m,
-        poni2=0.5 * shape[1] * pixel_size_m,
-        rot1=0.0,
-        rot2=0.0,
+        poni1=0.49 * shape[0] * pixel_size_m + distance_m * math.tan(rot2) / math.cos(rot1),
+        poni2=0.51 * shape[1] * pixel_size_m - distance_m * math.tan(rot1),
+        rot1=rot1,
+        rot2=rot2,
         rot3=0.0,
         wavelength_m=KEV_ANGSTROM / energy_kev * 1e-10,
         pixel1_m=pixel_size_m,

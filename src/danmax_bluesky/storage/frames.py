@@ -93,7 +93,6 @@ class Hdf5Frames:
             _check_sources(self._dataset, path)
             self.shape = (int(self._dataset.shape[-2]), int(self._dataset.shape[-1]))
             self.dtype = self._dataset.dtype
-            self._lead = self._dataset.shape[:-2]
             self._how = _access(self._dataset)
         except BaseException:
             self.close()
@@ -115,8 +114,8 @@ class Hdf5Frames:
         """Read one frame."""
         if not 0 <= index < len(self):
             raise FrameError(index, f"{self.name} has no frame {index}, only {len(self)}")
-        place = np.unravel_index(index, self._dataset.shape[:-2]) if self._dataset.ndim > 2 else ()
-        place = tuple(int(i) for i in place)
+        lead: Any = self._dataset.shape[:-2]
+        place = tuple(int(i) for i in np.unravel_index(index, lead)) if lead else ()
         try:
             if self._how == "hdf5":
                 self._dataset.read_direct(buffer, np.s_[(*place, slice(None), slice(None))])

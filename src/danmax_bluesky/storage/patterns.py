@@ -1,6 +1,8 @@
 """A file of patterns that stays open, grows in blocks, and is readable while it grows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,11 +11,13 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.nxazint import STATE
 from danmax_bluesky.formats.tree import Group
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.write import write_tree
 
 INDEX = "/entry/frames/index"
+_SCALE_BYTES = 1 << 24
 
 
 class PatternFile:
@@ -84,6 +88,31 @@ class PatternFile:
         """Write rows of one dataset, which grows if it must."""
         self._put(name, first, values)
 
+    def index(self) -> np.ndarray:
+        """Number of each frame that is written."""
+        return self._dataset(INDEX)[...]
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a scalar."""
+        dataset = self._dataset(name)
+        dataset[()] = value
+        dataset.flush()
+
+    def scale(self, name: str, factors: np.ndarray) -> None:
+        """Multiply each row of a dataset with a factor, in place.
+
+        Args:
+            name: HDF5 path.
+            factors: shape (n_rows,).
+        """
+        dataset = self._dataset(name)
+        step = max(1, _SCALE_BYTES // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
+        for first in range(0, len(factors), step):
+            rows = slice(first, min(first + step, len(factors)))
+            shaped = factors[rows].reshape((-1,) + (1,) * (dataset.ndim - 1))
+            dataset[rows] = (dataset[rows].astype(float) * shaped).astype(dataset.dtype)
+        dataset.flush()
+
     def close(self) -> None:
         """Flush and close; the file is then an ordinary one."""
         self._open.clear()
@@ -104,21 +133,134 @@ class PatternFile:
         return self._open[name]
 
 
-def read_rows(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """The rows that a file of patterns holds so far, also of one whose writer died.
+class StoredRows:
+    """A file of patterns that is there, perhaps left behind by a process that died.
+
+    Attributes:
+        key: hash of the recipe that it was written by.
+        state: how far the integration went.
+    """
+
+    def __init__(self, file: h5py.File, close: ExitStack) -> None:
+        self._file = file
+        self._close = close
+        self.key = str(file.attrs.get("recipe_key", ""))
+        state: Any = file[STATE]
+        self.state = int(state[()])
+        index: Any = file[INDEX]
+        self._count = int(index.shape[0])
+        self._rows = [
+            name
+            for name, node in _datasets(file)
+            if node.maxshape and node.maxshape[0] is None and node.shape[0] >= self._count and node.name != INDEX
+        ]
+
+    @classmethod
+    def of(cls, path: Path) -> "StoredRows":
+        """Open a file.
+
+        Raises:
+            StorageError: it cannot be read.
+            KeyError: it is no file of patterns.
+        """
+        with ExitStack() as stack:
+            file = stack.enter_context(open_to_read(path))
+            return cls(file, stack.pop_all())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, first: int, last: int) -> dict[str, np.ndarray]:
+        """Rows of every dataset that is complete, by HDF5 path, and of the index as "index"."""
+        index: Any = self._file[INDEX]
+        found = {"index": index[first:last]}
+        for name in self._rows:
+            dataset: Any = self._file[name]
+            found[name] = dataset[first:last]
+        return found
+
+    def sparse(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        """Rows of a dataset that not every frame has: number and values, shape (1, ...)."""
+        dataset: Any = self._file[name]
+        if name not in self._rows:
+            for row in range(min(self._count, dataset.shape[0])):
+                values = dataset[row : row + 1]
+                if np.any(values):
+                    yield row, values
+
+    def close(self) -> None:
+        """Close the file."""
+        self._close.close()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPatterns:
+    """Patterns as they were written.
+
+    Attributes:
+        intensity: shape (n_frames, n_radial) or (n_frames, n_azimuthal, n_radial).
+        sigma: same shape, or None where the error model gave none.
+        norm: Σ share x weight of a frame without bad pixels, shape of one pattern.
+        radial_axis: centres of the bins, shape (n_radial,).
+        radial_edges: shape (n_radial + 1,).
+        quantity: "q", "2theta" or "r".
+        unit: of the radial axis.
+        azimuth_axis_deg: shape (n_azimuthal,), or None for patterns.
+        index: number of each frame in its source.
+        columns: name -> what is known of each frame.
+    """
+
+    intensity: np.ndarray
+    sigma: np.ndarray | None
+    norm: np.ndarray
+    radial_axis: np.ndarray
+    radial_edges: np.ndarray
+    quantity: str
+    unit: str
+    azimuth_axis_deg: np.ndarray | None
+    index: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+def read_patterns(path: Path, layout: str | None = None) -> StoredPatterns:
+    """The patterns of a file.
 
     Args:
-        path: the file.
-        names: HDF5 paths of growing datasets; those that are shorter than the index come as short as they are.
+        path: written by this program, finished or not.
+        layout: "azint1d" or "azint2d" where it holds both; None takes the one that is plotted.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: it cannot be read, or holds no patterns.
     """
     with open_to_read(path) as file:
-        index: Any = file[INDEX]
-        count = int(index.shape[0])
-        found = {INDEX: index[:count]}
-        for name in names:
-            dataset: Any = file[name]
-            found[name] = dataset[: min(count, dataset.shape[0])]
-        return found
+        group: Any = file.get(f"/entry/{layout}/data" if layout else "/entry/data") or file.get("/entry/data")
+        if group is None or "I" not in group:
+            raise StorageError(f"{path} holds no patterns at /entry/data; was it written by another program?")
+        stored: Any = file.get(INDEX)
+        index = np.arange(len(group["I"])) if stored is None else stored[...]
+        count = len(index)
+        frames: Any = file.get("/entry/frames") or {}
+        axis = group["radial_axis"]
+        return StoredPatterns(
+            intensity=group["I"][:count],
+            sigma=group["I_errors"][:count] if "I_errors" in group else None,
+            norm=group["norm"][...],
+            radial_axis=axis[...],
+            radial_edges=group["radial_axis_edges"][...],
+            quantity=str(axis.attrs.get("long_name", "")),
+            unit=str(axis.attrs.get("units", "")),
+            azimuth_axis_deg=group["azimuthal_axis"][...] if "azimuthal_axis" in group else None,
+            index=index,
+            columns={name: frames[name][:count] for name in frames if name != "index"},
+        )
+
+
+def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
+    found: list[tuple[str, h5py.Dataset]] = []
+
+    def visit(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset):
+            found.append((f"/{name}", node))
+
+    file.visititems(visit)
+    return found

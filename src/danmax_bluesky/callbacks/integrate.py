@@ -1,0 +1,146 @@
+"""Azimuthal integration while a run is measured: documents in, small messages to a worker process out."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from danmax_bluesky.callbacks.per_run import PerRun
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.formats.record import RecordBuilder, path_of_uri
+from danmax_bluesky.pipelines.job import Job, Outcome, output_path
+from danmax_bluesky.pipelines.scans import MEASURED, columns_of, info_of
+from danmax_bluesky.pipelines.supervisor import Supervisor
+
+_log = logging.getLogger(__name__)
+
+
+class Integrate:
+    """Hands the frames of every detector that a start document has recipes for to a worker process.
+
+    The worker follows the detector's file by itself; the documents only tell it what belongs to the run. A call takes
+    microseconds, whatever the worker does, and a worker that dies is started again and continues.
+
+    Args:
+        threads: of the worker.
+        publish: address of the 0MQ socket on which it publishes patterns, such as tcp://127.0.0.1:0; "" for none.
+        on_done: called with the run's uid and the outcomes when its files are written, in a thread of its own.
+    """
+
+    def __init__(
+        self,
+        threads: int = 2,
+        publish: str = "tcp://127.0.0.1:0",
+        on_done: Callable[[str, Sequence[Outcome]], None] | None = None,
+    ) -> None:
+        self._threads = threads
+        self._on_done = on_done
+        self.supervisor = Supervisor(publish, self._done)
+        self._router = PerRun(self._one_run)
+
+    @property
+    def address(self) -> str:
+        """Where patterns are published; "" before the worker runs."""
+        return self.supervisor.address
+
+    def __call__(self, name: str, doc: Any) -> None:
+        """Take one document."""
+        self._router(name, doc)
+
+    def wait(self, timeout_s: float = 600.0) -> None:
+        """Wait until the patterns of every run so far are written.
+
+        Raises:
+            AcquisitionError: it took longer, or an integration failed.
+        """
+        self.supervisor.wait(timeout_s)
+
+    def close(self) -> None:
+        """Let the worker finish, and end it."""
+        self.supervisor.close()
+
+    def _one_run(self, start: Mapping[str, Any]) -> "_OneRun | None":
+        return _OneRun(self.supervisor, start, self._threads) if start.get("recipes") else None
+
+    def _done(self, job_id: str, outcomes: Sequence[Outcome]) -> None:
+        if self._on_done:
+            self._on_done(job_id.partition("/")[0], outcomes)
+
+
+class _OneRun:
+    def __init__(self, supervisor: Supervisor, start: Mapping[str, Any], threads: int) -> None:
+        self._supervisor = supervisor
+        self._threads = threads
+        self._start = start
+        self._builder = RecordBuilder()
+        self._recipes: dict[str, list[Mapping[str, Any]]] = {}
+        for recipe in start["recipes"]:
+            self._recipes.setdefault(recipe["detector"], []).append(recipe)
+        self._kinds = {entry["name"]: entry.get("kind", "data") for entry in start.get("segments", ())}
+        self._streams: dict[str, Mapping[str, Any]] = {}
+        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._jobs: dict[str, str] = {}
+        self._wanted: set[tuple[str, str]] = set()
+
+    def __call__(self, name: str, doc: Any) -> None:
+        self._builder(name, doc)
+        match name:
+            case "descriptor":
+                self._streams[doc["uid"]] = doc
+            case "stream_resource" if doc["data_key"] in self._recipes:
+                self._resources[doc["uid"]] = doc
+                self._begin(doc)
+            case "stream_datum" if doc["stream_resource"] in self._resources:
+                self._want(doc)
+            case "stop":
+                self._end(doc)
+
+    def _begin(self, resource: Mapping[str, Any]) -> None:
+        detector = resource["data_key"]
+        if detector in self._jobs:
+            return
+        file = path_of_uri(resource["uri"])
+        recipes = self._recipes[detector]
+        keys = {
+            key: value
+            for stream in self._streams.values()
+            for key, value in stream["data_keys"].items()
+            if detector in stream["data_keys"] and not key.startswith(f"{detector}_")
+        }
+        placed = "data_root" in self._start and "scan_id" in self._start
+        job = Job.of(
+            info_of(self._start, detector, columns_of(keys)),
+            id=f"{self._start['uid']}/{detector}",
+            file=str(file),
+            dataset=resource["parameters"]["dataset"],
+            detector=detector,
+            recipes=[dict(recipe) for recipe in recipes],
+            outputs=[str(output_path(file, str(recipe.get("name", "azint")))) for recipe in recipes],
+            journal=str(ScanFiles.of(self._start).documents) if placed else "",
+            threads=self._threads,
+        )
+        self._jobs[detector] = job.id
+        self._supervisor.begin(job)
+
+    def _want(self, datum: Mapping[str, Any]) -> None:
+        """The first rows of a segment say which stream its frames belong to, and so whether they are wanted."""
+        stream = self._streams[datum["descriptor"]]["name"]
+        resource = self._resources[datum["stream_resource"]]
+        if self._kinds.get(stream, "data") not in MEASURED or (stream, resource["uid"]) in self._wanted:
+            return
+        self._wanted.add((stream, resource["uid"]))
+        start, _, stop = resource["parameters"].get("slice", "0:").partition(":")
+        job = self._jobs[resource["data_key"]]
+        self._supervisor.rows(job, int(start or 0), int(stop) if stop else None)
+
+    def _end(self, stop: Mapping[str, Any]) -> None:
+        record = self._builder.record
+        for detector, job in self._jobs.items():
+            sources = [segment.external.get(detector) for segment in record.segments_of(*MEASURED)]
+            rows = [(source.start, source.stop) for source in sources if source is not None]
+            self._supervisor.end(job, rows, complete=record.is_complete)
+
+
+def patterns_of(start: Mapping[str, Any], detector: str, recipe: str = "azint") -> Path:
+    """Where the patterns of a run go."""
+    return output_path(ScanFiles.of(start).detector(detector), recipe)

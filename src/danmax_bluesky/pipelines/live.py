@@ -1,0 +1,138 @@
+"""One detector file, integrated while it is written, by one or several recipes."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, StorageError
+from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
+from danmax_bluesky.pipelines.follow import Stretches, follow
+from danmax_bluesky.pipelines.integrate import prepare_for, values_beside, with_columns_of
+from danmax_bluesky.pipelines.job import Job, Outcome
+from danmax_bluesky.pipelines.output import RecipeOutput
+from danmax_bluesky.pipelines.scans import measured_scan
+from danmax_bluesky.scattering.integrator import Integrator
+from danmax_bluesky.storage.frames import Hdf5Frames
+
+ATTEMPTS = 20
+PATIENCE_S = 5.0
+_log = logging.getLogger(__name__)
+
+Publish = Callable[["RecipeOutput", Block], None]
+
+
+def run_job(
+    job: Job, stretches: Stretches, publish: Publish | None = None, patience_s: float = PATIENCE_S
+) -> list[Outcome]:
+    """Follow a detector file until its run ends.
+
+    Files of patterns that a worker before this one left unfinished are continued.
+
+    Args:
+        job: what to do.
+        stretches: which frames are wanted; told from another thread.
+        publish: called with each block that is on disk.
+        patience_s: how long to wait, after the end, for frames that were announced and are not on disk.
+    """
+    try:
+        frames = _open(job, stretches)
+    except DanmaxError as error:
+        return [_failure(recipe, error) for recipe in job.recipes]
+    try:
+        sinks, outcomes = _sinks(job, frames)
+        if sinks:
+            _follow(job, frames, sinks, stretches, publish, patience_s)
+        return outcomes + _finish(job, frames, sinks, stretches)
+    finally:
+        frames.close()
+
+
+def _open(job: Job, stretches: Stretches) -> Hdf5Frames:
+    """The detector file, as soon as it is there and has its dataset."""
+    since_end: float | None = None
+    while True:
+        try:
+            return Hdf5Frames(Path(job.file), job.dataset)
+        except DanmaxError:
+            if stretches.ended:
+                since_end = since_end or time.monotonic()
+                if time.monotonic() - since_end > PATIENCE_S:
+                    raise
+        time.sleep(0.02)
+
+
+def _sinks(job: Job, frames: Hdf5Frames) -> tuple[list[RecipeOutput], list[Outcome]]:
+    sinks: list[RecipeOutput] = []
+    failed: list[Outcome] = []
+    for settings, output in zip(job.recipes, job.outputs, strict=True):
+        try:
+            info = with_columns_of(job.scan_info(), frames)
+            prepared = prepare_for(frames, settings, info)
+            integrators = {name: Integrator(recipe) for name, recipe in prepared.recipes.items()}
+            path = Path(output)
+            sinks.append(
+                RecipeOutput(
+                    *(prepared, integrators, path, info, [frames.name], "resume"),
+                    timestamps=lambda: frames.column("timestamp"),
+                )
+            )
+        except (CalibrationError, SettingsError, StorageError) as error:
+            failed.append(_failure(settings, error))
+    return sinks, failed
+
+
+def _follow(
+    job: Job,
+    frames: Hdf5Frames,
+    sinks: Sequence[RecipeOutput],
+    stretches: Stretches,
+    publish: Publish | None,
+    patience_s: float,
+) -> None:
+    keyed = {sink.key(name): integrator for sink in sinks for name, integrator in sink.integrators.items()}
+    done = min(sink.done for sink in sinks)
+    numbers = follow(frames, stretches, done, patience_s)
+    for block in integrate_blocks(frames, keyed, numbers, job.threads, ATTEMPTS):
+        for number, text in block.errors.items():
+            _log.warning("frame %d is left out: %s", number, text)
+        for sink in sinks:
+            fresh = block.after(sink.done)
+            if fresh is not None:
+                sink.write(fresh)
+                if publish:
+                    publish(sink, fresh)
+
+
+def _finish(job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretches: Stretches) -> list[Outcome]:
+    columns: dict[str, np.ndarray] = {}
+    complete = stretches.complete
+    problems: list[str] = []
+    if job.journal and Path(job.journal).exists():
+        try:
+            scan = measured_scan(Path(job.journal), job.detector)
+            numbers = [number for start, stop in scan.rows for number in range(start, stop)]
+            columns = dict(scan.columns)
+        except DanmaxError as error:
+            problems.append(str(error))
+            numbers = []
+    else:
+        numbers = []
+    outcomes = []
+    for sink in sinks:
+        written = sink.index()
+        place = {number: row for row, number in enumerate(numbers)}
+        rows = np.array([place.get(int(number), -1) for number in written], int)
+        known = {name: np.where(rows >= 0, values[rows], np.nan) for name, values in columns.items() if len(values)}
+        known |= values_beside(frames, [int(number) for number in written])
+        found = [*problems, *sink.finish(known, complete=complete)]
+        name = sink.prepared.settings.name
+        outcomes.append(Outcome(name, str(sink.path), len(written), sink.resumed, tuple(found)))
+    return outcomes
+
+
+def _failure(recipe: Mapping[str, Any], error: DanmaxError) -> Outcome:
+    return Outcome(str(recipe.get("name", "azint")), "", problems=(str(error),), failed=True)

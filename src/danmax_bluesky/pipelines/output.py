@@ -1,0 +1,247 @@
+"""One recipe on its way into one file of patterns."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.nxazint import (
+    STATE,
+    AzintHeader,
+    Column,
+    PatternLayout,
+    data_path,
+    frames_path,
+    monitor_path,
+    nxazint_tree,
+)
+from danmax_bluesky.formats.tree import Dataset, Group
+from danmax_bluesky.pipelines.blocks import Block
+from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.pipelines.recipes import PreparedRecipe
+from danmax_bluesky.scattering.integrator import Integrator
+from danmax_bluesky.scattering.matrix import effective_mask
+from danmax_bluesky.storage.patterns import PatternFile, StoredRows
+
+PROGRAM = "danmax_bluesky"
+MEASURING, NORMALISING, COMPLETE, INCOMPLETE = range(4)
+_COPY_ROWS = 256
+_OWN_COLUMNS = {"index": Column("<i8"), "valid": Column("|u1"), "masked_pixels": Column("<i8")}
+
+IfExists = Literal["refuse", "replace", "resume"]
+
+
+class RecipeOutput:
+    """Writes the patterns of one recipe, block by block.
+
+    Args:
+        prepared: the recipe, bound to the frames.
+        integrators: layout -> integrator.
+        path: the file of patterns.
+        info: what is known of the scan.
+        inputs: the files that are integrated.
+        if_exists: what to do with a file of the same run: refuse, replace it, or continue it.
+        timestamps: gives what the detector said so far of when each frame was taken, POSIX seconds.
+
+    Attributes:
+        done: number of the last frame that is written, -1 at first.
+        resumed: rows that were there already.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedRecipe,
+        integrators: Mapping[str, Integrator],
+        path: Path,
+        info: ScanInfo,
+        inputs: Sequence[str],
+        if_exists: IfExists = "refuse",
+        timestamps: Callable[[], np.ndarray | None] | None = None,
+    ) -> None:
+        self.prepared = prepared
+        self.integrators = dict(integrators)
+        self.path = path
+        self.resumed = 0
+        self.info = info
+        self._timestamps = timestamps
+        self._layouts = list(self.integrators)
+        tree = _tree(prepared, self.integrators, info, inputs)
+        old = StoredRows.of(path) if if_exists == "resume" and path.exists() else None
+        try:
+            resumable = old is not None and old.key == tree.attrs["recipe_key"] and old.state == MEASURING
+            self._file = PatternFile.create(path, tree, replace_own=if_exists != "refuse")
+            if old is not None and resumable:
+                self._copy(old)
+        finally:
+            if old is not None:
+                old.close()
+        index = self._file.index()
+        self.done = int(index[-1]) if len(index) else -1
+        self._has_errors = {name: f"{data_path(self._layouts, name)}/I_errors" in self._file for name in self._layouts}
+
+    def write(self, block: Block) -> None:
+        """Append a block; its patterns are looked for under "<recipe>/<layout>".
+
+        Raises:
+            StorageError: the disk is full, or the like.
+        """
+        rows: dict[str, np.ndarray] = {}
+        first = len(self._file)
+        masked = np.zeros(len(block.index), np.int64)
+        for name in self._layouts:
+            patterns = block.patterns[self.key(name)]
+            data = data_path(self._layouts, name)
+            rows[f"{data}/I"] = patterns.intensity.astype(np.float32)
+            if self._has_errors[name]:
+                rows[f"{data}/I_errors"] = patterns.sigma.astype(np.float32)
+            masked = np.maximum(masked, patterns.masked)
+            for row in np.flatnonzero(patterns.masked):
+                norm = patterns.norm[row : row + 1].astype(np.float32)
+                self._file.write(f"{data}/frame_norm", first + int(row), norm)
+        rows[frames_path("valid")] = np.array([int(i) not in block.errors for i in block.index], np.uint8)
+        rows[frames_path("masked_pixels")] = masked
+        self._file.append(block.index, rows)
+        self.done = int(block.index[-1])
+
+    def index(self) -> np.ndarray:
+        """Number of each frame that is written."""
+        return self._file.index()
+
+    def taken_at(self, numbers: np.ndarray) -> list[float | None]:
+        """When frames were taken, POSIX seconds, None where the detector does not say."""
+        known = None if self._timestamps is None else self._timestamps()
+        if known is None:
+            return [None] * len(numbers)
+        return [float(known[number]) if number < len(known) else None for number in numbers]
+
+    def key(self, layout: str) -> str:
+        """Name of this recipe's patterns of one layout in a block."""
+        return f"{self.prepared.settings.name}/{layout}"
+
+    def finish(self, columns: Mapping[str, np.ndarray] | None = None, *, complete: bool = True) -> list[str]:
+        """Write what is known of each frame, divide by the monitor, and close.
+
+        Args:
+            columns: name -> values, shape (n_rows, ...); one that is shorter leaves the last rows without.
+            complete: every frame that was promised is there.
+
+        Returns:
+            What could not be done, one sentence each.
+        """
+        problems: list[str] = []
+        rows = len(self._file)
+        for name, values in (columns or {}).items():
+            if frames_path(name) in self._file:
+                self._file.write(frames_path(name), 0, values[:rows])
+        monitor = self.prepared.settings.monitor
+        if monitor:
+            values = (columns or {}).get(monitor)
+            if values is None or len(values) < rows:
+                known = 0 if values is None else len(values)
+                problems.append(f"{self.path}: monitor {monitor!r} is known of {known} of {rows} frames; not applied")
+            else:
+                self._normalise(np.asarray(values[:rows], float))
+        self._file.set(STATE, COMPLETE if complete and not problems else INCOMPLETE)
+        self.close()
+        return problems
+
+    def close(self) -> None:
+        """Close the file as it is; it may be resumed."""
+        self._file.close()
+
+    def _normalise(self, monitor: np.ndarray) -> None:
+        """Divide by the monitor, relative to its reference; the norm is left, as NXazint has it."""
+        self._file.set(STATE, NORMALISING)
+        relative = monitor / self.prepared.settings.monitor_reference
+        relative = np.where(relative > 0, relative, np.nan)
+        for name in self._layouts:
+            data = data_path(self._layouts, name)
+            for dataset in ("I", "I_errors") if self._has_errors[name] else ("I",):
+                self._file.scale(f"{data}/{dataset}", 1.0 / relative)
+            self._file.write(monitor_path(self._layouts, name), 0, monitor)
+            self._file.set(f"{data.removesuffix('data')}monitor_applied", True)
+
+    def _copy(self, old: "StoredRows") -> None:
+        for first in range(0, len(old), _COPY_ROWS):
+            block = old.read(first, min(first + _COPY_ROWS, len(old)))
+            self._file.append(block.pop("index"), block)
+        for name in self._layouts:
+            path = f"{data_path(self._layouts, name)}/frame_norm"
+            for row, norm in old.sparse(path):
+                self._file.write(path, row, norm)
+        self.resumed = len(old)
+
+
+def _tree(
+    prepared: PreparedRecipe, integrators: Mapping[str, Integrator], info: ScanInfo, inputs: Sequence[str]
+) -> Group:
+    """The file of patterns, without rows yet."""
+    geometry = prepared.geometry
+    layouts = {name: _layout(prepared, integrator) for name, integrator in integrators.items()}
+    header = AzintHeader(
+        title=info.title,
+        run_uid=info.run_uid,
+        recipe_key=recipe_key(prepared),
+        instrument=info.instrument,
+        source_name=info.source_name,
+        wavelength_angstrom=geometry.wavelength_angstrom,
+        energy_kev=geometry.energy_kev,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        program=PROGRAM,
+        version=f"{version('danmax_bluesky')} (pyFAI {version('pyFAI')}, numba {version('numba')})",
+        inputs=list(inputs),
+        monitor=prepared.settings.monitor,
+        scan=info.scan,
+    )
+    return nxazint_tree(header, layouts, {**_OWN_COLUMNS, **info.columns})
+
+
+def recipe_key(prepared: PreparedRecipe) -> str:
+    """Hash of everything that a pattern depends on beside the frames; equal keys mean equal patterns."""
+    digest = hashlib.sha256()
+    for name, recipe in prepared.recipes.items():
+        parameters = json.dumps(recipe.parameters(), sort_keys=True, default=str)
+        digest.update(f"{name} {recipe.matrix_key()} {parameters}".encode())
+        if recipe.dark is not None:
+            digest.update(np.ascontiguousarray(recipe.dark).tobytes())
+    settings = prepared.settings
+    digest.update(f"{settings.monitor} {settings.monitor_reference}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _layout(prepared: PreparedRecipe, integrator: Integrator) -> PatternLayout:
+    recipe, matrix, texts = integrator.recipe, integrator.matrix, prepared.texts
+    poni = Dataset(texts["poni"], {"filename": texts["poni_file"]} if "poni_file" in texts else {})
+    mask = Dataset(
+        effective_mask(recipe).astype(np.uint8),
+        {"filename": texts["mask_file"]} if "mask_file" in texts else {},
+        chunks=recipe.geometry.shape,
+        compression="gzip",
+    )
+    files = {key: value for key, value in texts.items() if key in ("dark_file", "flat_file")}
+    return PatternLayout(
+        unit=recipe.unit,
+        radial_edges=matrix.radial_edges,
+        norm=matrix.norm.reshape(recipe.shape),
+        azimuth_edges_deg=matrix.azimuth_edges_deg,
+        parameters={"recipe": prepared.settings.name, "poni": poni, "mask": mask, **files, **recipe.parameters()},
+        has_errors=recipe.error_model != "none",
+    )
+
+
+def state_of(path: Path) -> int | None:
+    """How far the integration in a file went, or None if it is no file of patterns of this program."""
+    with suppress(StorageError, KeyError):
+        old = StoredRows.of(path)
+        try:
+            return old.state
+        finally:
+            old.close()
+    return None

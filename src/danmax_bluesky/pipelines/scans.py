@@ -1,0 +1,123 @@
+"""What a run's documents say of its frames, for an integration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.formats.nxazint import Column
+from danmax_bluesky.formats.record import RunRecord, Segment, fold
+from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.storage.journal import read_journal
+from danmax_bluesky.storage.scalars import load_scalars
+
+MEASURED = ("data", "projection")
+"""Kinds of segments whose frames are integrated."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredScan:
+    """The frames of one detector in one run.
+
+    Attributes:
+        rows: first and one past the last frame of each stretch to integrate.
+        columns: name -> value for each of these frames, float; NaN where none is known.
+        complete: the run ended well, with every frame that was planned.
+        record: of the run.
+    """
+
+    rows: Sequence[tuple[int, int]]
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    complete: bool = True
+    record: RunRecord | None = None
+
+
+def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Column] | None = None) -> ScanInfo:
+    """What a start document says that belongs into a file of patterns."""
+    source = start.get("source", {})
+    scan: dict[str, Any] = {"scan_id": int(start["scan_id"])} if "scan_id" in start else {}
+    scan |= {key: str(start[key]) for key in ("proposal", "visit", "folder") if start.get(key)}
+    sample = start.get("sample")
+    name = sample.get("name") if isinstance(sample, Mapping) else sample
+    scan |= {"sample_name": str(name)} if name else {}
+    return ScanInfo(
+        title=str(start.get("command") or start.get("plan_name", "azimuthal integration")),
+        run_uid=str(start.get("uid", "")),
+        instrument=str(source.get("instrument", "DanMAX")),
+        source_name=str(source.get("name", "MAX IV")),
+        energy_kev=source.get("energy_kev"),
+        detector=start.get("detector_settings", {}).get(detector),
+        scan=scan,
+        columns=columns or {},
+    )
+
+
+def columns_of(data_keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Column]:
+    """A column for each number of a descriptor."""
+    return {
+        column_name(key): Column("<f8", str(described.get("units") or ""))
+        for key, described in data_keys.items()
+        if described.get("dtype") in ("number", "integer") and not [n for n in described.get("shape", ()) if n != 1]
+    }
+
+
+def column_name(key: str) -> str:
+    """A data key as the name of a dataset."""
+    return key.replace("/", "_")
+
+
+def measured_scan(documents: Path, detector: str) -> MeasuredScan:
+    """What a run's journal and files say of the frames of one detector.
+
+    Args:
+        documents: the journal.
+        detector: data key of the frames.
+
+    Raises:
+        StorageError: the journal cannot be read.
+    """
+    return measured_frames(load_scalars(fold(read_journal(documents))), detector)
+
+
+def measured_frames(record: RunRecord, detector: str) -> MeasuredScan:
+    """The same of a record with its scalars loaded."""
+    segments = [segment for segment in record.segments_of(*MEASURED) if detector in segment.external]
+    parts = [_columns(segment, detector) for segment in segments]
+    names = dict.fromkeys(name for part in parts for name in part)
+    lengths = [len(segment.external[detector]) for segment in segments]
+    columns = {
+        name: np.concatenate(
+            [part.get(name, np.full(length, np.nan)) for part, length in zip(parts, lengths, strict=True)]
+        )
+        for name in names
+    }
+    rows = [(segment.external[detector].start, segment.external[detector].stop) for segment in segments]
+    return MeasuredScan([stretch for stretch in rows if stretch[1] > stretch[0]], columns, record.is_complete, record)
+
+
+def journal_beside(frames: Path) -> tuple[Path, str] | None:
+    """The journal of the run that a detector file belongs to, and the detector's name; None if there is none."""
+    stem, _, detector = frames.stem.partition("_")
+    journal = frames.with_name(f"{stem}_documents.jsonl")
+    return (journal, detector) if detector and journal.exists() else None
+
+
+def journal_of(start: Mapping[str, Any]) -> Path | None:
+    """Where the journal of a run is, or None if the start document does not tell."""
+    keys = ("data_root", "proposal", "visit", "folder", "scan_id")
+    return ScanFiles.of(start).documents if all(key in start for key in keys) else None
+
+
+def _columns(segment: Segment, detector: str) -> dict[str, np.ndarray]:
+    length = len(segment.external[detector])
+    found: dict[str, np.ndarray] = {}
+    for key, values in segment.columns.items():
+        array = np.asarray(values)
+        if array.ndim == 1 and array.dtype.kind in "iufb":
+            padded = np.full(length, np.nan)
+            padded[: min(length, len(array))] = array[:length]
+            found[column_name(key)] = padded
+    return found

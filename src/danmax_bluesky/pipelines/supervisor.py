@@ -1,0 +1,183 @@
+"""Keeps one worker process alive, and tells it what to do without ever making the caller wait."""
+
+import json
+import logging
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from danmax_bluesky.errors import AcquisitionError
+from danmax_bluesky.pipelines.job import Job, Outcome
+
+MAX_DEATHS = 5
+_COMMAND = (sys.executable, "-m", "danmax_bluesky.pipelines.worker")
+_log = logging.getLogger(__name__)
+
+Listener = Callable[[str, Sequence[Outcome]], None]
+
+
+class Supervisor:
+    """Starts the worker when it is first needed, and again whenever it dies; open jobs are then told to it again.
+
+    Args:
+        publish: address of the worker's 0MQ socket, "" for none.
+        on_done: called with a job's id and its outcomes, in a thread of its own.
+    """
+
+    def __init__(self, publish: str = "", on_done: Listener | None = None) -> None:
+        self._publish = publish
+        self._on_done = on_done
+        self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._open: dict[str, list[dict[str, Any]]] = {}
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+        self._thread: threading.Thread | None = None
+        self._deaths = 0
+        self._closing = False
+        self.address = ""
+        self.failures: list[str] = []
+
+    @property
+    def pid(self) -> int | None:
+        """Of the worker, None before it was started."""
+        return None if self._process is None else self._process.pid
+
+    def begin(self, job: Job) -> None:
+        """A run begins."""
+        self._tell({"do": "begin", "job": asdict(job)}, job.id)
+
+    def rows(self, job_id: str, start: int, stop: int | None) -> None:
+        """These frames are wanted."""
+        self._tell({"do": "rows", "id": job_id, "start": start, "stop": stop}, job_id)
+
+    def end(self, job_id: str, rows: Sequence[tuple[int, int]] | None, *, complete: bool) -> None:
+        """The run is over; these frames were measured."""
+        self._tell({"do": "end", "id": job_id, "rows": rows, "complete": complete}, job_id)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until no job is open.
+
+        Raises:
+            AcquisitionError: it took longer, or a job failed since the last call.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._open, timeout_s):
+                raise AcquisitionError(
+                    f"the azimuthal integration of {len(self._open)} scan(s) is not done after {timeout_s:g} s; "
+                    "it goes on, or run `danmax azint` on them"
+                )
+            failures, self.failures = self.failures, []
+        if failures:
+            raise AcquisitionError("azimuthal integration: " + "; ".join(failures))
+
+    def close(self, timeout_s: float = 60.0) -> None:
+        """Let the worker finish, and end it."""
+        if self._thread is None:
+            return
+        self._closing = True
+        self._messages.put(None)
+        self._thread.join(timeout_s)
+        process = self._process
+        if process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout_s)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def _tell(self, message: dict[str, Any], job_id: str) -> None:
+        with self._changed:
+            if message["do"] == "begin":
+                self._open[job_id] = []
+            elif job_id not in self._open:
+                return
+            self._open[job_id].append(message)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="azint supervisor", daemon=True)
+                self._thread.start()
+        self._messages.put(message)
+
+    def _serve(self) -> None:
+        while True:
+            message = self._messages.get()
+            if message is None:
+                self._say({"do": "exit"})
+                if self._process is not None and self._process.stdin:
+                    with suppress(OSError):
+                        self._process.stdin.close()
+                return
+            if message.get("do") == "restart":
+                self._again()
+            elif self._process is None:
+                self._start()
+                self._say(message)
+            else:
+                self._say(message)
+
+    def _start(self) -> None:
+        arguments = [*_COMMAND, self.address or self._publish]
+        self._process = process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        threading.Thread(target=self._listen, args=(process,), name="azint replies", daemon=True).start()
+
+    def _again(self) -> None:
+        self._deaths += 1
+        if self._deaths > MAX_DEATHS:
+            with self._changed:
+                self.failures += [f"the worker died {self._deaths} times over {job}; given up" for job in self._open]
+                self._open.clear()
+                self._changed.notify_all()
+            self._process = None
+            return
+        with self._changed:
+            messages = [message for told in self._open.values() for message in told]
+        if messages:
+            time.sleep(0.1 * self._deaths)
+            self._start()
+            for message in messages:
+                self._say(message)
+        else:
+            self._process = None
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        process = self._process
+        if process is not None and process.stdin is not None:
+            with suppress(OSError, ValueError):  # it died; the thread that listens notices, and it is told again
+                process.stdin.write(json.dumps(message) + "\n")
+                process.stdin.flush()
+
+    def _listen(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            with suppress(ValueError):
+                self._heard(json.loads(line))
+        status = process.wait()
+        if not self._closing:
+            _log.warning("the integration worker ended with status %d and is started again", status)
+            self._messages.put({"do": "restart"})
+
+    def _heard(self, reply: Mapping[str, Any]) -> None:
+        if reply["event"] == "ready":
+            self.address = reply["publish"]
+        elif reply["event"] == "done":
+            outcomes = [Outcome(**fields) for fields in reply["outcomes"]]
+            with self._changed:
+                self._open.pop(reply["id"], None)
+                self._deaths = 0
+                for outcome in outcomes:
+                    for problem in outcome.problems:
+                        _log.error("azimuthal integration %s: %s", reply["id"], problem)
+                    if outcome.failed:
+                        self.failures.append("; ".join(outcome.problems))
+                self._changed.notify_all()
+            if self._on_done:
+                self._on_done(reply["id"], outcomes)
+        else:
+            _log.error("azint worker: %s", reply.get("text"))
