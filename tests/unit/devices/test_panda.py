@@ -10,6 +10,7 @@ from danmax_bluesky.devices.panda import position_compare, sequencer
 from danmax_bluesky.errors import DeviceError, StorageError
 
 CPD, OFFSET = 11930463.0, -50.0
+SHUTTER, BEAM = 64, 128  # inputs, beside the lines a to f, that are 1 to 32
 WRAP = 2**31 / CPD + OFFSET
 
 
@@ -86,7 +87,7 @@ async def test_a_sweep_begins_at_the_exact_count_and_goes_on_by_time(beamline, p
     assert data["tom_ry_diff"] == pytest.approx((log["end_deg"] - log["start_deg"]) * CPD, abs=1.01)
     end = log["end_deg"] - data["tom_ry_end"] / CPD - OFFSET
     assert np.minimum(np.abs(end), np.abs(end - turns)).max() < 2 / CPD
-    assert set(data["pcap_bits0"].tolist()) == {1.0}
+    assert set(data["pcap_bits0"].tolist()) == {1.0 + BEAM}
     assert np.diff(data["pcap_ts_trig"]) == pytest.approx(np.full(num - 1, period_s), abs=1e-6)
 
 
@@ -121,7 +122,7 @@ async def test_both_sequencers_share_the_lines(beamline, paths):
     await finished(orca, panda)
     log = beamline.twin.world.exposures["orca"]
     assert ((log["end_ns"] - log["start_ns"]) // 1000).tolist() == [2000, 2000, 1000, 1000, 1000]
-    assert captured(paths)["pcap_bits0"].tolist() == [3.0, 3.0, 1.0, 1.0, 1.0]
+    assert (captured(paths)["pcap_bits0"] - BEAM).tolist() == [3.0, 3.0, 1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(("first", "last"), [(0.0, 40.0), (40.0, 0.0)])
@@ -284,3 +285,16 @@ async def test_a_sequencer_can_wait_for_the_shutter_and_for_the_beam(beamline):
     await seq.complete()
     assert log["beam"].tolist() == [0.0, 1.0]
     await finished(orca, panda)
+
+
+async def test_shutter_and_beam_are_captured_with_every_trigger(beamline, paths, gates):
+    orca, panda = await armed(beamline, 4)
+    beamline.twin.faults.dump_beam_between(3, 3)
+    seq = sequencer(panda)
+    for state, num in (("closed", 1), ("open", 3)):
+        await beamline.shutter.set(state)
+        await seq.prepare(SeqTableInfo(sequence_table=gates(num), repeats=1))
+        await seq.kickoff()
+        await seq.complete()
+    await finished(orca, panda)
+    assert (captured(paths)["pcap_bits0"] - 1).tolist() == [BEAM, SHUTTER + BEAM, SHUTTER + BEAM, SHUTTER]

@@ -165,10 +165,11 @@ class VirtualCamera:
         path = self.registers["file_path"]
         if not path:
             raise DeviceError(f"{self.name}: has no file to write to; set file_path before arming it")
+        process = self._running
         if self._open_path != path:
             await self.disarm()
             # any number: a camera that times its own exposures is armed for one frame after the other
-            await self._ask("armed", lambda: self._running.arm(path, 0))
+            await self._ask("armed", lambda: process.arm(path, 0))
             self._open_path = path
             self.armings += 1
         self._armed = True

@@ -2,7 +2,8 @@
 
 Two sequencers and two position compares drive the lines a to f; a line is high while any of them wants it high.
 PCOMP1 drives line a, PCOMP2 line b. PCAP captures one row for every interval in which any line is high, at its end:
-the rotation's encoder, the time, and the lines (PCAP.BITS0: a is 1, b is 2, ...).
+the rotation's encoder, the time, and PCAP.BITS0: the lines (a is 1, b is 2, ... f is 32), whether the fast shutter is
+open (64), and whether there is beam (128).
 
 Wires of the sequencers: POSA is the encoder that the register `posa` names, POSB the vertical translation. BITA is the
 ACTIVE of the other sequencer, BITB the fast shutter (1 open), BITC the beam (1 there).

@@ -129,9 +129,10 @@ class World:
 
     async def start(self, make: MakeProcess) -> None:
         """Start the processes of the cameras, and wait until all are ready."""
-        async with asyncio.TaskGroup() as group:
-            for name, camera in self.cameras.items():
-                group.create_task(camera.start(make, self.camera_config(name)))
+        starting = (camera.start(make, self.camera_config(name)) for name, camera in self.cameras.items())
+        for failure in await asyncio.gather(*starting, return_exceptions=True):
+            if failure is not None:
+                raise failure
 
     def close(self) -> None:
         """End every task and every process; a second time does nothing."""
