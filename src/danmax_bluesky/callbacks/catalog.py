@@ -15,8 +15,13 @@ class CatalogFeed:
 
     def __init__(self, service: CatalogService) -> None:
         self._service = service
+        self._announced: set[str] = set()
 
     def __call__(self, name: str, doc: Any) -> None:
         """Announce the run at its start document; a run without a place on disk is left aside."""
         if name == "start" and "data_root" in doc:
+            self._announced.add(doc["uid"])
             self._service.announce(doc["uid"], ScanFiles.of(doc).documents)
+        elif name == "stop" and doc["run_start"] in self._announced:
+            self._announced.discard(doc["run_start"])
+            self._service.note_end(doc["run_start"])

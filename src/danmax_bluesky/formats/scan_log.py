@@ -46,7 +46,7 @@ class LogLine:
         plan: name of the plan.
         command: as it was typed.
         detectors: names.
-        rows: segment -> number of rows that were documented.
+        rows: segment -> number of its rows.
         missing: segment -> number of rows that were planned and are not there.
         status: complete, incomplete, failed, aborted or open.
         reason: why it ended early, if it did.
@@ -102,8 +102,16 @@ class LogLine:
 
 def line_of(record: RunRecord) -> LogLine:
     """The line of a run, by its documents."""
-    rows = {segment.name: len(segment) for segment in record.segments}
-    return line_of_documents(record.start, record.stop, record.status, rows, record.missing)
+    return line_of_documents(record.start, record.stop, record.status, rows_of(record), record.missing)
+
+
+def rows_of(record: RunRecord) -> dict[str, int]:
+    """Segment -> number of its rows, where one that some detector missed does not count."""
+    planned, missing = record.planned, record.missing
+    return {
+        segment.name: planned[segment.name] - missing.get(segment.name, 0) if segment.name in planned else len(segment)
+        for segment in record.segments
+    }
 
 
 def line_of_documents(
@@ -129,9 +137,15 @@ def line_of_documents(
         rows=dict(rows),
         missing=dict(missing),
         status=status,
-        reason="" if stop is None else str(stop.get("reason") or ""),
+        reason=_reason(stop, status),
         uid=str(start["uid"]),
     )
+
+
+def _reason(stop: Mapping[str, Any] | None, status: str) -> str:
+    if stop is not None:
+        return str(stop.get("reason") or "")
+    return "" if status == "open" else "it has no end; the program that measured it died"
 
 
 def in_order(lines: Iterable[LogLine]) -> list[LogLine]:

@@ -52,10 +52,9 @@ class VisitLog:
 
 def _line(path: Path) -> LogLine | None:
     try:
-        line = line_of(fold(read_journal(path)))
-        if line.status == "open" and not is_being_written(path):
-            return replace(line, reason="it has no end; the program that measured it died")
-        return line
+        record = fold(read_journal(path))
+        closed = record.stop is None and not is_being_written(path)
+        return line_of(replace(record, closed=closed))
     except (DanmaxError, ValueError, KeyError, TypeError) as error:
         _LOG.warning("%s is left out of the scan log: %s", path, error)
         return None

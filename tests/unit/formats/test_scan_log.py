@@ -43,6 +43,12 @@ def test_a_line_says_what_is_missing(tmp_path):
     assert line.result_text == "aborted: the user said so"
 
 
+def test_lost_frames_are_missing(tmp_path):
+    parts = [Part("flat", "flat", [0.0] * 4), Part("proj", "projection", [0.0, 1.0, 2.0, 3.0], lost=[2])]
+    line = line_of(fold(compose_tomography(tmp_path, parts).documents))
+    assert (line.status, line.rows_text) == ("incomplete", "flat 4, proj 3 of 4")
+
+
 def test_a_run_without_an_end_is_open(tmp_path):
     line = line_of(fold(compose_tomography(tmp_path, exit_status=None).documents))
     assert (line.status, line.duration_s, line.duration_text) == ("open", None, "")

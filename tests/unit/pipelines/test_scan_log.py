@@ -53,7 +53,7 @@ def test_a_scan_whose_program_died_is_told_from_one_that_goes_on(tmp_path, log):
     assert [(line.status, line.reason) for line in log.lines()] == [("open", "")]
     journal.close()
     (line,) = log.lines()
-    assert line.result_text == "open: it has no end; the program that measured it died"
+    assert line.result_text == "incomplete: it has no end; the program that measured it died"
 
 
 def test_only_journals_that_changed_are_read_again(tmp_path, log, monkeypatch):

@@ -98,7 +98,7 @@ def find_runs(
     if until is not None:
         queries.append(Comparison(Operator.lt, "start.time", posix_seconds(until, end=True)))
     if status == "open":
-        queries.append(KeyPresent("stop", exists=False))
+        queries += [KeyPresent("stop", exists=False), KeyPresent("summary", exists=False)]
     elif status in STATUSES:
         queries.append(Eq("summary.status", status))
     elif status is not None:

@@ -4,6 +4,7 @@ A delivery can fail at any document and be taken up again: the half-written run 
 the journal, so that nothing is there twice and nothing is missing.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.storage.journal import is_being_written
 
 Document = tuple[str, dict[str, Any]]
 
@@ -180,3 +182,14 @@ class Delivery:
             self._builder = RecordBuilder()
             raise
         return len(documents)
+
+    def end_if_abandoned(self, target: Target) -> None:
+        """Conclude a run that has no end and will have none, because the program that measured it died.
+
+        Raises:
+            Exception: whatever the catalogue had against it.
+        """
+        if self._write is None or self.is_done or is_being_written(self.journal) or self.has_more:
+            return
+        target.conclude(dataclasses.replace(self._builder.record, closed=True))
+        self.is_done = True

@@ -176,6 +176,8 @@ class Feeder:
 
         try:
             written = delivery.advance(target)
+            if not written:
+                delivery.end_if_abandoned(target)
         except Exception as error:
             _LOG.warning("run %s from %s: %s: %s", delivery.uid, delivery.journal, type(error).__name__, error)
             if is_outage(error):

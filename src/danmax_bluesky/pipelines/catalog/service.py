@@ -17,6 +17,7 @@ from danmax_bluesky.pipelines.scan_log import JOURNALS
 from danmax_bluesky.storage.journal import read_journal
 
 _POLL_S = 0.1
+_ON_ITS_WAY = "on its way"
 _LOG = logging.getLogger(__name__)
 
 
@@ -34,7 +35,8 @@ class CatalogService:
         self._readable = readable
         self._api_key = api_key
         self._session: Lock | None = None
-        self._announced: list[str] = []
+        self._announced: dict[str, bool] = {}
+        self._clients: dict[str, Any] = {}
         self._children: set[int] = set()
 
     @classmethod
@@ -65,6 +67,9 @@ class CatalogService:
         Args:
             wait_s: how long to wait for that; it goes on without us, and the next session's feeder does the rest.
         """
+        for client in self._clients.values():
+            client.context.close()
+        self._clients.clear()
         if self._session is None:
             return
         self._session.release()
@@ -89,8 +94,12 @@ class CatalogService:
     def announce(self, uid: str, journal: Path) -> None:
         """Tell of a run that begins: one short line in a file."""
         self.place.announce(uid, journal)
-        self._announced.append(uid)
+        self._announced[uid] = False
         self.ensure_feeder()
+
+    def note_end(self, uid: str) -> None:
+        """Remember that a run is over, so that looking for it is worth a wait."""
+        self._announced[uid] = True
 
     def adopt(self) -> int:
         """Announce every run below the data root that was measured without this catalogue; how many there were.
@@ -107,44 +116,57 @@ class CatalogService:
             self.place.announce(uid, path)
         return len(uids)
 
-    def settle(self, timeout_s: float = 60.0) -> None:
-        """Wait until every run that this session announced is in the catalogue, whole.
+    def settle(self, timeout_s: float = 180.0) -> None:
+        """Wait until every run that ended in this session is in the catalogue, whole.
 
         Raises:
             CatalogError: it took too long, or a run was refused.
         """
-
-        def pending() -> dict[str, str]:
-            outcomes = self.place.outcomes()
-            found = {uid: outcomes.get(uid, "on its way") for uid in self._announced}
-            return {uid: outcome for uid, outcome in found.items() if outcome != WHOLE}
-
-        _wait(lambda: "on its way" not in pending().values(), timeout_s)
-        if left := pending():
+        _wait(lambda: _ON_ITS_WAY not in self._pending().values(), timeout_s)
+        if left := self._pending():
             listed = "; ".join(f"{uid[:8]}: {outcome}" for uid, outcome in left.items())
             raise CatalogError(
                 f"{len(left)} run(s) are not in the catalogue after {timeout_s:g} s ({listed}); nothing is lost, their "
                 f"documents are on disk; {self.place.log} tells more"
             )
 
-    def connect(self, timeout_s: float = 60.0) -> Any:
-        """A client: every run, in the order of measurement; `.context.close()` it when done.
+    def connect(self, timeout_s: float = 180.0, settle_s: float = 15.0) -> Any:
+        """The runs, in the order of measurement, as a client that is closed with this service.
+
+        Args:
+            timeout_s: how long to wait for the server, which needs some 15 s to start.
+            settle_s: how long to wait for the runs that just ended in this session, so that `[-1]` is the last of them.
 
         Raises:
             CatalogError: the server did not answer in time.
         """
-        from danmax_bluesky.pipelines.catalog.client import connect
+        uri, api_key = self._address(timeout_s)
+        if not _wait(lambda: _ON_ITS_WAY not in self._pending().values(), settle_s):
+            _LOG.warning("the catalogue is not up to date yet; %s run(s) are on their way", len(self._pending()))
+        if uri not in self._clients:
+            from danmax_bluesky.pipelines.catalog.client import connect
 
+            self._clients[uri] = connect(uri, api_key)
+        return self._clients[uri]
+
+    def _address(self, timeout_s: float) -> tuple[str, str]:
+        """URI and secret of a server that answers."""
         if not self.place.is_embedded:
-            return connect(self.place.target, self._api_key)
+            return self.place.target, self._api_key
         if not _wait(lambda: answers(self.place.server()), timeout_s):
             raise CatalogError(
                 f"the catalogue's server did not answer within {timeout_s:g} s; it needs some 15 s to start; "
                 f"{self.place.log} tells more"
             )
         address = self.place.server()
-        assert address is not None
-        return connect(address.uri, self.place.api_key())
+        return ("" if address is None else address.uri), self.place.api_key()
+
+    def _pending(self) -> dict[str, str]:
+        """Runs that ended in this session and are not in the catalogue -> why."""
+        ended = [uid for uid, is_over in self._announced.items() if is_over]
+        outcomes = self.place.outcomes() if ended else {}
+        found = {uid: outcomes.get(uid, _ON_ITS_WAY) for uid in ended}
+        return {uid: outcome for uid, outcome in found.items() if outcome != WHOLE}
 
     def _reap(self) -> None:
         for pid in list(self._children):

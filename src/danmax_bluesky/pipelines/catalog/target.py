@@ -13,6 +13,7 @@ from tiled.client.utils import ClientError
 
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.formats.scan_log import rows_of
 from danmax_bluesky.pipelines.catalog import segments
 
 SUMMARY = "summary"
@@ -110,7 +111,7 @@ class TiledTarget:
         run = self._catalog[record.uid]
         summary = {
             "status": record.status,
-            "rows": {segment.name: len(segment) for segment in record.segments},
+            "rows": rows_of(record),
             "missing": record.missing,
         }
         run.update_metadata({SUMMARY: summary}, drop_revision=True)

@@ -4,6 +4,7 @@ import pytest
 
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.pipelines.catalog.delivery import Delivery, JournalTail, coalesce
+from danmax_bluesky.storage.journal import Journal
 from danmax_bluesky.testing.compose import compose_tomography
 
 
@@ -138,3 +139,23 @@ def test_the_visit_of_a_run_is_found_from_where_its_journal_lies(tmp_path):
     assert delivery.visit_folder is None
     delivery.advance(Catalogue())
     assert delivery.visit_folder == tmp_path / "p" / "v"
+
+
+def test_a_run_whose_program_died_is_concluded_as_incomplete(tmp_path, run):
+    catalogue = Catalogue()
+    journal = Journal(tmp_path / "journal.jsonl")
+    delivery = Delivery(run.start["uid"], journal.path)
+    for document in run.documents[:20]:
+        journal.write(*document)
+    delivery.end_if_abandoned(catalogue)
+    delivery.advance(catalogue)
+    delivery.end_if_abandoned(catalogue)
+    assert catalogue.concluded == []
+    journal.write(*run.documents[20])
+    journal.close()
+    delivery.end_if_abandoned(catalogue)
+    assert catalogue.concluded == []
+    delivery.advance(catalogue)
+    delivery.end_if_abandoned(catalogue)
+    assert [record.status for record in catalogue.concluded] == ["incomplete"]
+    assert delivery.is_done

@@ -1,0 +1,387 @@
+"""A real Tiled server process, a real feeder process and a real client, fed from journals of composed runs."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from danmax_bluesky.callbacks.catalog import CatalogFeed
+from danmax_bluesky.callbacks.guard import Guard
+from danmax_bluesky.callbacks.journal import DocumentJournal
+from danmax_bluesky.cli import cli
+from danmax_bluesky.config import Settings
+from danmax_bluesky.pipelines.catalog.client import find_runs, lines
+from danmax_bluesky.pipelines.catalog.server import answers
+from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.testing.catalog_runs import LiveScan, compose_mesh
+from danmax_bluesky.testing.compose import COUNTS_PER_DEG, OFFSET_DEG, Part, compose_tomography
+
+LIMIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def service(root):
+    with CatalogService.of(Settings(data_root=root)) as service:
+        yield service
+    assert service.place.feeder.is_free
+    assert not answers(service.place.server())
+
+
+@pytest.fixture(scope="module")
+def catalog(service):
+    return service.connect(LIMIT_S)
+
+
+class Documents:
+    """What a session subscribes: the journal first, then the catalogue's feed."""
+
+    def __init__(self, service):
+        self.journal = DocumentJournal()
+        self.feed = Guard(CatalogFeed(service), "catalogue")
+
+    def __call__(self, name, doc):
+        self.journal(name, doc)
+        self.feed(name, doc)
+
+
+@pytest.fixture
+def session(service):
+    documents = Documents(service)
+    yield documents
+    assert documents.feed.failures == []
+
+
+def emit(session, run):
+    for document in run.documents:
+        session(*document)
+    return run.start["uid"]
+
+
+def eventually(condition):
+    until = time.monotonic() + LIMIT_S
+    while not (value := condition()):
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.1)
+    return value
+
+
+def check_rows(run, composed, parts, detector="orca"):
+    """Every stream has the rows of the file that belong to it."""
+    row = 0
+    for part in parts:
+        count = part.sent - len([index for index in part.lost if index < part.sent])
+        frames = run[part.name][detector]
+        assert frames.shape == (count, *composed.frames[detector].shape[1:])
+        np.testing.assert_array_equal(frames.read(), composed.frames[detector][row : row + count])
+        assert run[part.name]["tom_ry_mean"].shape == (part.sent,)
+        row += count
+    assert row == len(composed.frames[detector])
+
+
+def test_a_tomography_with_flats_before_and_after_is_found_with_its_counts_shapes_and_pixels(
+    session, service, catalog, root
+):
+    parts = [
+        Part("dark", "dark", [0.0] * 5),
+        Part("flat", "flat", [0.0] * 6),
+        Part("proj", "projection", np.linspace(0.0, 180.0, 40).tolist()),
+        Part("flat_after", "flat", [0.0] * 4),
+    ]
+    composed = compose_tomography(root, parts, scan_id=1, batch=7)
+    uid = emit(session, composed)
+    service.settle(LIMIT_S)
+    assert type(catalog).__name__ == "CatalogOfBlueskyRuns"
+    run = catalog[uid]
+    assert sorted(run) == ["baseline", "dark", "flat", "flat_after", "proj"]
+    check_rows(run, composed, parts)
+    assert run["proj"]["orca"][3, 2:4].tolist() == composed.frames["orca"][5 + 6 + 3, 2:4].tolist()
+    counts = run["proj"]["tom_ry_mean"].read().astype(np.int64)
+    degrees = (counts - counts[0]).astype(np.int32) / COUNTS_PER_DEG + counts[0] / COUNTS_PER_DEG + OFFSET_DEG
+    np.testing.assert_allclose(degrees, np.unwrap(degrees, period=2**32 / COUNTS_PER_DEG))
+    assert run["baseline"]["ring_current"].read().tolist() == [400.0, 398.5]
+    assert run.stop["exit_status"] == "success"
+    assert "notes" not in run.metadata
+    assert run.validate(raise_on_error=True)
+    dataset = run["proj"].read()
+    assert dataset["orca"].shape == (40, 12, 16)
+    exported = [name for name, _ in run.documents()]
+    assert (exported[0], exported[-1], exported.count("descriptor")) == ("start", "stop", 5)
+
+
+def test_a_mesh_has_its_positions_and_its_frames(session, service, catalog, root):
+    positions = [(x, y) for y in (0.0, 1.0, 2.0) for x in (0.0, 0.5, 1.0, 1.5)]
+    composed = compose_mesh(root, 2, positions)
+    uid = emit(session, composed)
+    service.settle(LIMIT_S)
+    run = catalog[uid]
+    assert catalog[2].start["uid"] == uid
+    assert run.start["plan_name"] == "az_mesh"
+    stream = run["primary"]
+    assert [tuple(row) for row in stream.read(["x", "y"]).to_dataframe()[["x", "y"]].to_numpy()] == positions
+    np.testing.assert_array_equal(stream["pilatus"].read(), composed.frames["pilatus"])
+    assert stream["pilatus"].dtype == np.dtype("<u4")
+    assert run.validate(raise_on_error=True)
+    assert len(list(run.documents())) > len(positions)
+
+
+def test_an_aborted_scan_has_the_rows_that_were_taken_and_says_why(session, service, catalog, root):
+    parts = [
+        Part("flat", "flat", [0.0] * 4),
+        Part("proj", "projection", np.linspace(0.0, 180.0, 31).tolist(), taken=12),
+    ]
+    composed = compose_tomography(root, parts, scan_id=3, exit_status="abort", reason="the hutch was opened")
+    uid = emit(session, composed)
+    service.settle(LIMIT_S)
+    run = catalog[uid]
+    check_rows(run, composed, parts)
+    assert run.validate(raise_on_error=True)
+    assert (run.stop["exit_status"], run.stop["reason"]) == ("abort", "the hutch was opened")
+    (line,) = lines(find_runs(catalog, scan=3))
+    assert (line.status, line.rows_text) == ("aborted", "flat 4, proj 12 of 31")
+
+
+def test_lost_frames_do_not_shift_the_segments_after_them(session, service, catalog, root):
+    parts = [
+        Part("flat", "flat", [0.0] * 4, lost=[1]),
+        Part("proj", "projection", np.linspace(0.0, 180.0, 21).tolist(), lost=[3, 20]),
+        Part("flat_after", "flat", [0.0] * 4),
+    ]
+    composed = compose_tomography(root, parts, ("orca", "second"), scan_id=4)
+    uid = emit(session, composed)
+    service.settle(LIMIT_S)
+    run = catalog[uid]
+    check_rows(run, composed, parts)
+    check_rows(run, composed, parts, "second")
+    assert run.validate(raise_on_error=True)
+    assert run["proj"]["orca"].shape[0] == 19
+    (line,) = lines(find_runs(catalog, scan=4, status="incomplete"))
+    assert line.rows_text == "flat 3 of 4, proj 19 of 21, flat_after 4"
+
+
+def test_frames_are_there_while_their_file_is_being_written(session, service, catalog, root):
+    with LiveScan(root, 5, {"flat": 3, "proj": 9}) as scan:
+        for document in scan.begin():
+            session(*document)
+        for document in scan.segment("flat", 3):
+            session(*document)
+        for document in scan.segment("proj", 4):
+            session(*document)
+        run = eventually(lambda: find_one(catalog, scan.uid))
+        eventually(lambda: "proj" in run and "orca" in run["proj"] and run["proj"]["orca"].shape == (4, 8, 10))
+        assert scan.file.swmr_mode
+        np.testing.assert_array_equal(run["flat"]["orca"].read(), scan.frames[:3])
+        np.testing.assert_array_equal(run["proj"]["orca"].read(), scan.frames[3:7])
+        assert [line.status for line in lines(find_runs(catalog, status="open"))] == ["open"]
+        for document in scan.more(5):
+            session(*document)
+        eventually(lambda: run["proj"]["orca"].shape == (9, 8, 10))
+        np.testing.assert_array_equal(run["proj"]["orca"].read(), scan.frames[3:12])
+        for document in scan.end():
+            session(*document)
+    service.settle(LIMIT_S)
+    run = catalog[scan.uid]
+    np.testing.assert_array_equal(run["proj"]["orca"].read(), scan.frames[3:12])
+    assert run.validate(raise_on_error=True)
+    assert len(find_runs(catalog, status="open")) == 0
+
+
+def test_nothing_is_missing_after_the_server_was_killed_in_the_middle_of_a_scan(session, service, catalog, root):
+    parts = [
+        Part("flat", "flat", [0.0] * 4),
+        Part("proj", "projection", np.linspace(0.0, 180.0, 31).tolist()),
+        Part("flat_after", "flat", [0.0] * 4),
+    ]
+    composed = compose_tomography(root, parts, scan_id=6)
+    uid = composed.start["uid"]
+    half = len(composed.documents) // 2
+    for document in composed.documents[:half]:
+        session(*document)
+    eventually(lambda: find_one(catalog, uid))
+    before = service.place.server()
+    os.kill(before.pid, signal.SIGKILL)
+    for document in composed.documents[half:]:
+        session(*document)
+    service.settle(LIMIT_S)
+    after = service.place.server()
+    assert (after.uri, after.pid != before.pid) == (before.uri, True)
+    run = catalog[uid]
+    check_rows(run, composed, parts)
+    assert run["baseline"]["ring_current"].read().tolist() == [400.0, 398.5]
+    assert run.validate(raise_on_error=True)
+    assert len(find_runs(catalog, scan=6)) == 1
+    assert len(find_runs(catalog, scan=1)) == 1
+
+
+def test_nothing_is_missing_after_the_feeder_was_killed_in_the_middle_of_a_scan(session, service, catalog, root):
+    positions = [(float(index), 0.0) for index in range(8)]
+    composed = compose_mesh(root, 7, positions)
+    uid = composed.start["uid"]
+    for document in composed.documents[:-6]:
+        session(*document)
+    eventually(lambda: find_one(catalog, uid))
+    os.kill(feeder_of(service), signal.SIGKILL)
+    eventually(lambda: service.place.feeder.is_free)
+    for document in composed.documents[-6:]:
+        session(*document)
+    service.ensure_feeder()
+    service.settle(LIMIT_S)
+    run = catalog[uid]
+    np.testing.assert_array_equal(run["primary"]["pilatus"].read(), composed.frames["pilatus"])
+    assert run["primary"]["x"].read().tolist() == [x for x, _ in positions]
+    assert len(find_runs(catalog, scan=7)) == 1
+
+
+def test_a_server_that_hangs_delays_no_document(session, service, catalog, root):
+    eventually(lambda: answers(service.place.server()))
+    composed = compose_tomography(root, scan_id=8)
+    uid = composed.start["uid"]
+    server = service.place.server().pid
+    os.kill(server, signal.SIGSTOP)
+    try:
+        emitting = threading.Thread(target=emit, args=(session, composed))
+        emitting.start()
+        emitting.join(LIMIT_S)
+        assert not emitting.is_alive()
+        assert status_of(server)[0] == "T"
+        journal = composed.folder / "scan-0008_documents.jsonl"
+        assert len(journal.read_text().splitlines()) == len(composed.documents)
+        assert uid not in service.place.outcomes()
+    finally:
+        os.kill(server, signal.SIGCONT)
+    service.settle(LIMIT_S)
+    assert len(catalog[uid]["proj"]["orca"]) == 31
+
+
+def test_runs_are_found_by_what_they_were(session, service, catalog, root):
+    for scan_id, sample, visit, exit_status in ((1, "shell", "b", "success"), (2, "bone", "b", "fail")):
+        composed = compose_tomography(
+            root,
+            [Part("flat", "flat", [0.0])],
+            scan_id=scan_id,
+            sample={"name": sample},
+            proposal="20260001",
+            visit=visit,
+            folder="x",
+            exit_status=exit_status,
+            time_s=1.8e9 + scan_id,
+        )
+        latest = emit(session, composed)
+    service.settle(LIMIT_S)
+    there = find_runs(catalog, proposal=20260001)
+
+    def found(**asked):
+        return [line.scan for line in lines(find_runs(there, **asked))]
+
+    assert found() == [1, 2]
+    assert found(sample="bone") == [2]
+    assert found(visit="b", folder="x") == [1, 2]
+    assert found(visit="c") == []
+    assert found(scan=1) == [1]
+    assert found(scan=(2, 9)) == [2]
+    assert found(plan="tomo_scan", sample="shell") == [1]
+    assert found(plan="az_mesh") == []
+    assert found(detector="orca") == [1, 2]
+    assert found(detector="orc") == []
+    assert found(status="failed") == [2]
+    assert found(status="complete") == [1]
+    assert found(since=1.8e9 + 2) == [2]
+    assert found(until=1.8e9 + 2) == [1]
+    assert found(since="2027-01-14", until="2027-01-16") == [1, 2]
+    assert [line.scan for line in lines(there, last=1)] == [2]
+    assert {line.scan for line in lines(find_runs(catalog, detector="pilatus"))} == {2, 7}
+    assert catalog[-1].start["uid"] == latest
+    assert there[1].start["sample"]["name"] == "shell"
+    assert catalog[latest[:8]].start["uid"] == latest
+
+
+def test_the_shell_lists_runs_and_finds_them(service, catalog, root):
+    def runs(*arguments):
+        result = CliRunner().invoke(cli, ["runs", *arguments], env={"DANMAX_DATA_ROOT": str(root), "COLUMNS": "160"})
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert runs("--sample", "shell", "--plan", "tomo_scan").count("complete") == 1
+    assert "the hutch was opened" in runs("--status", "aborted")
+    assert runs("--sample", "nothing") == ""
+    everything = runs("--last", "50")
+    assert all(f"{scan:04d}" in everything for scan in range(1, 9))
+    assert answers(service.place.server())
+
+
+def test_another_session_shares_server_and_feeder(service, catalog, root):
+    feeder, server = feeder_of(service), service.place.server()
+    with CatalogService.of(Settings(data_root=root)) as other:
+        assert len(other.connect(LIMIT_S)) == len(catalog)
+    assert (feeder_of(service), service.place.server()) == (feeder, server)
+    assert answers(server)
+
+
+def test_the_scan_log_is_kept_up_to_date(service, catalog, root):
+    log = root / "20260000" / "2026000001" / "process" / "scan_log.md"
+    rows = [row for row in log.read_text().splitlines() if row.startswith("| 0")]
+    assert len(rows) == 8
+    assert "aborted: the hutch was opened" in rows[2]
+
+
+def test_runs_measured_without_a_catalogue_can_be_taken_in(service, catalog, root):
+    composed = compose_tomography(root, [Part("flat", "flat", [0.0] * 3)], scan_id=30)
+    journal = DocumentJournal()
+    for document in composed.documents:
+        journal(*document)
+    assert service.adopt() == 1
+    assert service.adopt() == 0
+    run = eventually(lambda: find_one(catalog, composed.start["uid"]))
+    eventually(lambda: service.place.outcomes().get(composed.start["uid"]) == "whole")
+    assert run["flat"]["orca"].shape == (3, 12, 16)
+
+
+def test_a_run_that_the_catalogue_refuses_does_not_hold_up_the_others(session, service, catalog, root):
+    bad = compose_tomography(root, [Part("flat", "flat", [0.0] * 3)], scan_id=40)
+    index = next(index for index, (name, _) in enumerate(bad.documents) if name == "stream_resource")
+    bad.documents[index][1]["mimetype"] = "application/x-unheard-of"
+    good = compose_tomography(root, [Part("flat", "flat", [0.0] * 3)], scan_id=41)
+    emit(session, bad)
+    emit(session, good)
+    eventually(lambda: service.place.outcomes().get(good.start["uid"]) == "whole")
+    assert service.place.outcomes()[bad.start["uid"]] != "whole"
+
+
+def test_a_new_session_finds_what_an_earlier_one_measured(tmp_path):
+    settings = Settings(data_root=tmp_path)
+    composed = compose_tomography(tmp_path, [Part("flat", "flat", [0.0] * 3)])
+    with CatalogService.of(settings) as first:
+        emit(Documents(first), composed)
+        assert first.connect(LIMIT_S, settle_s=LIMIT_S)[-1].start["uid"] == composed.start["uid"]
+    assert first.place.feeder.is_free
+    with CatalogService.of(settings) as second:
+        catalog = second.connect(LIMIT_S)
+        assert catalog[-1].start["uid"] == composed.start["uid"]
+        assert catalog[-1]["flat"]["orca"].shape == (3, 12, 16)
+
+
+def find_one(catalog, uid):
+    try:
+        return catalog[uid]
+    except KeyError:
+        return None
+
+
+def status_of(pid):
+    """State and parent of a process."""
+    with open(f"/proc/{pid}/stat") as stream:
+        state, parent = stream.read().rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
+def feeder_of(service):
+    """Process id of the feeder: it started the server."""
+    return status_of(service.place.server().pid)[1]
