@@ -114,7 +114,7 @@ def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | No
         detector=key,
     )
     index = np.asarray(audit.trigger_index, dtype=np.int64)
-    belongs = index >= 0
+    belongs = (index >= 0) & _had_beam(record, segment, index)
     key_of_kind = KEY_OF_KIND.get(segment.kind, ImageKey.INVALID)
     inside = belongs & (index < len(angles.angle_deg))
     angle = np.full(len(rows), np.nan)
@@ -153,6 +153,22 @@ def _sent(record: RunRecord, segment: Segment, captured: int | None, seen: int) 
         return captured
     cut_short = record.status != "complete" and segment.name == record.segments[-1].name
     return max(seen, 0) if cut_short else None
+
+
+def _had_beam(record: RunRecord, segment: Segment, index: np.ndarray) -> np.ndarray:
+    """Whether there was beam on the sample for these triggers of a segment; True where it is not known, or not needed.
+
+    The PandA captures, with each trigger, two inputs that tell whether the shutter was open and beam in the ring.
+    """
+    bits = segment.columns.get("pcap_bits0")
+    capture = record.start.get("capture") or {}
+    wanted = sum(1 << bit for bit in (capture.get("shutter_bit"), capture.get("beam_bit")) if bit is not None)
+    had = np.ones(len(index), bool)
+    if bits is None or not wanted or segment.kind not in ("flat", "projection", "alignment", "data"):
+        return had
+    inside = (index >= 0) & (index < len(bits))
+    had[inside] = (bits[index[inside]].astype(np.int64) & wanted) == wanted
+    return had
 
 
 def _monitor(record: RunRecord, pieces: list[dict[str, Any]]) -> np.ndarray | None:
