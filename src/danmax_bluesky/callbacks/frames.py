@@ -116,7 +116,7 @@ def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | No
     index = np.asarray(audit.trigger_index, dtype=np.int64)
     belongs = (index >= 0) & _had_beam(record, segment, index)
     key_of_kind = KEY_OF_KIND.get(segment.kind, ImageKey.INVALID)
-    inside = belongs & (index < len(angles.angle_deg))
+    inside = (index >= 0) & (index < len(angles.angle_deg))
     angle = np.full(len(rows), np.nan)
     flag = np.full(len(rows), int(AngleFlag.MISSING), dtype=np.uint8)
     angle[inside] = angles.angle_deg[index[inside]]
