@@ -9,6 +9,8 @@ from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.master import master_tree
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.storage.locks import scan_lock
+from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.write import write_tree
 
 
@@ -24,15 +26,18 @@ def write_master(record: RunRecord) -> Path:
     Raises:
         StorageError: it cannot be written.
     """
-    path = ScanFiles.of(record.start).master
+    files = ScanFiles.of(record.start)
     loaded = closed_record(record)
-    tree = master_tree(loaded, ended_tables(loaded), path, written_s=time.time())
-    write_tree(path, tree, replace_own=True)
-    return path
+    tables = ended_tables(loaded)
+    with scan_lock(files.raw, files.stem):
+        actions = Provenance(files).actions()
+        tree = master_tree(loaded, tables, files.master, written_s=time.time(), actions=actions)
+        write_tree(files.master, tree, replace_own=True)
+    return files.master
 
 
 class NexusMaster:
-    """Writes `scan-####.h5`: at the start of a run, with the first frames of each segment, and in full at the end.
+    """Writes `scan-####.h5`: at the start of a run, with the first frames of each detector, and in full at the end.
 
     Subscribe it within a `Guard`.
     """
@@ -48,15 +53,21 @@ class NexusMaster:
 class _OneRun:
     def __init__(self) -> None:
         self._builder = RecordBuilder()
-        self._begun: set[str] = set()
+        self._file_of: dict[str, str] = {}
+        self._shown: set[str] = set()
 
     def __call__(self, name: str, doc: Any) -> None:
         self._builder(name, doc)
-        if name == "stream_datum" and doc["descriptor"] not in self._begun:
-            self._begun.add(doc["descriptor"])
-        elif name not in ("start", "stop"):
-            return
-        record = self._builder.record
-        if name == "start":
-            ScanFiles.of(record.start).raw.mkdir(parents=True, exist_ok=True)
-        write_master(record)
+        match name:
+            case "start":
+                ScanFiles.of(doc).raw.mkdir(parents=True, exist_ok=True)
+            case "stream_resource":
+                self._file_of[doc["uid"]] = doc["uri"]
+                return
+            case "stream_datum" if self._file_of[doc["stream_resource"]] not in self._shown:
+                self._shown.add(self._file_of[doc["stream_resource"]])
+            case "stop":
+                pass
+            case _:
+                return
+        write_master(self._builder.record)

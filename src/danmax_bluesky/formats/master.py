@@ -6,7 +6,7 @@ Layout: what DanMAX's programs know (`/entry/instrument/start_positioners`, `/en
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from danmax_bluesky.formats.parts import (
     as_group,
     detector_settings,
     frames_of,
-    is_imaging,
     iso,
     planned_segment,
     quantity,
@@ -28,13 +27,22 @@ from danmax_bluesky.formats.parts import (
     sample_of,
     storable,
 )
+from danmax_bluesky.formats.provenance import Action, process_groups, process_tree
 from danmax_bluesky.formats.record import RunRecord, Segment
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
 
+PROVENANCE = "/entry/provenance"
 SNAPSHOTS = ("start_positioners", "end_positioners")
 
 
-def master_tree(record: RunRecord, tables: Mapping[str, FrameTable], path: Path, *, written_s: float) -> Group:
+def master_tree(
+    record: RunRecord,
+    tables: Mapping[str, FrameTable],
+    path: Path,
+    *,
+    written_s: float,
+    actions: Sequence[Action] = (),
+) -> Group:
     """The master of a run.
 
     Of a run that is still open, or whose frames cannot be read, the tree holds links to the detectors' files and no
@@ -45,10 +53,13 @@ def master_tree(record: RunRecord, tables: Mapping[str, FrameTable], path: Path,
         tables: detector -> its frames; empty while the run is open.
         path: where the master will lie.
         written_s: POSIX seconds of now, for the file's own time stamp.
+        actions: the provenance so far.
     """
     shown = {name: table for name, table in tables.items() if len(table)}
-    tomo = {name: table for name, table in shown.items() if table.has_rotation and is_imaging(record, name)}
+    tomo = {name: table for name, table in shown.items() if table.has_rotation}
     entry = _entry(record, shown, path.parent)
+    provenance = nx("NXcollection", process_tree(actions, PROVENANCE))
+    entry = Group({**entry.children, "provenance": provenance, **process_groups(actions)}, entry.attrs)
     root: dict[str, Node] = {"entry": entry}
     for name, table in tomo.items():
         root[entry_name(name)] = nxtomo_entry(record, table, path.parent)

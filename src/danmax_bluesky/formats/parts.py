@@ -83,11 +83,6 @@ def detector_settings(record: RunRecord, detector: str) -> Mapping[str, Any]:
     return record.start.get("detector_settings", {}).get(detector) or {}
 
 
-def is_imaging(record: RunRecord, detector: str) -> bool:
-    """True for a camera that sees the sample, not its diffraction."""
-    return detector_settings(record, detector).get("kind", "imaging") == "imaging"
-
-
 def sample_of(record: RunRecord) -> dict[str, Any]:
     """The sample's fields; a sample told as text is its name."""
     sample = record.start.get("sample") or {}

@@ -12,6 +12,7 @@ import hdf5plugin
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.provenance import COLUMNS
 from danmax_bluesky.formats.tree import CopyFrom, Dataset, ExternalLink, Group, Node, SoftLink, VirtualDataset
 from danmax_bluesky.storage.copying import copy_frames, copy_values
 from danmax_bluesky.storage.files import explain, open_to_read
@@ -19,6 +20,7 @@ from danmax_bluesky.storage.files import explain, open_to_read
 OWNER = "run_uid"
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 _TEXT = h5py.string_dtype("utf-8")
+TABLE_TYPE = np.dtype([(column, _TEXT) for column in COLUMNS])
 
 
 def write_tree(path: Path, tree: Group, *, replace_own: bool = False) -> None:
@@ -48,12 +50,12 @@ def write_tree(path: Path, tree: Group, *, replace_own: bool = False) -> None:
     try:
         with h5py.File(temporary, "x", libver=("v110", "latest"), track_order=True) as file:
             write_into(file, tree)
-        _flush_to_disk(temporary)
+        flush_to_disk(temporary)
         if replaces:
             os.replace(temporary, path)
         else:
             _link_into_place(temporary, path)
-        _flush_to_disk(path.parent)
+        flush_to_disk(path.parent)
     except StorageError:
         raise
     except (OSError, RuntimeError) as error:
@@ -145,11 +147,15 @@ def _as_stored(value: Any) -> tuple[Any, Any]:
     if isinstance(value, str | Path):
         return str(value), _TEXT
     array = np.asarray(value)
+    if array.dtype.names is not None:
+        return array, np.dtype(
+            [(name, _TEXT if array.dtype[name].kind == "O" else array.dtype[name]) for name in array.dtype.names]
+        )
     if array.dtype.kind == "U" or (array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat)):
         return array.astype(object), _TEXT
     if array.dtype.kind == "O":
         raise StorageError(f"{value!r} of type {type(value).__name__} has no place in an HDF5 file")
-    return array, None if array.dtype.names is None else array.dtype
+    return array, None
 
 
 def owner_of(path: Path) -> str | None:
@@ -171,7 +177,8 @@ def _check_owner(path: Path, tree: Group) -> None:
         raise StorageError(f"{path} {whose}, not to run {mine}, and is not replaced; move it away, then rebuild")
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system that cannot flush a folder has nothing to flush

@@ -1,0 +1,293 @@
+"""What was done with a scan: an append-only journal, and the tables in the HDF5 files that follow it.
+
+The journal is the truth: a line that is in it is never lost, whatever happens to a file. A table that could not be
+updated, since its file was held by another program, is brought up to date by the next action or by `danmax rebuild`.
+"""
+
+import dataclasses
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats import dxchange, master
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.formats.parts import iso
+from danmax_bluesky.formats.provenance import (
+    TABLE_DTYPE,
+    Action,
+    FileNote,
+    Status,
+    actor_group,
+    fold_actions,
+    process_groups,
+)
+from danmax_bluesky.formats.tree import Group
+from danmax_bluesky.storage import environment
+from danmax_bluesky.storage.files import explain, open_to_read
+from danmax_bluesky.storage.locks import scan_lock
+from danmax_bluesky.storage.write import TABLE_TYPE, flush_to_disk, write_into
+
+_log = logging.getLogger(__name__)
+MASTER_BASE = master.PROVENANCE
+DXCHANGE_BASE = dxchange.PROCESS
+COPY_BELOW_BYTES = 16 * 2**20
+_REFUSED = ("unable to lock", "Resource temporarily unavailable", "already open")
+
+
+class Provenance:
+    """The provenance of one scan.
+
+    Args:
+        files: of the scan.
+    """
+
+    def __init__(self, files: ScanFiles) -> None:
+        self.files = files
+        self.path = files.provenance
+
+    def actions(self) -> tuple[Action, ...]:
+        """Every action so far, in the order in which they were begun.
+
+        Raises:
+            StorageError: the journal cannot be read.
+        """
+        return fold_actions(_read(self.path)) if self.path.exists() else ()
+
+    def begin(
+        self,
+        actor: str,
+        *,
+        description: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        inputs: Sequence[FileNote] = (),
+        queued: bool = False,
+        when_s: float | None = None,
+    ) -> str:
+        """Note that something begins, or waits for its turn.
+
+        Returns:
+            The id of the row, for `change` and `end`.
+        """
+        identity = str(uuid.uuid4())
+        self._append(
+            {
+                "id": identity,
+                "actor": actor,
+                "status": Status.QUEUED if queued else Status.RUNNING,
+                "start_time": "" if queued else iso(when_s or time.time()),
+                "description": description,
+                "parameters": dict(parameters or {}),
+                "inputs": [dataclasses.asdict(note) for note in inputs],
+                "software": environment.software(),
+                "host": environment.host(),
+                "user": environment.user(),
+            }
+        )
+        return identity
+
+    def change(self, identity: str, **changes: Any) -> None:
+        """Note that something about an action changed: its status, its message..."""
+        if "outputs" in changes:
+            changes["outputs"] = [dataclasses.asdict(note) for note in changes["outputs"]]
+        self._append({"id": identity, **changes})
+
+    def end(
+        self,
+        identity: str,
+        *,
+        message: str = "",
+        outputs: Sequence[FileNote] = (),
+        failed: bool = False,
+        when_s: float | None = None,
+    ) -> None:
+        """Note how an action ended."""
+        status = Status.FAILED if failed else Status.SUCCESS
+        self.change(identity, status=status, end_time=iso(when_s or time.time()), message=message, outputs=outputs)
+
+    @contextmanager
+    def action(
+        self,
+        actor: str,
+        *,
+        description: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        inputs: Sequence[FileNote] = (),
+    ) -> Iterator[list[FileNote]]:
+        """Note an action that is done inside the `with` block; put what it wrote into the list that it gives.
+
+        An exception is noted as the reason of the failure, and goes on.
+        """
+        identity = self.begin(actor, description=description, parameters=parameters, inputs=inputs)
+        outputs: list[FileNote] = []
+        try:
+            yield outputs
+        except BaseException as error:
+            self.end(identity, message=f"{type(error).__name__}: {error}", outputs=outputs, failed=True)
+            raise
+        self.end(identity, outputs=outputs)
+
+    def derived(self) -> list[tuple[Path, str]]:
+        """The files that carry a table, with the group that holds it."""
+        exchange = sorted(self.files.raw.glob(f"{self.files.stem}_*dxchange.h5"))
+        masters = [(self.files.master, MASTER_BASE)] if self.files.master.exists() else []
+        return masters + [(path, DXCHANGE_BASE) for path in exchange]
+
+    def synchronise(self) -> list[str]:
+        """Bring the tables of all files up to date.
+
+        Returns:
+            What could not be updated and why, one sentence each; it is caught up later.
+        """
+        with scan_lock(self.files.raw, self.files.stem):
+            return self._synchronise()
+
+    def _append(self, event: dict[str, Any]) -> None:
+        with scan_lock(self.files.raw, self.files.stem):
+            _append_line(self.path, {**event, "time": iso(time.time())})
+            for problem in self._synchronise():
+                _log.warning("%s", problem)
+
+    def _synchronise(self) -> list[str]:
+        actions = self.actions()
+        problems: list[str] = []
+        for path, base in self.derived():
+            try:
+                update_table(path, actions, base)
+            except StorageError as error:
+                problems.append(str(error))
+        return problems
+
+
+def _append_line(path: Path, event: dict[str, Any]) -> None:
+    """Append one line, whole and on disk; a torn line that a crash left is ended first."""
+    line = (json.dumps(event, default=str, separators=(",", ":")) + "\n").encode()
+    try:
+        with path.open("ab") as stream:
+            with suppress(OSError):
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            if stream.tell() and not _ends_a_line(path):
+                line = b"\n" + line
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise StorageError(explain(path, error)) from error
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            _log.warning("%s: line %d is torn and left out: a process died while it wrote", path, number)
+
+
+def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
+    """Bring the table of one file up to date; the scan's lock must be held.
+
+    A small file, which links to its frames, is copied, changed and put back in one step, so that neither a reader nor
+    a crash ever sees half a change. One that holds frames is changed in place, under HDF5's own lock.
+
+    Raises:
+        StorageError: the file cannot be written now; nothing changed.
+    """
+    if _is_current(path, actions, base):
+        return
+    if path.stat().st_size <= COPY_BELOW_BYTES:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            shutil.copy2(path, temporary)
+            with h5py.File(temporary, "r+", libver=("v110", "latest"), locking=False) as file:
+                _update(file, actions, base)
+            flush_to_disk(temporary)
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:
+            raise StorageError(explain(path, error)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+    else:
+        try:
+            with h5py.File(path, "r+", libver=("v110", "latest")) as file:
+                _update(file, actions, base)
+        except (OSError, RuntimeError) as error:
+            if any(word in str(error) for word in _REFUSED):
+                raise StorageError(f"{path} is open in another program; its table is updated next time") from None
+            raise StorageError(explain(path, error)) from error
+
+
+def _is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
+    with open_to_read(path) as file:
+        found = file.get(f"{base}/table")
+        if not isinstance(found, h5py.Dataset) or len(found) != len(actions):
+            return False
+        rows = found[:]
+    return all(_texts(row) == action.row(base) for row, action in zip(rows, actions, strict=True))
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The provenance table of a master or of a DXchange file, as it stands in the file.
+
+    Raises:
+        StorageError: the file has none.
+    """
+    with open_to_read(path) as file:
+        for base in (DXCHANGE_BASE, MASTER_BASE):
+            found = file.get(f"{base}/table")
+            if isinstance(found, h5py.Dataset) and found.dtype.names:
+                return [dict(zip(found.dtype.names, _texts(row), strict=True)) for row in found[:]]
+    raise StorageError(f"{path} has no provenance table; is it a master or a DXchange file of this program?")
+
+
+def _texts(row: np.void) -> tuple[str, ...]:
+    return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in row)
+
+
+def _update(file: h5py.File, actions: Sequence[Action], base: str) -> None:
+    group = file.require_group(base)
+    found = group.get("table")
+    if not isinstance(found, h5py.Dataset):
+        found = group.create_dataset("table", (0,), TABLE_TYPE, chunks=(64,), maxshape=(None,))
+    old = [_texts(row) for row in found[:]]
+    found.resize((len(actions),))
+    for index, action in enumerate(actions):
+        row = action.row(base)
+        if index >= len(old) or old[index] != row:
+            found[index] = np.array(row, TABLE_DTYPE)
+            _replace(group, action.group, actor_group(action))
+    if base == MASTER_BASE:
+        entry = file.require_group("entry")
+        for name, node in process_groups(actions).items():
+            if isinstance(node, Group) and name not in entry:
+                _replace(entry, name, node)
+
+
+def _replace(parent: Any, name: str, tree: Group) -> None:
+    """Write an actor's group anew; what else stands in it, and the name that a configuration gave it, stays."""
+    present = parent.get(name)
+    kept = {"name"} & set(present or ())
+    for child in set(present or ()) & set(tree.children) - kept:
+        del present[child]
+    children = {child: node for child, node in tree.children.items() if child not in kept}
+    write_into(parent.require_group(name), Group(children, tree.attrs))
