@@ -62,9 +62,9 @@ def measure(label: str, config: dict[str, Any], number: int, rate_hz: float | No
     camera.start()
     try:
         wait("ready")
-        ready_s = time.perf_counter() - begin
         camera.arm(str(path), number)
         wait("armed")
+        armed_s = time.perf_counter() - begin
         assert camera.pid is not None
         begin, cpu = time.perf_counter(), processor_s(camera.pid)
         batch = 10
@@ -86,15 +86,15 @@ def measure(label: str, config: dict[str, Any], number: int, rate_hz: float | No
     behind_ms = (took_s - max(fed_s, number / rate_hz if rate_hz else 0)) * 1e3
     print(
         f"{label:42}{written:7d}/{stored:<7d}{number / took_s:8.0f}{cpu_ms:9.2f}{size_mb / took_s:8.0f}"
-        f"{ready_s:9.2f}{f'{behind_ms:9.0f}' if rate_hz else '        -'}"
+        f"{armed_s:9.2f}{f'{behind_ms:9.0f}' if rate_hz else '        -'}"
     )
 
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     print(
-        f"{'camera':42}{'written/stored':>15}{'frames/s':>8}{'CPU ms':>9}{'MB/s':>8}{'ready s':>9}{'behind ms':>10}\n"
-        "(CPU a frame, of the camera's process; behind: how long after the last trigger the file was closed)"
+        f"{'camera':42}{'written/stored':>15}{'frames/s':>8}{'CPU ms':>9}{'MB/s':>8}{'armed s':>9}{'behind ms':>10}\n"
+        "(CPU a frame, of the camera's process; armed: after its start; behind: how long after the last trigger the file was closed)"
     )
     with tempfile.TemporaryDirectory(dir=os.environ.get("DANMAX_BENCH_DIR")) as name:
         folder = Path(name)

@@ -39,6 +39,7 @@ from danmax_bluesky.errors import DanmaxError, DeviceError
 
 PUBLISH_S = 0.03  # frames become visible to readers this often
 PARENT_CHECK_S = 0.5
+PREPARE_S = 5.0  # for which arming goes on to prepare frames before it is answered
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -71,13 +72,11 @@ class Camera:
             if name not in actions:
                 raise DeviceError(f"camera: unknown command {name!r}; known are {sorted(actions)}")
             actions[name](**arguments)
-        except DanmaxError as error:
-            self._fail(name, str(error))
-        except Exception as error:  # a defect, or memory or disk at an end: told, and the camera lives on
-            self._fail(name, f"{type(error).__name__}: {error}")
+        except Exception as error:  # a defect, too, or memory at an end: told, and the camera lives on
+            self.fail(str(name), error)
 
     def configure(self, config: dict[str, Any]) -> None:
-        """Become the camera that `config` describes, and prepare its frames."""
+        """Become the camera that `config` describes."""
         self._config = camera_config(config)
         self._chunks = make_chunks(self._config)
         height, width = self._config.shape
@@ -96,6 +95,9 @@ class Camera:
         source = self._chunks.source
         self._file = CameraFile(path, self._config, source.dtype, source.pixel_mask)
         self._chunks.restart()
+        until = time.monotonic() + PREPARE_S
+        while time.monotonic() < until and not self._stop.is_set() and self.prepare():
+            pass
         self._emit({"event": "armed", "path": path, "num": num})
 
     def expose(self, gates: dict[str, list[Any]]) -> None:
@@ -123,6 +125,10 @@ class Camera:
             return float("inf")
         return max(0.0, self._told_at + PUBLISH_S - time.monotonic())
 
+    def prepare(self) -> bool:
+        """Use a moment without commands; False if there is nothing left to prepare."""
+        return self._chunks is not None and self._chunks.prepare()
+
     def publish(self) -> None:
         """Flush, then tell how many frames there are."""
         if self._file is not None:
@@ -140,16 +146,14 @@ class Camera:
             file.close()
 
     def fail(self, during: str, error: Exception) -> None:
-        """Tell of an error that arose between commands."""
-        self._fail(during, str(error))
-
-    def _fail(self, during: Any, message: str) -> None:
+        """Tell of an error; while frames are made or written, save those that are whole and close the file."""
+        message = str(error) if isinstance(error, DanmaxError) else f"{type(error).__name__}: {error}"
         if during in ("expose", "disarm", "flush") and self._file is not None:
             file, self._file = self._file, None
             file.salvage()
             self._written = file.written
             self.publish()
-        self._emit({"event": "error", "message": message, "during": str(during)})
+        self._emit({"event": "error", "message": message, "during": during})
         if during == "disarm":
             self._emit({"event": "disarmed", "written": self._written, "triggered": self._triggered})
 
@@ -157,15 +161,18 @@ class Camera:
 def serve(camera: Camera, commands: "queue.SimpleQueue[bytes | None]", stop: threading.Event) -> None:
     """Obey commands until there are no more, the parent is gone, or `stop` is set; then close the file."""
     parent = os.getppid()
+    preparing = True
     while not stop.is_set():
         try:
-            line = commands.get(timeout=min(PARENT_CHECK_S, camera.silent_s()))
+            line = commands.get(timeout=0 if preparing else min(PARENT_CHECK_S, camera.silent_s()))
         except queue.Empty:
             if os.getppid() != parent:
                 break
             if camera.silent_s() <= 0:
                 _guarded(camera, "flush", camera.publish)
+            preparing = _guarded(camera, "prepare", camera.prepare)
             continue
+        preparing = True
         if line is None:  # no more will come
             break
         try:
@@ -177,11 +184,12 @@ def serve(camera: Camera, commands: "queue.SimpleQueue[bytes | None]", stop: thr
     _guarded(camera, "flush", camera.close)
 
 
-def _guarded(camera: Camera, during: str, action: Callable[[], None]) -> None:
+def _guarded(camera: Camera, during: str, action: Callable[[], bool | None]) -> bool:
     try:
-        action()
-    except DanmaxError as error:
+        return bool(action())
+    except Exception as error:  # as for commands
         camera.fail(during, error)
+        return False
 
 
 def _lines(descriptor: int) -> Iterator[bytes]:

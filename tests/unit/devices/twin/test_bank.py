@@ -87,6 +87,16 @@ def test_the_frames_of_a_counting_detector_take_turns():
     assert made[:3] == made[3:]
 
 
+def test_preparing_makes_every_frame_once_and_changes_none(bank):
+    prepared = make_chunks(camera_config({**ORCA, "frame_bank": 8}))
+    steps = 0
+    while prepared.prepare():
+        steps += 1
+    assert steps == 8 + 8 + 8
+    for seen in (gate(angle_deg=90.0), gate(3, is_open=False), gate(4, x_mm=20.0)):
+        assert prepared.chunk(seen) == bank.chunk(seen)
+
+
 def test_a_replay_needs_no_bank(tmp_path):
     path = tmp_path / "recording.h5"
     with h5py.File(path, "w") as file:

@@ -129,6 +129,13 @@ def test_two_scans_are_identical_however_their_gates_arrive(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "three.h5"), one)
 
 
+def test_a_bank_serves_one_scan_as_the_next(tmp_path):
+    with Session(frame_bank=6) as session:
+        session.scan(tmp_path / "one.h5", gates(0, 20))
+        session.scan(tmp_path / "two.h5", gates(0, 20))
+    np.testing.assert_array_equal(read(tmp_path / "one.h5"), read(tmp_path / "two.h5"))
+
+
 def test_no_more_frames_are_made_than_the_camera_is_armed_for(tmp_path):
     with Session() as session:
         assert session.scan(tmp_path / "scan.h5", gates(0, 9), num=4)[-1]["written"] == 4

@@ -96,6 +96,13 @@ def test_a_geometry_file_places_the_rings(tmp_path, small):
     assert np.corrcoef(frame.ravel(), small.frame(gate()).ravel())[0, 1] < 0.8
 
 
+def test_the_wavelength_of_a_geometry_file_goes_before_the_energy(tmp_path, small):
+    poni = tmp_path / "same.poni"
+    poni.write_text(default_poni(SMALL))
+    frame = PowderSource(camera_config({**SMALL, "poni": str(poni), "energy_kev": 20.0})).frame(gate())
+    np.testing.assert_array_equal(frame, small.frame(gate()))
+
+
 def test_a_calibrant_without_tabulated_intensities_has_rings_too():
     frame = PowderSource(camera_config({**SMALL, "calibrant": "LaB6"})).frame(gate())
     assert frame.max() > 10_000

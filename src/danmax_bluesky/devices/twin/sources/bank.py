@@ -17,6 +17,10 @@ class Chunks(Protocol):
 
     source: Source
 
+    def prepare(self) -> bool:
+        """Use a moment in which nothing else is to do; False if there is nothing left to prepare."""
+        ...
+
     def restart(self) -> None:
         """The camera was armed."""
         ...
@@ -33,6 +37,10 @@ class Rendered:
         self.source = source
         self._last: tuple[np.ndarray, bytes] | None = None
 
+    def prepare(self) -> bool:
+        """Nothing is prepared."""
+        return False
+
     def restart(self) -> None:
         """The camera was armed."""
         self.source.restart()
@@ -46,23 +54,36 @@ class Rendered:
 
 
 class Bank:
-    """Prepares frames once and writes the nearest to every trigger, so that speed can be rehearsed.
+    """Renders frames once and writes the nearest to every trigger, so that speed can be rehearsed.
 
     `config.frame_bank` frames with the sample in the beam, evenly over 360 degrees, beside 8 flats and 8 darks. A
     trigger gets the projection nearest to its angle (a counting detector, to which angles mean nothing, the next in
     turn). Frames have the nominal exposure, a full beam and the sample at its place: what a gate says of these makes no
     difference, except that below half the beam there are darks.
+
+    A frame that is wanted before it was prepared is rendered on the spot; nobody can tell from the file.
     """
 
     def __init__(self, source: Source, config: CameraConfig) -> None:
         self.source = source
         self.config = config
         number = config.frame_bank
-        step_deg = 360 / number
-        self._lit = [self._prepare(source, index, index * step_deg, True, 0.0) for index in range(number)]
-        away_mm = STAGE_OUT_FIELDS * config.field_width_mm
-        self._flats = [self._prepare(source, number + index, 0.0, True, away_mm) for index in range(UNLIT)]
-        self._darks = [self._prepare(source, number + UNLIT + index, 0.0, False, 0.0) for index in range(UNLIT)]
+        end_ns, away_mm = round(config.exposure_s * 1e9), STAGE_OUT_FIELDS * config.field_width_mm
+        nominal = Gate(0, end_ns, 0, 0.0, 1, 0.0, 0.0, 0.0, 1.0, 0)
+        lit = [nominal._replace(angle_deg=index * 360 / number) for index in range(number)]
+        all_gates = [nominal._replace(open=0)] * UNLIT + [nominal._replace(x_mm=away_mm)] * UNLIT + lit
+        self._gates = [gate._replace(trigger=place) for place, gate in enumerate(all_gates)]
+        self._chunks: list[bytes | None] = [None] * len(self._gates)
+        self._next = 0
+
+    def prepare(self) -> bool:
+        """Render one frame more; False when there are all."""
+        while self._next < len(self._chunks) and self._chunks[self._next] is not None:
+            self._next += 1
+        if self._next == len(self._chunks):
+            return False
+        self._get(self._next)
+        return True
 
     def restart(self) -> None:
         """Nothing is remembered: a frame depends on its gate alone."""
@@ -70,14 +91,15 @@ class Bank:
     def chunk(self, gate: Gate) -> bytes:
         """Expose once."""
         if gate.light < BELOW_LIGHT:
-            return self._darks[gate.trigger % UNLIT]
+            return self._get(gate.trigger % UNLIT)
         if self.config.is_out(gate):
-            return self._flats[gate.trigger % UNLIT]
-        number = len(self._lit)
-        counting = self.config.kind == "counting"
-        return self._lit[(gate.trigger if counting else round(gate.angle_deg / 360 * number)) % number]
+            return self._get(UNLIT + gate.trigger % UNLIT)
+        number = self.config.frame_bank
+        turned = gate.trigger if self.config.kind == "counting" else round(gate.angle_deg / 360 * number)
+        return self._get(2 * UNLIT + turned % number)
 
-    def _prepare(self, source: Source, index: int, angle_deg: float, is_open: bool, x_mm: float) -> bytes:
-        end_ns = round(self.config.exposure_s * 1e9)
-        gate = Gate(0, end_ns, index, angle_deg, int(is_open), x_mm, 0.0, 0.0, 1.0, 0)
-        return encode(source.frame(gate))
+    def _get(self, place: int) -> bytes:
+        chunk = self._chunks[place]
+        if chunk is None:
+            chunk = self._chunks[place] = encode(self.source.frame(self._gates[place]))
+        return chunk

@@ -63,7 +63,7 @@ class CameraConfig:
         frame_bank: 0 renders every frame, N prepares N encoded projections.
         recorded: a measurement to replay instead of simulating one.
         calibrant: pyFAI's name of the powder; counting detectors only.
-        poni: geometry of the rings; None places the detector by itself.
+        poni: geometry of the rings, whose wavelength goes before `energy_kev`; None places the detector by itself.
         drift_px: x, y in pixels that the sample's image wanders in 1000 triggers.
         exposure_s: nominal exposure of the frames in the bank.
         flux_per_s: photo-electrons that a pixel in the middle of the beam collects in a second (imaging), or counts

@@ -107,11 +107,12 @@ def expectation(config: CameraConfig) -> tuple[np.ndarray, np.ndarray, np.ndarra
     Solid angle and the polarisation of a synchrotron are in it, as an integration that corrects for them wants.
     """
     integrator = _geometry(config)
+    wavelength_m = integrator.wavelength or HC_KEV_M / config.energy_kev
     row, column = np.indices(config.shape, np.float64)
     shifts = ((-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))  # a pixel sees the mean over its area
     angles = [np.rad2deg(integrator.tth(row + down, column + right)) for down, right in shifts]
     table = np.arange(0, max(angle.max() for angle in angles) + 1, 0.002)
-    pattern = _pattern(config, table)
+    pattern = _pattern(config, wavelength_m * 1e10, table)
     optics = np.asarray(integrator.polarization(config.shape, factor=0.999997)) * integrator.solidAngleArray(
         config.shape
     )
@@ -128,7 +129,7 @@ def expectation(config: CameraConfig) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _geometry(config: CameraConfig) -> "AzimuthalIntegrator":
-    """Where the detector stands: the .poni of the configuration, or the default."""
+    """Where the detector stands, and the wavelength: the .poni of the configuration, or the default."""
     import pyFAI
 
     if config.poni is None:
@@ -145,7 +146,6 @@ def _geometry(config: CameraConfig) -> "AzimuthalIntegrator":
         raise DeviceError(
             f"{config.name}: geometry {config.poni} is for {shape} pixels, the detector has {config.shape}"
         )
-    integrator.wavelength = HC_KEV_M / config.energy_kev  # the beam is this one's, whatever was calibrated
     return integrator
 
 
@@ -166,7 +166,7 @@ def _default_geometry(config: CameraConfig) -> "AzimuthalIntegrator":
     )
 
 
-def _pattern(config: CameraConfig, two_theta_deg: np.ndarray) -> np.ndarray:
+def _pattern(config: CameraConfig, wavelength_a: float, two_theta_deg: np.ndarray) -> np.ndarray:
     """Height of the rings over the scattering angle (degrees), the strongest about 1; same shape."""
     from pyFAI.calibrant import ALL_CALIBRANTS
 
@@ -175,7 +175,6 @@ def _pattern(config: CameraConfig, two_theta_deg: np.ndarray) -> np.ndarray:
     except KeyError:
         known = ", ".join(sorted(ALL_CALIBRANTS.all))
         raise DeviceError(f"{config.name}: calibrant {config.calibrant!r} is unknown; known are {known}") from None
-    wavelength_a = HC_KEV_M / config.energy_kev * 1e10
     spacing = np.asarray(calibrant.dspacing)
     sine = wavelength_a / (2 * spacing)
     seen = sine < 1
