@@ -5,12 +5,14 @@ Use it so:
     beamline = await make_beamline(settings, path_provider)
     beamline.motors["tom_ry"], beamline.cameras["orca"], beamline.panda, beamline.shutter, beamline.ring_current
     beamline.twin.faults.lose_frames("orca", 7)        # on the twin
+    beamline.missing                                   # what is not connected, and why
     beamline.close()
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ophyd_async.core import Device, PathProvider
 
@@ -27,7 +29,11 @@ from danmax_bluesky.devices.twin.faults import Faults
 from danmax_bluesky.devices.twin.world import World
 from danmax_bluesky.errors import DeviceError
 
+if TYPE_CHECKING:
+    from danmax_bluesky.devices.tango.beamline import Devices
+
 MOTOR_TOLERANCE = 1e-3
+CLOSE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Beamline:
     ring_current: RingCurrent
     twin: Twin | None = None
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+    _connected: "Devices | None" = field(default=None, repr=False)
 
     @property
     def rotation(self) -> Motor:
@@ -76,21 +83,29 @@ class Beamline:
         singles = (self.panda, self.shutter, self.ring_current)
         return {**self.motors, **self.cameras, **{device.name: device for device in singles}}
 
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Name of a device that is not connected -> why; nothing on the twin."""
+        return self._connected.missing if self._connected else {}
+
+    async def reconnect(self) -> Mapping[str, str]:
+        """Try the missing devices again; returns those that still are."""
+        return await self._connected.connect(again=True) if self._connected else {}
+
     def close(self) -> None:
-        """End the processes behind the devices; from any thread, and a second time without effect."""
-        if self.twin is None or self._loop is None:
+        """Let go of the devices and end the processes behind them; from any thread, a second time without effect."""
+        close = self._connected.close if self._connected else self.twin.world.close if self.twin else None
+        loop = self._loop
+        if close is None or loop is None:
             return
-        world, loop = self.twin.world, self._loop
-        if not loop.is_running():
-            world.close()
-        elif _running_loop() is loop:
-            world.close()
+        if not loop.is_running() or _running_loop() is loop:
+            close()
         else:
-            asyncio.run_coroutine_threadsafe(_closed(world), loop).result(timeout=60)
+            asyncio.run_coroutine_threadsafe(_called(close), loop).result(timeout=CLOSE_S)
 
 
-async def _closed(world: World) -> None:
-    world.close()
+async def _called(work: Callable[[], None]) -> None:
+    work()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -113,10 +128,8 @@ async def make_beamline(
     Raises:
         DeviceError: a device cannot be connected.
     """
-    if settings.beamline != "twin":
-        raise DeviceError(
-            f"beamline {settings.beamline!r}: its devices are not there yet; set beamline = 'twin' to rehearse"
-        )
+    if settings.beamline == "danmax":
+        return await _make_connected(settings, path_provider)
     world = World(settings)
     motors = {name: Motor(name, tolerance=MOTOR_TOLERANCE) for name in settings.motors}
     cameras = {
@@ -134,3 +147,16 @@ async def make_beamline(
         world.close()
         raise
     return Beamline(settings, motors, cameras, panda, shutter, ring_current, Twin(world), asyncio.get_running_loop())
+
+
+async def _make_connected(settings: Settings, path_provider: PathProvider) -> Beamline:
+    try:
+        from danmax_bluesky.devices.tango.beamline import connect_devices
+    except ImportError as error:
+        raise DeviceError(
+            f"beamline 'danmax' needs Tango and PVAccess ({error}); install danmax-bluesky[tango,epics]"
+        ) from error
+    found = await connect_devices(settings, path_provider, MOTOR_TOLERANCE)
+    singles = (found.panda, found.shutter, found.ring_current)
+    loop = asyncio.get_running_loop()
+    return Beamline(settings, found.motors, found.cameras, *singles, _loop=loop, _connected=found)

@@ -24,10 +24,9 @@ from ophyd_async.core import (
     make_datakey,
 )
 
-from danmax_bluesky.devices.tango.link import Link, LinkLostError
+from danmax_bluesky.devices.lost import LinkLostError, LostReading
+from danmax_bluesky.devices.tango.link import Link
 from danmax_bluesky.errors import DeviceError
-
-_INVALID = 3
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +41,7 @@ class Attribute:
         true: texts or states that mean True, for a bool that is none in Tango.
         scale: theirs = ours * scale.
         offset: theirs = ours * scale + offset.
+        units: where the control system has none.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Attribute:
     true: tuple[str, ...] = ()
     scale: float = 1.0
     offset: float = 0.0
+    units: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Property:
     name: str
     part: Literal["min_value", "max_value"]
     default: float
+    units: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,24 +85,6 @@ class Command:
 
 
 Place = Attribute | Property | Verbs | Fixed
-LOST_VALUE = "value"
-
-
-class LostReading(dict[str, Any]):
-    """The reading of a device that does not answer: asking it for its value raises why.
-
-    A subscription can only be told readings. With this one whoever waits for a value wakes up and learns that there is
-    none, instead of waiting for its time-out.
-    """
-
-    def __init__(self, error: LinkLostError, timestamp: float) -> None:
-        super().__init__(value=None, timestamp=timestamp, alarm_severity=_INVALID)
-        self.error = error
-
-    def __getitem__(self, key: str) -> Any:
-        if key == LOST_VALUE:
-            raise self.error
-        return super().__getitem__(key)
 
 
 class TangoBackend(SignalBackend[Any]):
@@ -190,14 +174,18 @@ class TangoBackend(SignalBackend[Any]):
             metadata["choices"] = [choice.value for choice in self.datatype]
         if found is None:
             return metadata
-        if found.unit and found.unit != "No unit":
-            metadata["units"] = found.unit
+        if units := self._units(found.unit):
+            metadata["units"] = units
         low, high = _number(found.min_value), _number(found.max_value)
         if isinstance(self._place, Attribute) and (low is not None or high is not None):
             metadata["limits"] = Limits(control=LimitsRange(low=low, high=high))
         if self.datatype is float and (digits := re.fullmatch(r"%\d*\.(\d+)[fe]", found.format)):
             metadata["precision"] = int(digits[1])
         return metadata
+
+    def _units(self, told: str) -> str:
+        known = "" if told == "No unit" else told
+        return known or (self._place.units if isinstance(self._place, Attribute | Property) else "")
 
     async def get_reading(self) -> Reading[Any]:
         """The value with the server's time."""

@@ -67,7 +67,8 @@ class TangoConnector(DeviceConnector):
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
         """Find the device, then every child of it that the table names."""
         self.link.name = device.name or self.link.address
-        await self.link.connect(timeout, force_reconnect)
+        if self.link.address:
+            await self.link.connect(timeout, force_reconnect)
         if self._filler is not None:
             for name, child in device.children():
                 place = self._table.get(name)

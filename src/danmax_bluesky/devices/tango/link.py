@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import tango
 from ophyd_async.core import NotConnectedError
 
+from danmax_bluesky.devices.lost import LinkLostError, lost
 from danmax_bluesky.errors import DeviceError
 
 T = TypeVar("T")
@@ -27,10 +27,6 @@ POLL_S = 0.1
 _ABSENT = {"API_CantConnectToDevice", "API_CorbaException", "API_DeviceTimedOut", "API_DeviceNotExported"}
 
 logger = logging.getLogger(__name__)
-
-
-class LinkLostError(DeviceError):
-    """A Tango device does not answer."""
 
 
 class Listener(Protocol):
@@ -179,7 +175,10 @@ class Link:
         """
         proxy = self._proxy
         if proxy is None:
-            raise DeviceError(f"{self.name}: {self.address} was not connected; connect the device first")
+            raise DeviceError(
+                f"{self.name}: {self.address or 'no address'} is not connected; see that its server runs and that the "
+                "settings name its address, then reconnect"
+            )
         try:
             answer = await self._in_thread(lambda: question(proxy))
         except tango.DevFailed as error:
@@ -237,11 +236,7 @@ class Link:
 
     def _lose(self, error: tango.DevFailed) -> LinkLostError:
         if self.lost is None:
-            since = "never" if self.last_answer is None else _clock(self.last_answer)
-            self.lost = LinkLostError(
-                f"{self.name}: {self.address} does not answer; its last answer came at {since}; start its server "
-                f"again, the session then finds it by itself ({reason(error)})"
-            )
+            self.lost = lost(self.name, self.address, self.last_answer, reason(error))
             logger.warning("%s", self.lost)
             for feed in self._feeds.values():
                 feed.lose(self.lost)
@@ -280,7 +275,3 @@ def reason(error: Any) -> str:
     """What was wrong at first; the rest of Tango's stack tells who passed it on."""
     said = [" ".join(str(item.desc).split()) for item in getattr(error, "args", ()) if hasattr(item, "desc")]
     return said[0] if said else str(error) or type(error).__name__
-
-
-def _clock(when: float) -> str:
-    return datetime.fromtimestamp(when).astimezone().strftime("%H:%M:%S")

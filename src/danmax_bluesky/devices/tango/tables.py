@@ -3,25 +3,29 @@
 Settings may name every child otherwise: `attributes` of a motor or a detector.
 """
 
-import numpy as np
-
+from danmax_bluesky.config import MotorSettings
 from danmax_bluesky.devices.tango.backend import Attribute, Command, Fixed, Property, Verbs
 from danmax_bluesky.devices.tango.connector import Table
 
-UNLIMITED = float(np.finfo(np.float64).max)
 
-MOTOR: Table = {
-    "readback": Attribute("Position"),
-    "setpoint": Attribute("Position"),
-    "velocity": Attribute("Velocity"),
-    "max_velocity": Property("Velocity", "max_value", UNLIMITED),
-    "acceleration_time": Attribute("Acceleration"),
-    "low_limit": Property("Position", "min_value", -UNLIMITED),
-    "high_limit": Property("Position", "max_value", UNLIMITED),
-    "moving": Attribute("State", true=("MOVING",)),
-    "stop_motion": Command(("Stop",)),
-}
-"""A motor of Sardana's Pool, which is what an IcePAP axis is at DanMAX; Acceleration is a time."""
+def motor(settings: MotorSettings) -> Table:
+    """A motor of Sardana's Pool, which is what an IcePAP axis is at DanMAX; Acceleration is a time.
+
+    Limits and units are the controller's; where it tells none, those of the settings hold.
+    """
+    units, speed = settings.units, f"{settings.units}/s"
+    return {
+        "readback": Attribute("Position", units=units),
+        "setpoint": Attribute("Position", units=units),
+        "velocity": Attribute("Velocity", units=speed),
+        "max_velocity": Property("Velocity", "max_value", settings.max_velocity, speed),
+        "acceleration_time": Attribute("Acceleration", units="s"),
+        "low_limit": Property("Position", "min_value", settings.low_limit, units),
+        "high_limit": Property("Position", "max_value", settings.high_limit, units),
+        "moving": Attribute("State", true=("MOVING",)),
+        "stop_motion": Command(("Stop",)),
+    }
+
 
 _SHUTTER_STATE = Attribute("State", words={"open": "OPEN", "closed": "CLOSE"})
 SHUTTER: Table = {
@@ -29,12 +33,12 @@ SHUTTER: Table = {
     "setpoint": Verbs({"open": "Open", "closed": "Close"}, _SHUTTER_STATE),
 }
 
-RING_CURRENT: Table = {"current": Attribute("Current")}
+RING_CURRENT: Table = {"current": Attribute("Current", units="mA")}
 
 CAMERA: Table = {
-    "exposure_time": Attribute("ExposureTime"),
-    "frame_period": Attribute("FramePeriod"),
-    "readout_time": Attribute("ReadoutTime"),
+    "exposure_time": Attribute("ExposureTime", units="s"),
+    "frame_period": Attribute("FramePeriod", units="s"),
+    "readout_time": Attribute("ReadoutTime", units="s"),
     "trigger_mode": Attribute("TriggerMode"),
     "num_frames": Attribute("nTriggers"),
     "file_path": Attribute("DestinationFilename"),
@@ -50,9 +54,9 @@ CAMERA: Table = {
 }
 
 LIMA: Table = {
-    "exposure_time": Attribute("acq_expo_time"),
+    "exposure_time": Attribute("acq_expo_time", units="s"),
     "frame_period": Fixed(0.0),
-    "readout_time": Attribute("latency_time"),
+    "readout_time": Attribute("latency_time", units="s"),
     "trigger_mode": Attribute(
         "acq_trigger_mode",
         words={

@@ -54,14 +54,22 @@ class Field:
     columns: tuple[tuple[str, str], ...] = ()
     writable: bool = True
 
+    @functools.cached_property
+    def _type(self) -> Any:
+        """One for all values: PVAccess takes no other than that with which a variable began."""
+        if self.kind == "enum":
+            return NTEnum()
+        if self.kind == "table":
+            return NTTable.buildType(columns=[(name, f"a{kind}") for name, kind in self.columns])
+        return NTScalar(self.kind)
+
     def value(self, now: Any) -> Value:
         """A PVAccess value."""
-        stamp = {"timestamp": time.time()}
-        if self.kind == "enum":
-            return NTEnum().wrap({"index": self.choices.index(now), "choices": list(self.choices)}, **stamp)
         if self.kind == "table":
-            return _table(self.columns, now)
-        return NTScalar(self.kind).wrap(now, **stamp)
+            columns = {name: _column(now.get(name, ()), kind) for name, kind in self.columns}
+            return Value(self._type, {"labels": [name for name, _ in self.columns], "value": columns})
+        plain = {"index": self.choices.index(now), "choices": list(self.choices)} if self.kind == "enum" else now
+        return self._type.wrap(plain, timestamp=time.time())
 
     def python(self, value: Value) -> Any:
         """What a client wrote."""
@@ -218,13 +226,6 @@ def _structure(entries: Mapping[str, Mapping[str, str]]) -> SharedPV:
     shape = [(name, ("S", None, [(key, "s") for key in entry])) for name, entry in entries.items()]
     kind = Type([("value", ("S", None, shape))], id="epics:nt/NTPVI:1.0")
     return SharedPV(initial=Value(kind, {"value": {name: dict(entry) for name, entry in entries.items()}}))
-
-
-def _table(columns: tuple[tuple[str, str], ...], content: Mapping[str, Any]) -> Value:
-    value = Value(NTTable.buildType(columns=[(name, f"a{kind}") for name, kind in columns]))
-    value["labels"] = [name for name, _ in columns]
-    value["value"] = {name: _column(content.get(name, ()), kind) for name, kind in columns}
-    return value
 
 
 def _column(content: Any, kind: str) -> Any:

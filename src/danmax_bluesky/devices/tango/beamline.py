@@ -1,0 +1,158 @@
+"""Connects the devices of the real beamline, or of the twin's servers: Tango for all but the PandA."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ophyd_async.core import Device, DeviceConnector, NotConnectedError, PathProvider
+
+from danmax_bluesky.config import Settings
+from danmax_bluesky.devices import pva
+from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.lost import told
+from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.panda import Panda
+from danmax_bluesky.devices.ring import RingCurrent
+from danmax_bluesky.devices.shutter import Shutter
+from danmax_bluesky.devices.tango import tables
+from danmax_bluesky.devices.tango.backend import Fixed
+from danmax_bluesky.devices.tango.connector import Table, TangoConnector
+from danmax_bluesky.errors import DeviceError, SettingsError
+
+NO_ADDRESS = "the settings name no address for it"
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Devices:
+    """The devices of a beamline in its control system.
+
+    Attributes:
+        motors: name -> motor.
+        cameras: name -> 2D detector.
+        panda: the PandA.
+        shutter: the fast shutter.
+        ring_current: of the storage ring.
+        missing: name of a device that is not connected -> why.
+    """
+
+    settings: Settings
+    motors: Mapping[str, Motor]
+    cameras: Mapping[str, Camera]
+    panda: Panda
+    shutter: Shutter
+    ring_current: RingCurrent
+    missing: dict[str, str] = field(default_factory=dict)
+    _connectors: list[TangoConnector] = field(default_factory=list)
+
+    @property
+    def by_name(self) -> dict[str, Device]:
+        """Every device by its name."""
+        singles = (self.panda, self.shutter, self.ring_current)
+        return {**self.motors, **self.cameras, **{device.name: device for device in singles}}
+
+    async def connect(self, again: bool = False) -> dict[str, str]:
+        """Connect all devices side by side, or those that are missing anew.
+
+        Returns:
+            `missing` as it is then.
+        """
+        wanted = {
+            name: device
+            for name, device in self.by_name.items()
+            if not self.missing.get(name, "").startswith(NO_ADDRESS) and (not again or name in self.missing)
+        }
+        results = await asyncio.gather(
+            *(self._connect_one(name, device, again) for name, device in wanted.items()), return_exceptions=True
+        )
+        for name, result in zip(wanted, results, strict=True):
+            if isinstance(result, NotConnectedError | DeviceError | TimeoutError):
+                self.missing[name] = " ".join(str(result).split()) or type(result).__name__
+                logger.warning("%s is not connected: %s", name, self.missing[name])
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                self.missing.pop(name, None)
+        return self.missing
+
+    def close(self) -> None:
+        """Let go of every device."""
+        for connector in self._connectors:
+            connector.link.close()
+        pva.forget()
+
+    async def _connect_one(self, name: str, device: Device, again: bool) -> None:
+        timeout_s = self.settings.tango.connect_timeout_s
+        if name == self.panda.name:
+            await pva.connect(device, self.settings.panda_server, timeout_s, again)
+        else:
+            await device.connect(timeout=timeout_s, force_reconnect=again)
+
+
+async def connect_devices(settings: Settings, path_provider: PathProvider, tolerance: float) -> Devices:
+    """Make and connect every device that the settings give an address.
+
+    Devices that do not answer are told in `missing`, and may be connected later. Without the PandA and the rotation
+    motor there is nothing to measure with.
+
+    Args:
+        settings: of the session.
+        path_provider: tells every detector where to write.
+        tolerance: of the motors, in their units.
+
+    Raises:
+        SettingsError: the settings do not say where the PandA or the rotation motor is.
+        DeviceError: one of these does not answer.
+    """
+    if not settings.panda or not settings.motors[settings.rotation].address:
+        raise SettingsError(
+            f"beamline {settings.beamline!r} needs the PV prefix of its PandA (panda) and the address of its rotation "
+            f"motor (motors.{settings.rotation}.address); write them to the settings file"
+        )
+    missing: dict[str, str] = {}
+    connectors: list[TangoConnector] = []
+
+    def connector(name: str, address: str, table: Table, names: Mapping[str, str]) -> DeviceConnector:
+        if not address:
+            missing[name] = NO_ADDRESS
+        connectors.append(TangoConnector(address, table, names, settings.tango.timeout_s))
+        return connectors[-1]
+
+    motors = {
+        name: Motor(name, connector(name, motor.address, tables.motor(motor), motor.attributes), tolerance=tolerance)
+        for name, motor in settings.motors.items()
+    }
+    interfaces = {"danmax": tables.CAMERA, "lima": tables.LIMA}
+    cameras = {
+        name: Camera(
+            path_provider,
+            name,
+            connector(name, detector.address, interfaces[detector.interface], detector.attributes),
+            level_trigger=detector.level_trigger,
+        )
+        for name, detector in settings.detectors.items()
+    }
+    shutter = Shutter(
+        "fast_shutter", connector("fast_shutter", settings.shutter, tables.SHUTTER, settings.tango.shutter)
+    )
+    ring_current = RingCurrent(
+        "ring_current",
+        connector(
+            "ring_current",
+            settings.ring_current,
+            tables.RING_CURRENT if settings.ring_current else {"current": Fixed(settings.source.ring_current_ma)},
+            settings.tango.ring_current,
+        ),
+    )
+    panda = Panda(settings.panda, path_provider, name="panda")
+    devices = Devices(settings, motors, cameras, panda, shutter, ring_current, missing, connectors)
+    await devices.connect()
+    if not settings.ring_current:
+        await ring_current.connect()
+        missing["ring_current"] = f"{NO_ADDRESS}: taken as {settings.source.ring_current_ma:g} mA, beam or not"
+    needed = {name: reason for name, reason in devices.missing.items() if name in (panda.name, settings.rotation)}
+    if needed:
+        devices.close()
+        raise DeviceError(f"nothing can be measured, as these do not answer:\n{told(needed)}")
+    return devices
