@@ -94,7 +94,8 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     print(
         f"{'camera':42}{'written/stored':>15}{'frames/s':>8}{'CPU ms':>9}{'MB/s':>8}{'armed s':>9}{'behind ms':>10}\n"
-        "(CPU a frame, of the camera's process; armed: after its start; behind: how long after the last trigger the file was closed)"
+        "(CPU ms: processor time of the camera's process for a frame; armed: seconds after its start; "
+        "behind: milliseconds from the last trigger until the file was closed)"
     )
     with tempfile.TemporaryDirectory(dir=os.environ.get("DANMAX_BENCH_DIR")) as name:
         folder = Path(name)
