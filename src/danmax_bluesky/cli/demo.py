@@ -1,5 +1,6 @@
 """`danmax demo`: everything at once, on the simulated beamline."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ CEO2, CEO2_PONI = "powder/CeO2_Pilatus1M.tif", "powder/CeO2_Pilatus1M.poni"
     envvar="DANMAX_TEST_DATA",
     help="folder with recorded measurements, which the twin's detectors replay",
 )
-@click.option("--quick", is_flag=True, help="fewer frames, and a clock that does not wait")
+@click.option("--quick", is_flag=True, help="fewer exposures, and a clock that does not wait")
 @click.pass_obj
 def command(settings: SettingsSource, out: Path, data: Path | None, quick: bool) -> None:
     """Measure a tomography and a powder pattern, reconstruct a slice, integrate, and write pictures.
@@ -60,19 +61,15 @@ def command(settings: SettingsSource, out: Path, data: Path | None, quick: bool)
     files: list[Path] = []
     with make_session(chosen) as session:
         session.show_progress(console)
-        files += _tomography(session, pictures, console, recorded, quick)
+        files += _tomography(session, pictures, console, recorded)
         files += _powder(session, pictures, console, recorded, quick)
-    table = Table("file", "size", "open it with", title=str(out.absolute()))
-    for path in [*files, *sorted(pictures.glob("*.png"))]:
-        opener = how_to_open(path)
-        table.add_row(str(path.relative_to(out.absolute())), f"{path.stat().st_size / 1e6:.1f} MB", opener)
-    console.print(table)
+    _show_files(console, [*files, *sorted(pictures.glob("*.png"))])
     console.print(f"done in {time.monotonic() - started:.1f} s", highlight=False)
 
 
 def demo_settings(base: Settings, out: Path, data: Path | None, quick: bool) -> Settings:
     """The settings of the demo: those given, with the data root below `out`, and the recordings replayed."""
-    changes: dict[str, Any] = {"data_root": str(out.absolute() / "data"), "folder": "demo"}
+    changes: dict[str, Any] = {"data_root": str(out.absolute() / "data"), "folder": "demo", "catalog": {"kind": "off"}}
     if base.beamline != "twin":
         raise DanmaxError("the demo moves everything: it runs on the simulated beamline only; leave `beamline` out")
     if quick:
@@ -93,12 +90,12 @@ def demo_settings(base: Settings, out: Path, data: Path | None, quick: bool) -> 
     return load_settings(options={**{key: values[key] for key in values}, **changes})
 
 
-def _tomography(session: Session, pictures: Path, console: Console, recorded: bool, quick: bool) -> list[Path]:
+def _tomography(session: Session, pictures: Path, console: Console, recorded: bool) -> list[Path]:
     if recorded:
         theta = recorded_angles_deg(session.settings.twin.recorded_tomography)  # type: ignore[arg-type]
-        first, last, intervals, fields, sample = float(theta[0]), float(theta[-1]), len(theta) - 1, 10, "tooth"
+        first, last, intervals, exposure_s, sample = float(theta[0]), float(theta[-1]), len(theta) - 1, 0.01, "tooth"
     else:
-        first, last, intervals, fields, sample = 0.0, 180.0, 180 if quick else 360, 10, "phantom"
+        first, last, intervals, exposure_s, sample = 0.0, 180.0, 360, 0.02, "phantom"
     session.RE(
         session.plans.tomo_scan(
             "ascanct",
@@ -106,8 +103,8 @@ def _tomography(session: Session, pictures: Path, console: Console, recorded: bo
             first,
             last,
             intervals,
-            0.01,
-            npt_fields=fields,
+            exposure_s,
+            npt_fields=10 if recorded else 20,
             get_ortho=False,
             get_dark_after=False,
             sample=sample,
@@ -121,7 +118,7 @@ def _tomography(session: Session, pictures: Path, console: Console, recorded: bo
     result = reconstruct_slices(
         exchange.data[:, middle], exchange.white[:, middle], exchange.dark[:, middle], exchange.theta_deg
     )
-    save_image(pictures / "1-raw-frame.png", _tall(exchange.data[0]), f"{sample}: projection at {first:g} degrees")
+    save_image(pictures / "1-raw-frame.png", exchange.data[0], f"{sample}: projection at {first:g} degrees")
     lines = sinogram(exchange.data[:, middle], exchange.white[:, middle], exchange.dark[:, middle])[0]
     save_image(pictures / "2-sinogram.png", lines, f"{sample}: sinogram of row {row}", label="attenuation")
     centre = f"axis at column {result.centre_px:.2f}"
@@ -176,6 +173,13 @@ def _powder(session: Session, pictures: Path, console: Console, recorded: bool, 
     return files
 
 
-def _tall(frame: np.ndarray) -> np.ndarray:
-    """A frame of very few rows, with each row repeated so that it can be looked at."""
-    return np.repeat(frame, max(1, 64 // frame.shape[0]), axis=0)
+def _show_files(console: Console, files: list[Path]) -> None:
+    """One table of what was written: a section for each folder, and how to open each file."""
+    table = Table("file", "size", "open it with", title="What was written")
+    table.columns[0].overflow = "fold"
+    for folder in dict.fromkeys(path.parent for path in files):
+        table.add_section()
+        table.add_row(f"[bold]{os.path.relpath(folder)}/[/]")
+        for path in (path for path in files if path.parent == folder):
+            table.add_row(f"  {path.name}", f"{path.stat().st_size / 1e6:.2f} MB", how_to_open(path))
+    console.print(table)

@@ -7,7 +7,7 @@ import numpy as np
 
 mpl.use("Agg", force=False)
 
-from matplotlib.figure import Figure  # noqa: E402  the backend is chosen first
+from matplotlib.figure import Figure
 
 _INCHES_PER_1000_PX = 8.0
 
@@ -59,6 +59,9 @@ def save_pattern(
     axes.fill_between(radial, intensity - sigma, intensity + sigma, color="tab:blue", alpha=0.3, linewidth=0)
     axes.plot(radial, intensity, color="tab:blue", linewidth=0.9)
     axes.set(title=title, xlabel=label, ylabel="intensity", xlim=(radial[0], radial[-1]))
-    axes.set_yscale("asinh", linear_width=max(float(np.nanmedian(intensity)), 1e-9))
+    counts = intensity[intensity > 0]
+    if counts.size:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.5 * np.percentile(counts, 1))
     figure.savefig(path, dpi=130)
     return path
