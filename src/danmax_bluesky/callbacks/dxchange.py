@@ -12,7 +12,6 @@ from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import Export, dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import FileNote
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.checksums import note_of
@@ -72,7 +71,7 @@ def write_dxchange(
     paths: list[Path] = []
     problems: list[str] = []
     for name in chosen:
-        files = ScanFiles.of(record.start)
+        files = record.files
         path = out or files.dxchange(name, alone=len(loaded.image_keys) == 1)
         problems += _write_one(loaded, tables[name], configuration, export, path, replace_own=replace_own)
         paths.append(path)
@@ -90,7 +89,7 @@ def _write_one(
     *,
     replace_own: bool,
 ) -> tuple[str, ...]:
-    files = ScanFiles.of(record.start)
+    files = record.files
     provenance = Provenance(files)
     parameters = {
         "detector": table.detector,

@@ -100,9 +100,7 @@ def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | No
         return None
     promised = planned_segment(record, segment.name)
     first = first_triggers(record).get(segment.name, 0)
-    counter = segment.columns.get(f"{key}_frame_number")
-    counted = counter is not None and len(counter) >= len(rows)
-    numbers = counter[: len(rows)].astype(np.int64) if counter is not None and counted else None
+    numbers, guessed = _frame_numbers(segment.columns.get(f"{key}_frame_number"), len(rows))
     angles = segment_angles(record, segment)
     audit = audit_phase(
         segment.name,
@@ -123,6 +121,7 @@ def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | No
     flag[inside] = angles.flag[index[inside]]
     if audit.uncertain:
         flag |= int(AngleFlag.UNCERTAIN)
+    flag[len(rows) - guessed :] |= int(AngleFlag.UNCERTAIN)
     stamps = segment.columns.get(f"{key}_timestamp")
     return {
         "name": segment.name,
@@ -142,6 +141,18 @@ def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | No
         "uncertain": audit.message if audit.uncertain or audit.extra else "",
         "segment": segment,
     }
+
+
+def _frame_numbers(counter: np.ndarray | None, frames: int) -> tuple[np.ndarray | None, int]:
+    """The hardware numbers of a segment's frames, and how many at the end had to be guessed by counting on.
+
+    A process that dies may have written a frame and not yet its number. Without any number there is None.
+    """
+    if counter is None or not len(counter):
+        return None, 0
+    numbers = counter[:frames].astype(np.int64)
+    guessed = frames - len(numbers)
+    return np.concatenate([numbers, numbers[-1] + 1 + np.arange(guessed)]), guessed
 
 
 def _sent(record: RunRecord, segment: Segment, captured: int | None, seen: int) -> int | None:

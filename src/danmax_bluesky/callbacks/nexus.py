@@ -26,7 +26,7 @@ def write_master(record: RunRecord) -> Path:
     Raises:
         StorageError: it cannot be written.
     """
-    files = ScanFiles.of(record.start)
+    files = record.files
     loaded = closed_record(record)
     tables = ended_tables(loaded)
     with scan_lock(files.raw, files.stem):

@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance import Provenance
@@ -42,7 +41,7 @@ class _OneRun:
 
 def begin_acquisition(record: RunRecord) -> str:
     """Note that a run began; returns the id of its row."""
-    files = ScanFiles.of(record.start)
+    files = record.files
     files.raw.mkdir(parents=True, exist_ok=True)
     parameters = {key: value for key, value in record.start.items() if key not in _NOT_PARAMETERS}
     return Provenance(files).begin(
@@ -55,7 +54,7 @@ def begin_acquisition(record: RunRecord) -> str:
 
 def end_acquisition(record: RunRecord, row: str) -> None:
     """Note how a run ended, and which files it left, with their digests."""
-    files = ScanFiles.of(record.start)
+    files = record.files
     sources = {source.file for segment in record.segments for source in segment.external.values()}
     outputs = [note_of(path, files.raw) for path in sorted(sources) if path.exists()]
     gone = [os.path.relpath(path, files.raw) for path in sorted(sources) if not path.exists()]

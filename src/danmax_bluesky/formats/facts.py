@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.formats.parts import detector_settings, iso, planned_segment, relative, sample_of
 from danmax_bluesky.formats.record import RunRecord
@@ -33,7 +32,7 @@ def facts_of(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, An
         table: the frames of one detector, or those of one volume.
         folder: of the file that is made.
     """
-    files = ScanFiles.of(record.start)
+    files = record.files
     return {
         "start": record.start,
         "run": {

@@ -38,6 +38,12 @@ class ScanFiles:
         folder = str(start["folder"])
         return cls(visit / "raw" / folder, visit / "process", folder, f"scan-{int(start['scan_id']):04d}")
 
+    def at(self, raw: Path) -> "ScanFiles":
+        """The same files after their folder has become `raw`; the visit moves along where it can be seen."""
+        parts = Path("raw", self.folder).parts
+        visit = raw.parents[len(parts) - 1] if raw.parts[-len(parts) :] == parts else raw
+        return ScanFiles(raw, visit / "process", self.folder, self.stem)
+
     @property
     def master(self) -> Path:
         """The NeXus master."""

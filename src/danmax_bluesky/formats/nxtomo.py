@@ -27,7 +27,7 @@ COORDINATES = "McStas"
 
 def entry_name(detector: str) -> str:
     """Name of the NXtomo entry of a detector in the master's root."""
-    return f"tomo_{detector}"
+    return f"entry_{detector}"
 
 
 def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path) -> Group:

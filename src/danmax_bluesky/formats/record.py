@@ -5,6 +5,7 @@ is still going or that was killed. Every file that a run leaves behind is a func
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 from event_model import DocumentRouter
+
+from danmax_bluesky.formats.layout import ScanFiles
 
 BASELINE = "baseline"
 
@@ -120,6 +123,7 @@ class RunRecord:
         snapshots: readings of the baseline, normally one at the start and one at the end.
         closed: True once it is known that no more documents will come, also where none says so: the process died.
         problems: what could not be read from the files that the documents name, one sentence each.
+        raw_folder: where the scan's folder is, if not where the start document says.
     """
 
     start: Mapping[str, Any]
@@ -128,6 +132,13 @@ class RunRecord:
     snapshots: tuple[Snapshot, ...] = ()
     closed: bool = False
     problems: tuple[str, ...] = ()
+    raw_folder: Path | None = None
+
+    @property
+    def files(self) -> ScanFiles:
+        """Where the run's files are, or will be."""
+        files = ScanFiles.of(self.start)
+        return files if self.raw_folder is None else files.at(self.raw_folder)
 
     @property
     def uid(self) -> str:
@@ -318,6 +329,33 @@ def with_columns(record: RunRecord, columns: Mapping[tuple[str, str], np.ndarray
                 columns={
                     **segment.columns,
                     **{key: array for (name, key), array in columns.items() if name == segment.name},
+                },
+            )
+            for segment in record.segments
+        ),
+    )
+
+
+def moved(record: RunRecord, folder: Path) -> RunRecord:
+    """The same record, as if it had been measured in the folder where its files are now.
+
+    The start document keeps saying where that was; `RunRecord.files` and every `FrameSource` follow the folder.
+    """
+    former = ScanFiles.of(record.start).raw
+    places = {
+        source.file: folder / os.path.relpath(source.file, former)
+        for segment in record.segments
+        for source in segment.external.values()
+    }
+    return dataclasses.replace(
+        record,
+        raw_folder=folder,
+        segments=tuple(
+            dataclasses.replace(
+                segment,
+                external={
+                    key: dataclasses.replace(source, file=places[source.file])
+                    for key, source in segment.external.items()
                 },
             )
             for segment in record.segments

@@ -58,22 +58,41 @@ def _open(path: Path) -> h5py.File:
     raise StorageError(f"{path} cannot be read as HDF5: {reasons[0]}")
 
 
-def first_unwritten(dataset: h5py.Dataset, rows: Sequence[int]) -> int | None:
-    """The first of these rows that no program ever wrote, so that HDF5 would answer with fill values; None if all are.
+def first_unwritten(dataset: h5py.Dataset, rows: Sequence[int] | None = None) -> int | None:
+    """The first row that no program ever wrote, so that HDF5 would answer with fill values; None if all were written.
 
-    A dataset that is not chunked, or virtual, always answers None.
+    Args:
+        dataset: one that is not chunked, or virtual, is taken to be written.
+        rows: which to look at; None looks at all.
     """
     chunks = dataset.chunks
-    if chunks is None or dataset.is_virtual or not len(rows):
+    if chunks is None or dataset.is_virtual or not dataset.size:
         return None
     complete = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, chunks, strict=True))
     if dataset.id.get_num_chunks() == complete:
         return None
     corner = (0,) * (dataset.ndim - 1)
-    for row in rows:
-        if dataset.id.get_chunk_info_by_coord((row, *corner)).byte_offset is None:
-            return row
+    seen = -1
+    for row in range(dataset.shape[0]) if rows is None else rows:
+        if row // chunks[0] != seen:
+            seen = row // chunks[0]
+            if dataset.id.get_chunk_info_by_coord((seen * chunks[0], *corner)).byte_offset is None:
+                return row
     return None
+
+
+def is_left_open(path: Path) -> bool:
+    """True for a file whose writer died, or still writes: it opens as SWMR alone, which virtual datasets do not do.
+
+    Raises:
+        StorageError: it does not open at all.
+    """
+    try:
+        with h5py.File(path, "r", locking=False):
+            return False
+    except (OSError, RuntimeError):
+        with open_to_read(path):
+            return True
 
 
 def errno_of(error: BaseException) -> int | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.record import FrameSource, RunRecord, with_columns
-from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.files import first_unwritten, open_to_read
 
 
 def load_scalars(record: RunRecord) -> RunRecord:
@@ -37,9 +37,10 @@ def load_scalars(record: RunRecord) -> RunRecord:
                     dataset = _dataset(file, source, problems, segment_name)
                     if dataset is None:
                         continue
-                    lengths[path, source.dataset] = dataset.shape[0]
-                    source = _as_on_disk(source, dataset.shape[0], ends)
-                    rows = None if source.shape else _rows(dataset, source, problems, segment_name)
+                    length = lengths[path, source.dataset] = _written(dataset)
+                    source = _as_on_disk(source, length, ends)
+                    _complain_if_short(source, length, problems, segment_name)
+                    rows = None if source.shape else _rows(dataset, source, length, problems, segment_name)
                     if rows is not None:
                         columns[segment_name, source.key] = rows
         except StorageError as error:
@@ -99,17 +100,28 @@ def _dataset(file: h5py.File, source: FrameSource, problems: list[str], segment:
             f"shape {source.shape}"
         )
         return None
-    if dataset.shape[0] < source.stop:
-        problems.append(
-            f"{source.file}: {source.dataset} ends after {dataset.shape[0]} rows, the documents tell of "
-            f"{source.stop}; {source.stop - max(source.start, dataset.shape[0])} of {segment} are missing"
-        )
     return dataset
 
 
-def _rows(dataset: h5py.Dataset, source: FrameSource, problems: list[str], segment: str) -> np.ndarray | None:
+def _written(dataset: h5py.Dataset) -> int:
+    """Number of rows before the first that was never written."""
+    gap = first_unwritten(dataset)
+    return dataset.shape[0] if gap is None else gap
+
+
+def _complain_if_short(source: FrameSource, length: int, problems: list[str], segment: str) -> None:
+    if length < source.stop:
+        problems.append(
+            f"{source.file}: {source.dataset} ends after {length} rows, the documents tell of "
+            f"{source.stop}; {source.stop - max(source.start, length)} of {segment} are missing"
+        )
+
+
+def _rows(
+    dataset: h5py.Dataset, source: FrameSource, length: int, problems: list[str], segment: str
+) -> np.ndarray | None:
     try:
-        return np.asarray(dataset[source.start : source.stop]).reshape(-1)
+        return np.asarray(dataset[source.start : max(source.start, min(source.stop, length))]).reshape(-1)
     except (OSError, RuntimeError) as error:
         problems.append(f"{source.file}: {source.dataset} cannot be read for {segment}: {error}")
         return None

@@ -25,7 +25,7 @@ def test_the_nxtomo_entry_covers_all_frames(tmp_path):
     run = compose_tomography(tmp_path)
     replay(run, NexusMaster())
     with h5py.File(run.folder / "scan-0001.h5") as file:
-        tomo = file["tomo_orca"]
+        tomo = file["entry_orca"]
         np.testing.assert_array_equal(tomo["data/data"][:], run.frames["orca"])
         assert tomo["definition"].asstr()[()] == "NXtomo"
         assert tomo["instrument/detector/image_key_control"][39:41].tolist() == [-1, -1]
@@ -67,7 +67,7 @@ def test_an_open_run_has_its_master_from_the_start(tmp_path):
     with h5py.File(path) as file:
         assert file["entry/instrument/orca/data"].shape[1:] == (12, 16)
         assert file["entry/instrument/start_positioners/tom_ry"][()] == 0.0
-        assert "tomo_orca" not in file
+        assert "entry_orca" not in file
 
 
 def test_an_aborted_run_says_so_and_keeps_what_was_measured(tmp_path):
@@ -79,7 +79,7 @@ def test_an_aborted_run_says_so_and_keeps_what_was_measured(tmp_path):
         assert file["entry/status"].asstr()[()] == "aborted"
         assert file["entry/status_reason"].asstr()[()] == "beam lost"
         assert file["entry/frames_missing/proj"][()] == 21
-        assert file["tomo_orca/data/data"].shape[0] == 18
+        assert file["entry_orca/data/data"].shape[0] == 18
 
 
 def test_a_lost_frame_is_named_in_the_master(tmp_path):
@@ -90,14 +90,14 @@ def test_a_lost_frame_is_named_in_the_master(tmp_path):
     with h5py.File(run.folder / "scan-0001.h5") as file:
         assert file["entry/measurement/proj/orca_lost_triggers"][:].tolist() == [5]
         assert file["entry/status"].asstr()[()] == "incomplete"
-        assert file["tomo_orca/data/data"].shape[0] == 48
+        assert file["entry_orca/data/data"].shape[0] == 48
 
 
 def test_two_cameras_have_an_entry_each(tmp_path):
     run = compose_tomography(tmp_path, detectors=("orca", "andor"))
     replay(run, NexusMaster())
     with h5py.File(run.folder / "scan-0001.h5") as file:
-        assert {"tomo_orca", "tomo_andor"} < set(file)
+        assert {"entry_orca", "entry_andor"} < set(file)
         assert {"orca", "andor"} <= set(file["entry/instrument"])
 
 
@@ -106,5 +106,5 @@ def test_a_missing_detector_file_is_told_and_leaves_no_fill_values(tmp_path):
     (run.folder / "scan-0001_orca.h5").unlink()
     replay(run, NexusMaster())
     with h5py.File(run.folder / "scan-0001.h5") as file:
-        assert "tomo_orca" not in file
+        assert "entry_orca" not in file
         assert "scan-0001_orca.h5 does not exist" in file["entry/problems"].asstr()[()]

@@ -1,0 +1,193 @@
+"""What a run whose process died has left on disk, beyond what its documents tell."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.record import FrameSource, RunRecord, Segment
+from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, Node, VirtualDataset
+from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
+from danmax_bluesky.storage.write import write_tree
+
+RECOVERED = "_recovered"
+PANDA = "panda"
+
+
+def recover(record: RunRecord) -> RunRecord:
+    """The record of a run that will not go on, with every row that its detectors wrote.
+
+    Rows that no document told of are given to the segments that were planned: by the detector's own frame counter, or,
+    in the file of the PandA, by their order. A detector without a counter keeps what the documents tell and what
+    follows directly.
+
+    Args:
+        record: as folded from the journal.
+    """
+    if record.stop is not None:
+        return record
+    closed = dataclasses.replace(record, closed=True)
+    found: dict[str, dict[str, FrameSource]] = {}
+    for device, file in _files(closed).items():
+        for segment, sources in _rows_by_segment(closed, device, file):
+            found.setdefault(segment, {}).update(sources)
+    return dataclasses.replace(closed, segments=tuple(_completed(closed, found)))
+
+
+def healed(record: RunRecord) -> RunRecord:
+    """The same record over files that every program can open.
+
+    A file whose writer died opens as SWMR alone, so that a virtual dataset over it shows nothing. It is left as it is,
+    and a clean copy of what is in it, `scan-####_<detector>_recovered.h5`, takes its place in the record.
+
+    Raises:
+        StorageError: a copy cannot be written.
+    """
+    places: dict[Path, Path] = {}
+    for segment in record.segments:
+        for source in segment.external.values():
+            path = source.file
+            if path not in places:
+                places[path] = _clean_copy(path, record.uid) if path.exists() and is_left_open(path) else path
+    return dataclasses.replace(
+        record,
+        segments=tuple(
+            dataclasses.replace(
+                segment,
+                external={
+                    key: dataclasses.replace(source, file=places[source.file])
+                    for key, source in segment.external.items()
+                },
+            )
+            for segment in record.segments
+        ),
+    )
+
+
+def _files(record: RunRecord) -> dict[str, Path]:
+    """Device -> its file, as the documents tell or as it is always called."""
+    scan = record.files
+    named = {name: scan.detector(name) for name in (*record.start.get("detectors", ()), PANDA)}
+    for segment in record.segments:
+        for key, source in segment.images.items():
+            named[key] = source.file
+    return {name: path for name, path in named.items() if path.exists()}
+
+
+def _rows_by_segment(record: RunRecord, device: str, path: Path) -> Iterator[tuple[str, dict[str, FrameSource]]]:
+    with open_to_read(path) as file:
+        datasets = _datasets(file, device)
+        lengths = {key: _written(dataset) for key, dataset in datasets.items()}
+        counter = datasets.get(f"{device}_frame_number")
+        if device != PANDA and counter is None:
+            return
+        rows = min(lengths.values(), default=0) if device == PANDA else lengths[device]
+        numbers = np.arange(rows) if counter is None else _numbers(counter, lengths[f"{device}_frame_number"], rows)
+        first = 0
+        for name, num in record.planned.items():
+            start, stop = np.searchsorted(numbers, [first, first + num])
+            first += num
+            if stop > start:
+                yield (
+                    name,
+                    {
+                        key: _source(key, device, path, dataset, int(start), min(int(stop), lengths[key]))
+                        for key, dataset in datasets.items()
+                        if lengths[key] > start
+                    },
+                )
+
+
+def _datasets(file: h5py.File, device: str) -> dict[str, h5py.Dataset]:
+    """Data key -> dataset: frames, their numbers and times; or the columns at the root of the PandA's file."""
+    found: dict[str, h5py.Dataset] = {}
+    if device == PANDA:
+        for name, node in file.items():
+            if isinstance(node, h5py.Dataset) and node.ndim == 1:
+                found[name] = node
+        return found
+    group = file.get(f"entry/instrument/{device}")
+    names = {"data": device, "frame_number": f"{device}_frame_number", "timestamp": f"{device}_timestamp"}
+    for name, key in names.items():
+        node = group.get(name) if isinstance(group, h5py.Group) else None
+        if isinstance(node, h5py.Dataset):
+            found[key] = node
+    return found if device in found else {}
+
+
+def _written(dataset: h5py.Dataset) -> int:
+    gap = first_unwritten(dataset)
+    return dataset.shape[0] if gap is None else gap
+
+
+def _numbers(counter: h5py.Dataset, length: int, rows: int) -> np.ndarray:
+    """Frame numbers, counted on for frames whose number was not written any more; never falling."""
+    numbers = counter[: min(length, rows)].astype(np.int64)
+    last = int(numbers[-1]) + 1 if len(numbers) else 0
+    return np.maximum.accumulate(np.concatenate([numbers, last + np.arange(rows - len(numbers))]))
+
+
+def _source(key: str, device: str, path: Path, dataset: h5py.Dataset, start: int, stop: int) -> FrameSource:
+    shape = tuple(int(size) for size in dataset.shape[1:])
+    return FrameSource(key, path, str(dataset.name), start, stop, shape, dataset.dtype.str, device=device, limit=stop)
+
+
+def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]) -> Iterator[Segment]:
+    recorded = {segment.name: segment for segment in record.segments}
+    promised: dict[str, Mapping[str, Any]] = {entry["name"]: entry for entry in record.start.get("segments", ())}
+    for name in dict.fromkeys([*promised, *recorded]):
+        segment = recorded.get(name)
+        if segment is None and name not in found:
+            continue
+        entry = promised.get(name, {})
+        if segment is None:
+            segment = Segment(name, entry.get("kind", "data"), int(entry["num"]))
+        external = dict(segment.external)
+        for key, source in found.get(name, {}).items():
+            told = external.get(key)
+            if told is None:
+                external[key] = source
+            elif told.file == source.file and told.start == source.start:
+                stop = max(told.stop, source.stop)
+                external[key] = dataclasses.replace(told, stop=stop, limit=stop)
+        yield dataclasses.replace(segment, external=external)
+
+
+def _clean_copy(path: Path, owner: str) -> Path:
+    """Copy what is readable of a file that was left open; chunks are moved as they lie."""
+    target = path.with_name(f"{path.stem}{RECOVERED}.h5")
+    with open_to_read(path) as file:
+        tree = _tree_of(file, path.name)
+    if tree is None:
+        raise StorageError(f"{path} was left open by a process that died, and nothing in it is readable")
+    attrs = {**tree.attrs, "run_uid": owner, "recovered_from": path.name}
+    write_tree(target, Group(tree.children, attrs), replace_own=True)
+    return target
+
+
+def _tree_of(group: h5py.Group, name: str) -> Group | None:
+    children: dict[str, Node] = {}
+    for key, node in group.items():
+        if isinstance(node, h5py.Group):
+            below = _tree_of(node, name)
+            if below is not None:
+                children[key] = below
+        elif isinstance(node, h5py.Dataset):
+            rows = _written(node) if node.ndim else 1
+            if node.ndim == 3 and rows:
+                source = FrameSlice(name, str(node.name), tuple(node.shape), 0, rows)
+                children[key] = VirtualDataset((source,), node.dtype.str, attrs=_attributes(node), copying=Copying())
+            elif not node.ndim:
+                children[key] = CopyFrom(name, str(node.name))
+            elif rows:
+                whole = ((0, rows, 1), *((0, size, 1) for size in node.shape[1:]))
+                children[key] = CopyFrom(name, str(node.name), whole)
+    return Group(children, dict(group.attrs.items())) if children else None
+
+
+def _attributes(node: h5py.Dataset) -> dict[str, Any]:
+    return {key: value for key, value in node.attrs.items() if key not in ("DIMENSION_LIST", "REFERENCE_LIST")}

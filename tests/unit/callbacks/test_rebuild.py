@@ -1,0 +1,160 @@
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from danmax_bluesky.callbacks.dxchange import DXchangeWriter
+from danmax_bluesky.callbacks.journal import DocumentJournal
+from danmax_bluesky.callbacks.nexus import NexusMaster
+from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.callbacks.rebuild import journals_below, rebuild, record_of
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.journal import Journal, encoded, read_journal
+from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.testing.compare import differences
+from danmax_bluesky.testing.compose import compose_tomography
+
+
+def journal_of(run):
+    """The journal of a run, also of one whose process is gone, and its lock with it."""
+    path = run.folder / "scan-0001_documents.jsonl"
+    path.write_text("".join(encoded(name, doc) + "\n" for name, doc in run.documents))
+    return path
+
+
+def test_rebuilt_files_are_those_that_the_session_wrote(tmp_path):
+    run = compose_tomography(tmp_path)
+    consumers = [DocumentJournal(), ProvenanceRecorder(), NexusMaster(), DXchangeWriter()]
+    for name, doc in run.documents:
+        for consumer in consumers:
+            consumer(name, doc)
+    shutil.copytree(run.folder, tmp_path / "before")
+    for path in (*run.folder.glob("*dxchange.h5"), run.folder / "scan-0001.h5"):
+        path.unlink()
+    rebuilt = rebuild(run.folder / "scan-0001_documents.jsonl")
+    assert rebuilt.problems == ()
+    assert [path.name for path in rebuilt.files] == ["scan-0001.h5", "scan-0001_dxchange.h5"]
+    for name in ("scan-0001.h5", "scan-0001_dxchange.h5"):
+        changed = differences(
+            tmp_path / "before" / name,
+            run.folder / name,
+            ignore=("file_time", "dxchange_2", "process_dxchange_2", "table"),
+        )
+        assert changed == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "occurrence"),
+    [("start", 1), ("descriptor", 2), ("stream_resource", 1), ("stream_datum", 2), ("stream_datum", 40), ("event", 2)],
+)
+def test_every_frame_on_disk_is_in_the_files_wherever_the_process_died(tmp_path, kind, occurrence):
+    run = compose_tomography(tmp_path).until(kind, occurrence)
+    rebuilt = rebuild(journal_of(run))
+    assert rebuilt.problems == ()
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        assert file["entry/status"].asstr()[()] == "incomplete"
+        tomo = file["entry_orca"]
+        np.testing.assert_array_equal(tomo["data/data"][:], run.frames["orca"])
+        np.testing.assert_allclose(tomo["sample/rotation_angle"][:], run.angles_deg["orca"], atol=1e-6)
+        keys = tomo["instrument/detector/image_key_control"][:]
+        assert np.bincount(keys + 1).tolist() == [2, 31, 8, 8]
+    with h5py.File(run.folder / "scan-0001_dxchange.h5") as file:
+        assert file["exchange/data"].shape[0] == 31
+    rows = read_table(run.folder / "scan-0001.h5")
+    assert [(row["actor"], row["status"]) for row in rows] == [("acquisition", "FAILED"), ("dxchange", "SUCCESS")]
+    assert "incomplete" in rows[0]["message"]
+
+
+def test_frames_whose_number_was_not_written_any_more_are_kept_and_marked(tmp_path):
+    run = compose_tomography(tmp_path).until("stream_datum", 2)
+    with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
+        file["entry/instrument/orca/data"].resize(20, axis=0)
+        file["entry/instrument/orca/frame_number"].resize(18, axis=0)
+    rebuild(journal_of(run))
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        tomo = file["entry_orca"]
+        np.testing.assert_array_equal(tomo["data/data"][:], run.frames["orca"][:20])
+        assert tomo["sample/rotation_angle_flag"][:].tolist() == [0] * 18 + [16] * 2
+
+
+def test_a_file_that_its_writer_left_open_is_copied_and_the_original_kept(tmp_path):
+    run = compose_tomography(tmp_path).until("stream_datum", 30)
+    path = run.folder / "scan-0001_orca.h5"
+    leave_open(path)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="already open"):
+        h5py.File(path, locking=False)
+    rebuilt = rebuild(journal_of(run))
+    assert rebuilt.problems == ()
+    assert path.read_bytes() == before
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        np.testing.assert_array_equal(file["entry_orca/data/data"][:], run.frames["orca"])
+        assert file["entry/instrument/orca"].get("data", getlink=True).filename == "scan-0001_orca_recovered.h5"
+    with h5py.File(run.folder / "scan-0001_orca_recovered.h5") as file:
+        assert file.attrs["recovered_from"] == "scan-0001_orca.h5"
+        assert "pixel_mask" in file["entry/instrument/orca"]
+    rebuild(run.folder / "scan-0001_documents.jsonl")
+
+
+def leave_open(path):
+    """As a process that was killed while it wrote leaves a file."""
+    import subprocess
+    import sys
+
+    program = (
+        "import h5py, os, sys\n"
+        "file = h5py.File(sys.argv[1], 'r+', libver='latest')\n"
+        "file.swmr_mode = True\n"
+        "file.flush()\n"
+        "os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+
+
+def test_a_run_that_is_still_measured_is_left_alone(tmp_path):
+    run = compose_tomography(tmp_path)
+    journal = Journal(run.folder / "scan-0001_documents.jsonl")
+    journal.write(*run.documents[0])
+    with pytest.raises(StorageError, match="still being measured"):
+        rebuild(journal.path)
+    journal.close()
+
+
+def test_a_moved_folder_is_rebuilt_where_it_is(tmp_path):
+    run = compose_tomography(tmp_path)
+    journal_of(run)
+    there = tmp_path / "elsewhere"
+    run.folder.rename(there)
+    rebuilt = rebuild(there / "scan-0001_documents.jsonl")
+    assert rebuilt.problems == ()
+    assert {path.parent for path in rebuilt.files} == {there}
+    assert not run.folder.exists()
+    with h5py.File(there / "scan-0001.h5") as file:
+        np.testing.assert_array_equal(file["entry_orca/data/data"][:], run.frames["orca"])
+
+
+def test_journals_are_found_by_any_file_of_the_scan_or_by_the_folder(tmp_path):
+    run = compose_tomography(tmp_path)
+    path = journal_of(run)
+    for named in (path, run.folder, tmp_path, run.folder / "scan-0001.h5", run.folder / "scan-0001_orca.h5"):
+        assert journals_below(named) == [path]
+    with pytest.raises(StorageError, match="no journal"):
+        journals_below(run.folder / "scan-0002.h5")
+
+
+def test_a_journal_without_a_start_is_named(tmp_path):
+    path = tmp_path / "scan-0001_documents.jsonl"
+    path.write_text("")
+    with pytest.raises(StorageError, match="tells of no run"):
+        record_of(path)
+
+
+def test_the_journal_itself_is_never_changed(tmp_path):
+    run = compose_tomography(tmp_path)
+    path = journal_of(run)
+    before = path.read_bytes()
+    rebuild(path)
+    rebuild(path)
+    assert path.read_bytes() == before
+    assert len(list(read_journal(path))) == len(run.documents)
