@@ -218,7 +218,7 @@ class SourceSettings(_Model):
 
     name: str = "MAX IV 3 GeV storage ring"
     instrument: str = "DanMAX"
-    energy_kev: float = Field(default=20.0, gt=0, description="photon energy in keV")
+    energy_kev: float = Field(default=35.0, gt=0, description="photon energy in keV")
     ring_energy_gev: float = 3.0
     ring_current_ma: float = Field(default=400.0, description="of the twin's storage ring")
     min_ring_current_ma: float = Field(default=10.0, ge=0, description="below this there is no beam: scans wait")
@@ -436,7 +436,9 @@ def _parse(text: str) -> Any:
         return value if str(value) == text.strip() else text  # 0012 is the name of a folder, not an octal number
     if value is None:
         return None if text.strip() else text
-    return value if isinstance(value, float | list | dict) else text
+    if isinstance(value, dict):
+        return value if text.lstrip().startswith("{") else text  # "PANDA:" is the prefix of a device
+    return value if isinstance(value, float | list) else text
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -104,3 +104,9 @@ def test_every_key_that_is_listed_can_be_set_to_its_own_value():
 
 def test_the_data_root_is_absolute():
     assert load_settings(options={"data_root": "here"}).data_root == Path("here").absolute()
+
+
+def test_a_prefix_that_ends_with_a_colon_is_text(monkeypatch):
+    monkeypatch.setenv("DANMAX_PANDA", "DANMAX-PANDA:")
+    settings = load_settings(options={"twin.recorded_powder": "null", "flat_position": "{tom_sam_x: 3}"})
+    assert (settings.panda, settings.flat_position) == ("DANMAX-PANDA:", {"tom_sam_x": 3.0})
