@@ -1,6 +1,7 @@
 """PVAccess as we use it: which servers are found, and what happens when one is lost."""
 
 import asyncio
+import atexit
 import logging
 import os
 import time
@@ -9,6 +10,7 @@ from typing import Any
 from bluesky.protocols import Reading
 from ophyd_async.core import Callback, Device, Signal, walk_devices
 from ophyd_async.epics.core import _p4p as transport
+from p4p.client.asyncio import Context
 from p4p.client.raw import Disconnected
 
 from danmax_bluesky.devices.lost import LinkLostError, LostReading, lost
@@ -35,10 +37,19 @@ def use_server(address: str) -> None:
 
 def forget() -> None:
     """Close every connection, so that the next one is made anew with the environment as it is then."""
-    # ophyd-async makes one context for the process and gives no other way to close it
+    # ophyd-async keeps one context for the process, and has no other way to end it
     context, transport._context = transport._context, None  # noqa: SLF001
     if context is not None:
         context.close()
+
+
+def _begin() -> None:
+    """Make the context that ophyd-async would make, which then would not like to be forgotten."""
+    if transport._context is None:  # noqa: SLF001
+        transport._context = Context("pva", nt=False)  # noqa: SLF001
+
+
+atexit.register(forget)
 
 
 def watch(device: Device, address: str) -> None:
@@ -117,5 +128,6 @@ async def connect(device: Device, address: str, timeout_s: float, again: bool = 
     if again:
         forget()
         await asyncio.sleep(0)
+    _begin()
     await device.connect(timeout=timeout_s, force_reconnect=again)
     watch(device, address)

@@ -63,20 +63,19 @@ class TangoConnector(DeviceConnector):
         list(self._filler.create_signals_from_annotations(filled=False))
         list(self._filler.create_commands_from_annotations(filled=False))
         self._filler.check_created()
+        for name, child in device.children():
+            place = self._table.get(name)
+            if isinstance(child, Signal) and place is not None and not isinstance(place, Command):
+                self._filler.fill_child_signal(name, type(child)).place(place)
+            elif isinstance(child, CommandChild) and isinstance(place, Command):
+                self._filler.fill_child_command(name, type(child)).place(place)
+        self._filler.check_filled(self.link.address)
 
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
         """Find the device, then every child of it that the table names."""
         self.link.name = device.name or self.link.address
         if self.link.address:
             await self.link.connect(timeout, force_reconnect)
-        if self._filler is not None:
-            for name, child in device.children():
-                place = self._table.get(name)
-                if isinstance(child, Signal) and place is not None and not isinstance(place, Command):
-                    self._filler.fill_child_signal(name, type(child)).place(place)
-                elif isinstance(child, CommandChild) and isinstance(place, Command):
-                    self._filler.fill_child_command(name, type(child)).place(place)
-            self._filler.check_filled(self.link.address)
         await super().connect_real(device, timeout, force_reconnect)
 
     @staticmethod

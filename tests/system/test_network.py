@@ -1,0 +1,144 @@
+"""The same scans over Tango and PVAccess as in process: the twin as real servers on loopback."""
+
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
+import numpy as np
+import pytest
+
+from danmax_bluesky.config import load_settings
+from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.formats.record import fold
+from danmax_bluesky.session import make_session
+from danmax_bluesky.storage.scalars import load_scalars
+from danmax_bluesky.testing.servers import ServerProcess
+
+tango = pytest.importorskip("tango")
+pytest.importorskip("p4p")
+
+SMALL = {
+    "detectors.orca.width": 96,
+    "detectors.orca.height": 32,
+    "detectors.pilatus.width": 487,
+    "detectors.pilatus.height": 407,
+    "formats.integrate": False,
+    "catalog.kind": "off",
+    "sample": "bone",
+}
+COUNTS_PER_DEG = 11930463
+
+
+def twin_server(file: Path, *options: str) -> ServerProcess:
+    assignments = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    return ServerProcess(["twin", "--write-settings", str(file), *assignments, *options])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    file = tmp_path_factory.mktemp("server") / "twin.toml"
+    with twin_server(file) as running:
+        yield running, file
+
+
+@pytest.fixture
+def session(server, tmp_path):
+    _, file = server
+    with make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path / "network")})) as made:
+        yield made
+
+
+@pytest.fixture
+def rehearsal(tmp_path):
+    options = {**SMALL, "data_root": str(tmp_path / "process"), "twin.clock": "fast"}
+    with make_session(load_settings(options=options)) as made:
+        yield made
+
+
+def measured(session, plan):
+    documents = []
+    token = session.RE.subscribe(lambda name, doc: documents.append((name, doc)))
+    try:
+        session.RE(plan)
+    finally:
+        session.RE.unsubscribe(token)
+        session.wait_for_files()
+    return load_scalars(fold(documents))
+
+
+def mean_of(segment):
+    source = segment.external["orca"]
+    with h5py.File(source.file) as file:
+        return file[source.dataset][source.start : source.stop].mean()
+
+
+def tomography(session):
+    return session.plans.tomo_scan(
+        "ascanct", "tom_ry", 0, 180, 60, 0.005, npt_fields=5, get_ortho=True, get_dark_after=False
+    )
+
+
+def test_a_tomography_over_the_network_is_the_same_as_in_process(session, rehearsal):
+    far, near = measured(session, tomography(session)), measured(rehearsal, tomography(rehearsal))
+    assert far.is_complete
+    assert near.is_complete
+    assert [(s.name, s.kind, len(s)) for s in far.segments] == [(s.name, s.kind, len(s)) for s in near.segments]
+    for one, other in zip(far.segments, near.segments, strict=True):
+        assert one.columns.keys() == other.columns.keys()
+        if one.kind == "projection":
+            counts = np.abs(one.columns["tom_ry_mean"] - other.columns["tom_ry_mean"])
+            assert counts.max() < 0.001 * COUNTS_PER_DEG
+        assert mean_of(one) == pytest.approx(mean_of(other), rel=0.01)
+    assert far.image_keys == near.image_keys
+
+
+def test_a_powder_pattern_over_the_network(session):
+    record = measured(session, session.plans.azint_count(3, 0.05))
+    assert record.is_complete
+    assert [len(segment) for segment in record.segments if "pilatus" in segment.external] == [3]
+
+
+def test_the_baseline_has_the_units_of_the_control_system(session):
+    record = measured(session, session.plans.azint_count(1, 0.05))
+    snapshot = record.snapshots[0]
+    assert snapshot.values["tom_sam_x"] == pytest.approx(0.0, abs=1e-6)
+    assert (snapshot.units["tom_sam_x"], snapshot.units["tom_ry"], snapshot.units["ring_current"]) == (
+        "mm",
+        "deg",
+        "mA",
+    )
+
+
+def test_two_servers_do_not_disturb_each_other(server, tmp_path):
+    first, _ = server
+    file = tmp_path / "second.toml"
+    with twin_server(file, "--prefix", "SECOND:") as second:
+        assert second.addresses["panda_server"] != first.addresses["panda_server"]
+        one = tango.DeviceProxy(first.addresses["danmax/motor/tom_sam_z"])
+        other = tango.DeviceProxy(second.addresses["danmax/motor/tom_sam_z"])
+        before = one.Position
+        with make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path / "data")})) as session:
+            assert measured(session, session.plans.azint_count(1, 0.05)).is_complete
+        other.Position = 3.0
+        assert one.Position == before
+
+
+def test_what_is_not_there_is_missing_and_told(server, tmp_path):
+    _, file = server
+    options = {
+        **SMALL,
+        "data_root": str(tmp_path),
+        "detectors.orca.address": "tango://127.0.0.1:1/no/such/one#dbase=no",
+    }
+    with make_session(load_settings(file, options)) as session:
+        assert list(session.beamline.missing) == ["orca"]
+        assert measured(session, session.plans.azint_count(1, 0.05)).is_complete
+        with pytest.raises(Exception, match=r"orca: tango://127\.0\.0\.1:1/no/such/one#dbase=no is not connected"):
+            measured(session, tomography(session))
+
+
+def test_without_a_panda_there_is_no_session(server, tmp_path):
+    _, file = server
+    options = {**SMALL, "data_root": str(tmp_path), "panda": "NOBODY:", "tango.connect_timeout_s": 0.5}
+    with pytest.raises(DanmaxError, match=r"do not answer:\s+panda: .*NOBODY:"):
+        make_session(load_settings(file, options))
