@@ -16,6 +16,9 @@ from danmax_bluesky.scattering.recipe import Recipe
 LANES_UP_TO_BINS = 20_000
 """Above it the accumulators of eight frames leave the processor's cache, and frames pass one by one."""
 
+EMPTY = 1e-9
+"""Share of a bin's norm under which the bin is empty; what subtracting bad pixels leaves below it is rounding."""
+
 _NOTHING = np.zeros(0, np.float32)
 
 
@@ -217,7 +220,7 @@ class Integrator:
         monitor: np.ndarray | None = None,
     ) -> Patterns:
         """Sums to means and errors; arrays of shape (n_frames, n_bins)."""
-        norm = np.where(norm > 1e-12 * self.matrix.norm, norm, 0.0)
+        norm = np.where(norm > EMPTY * self.matrix.norm, norm, 0.0)
         if monitor is not None:
             norm = norm * np.asarray(monitor, float)[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):

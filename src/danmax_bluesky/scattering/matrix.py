@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from pyFAI import units
+from pyFAI.ext.splitPixelFullCSC import FullSplitCSC_2d
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from danmax_bluesky.errors import CalibrationError
@@ -141,7 +142,11 @@ def _from_pyfai(
         algo="CSC",
         scale=False,
     )
+    if is_cake and recipe.splitting == "full":
+        engine = _without_garbage(engine, recipe.geometry.orientation)
     starts, bins, shares = (np.asarray(array) for array in (engine.indptr, engine.indices, engine.data))
+    starts = starts[-mask.size - 1 :]
+    bins, shares, starts = bins[starts[0] :], shares[starts[0] :], starts - starts[0]
     starts, bins, shares = _without_zeros(starts, bins, shares)
     edges = np.linspace(engine.pos0_min, engine.pos0_max, recipe.radial_bins + 1) * radial.scale
     if not is_cake:
@@ -150,6 +155,31 @@ def _from_pyfai(
     radial_index, azimuth_index = np.divmod(bins, recipe.azimuth_bins)
     rows = np.stack([azimuths[:-1], azimuths[1:]], axis=1)
     return starts, azimuth_index * recipe.radial_bins + radial_index, shares, edges, rows
+
+
+def _without_garbage(engine: Any, orientation: int) -> Any:
+    """Make a full splitting of a cake again, with its first pixel twice.
+
+    pyFAI 2026.9 computes the first pixel that counts in a buffer which was never cleared (`calc_lut_2d`), so its
+    shares depend on what the memory held before. Here that happens to a copy, which comes first and is left out.
+    """
+    found = np.flatnonzero(np.diff(engine.indptr))
+    if not found.size:
+        return engine
+    first = slice(found[0], found[0] + 1)
+    return FullSplitCSC_2d(
+        np.concatenate([engine.pos[first], engine.pos]),
+        bins=engine.bins,
+        pos0_range=engine.pos0_range,
+        pos1_range=engine.pos1_range,
+        mask=np.concatenate([np.zeros(1, np.int8), np.asarray(engine.cmask)]),
+        mask_checksum=1,
+        allow_pos0_neg=engine.allow_pos0_neg,
+        unit=engine.unit,
+        chiDiscAtPi=engine.chiDiscAtPi,
+        pos1_period=engine.pos1_period,
+        orientation=orientation,
+    )
 
 
 def _without_zeros(starts: np.ndarray, bins: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -11,6 +11,7 @@ from danmax_bluesky.errors import CalibrationError
 
 MIN_POINTS = 7
 MIN_SIGNIFICANCE = 6.0
+MIN_WIDTH_BINS = 2.0
 _PARAMETERS = 5
 
 
@@ -103,7 +104,8 @@ def _fit(angle: np.ndarray, counts: np.ndarray, line: float, half: float) -> Pea
     height, offset, sigma = float(values[0]), float(values[1]), abs(float(values[2]))
     rest = counts - _gaussian(angle - line, *values)
     noise = np.sqrt(np.sum(rest**2) / max(angle.size - _PARAMETERS, 1))
-    if height <= MIN_SIGNIFICANCE * noise or abs(offset) > half or sigma > half:
+    narrow = 2.3548 * sigma < MIN_WIDTH_BINS * np.median(np.diff(angle))
+    if height <= MIN_SIGNIFICANCE * noise or narrow or abs(offset) > half or sigma > half:
         return None
     return PeakError(line, line + offset, 2.3548 * sigma, height)
 
