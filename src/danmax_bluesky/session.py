@@ -34,6 +34,7 @@ from danmax_bluesky.tomography.triggers import EncoderScale
 
 CONNECT_TIMEOUT_S = 30.0
 _RECORDED_VERSIONS = ("danmax-bluesky", "bluesky", "ophyd-async", "event-model", "h5py", "numpy", "pyFAI")
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -78,14 +79,15 @@ class Session:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
             self._exit.callback(self.beamline.close)
             self.rig = _rig(settings, self.beamline)
-            self.plans = Plans(self.rig, settings, visit)
+            self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()
         except BaseException:
             self._exit.close()
             raise
 
     def show_progress(self, console: Console | None = None) -> None:
-        """Print the progress of every run."""
+        """Print the progress of every run, and what each scan is going to do."""
+        self.plans.tell = (console or Console(stderr=True)).print
         self.RE.subscribe(Guard(ProgressBars(console), "progress"))
 
     def wait_for_files(self, timeout_s: float = 600.0) -> None:
@@ -237,6 +239,3 @@ def _rig(settings: Settings, beamline: Beamline) -> Rig:
         },
         snapshot=(*beamline.motors.values(), beamline.shutter, beamline.ring_current),
     )
-
-
-logging.getLogger("danmax_bluesky").addHandler(logging.NullHandler())

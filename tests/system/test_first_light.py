@@ -52,7 +52,7 @@ def test_a_tomography_arms_once_and_gives_each_segment_its_stream(sessions):
 def test_darks_are_dark_flats_are_bright_and_the_sample_absorbs(sessions):
     session = sessions()
     mean = {name: images.mean() for name, images in frames(measured(session, tomography(session))).items()}
-    assert mean["dark"] < 0.05 * mean["proj"] < 0.05 * mean["flat"]
+    assert 10 * mean["dark"] < mean["proj"] < 0.8 * mean["flat"]
     assert mean["flat_after"] == pytest.approx(mean["flat"], rel=0.01)
 
 
@@ -60,11 +60,9 @@ def test_angles_are_those_of_the_middle_of_the_exposure(sessions):
     session = sessions()
     record = measured(session, tomography(session))
     with h5py.File(ScanFiles.of(record.start).master) as file:
-        theta = file["entry_orca/sample/rotation_angle"][()] if "entry_orca" in file else None
-        if theta is None:
-            theta = file["entry/orca/sample/rotation_angle"][()]
-        key = next(file[f"{name}/instrument/detector/image_key"][()] for name in file if name != "entry")
-    true = np.array([e.angle_deg for e in session.beamline.twin.world.exposures])
+        entry = file["/entry_orca"]
+        theta, key = entry["sample/rotation_angle"][()], entry["instrument/detector/image_key"][()]
+    true = session.beamline.twin.world.exposures["orca"]["angle_deg"]
     assert np.abs(theta[key == 0] - np.linspace(0, 180, 61)).max() < 1e-4
     assert np.abs(theta[key == 0] - true[10:71]).max() < 1e-6
 
@@ -108,4 +106,4 @@ def test_what_cannot_be_measured_is_told_before_anything_is_written(sessions, pa
     with pytest.raises(DanmaxError, match=told):
         session.RE(plan)
     assert not list(session.paths.visit.raw.iterdir())
-    assert not session.beamline.twin.world.exposures
+    assert len(session.beamline.twin.world.exposures["orca"]["angle_deg"]) == 0

@@ -28,7 +28,7 @@ SCAN_TYPES = ("ascan", "ascanct", "dscan", "dscanct", "timescan")
 @click.option("--posflat", default=None, help="name of the position with the sample out of the beam")
 @click.option("--condition", default=None, help="seconds to wait after the shutter opens, or `stable`")
 @click.option("--tori", "tori_name", default=None, help="name of the reconstruction settings")
-@click.option("--center", type=click.Choice(["auto", "tori"]), default=None, help="where the centre of rotation is from")
+@click.option("--center", type=click.Choice(["auto", "tori"]), default=None, help="where the axis of rotation is from")
 @click.option(
     "--fields-flag",
     default=None,

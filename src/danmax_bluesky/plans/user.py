@@ -1,17 +1,21 @@
 """The plans as a user calls them: names and numbers in, one generator out, bound to the devices of a session."""
 
 import inspect
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.config import Settings
+from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore, scan_arguments
 from danmax_bluesky.devices.flat_positions import FlatPositions, position_of
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans import powder, tomography
+from danmax_bluesky.plans.facts import beamline_facts
+from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.tomography.preflight import preflight
 from danmax_bluesky.tomography.scan import TomoScan
 
 Plan = Generator[Any, Any, Any]
@@ -24,9 +28,14 @@ class Plans:
         rig: the devices.
         settings: detectors and their kinds, the sample.
         visit: folders of the visit.
+        tell: takes a text for the person at the prompt.
     """
 
-    def __init__(self, rig: Rig, settings: Settings, visit: VisitPaths) -> None:
+    def __init__(
+        self, rig: Rig, settings: Settings, visit: VisitPaths, tell: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        self.tell = tell
+        self.configurator = ConfiguratorStore(visit.state / "configurator.json")
         self._rig = rig
         self._settings = settings
         self._visit = visit
@@ -34,19 +43,21 @@ class Plans:
 
     def tomo_scan(
         self,
-        scan_type: str,
-        rot_mot: str,
-        scan_start: float,
-        scan_end: float,
-        nsteps: int,
-        exp_time: float,
+        scan_type: str | None = None,
+        rot_mot: str | None = None,
+        scan_start: float | None = None,
+        scan_end: float | None = None,
+        nsteps: int | None = None,
+        exp_time: float | None = None,
         *,
         sample: str | None = None,
         command: str | None = None,
         dry_run: bool = False,
         **parameters: Any,
-    ) -> MsgGenerator[str]:
+    ) -> MsgGenerator[str | None]:
         """Measure a tomography: `tomo_scan("ascanct", "tom_ry", 0, 180, 1800, 0.01, npt_fields=20)`.
+
+        What is not given is taken from the configurator, which keeps what the last scan used.
 
         Args:
             scan_type: ascan, ascanct, dscan, dscanct or timescan.
@@ -57,29 +68,36 @@ class Plans:
             exp_time: exposure, seconds.
             sample: name of the sample; None takes the one of the settings.
             command: as typed; None says how this was called.
-            dry_run: only tell what would be measured.
+            dry_run: only tell what would be measured; nothing moves.
             parameters: any other of `TomoScan`.
 
+        Returns:
+            the uid of the run, None for a dry run.
+
         Raises:
-            ScanError: the scan cannot be, or a name is unknown.
+            ScanError: the scan cannot be.
+            PreflightError: it cannot be measured here and now, with every reason.
         """
-        scan = TomoScan(
-            scan_type=scan_type,
-            rot_mot=rot_mot,
-            scan_start=scan_start,
-            scan_end=scan_end,
-            nsteps=nsteps,
-            exp_time=exp_time,
-            **parameters,
-        )
-        typed = command or _call("tomo_scan", scan_type, rot_mot, scan_start, scan_end, nsteps, exp_time, **parameters)
-        rig = self._rig.with_detectors(scan.tomo_det or self._active("imaging"))
-        if rot_mot != rig.rotation.name:
-            raise ScanError(
-                f"rot_mot = {rot_mot}: the PandA captures the encoder of {rig.rotation.name}; rotate that one, "
-                "or set `rotation` and `encoder` in the settings"
-            )
-        needs_flats = scan.get_flat or scan.get_flat_after or scan.flats_every
+        named = {
+            "scan_type": scan_type,
+            "rot_mot": rot_mot,
+            "scan_start": scan_start,
+            "scan_end": scan_end,
+            "nsteps": nsteps,
+            "exp_time": exp_time,
+        }
+        given = {name: value for name, value in named.items() if value is not None} | parameters
+        scan = TomoScan(**scan_arguments(self.configurator.scan_parameters(), given))
+        typed = command or _call("tomo_scan", **given)
+        rig = self._rig.with_detectors(self._known(scan.tomo_det) or self._active("imaging"))
+        facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan.posflat)
+        found = preflight(scan, facts)
+        self.tell(scan_report(scan, found, given, full=dry_run))
+        if dry_run:
+            return None
+        found.refuse()
+        self.configurator.update(configured(scan))
+        needs_flats = any(phase.kind == "flat" for phase in found.phases)
         out = position_of(self._settings, self.positions, scan.posflat) if needs_flats else None
         return (yield from tomography.tomo_scan(rig, scan, out, md=self._md(typed, sample)))
 
@@ -115,6 +133,10 @@ class Plans:
         ]
         return (yield from powder.azint_count(rig, num, exp_time, latency, md=md))
 
+    def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The names that are detectors; the preflight tells of the others."""
+        return tuple(name for name in names if name in self._settings.detectors)
+
     def _active(self, kind: str) -> tuple[str, ...]:
         names = tuple(
             name for name, detector in self._settings.detectors.items() if detector.active and detector.kind == kind
@@ -125,6 +147,27 @@ class Plans:
 
     def _md(self, command: str, sample: str | None) -> dict[str, Any]:
         return {"command": command, "sample": {"name": self._settings.sample if sample is None else sample}}
+
+
+def configured(scan: TomoScan) -> dict[str, Any]:
+    """What the configurator keeps of a scan: every parameter that it holds, so that the next scan begins there."""
+    values = scan.model_dump()
+    kept = {name: values[name] for name in BY_NAME if values.get(name) is not None}
+    kept |= {"tomo_det": " ".join(scan.tomo_det), "condition_stable": scan.condition == "stable"}
+    kept |= {"npt_darks": scan.n_darks, "npt_flats": scan.n_flats, "flat_exp_time": scan.flat_exp_time or 0.0}
+    kept |= {"flat_rotate": scan.flat_angle_deg is not None}
+    if scan.condition == "stable":
+        del kept["condition"]
+    if scan.angles.kind in BY_NAME["angles"].choices:
+        kept["angles"] = scan.angles.kind
+    else:
+        del kept["angles"]  # a list of angles belongs to one scan
+    helical = scan.helical
+    kept |= {
+        "helical_motor": helical.motor if helical else "",
+        "helical_pitch_mm": helical.pitch_mm if helical else 0.0,
+    }
+    return kept
 
 
 def plan_names() -> tuple[str, ...]:

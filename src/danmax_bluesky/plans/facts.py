@@ -1,0 +1,88 @@
+"""What the devices say of themselves now, as the plain values that a preflight judges."""
+
+import os
+from collections.abc import Mapping
+
+import bluesky.plan_stubs as bps
+from bluesky.utils import MsgGenerator
+
+from danmax_bluesky.config import Settings
+from danmax_bluesky.devices.flat_positions import FlatPositions, PositionError, position_of
+from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.paths import VisitPaths
+from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, FlatPosition, MotorFacts
+
+BYTES_PER_PIXEL = {"imaging": 2, "counting": 4}
+
+
+def beamline_facts(
+    rig: Rig, settings: Settings, visit: VisitPaths, positions: FlatPositions, posflat: str
+) -> MsgGenerator[BeamlineFacts]:
+    """Ask every motor and every detector; nothing moves."""
+    motors = {}
+    for name, motor in rig.motors.items():
+        motors[name] = yield from motor_facts(name, motor, settings)
+    detectors = {}
+    for name, camera in rig.cameras.items():
+        known = settings.detectors[name]
+        detectors[name] = DetectorFacts(
+            name=name,
+            width=int((yield from bps.rd(camera.width))),
+            height=int((yield from bps.rd(camera.height))),
+            bytes_per_pixel=BYTES_PER_PIXEL[known.kind],
+            readout_s=float((yield from bps.rd(camera.readout_time))),
+            max_rate_hz=known.max_rate_hz,
+            level_trigger=known.level_trigger,
+            pixel_m=known.pixel_size_m / known.magnification,
+        )
+    return BeamlineFacts(
+        detectors=detectors,
+        active=tuple(detector.name for detector in rig.detectors),
+        motors=motors,
+        rotation=rig.rotation.name,
+        scale=rig.scale,
+        flat_positions=_flat_positions(settings, positions, posflat),
+        folder_problem=_folder_problem(visit),
+        free_bytes=visit.free_bytes(),
+    )
+
+
+def motor_facts(name: str, motor: Motor, settings: Settings) -> MsgGenerator[MotorFacts]:
+    """Where a motor stands and what it may do."""
+    place = yield from bps.locate(motor)
+    read: dict[str, float] = {}
+    for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
+        read[signal] = float((yield from bps.rd(getattr(motor, signal))))
+    return MotorFacts(
+        name=name,
+        position=float(place["setpoint"]),
+        low_limit=read["low_limit"],
+        high_limit=read["high_limit"],
+        velocity=read["velocity"],
+        max_velocity=read["max_velocity"],
+        acceleration_s=read["acceleration_time"],
+        settle_s=settings.motors[name].settle_time,
+        units=settings.motors[name].units,
+    )
+
+
+def _flat_positions(settings: Settings, positions: FlatPositions, wanted: str) -> Mapping[str, FlatPosition]:
+    """The position of the settings and, if it is there and whole, the one that was asked for."""
+    known = {}
+    for name in dict.fromkeys(("", wanted)):
+        try:
+            position = position_of(settings, positions, name)
+        except PositionError:
+            continue
+        known[name] = FlatPosition(position.moves, position.rotate_first_deg)
+    return known
+
+
+def _folder_problem(visit: VisitPaths) -> str:
+    folder = visit.raw
+    while not folder.exists():
+        folder = folder.parent
+    if os.access(folder, os.W_OK):
+        return ""
+    return f"folder {visit.raw} may not be written to; choose another data root (--data-root)"
