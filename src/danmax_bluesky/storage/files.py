@@ -45,6 +45,7 @@ _WAYS: tuple[dict[str, Any], ...] = (
 
 
 def _open(path: Path) -> h5py.File:
+    _refuse_truncated(path)
     reasons: list[str] = []
     for way in _WAYS:
         try:
@@ -56,6 +57,29 @@ def _open(path: Path) -> h5py.File:
         except (OSError, RuntimeError, ValueError) as error:
             reasons.append(str(error))
     raise StorageError(f"{path} cannot be read as HDF5: {reasons[0]}")
+
+
+def _refuse_truncated(path: Path) -> None:
+    """A file shorter than its own superblock says still opens as SWMR, and then holds nonsense: tell it before.
+
+    Layout of the superblock: HDF5 File Format Specification 3.0, II.A.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(52)
+            size = stream.seek(0, 2)
+    except OSError:
+        return  # opening it as HDF5 tells why
+    if len(head) < 52 or head[:8] != b"\x89HDF\r\n\x1a\n":
+        return
+    version = head[8]
+    if version > 3 or head[13 if version < 2 else 9] != 8:
+        return
+    place = {0: 40, 1: 44}.get(version, 28)
+    end = int.from_bytes(head[place : place + 8], "little")
+    being_written = version == 3 and head[11] != 0
+    if not being_written and size < end:
+        raise StorageError(f"{path} is truncated: {size} of {end} bytes; restore it from a backup")
 
 
 def first_unwritten(dataset: h5py.Dataset, rows: Sequence[int] | None = None) -> int | None:

@@ -213,7 +213,7 @@ def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
     Raises:
         StorageError: the file cannot be written now; nothing changed.
     """
-    if _is_current(path, actions, base):
+    if is_current(path, actions, base):
         return
     if path.stat().st_size <= COPY_BELOW_BYTES:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -237,7 +237,12 @@ def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
             raise StorageError(explain(path, error)) from error
 
 
-def _is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
+def is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
+    """True if the table of a file tells what the journal tells.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
     with open_to_read(path) as file:
         found = file.get(f"{base}/table")
         if not isinstance(found, h5py.Dataset) or len(found) != len(actions):

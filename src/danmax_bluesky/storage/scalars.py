@@ -45,6 +45,8 @@ def load_scalars(record: RunRecord) -> RunRecord:
                         columns[segment_name, source.key] = rows
         except StorageError as error:
             problems.append(str(error))
+        except (OSError, RuntimeError, KeyError) as error:
+            problems.append(f"{path} is damaged: {error}; restore it from a backup")
     looked_at = dataclasses.replace(
         record,
         problems=(*record.problems, *problems),

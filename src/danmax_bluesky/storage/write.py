@@ -54,7 +54,7 @@ def write_tree(path: Path, tree: Group, *, replace_own: bool = False) -> None:
         if replaces:
             os.replace(temporary, path)
         else:
-            _link_into_place(temporary, path)
+            link_into_place(temporary, path)
         flush_to_disk(path.parent)
     except StorageError:
         raise
@@ -187,7 +187,7 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _link_into_place(temporary: Path, path: Path) -> None:
+def link_into_place(temporary: Path, path: Path) -> None:
     """Give a finished file its name, unless the name is taken."""
     try:
         os.link(temporary, path)

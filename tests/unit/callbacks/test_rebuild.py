@@ -14,6 +14,7 @@ from danmax_bluesky.storage.journal import Journal, encoded, read_journal
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.compare import differences
 from danmax_bluesky.testing.compose import compose_tomography
+from danmax_bluesky.testing.damage import leave_open
 
 
 def journal_of(run):
@@ -95,21 +96,6 @@ def test_a_file_that_its_writer_left_open_is_copied_and_the_original_kept(tmp_pa
         assert file.attrs["recovered_from"] == "scan-0001_orca.h5"
         assert "pixel_mask" in file["entry/instrument/orca"]
     rebuild(run.folder / "scan-0001_documents.jsonl")
-
-
-def leave_open(path):
-    """As a process that was killed while it wrote leaves a file."""
-    import subprocess
-    import sys
-
-    program = (
-        "import h5py, os, sys\n"
-        "file = h5py.File(sys.argv[1], 'r+', libver='latest')\n"
-        "file.swmr_mode = True\n"
-        "file.flush()\n"
-        "os._exit(9)\n"
-    )
-    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
 
 
 def test_a_run_that_is_still_measured_is_left_alone(tmp_path):

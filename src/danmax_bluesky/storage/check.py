@@ -1,0 +1,185 @@
+"""Whether the files of a scan are whole: every pointer, every count, every digest that was recorded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from danmax_bluesky.errors import DanmaxError, StorageError
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.formats.provenance import FileNote
+from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.storage.checksums import changed
+from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
+from danmax_bluesky.storage.journal import is_being_written
+from danmax_bluesky.storage.provenance import Provenance, is_current
+from danmax_bluesky.storage.references import Reference, references
+from danmax_bluesky.storage.scalars import load_scalars
+
+
+class Severity(StrEnum):
+    """How bad a finding is: an ERROR makes the check fail."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        severity: how bad.
+        file: that it is about.
+        text: what is wrong, and what to do about it.
+    """
+
+    severity: Severity
+    file: Path
+    text: str
+
+
+def check_file(path: Path) -> list[Finding]:
+    """Follow every pointer of an HDF5 file: links resolve, sources are there, whole, of the recorded type and shape."""
+    try:
+        left_open = is_left_open(path)
+        with open_to_read(path) as file:
+            found = list(_pointers(file, path))
+    except StorageError as error:
+        return [Finding(Severity.ERROR, path, str(error))]
+    except (OSError, RuntimeError, KeyError) as error:
+        return [Finding(Severity.ERROR, path, f"is damaged: {error}; restore it from a backup")]
+    if left_open:
+        text = "was left open by a writer that died, or is still written; virtual datasets over it show nothing"
+        found.append(Finding(Severity.WARNING, path, text))
+    return found
+
+
+def check_scan(record: RunRecord, *, deep: bool = False) -> list[Finding]:
+    """Check everything that belongs to a run.
+
+    Args:
+        record: as folded from its journal, in the folder where it is now.
+        deep: compare the digests of large files in whole, where such were recorded.
+    """
+    files = record.files
+    found = list(_run(record))
+    found += _digests(files, deep=deep)
+    derived = sorted(files.raw.glob(f"{files.stem}*.h5"))
+    derived += sorted(files.process.glob(f"*/{files.folder}/{files.stem}_*.h5"))
+    for path in derived:
+        found += check_file(path)
+    found += _tables(files)
+    if not files.master.exists():
+        found.append(Finding(Severity.ERROR, files.master, "is missing; `danmax rebuild` writes it again"))
+    return found
+
+
+def _pointers(file: h5py.File, path: Path) -> Iterator[Finding]:
+    for reference in references(file):
+        for text in _broken(file, reference):
+            yield Finding(Severity.ERROR, path, f"{reference}: {text}")
+        if reference.kind != "soft link" and Path(reference.as_written).is_absolute():
+            yield Finding(Severity.WARNING, path, f"{reference}: the path is absolute and breaks when the folder moves")
+
+
+def _broken(file: h5py.File, reference: Reference) -> Iterator[str]:
+    if reference.kind == "soft link":
+        if reference.path not in file:
+            yield "leads nowhere"
+        return
+    try:
+        with open_to_read(reference.file) as other:
+            node = other.get(reference.path)
+            if node is None:
+                yield f"{reference.file.name} holds no {reference.path}; was it changed or replaced?"
+            elif reference.kind == "virtual source":
+                yield from _other_than_recorded(node, reference)
+    except StorageError as error:
+        yield str(error)
+    except (OSError, RuntimeError, KeyError) as error:
+        yield f"{reference.file} is damaged: {error}"
+
+
+def _other_than_recorded(node: object, reference: Reference) -> Iterator[str]:
+    rows = reference.rows if reference.rows is not None else np.empty(0, int)
+    if not isinstance(node, h5py.Dataset):
+        yield "is no dataset any more"
+        return
+    if node.dtype != reference.dtype:
+        yield f"has {node.dtype} now, recorded was {reference.dtype}: values would come out wrong"
+    if node.shape[1:] != reference.row_shape:
+        yield f"has rows of shape {node.shape[1:]} now, recorded was {reference.row_shape}"
+    if len(rows) and node.shape[0] <= rows.max():
+        yield f"is truncated: {node.shape[0]} rows, {int(rows.max()) + 1} are needed; readers would see fill values"
+    else:
+        gap = first_unwritten(node, rows.tolist())
+        if gap is not None:
+            yield f"row {gap} was never written; readers would see fill values"
+
+
+def _run(record: RunRecord) -> Iterator[Finding]:
+    files = record.files
+    if files.documents.exists() and record.stop is None:
+        alive = is_being_written(files.documents)
+        text = "the run is still being measured" if alive else "the process that measured died; use `danmax rebuild`"
+        yield Finding(Severity.WARNING if alive else Severity.ERROR, files.documents, text)
+        if alive:
+            return
+    loaded = load_scalars(record)
+    for problem in loaded.problems:
+        yield Finding(Severity.ERROR, files.documents, problem)
+    if loaded.missing:
+        counts = ", ".join(f"{num} of {record.planned[name]} rows of {name}" for name, num in loaded.missing.items())
+        yield Finding(Severity.ERROR, files.documents, f"the run is {record.status}: {counts} are missing")
+    elif record.status not in ("complete", "open"):
+        yield Finding(Severity.ERROR, files.documents, f"the run is {record.status}")
+    for segment in loaded.segments:
+        for key in segment.images:
+            numbers = segment.columns.get(f"{key}_frame_number")
+            if numbers is not None and len(numbers) > 1:
+                gaps = np.flatnonzero(np.diff(numbers.astype(np.int64)) != 1)
+                lost = [int(number) for gap in gaps for number in range(int(numbers[gap]) + 1, int(numbers[gap + 1]))]
+                if lost:
+                    shown = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
+                    text = f"{key} lost {len(lost)} frames of {segment.name}: triggers {shown}"
+                    yield Finding(Severity.ERROR, segment.images[key].file, text)
+
+
+def _digests(files: ScanFiles, *, deep: bool) -> Iterator[Finding]:
+    if not files.provenance.exists():
+        yield Finding(Severity.WARNING, files.provenance, "is missing: nothing tells how the files should be")
+        return
+    latest: dict[tuple[str, str], FileNote] = {}
+    try:
+        for action in Provenance(files).actions():
+            for note in (*action.inputs, *action.outputs):
+                if note.checksum:
+                    latest[note.path, note.method] = note
+    except DanmaxError as error:
+        yield Finding(Severity.ERROR, files.provenance, str(error))
+        return
+    told: set[str] = set()
+    for note in latest.values():
+        path = files.raw / note.path
+        difference = "" if note.path in told else changed(note, path, deep=deep)
+        if difference:
+            told.add(note.path)
+            yield Finding(Severity.ERROR, path, f"{difference}; restore it from a backup")
+
+
+def _tables(files: ScanFiles) -> Iterator[Finding]:
+    if not files.provenance.exists():
+        return
+    provenance = Provenance(files)
+    actions = provenance.actions()
+    for path, base in provenance.derived():
+        try:
+            if not is_current(path, actions, base):
+                text = "its provenance table is behind the journal; `danmax rebuild` brings it up to date"
+                yield Finding(Severity.WARNING, path, text)
+        except StorageError:
+            continue  # told already

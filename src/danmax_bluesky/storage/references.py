@@ -1,0 +1,101 @@
+"""Everything in a file that points somewhere: links, and the sources of virtual datasets."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One pointer.
+
+    Attributes:
+        where: path of the link, or of the virtual dataset, in the file that holds it.
+        kind: "soft link", "external link" or "virtual source".
+        file: what it points to, resolved; the file itself for a soft link.
+        as_written: the file name as it stands in the pointer.
+        path: HDF5 path in that file.
+        rows: of a virtual source: which rows of the source are taken, shape (n,).
+        places: of a virtual source: at which rows of the virtual dataset they appear, shape (n,).
+        region: of a virtual source: (first, one past the last) along its further axes.
+        row_shape: of a virtual source: shape that a whole row of the source had when this was written.
+        dtype: of a virtual source: type of the virtual dataset.
+    """
+
+    where: str
+    kind: str
+    file: Path
+    as_written: str
+    path: str
+    rows: np.ndarray | None = None
+    places: np.ndarray | None = None
+    region: tuple[tuple[int, int], ...] = ()
+    row_shape: tuple[int, ...] = ()
+    dtype: np.dtype | None = None
+
+    def __str__(self) -> str:
+        target = self.path if self.kind == "soft link" else f"{self.as_written}::{self.path}"
+        return f"{self.where} ({self.kind} to {target})"
+
+
+def references(file: h5py.File) -> Iterator[Reference]:
+    """Every pointer in a file, without following any."""
+    yield from _below(file, "", Path(file.filename))
+
+
+def _below(group: h5py.Group, prefix: str, home: Path) -> Iterator[Reference]:
+    for name in group:
+        where = f"{prefix}/{name}"
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.SoftLink):
+            yield Reference(where, "soft link", home, "", link.path)
+        elif isinstance(link, h5py.ExternalLink):
+            yield Reference(where, "external link", resolved(link.filename, home), link.filename, link.path)
+        else:
+            node = group[name]
+            if isinstance(node, h5py.Group):
+                yield from _below(node, where, home)
+            elif isinstance(node, h5py.Dataset) and node.is_virtual:
+                yield from virtual_sources(node, where, home)
+
+
+def virtual_sources(dataset: h5py.Dataset, where: str, home: Path) -> Iterator[Reference]:
+    """The sources of one virtual dataset, in the order of its rows."""
+    found = []
+    for source in dataset.virtual_sources():
+        rows, region = _selected(source.src_space)
+        places, _ = _selected(source.vspace)
+        if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+            shape: tuple[int, ...] = dataset.shape
+        else:
+            shape = source.src_space.shape
+        file = home if source.file_name == "." else resolved(source.file_name, home)
+        found.append(
+            Reference(
+                where, "virtual source", file, source.file_name, source.dset_name, rows, places, region, shape[1:],
+                dataset.dtype,
+            )
+        )  # fmt: skip
+    yield from sorted(found, key=lambda reference: int(reference.places[0]) if len(reference.places) else 0)
+
+
+def resolved(name: str, home: Path) -> Path:
+    """Where HDF5 looks for a file that another one names: beside it, unless the name is absolute."""
+    return Path(name) if Path(name).is_absolute() else home.parent / name
+
+
+def _selected(space: h5py.h5s.SpaceID) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
+    """Rows, and (first, one past the last) along each further axis, that a selection takes."""
+    if space.get_select_type() == h5py.h5s.SEL_ALL:
+        return np.arange(space.shape[0]), tuple((0, size) for size in space.shape[1:])
+    low, high = space.get_select_bounds()
+    region = tuple((int(first), int(last) + 1) for first, last in zip(low[1:], high[1:], strict=True))
+    if space.is_regular_hyperslab():
+        start, stride, count, block = (values[0] for values in space.get_regular_hyperslab())
+        rows = (start + stride * np.arange(count)[:, None] + np.arange(block)).ravel()
+    else:
+        rows = np.arange(low[0], high[0] + 1)
+    return rows, region

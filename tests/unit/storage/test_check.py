@@ -1,0 +1,148 @@
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from danmax_bluesky.callbacks.rebuild import record_of
+from danmax_bluesky.storage.check import Severity, check_file, check_scan
+from danmax_bluesky.testing.compose import tomography_parts
+from danmax_bluesky.testing.damage import leave_open
+from danmax_bluesky.testing.replay import measured
+
+
+def errors(folder, **options):
+    found = check_scan(record_of(folder / "scan-0001_documents.jsonl"), **options)
+    return [f"{finding.file.name}: {finding.text}" for finding in found if finding.severity == Severity.ERROR]
+
+
+def test_a_whole_scan_has_no_findings(tmp_path):
+    run = measured(tmp_path)
+    assert check_scan(record_of(run.folder / "scan-0001_documents.jsonl")) == []
+
+
+def test_a_moved_folder_is_still_whole(tmp_path):
+    run = measured(tmp_path)
+    run.folder.rename(tmp_path / "there")
+    assert errors(tmp_path / "there") == []
+
+
+def test_a_missing_source_is_named_by_every_file_that_needs_it(tmp_path):
+    run = measured(tmp_path)
+    (run.folder / "scan-0001_orca.h5").unlink()
+    found = errors(run.folder)
+    for name in ("scan-0001.h5", "scan-0001_dxchange.h5"):
+        assert any(text.startswith(f"{name}: ") and "scan-0001_orca.h5 does not exist" in text for text in found)
+    assert any(text.startswith("scan-0001_orca.h5: is missing") for text in found)
+
+
+def test_a_shorter_source_is_named(tmp_path):
+    run = measured(tmp_path)
+    with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
+        file["entry/instrument/orca/data"].resize(20, axis=0)
+    found = "\n".join(errors(run.folder))
+    assert (
+        "/exchange/data (virtual source to scan-0001_orca.h5::/entry/instrument/orca/data): is truncated: 20 rows"
+        in found
+    )
+    assert "of proj are missing" in found
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    run = measured(tmp_path)
+    path = run.folder / "scan-0001_orca.h5"
+    os.truncate(path, path.stat().st_size // 2)
+    found = "\n".join(errors(run.folder))
+    assert "scan-0001_orca.h5: is truncated" in found
+    assert "scan-0001_dxchange.h5: /exchange/data" in found
+
+
+def test_a_changed_pixel_is_found_by_the_digest(tmp_path):
+    run = measured(tmp_path)
+    with h5py.File(run.folder / "scan-0001_panda.h5", "r+") as file:
+        file["tom_ry_mean"][3] += 1
+    assert any(text.startswith("scan-0001_panda.h5: has changed: sha256") for text in errors(run.folder))
+
+
+def test_another_type_and_another_shape_are_named(tmp_path):
+    run = measured(tmp_path)
+    with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
+        del file["entry/instrument/orca/data"]
+        file["entry/instrument/orca/data"] = np.zeros((49, 12, 20), "f4")
+    found = "\n".join(errors(run.folder))
+    assert "has float32 now, recorded was uint16" in found
+    assert "has rows of shape (12, 20) now, recorded was (12, 16)" in found
+
+
+def test_a_dataset_that_is_gone_is_named(tmp_path):
+    run = measured(tmp_path)
+    with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
+        del file["entry/instrument/orca/data"]
+    assert any("holds no /entry/instrument/orca/data" in text for text in errors(run.folder))
+
+
+def test_frames_that_were_never_written_are_named(tmp_path):
+    run = measured(tmp_path)
+    with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
+        old = file["entry/instrument/orca/data"]
+        shape, dtype, rows = old.shape, old.dtype, old[:30]
+        del file["entry/instrument/orca/data"]
+        new = file.create_dataset("entry/instrument/orca/data", shape, dtype, chunks=(1, *shape[1:]))
+        new[:30] = rows
+    assert any("row 30 was never written" in text for text in errors(run.folder))
+
+
+def test_lost_frames_and_aborted_runs_are_named(tmp_path):
+    parts = tomography_parts()
+    lost = measured(
+        tmp_path / "lost", parts=[*parts[:2], type(parts[2])("proj", "projection", parts[2].angles_deg, [3, 4])]
+    )
+    found = "\n".join(errors(lost.folder))
+    assert "orca lost 2 frames of proj: triggers 11, 12" in found
+    assert "2 of 31 rows of proj are missing" in found
+    aborted = measured(tmp_path / "aborted", exit_status="abort")
+    assert any("the run is aborted" in text for text in errors(aborted.folder))
+
+
+def test_a_run_whose_process_died_is_named(tmp_path):
+    run = measured(tmp_path)
+    path = run.folder / "scan-0001_documents.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert any("the process that measured died; use `danmax rebuild`" in text for text in errors(run.folder))
+
+
+def test_a_table_that_fell_behind_is_a_warning(tmp_path):
+    run = measured(tmp_path)
+    with (run.folder / "scan-0001_provenance.jsonl").open("a") as stream:
+        stream.write(json.dumps({"id": "x", "actor": "reconstruction", "status": "QUEUED"}) + "\n")
+    found = check_scan(record_of(run.folder / "scan-0001_documents.jsonl"))
+    assert {(finding.severity, finding.file.name) for finding in found} == {
+        (Severity.WARNING, "scan-0001.h5"),
+        (Severity.WARNING, "scan-0001_dxchange.h5"),
+    }
+
+
+def test_dangling_and_absolute_links_are_named(tmp_path):
+    with h5py.File(tmp_path / "links.h5", "w") as file:
+        file["soft"] = h5py.SoftLink("/gone")
+        file["external"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    first, second = check_file(tmp_path / "links.h5")
+    assert "/soft (soft link to /gone): leads nowhere" in second.text + first.text
+    assert {finding.severity for finding in (first, second)} == {Severity.ERROR, Severity.WARNING}
+
+
+def test_a_file_that_was_left_open_is_a_warning(tmp_path):
+    run = measured(tmp_path)
+    leave_open(run.folder / "scan-0001_panda.h5")
+    found = check_file(run.folder / "scan-0001_panda.h5")
+    assert [finding.severity for finding in found] == [Severity.WARNING]
+    assert "left open" in found[0].text
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100])
+def test_what_is_no_hdf5_file_is_named(tmp_path, content):
+    (tmp_path / "x.h5").write_bytes(content)
+    assert "cannot be read as HDF5" in check_file(tmp_path / "x.h5")[0].text

@@ -1,0 +1,84 @@
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from danmax_bluesky.callbacks.rebuild import record_of
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.check import check_scan
+from danmax_bluesky.storage.provenance import Provenance, read_table
+from danmax_bluesky.storage.transfer import copy_scan, files_needed
+from danmax_bluesky.testing.compose import compose_tomography
+from danmax_bluesky.testing.replay import measured
+
+
+def files_of(run):
+    return record_of(run.folder / "scan-0001_documents.jsonl").files
+
+
+def test_a_copied_scan_is_whole_without_the_original(tmp_path):
+    run = measured(tmp_path / "here")
+    done = []
+    copied = copy_scan(files_of(run), tmp_path / "there", lambda path, size: done.append(size))
+    shutil.rmtree(tmp_path / "here")
+    assert copied.files.raw == tmp_path / "there" / "raw" / "bone"
+    assert check_scan(record_of(copied.files.documents)) == []
+    with h5py.File(copied.files.raw / "scan-0001_dxchange.h5") as file:
+        np.testing.assert_array_equal(file["exchange/data"][:], run.frames["orca"][8:39])
+    rows = read_table(copied.files.master)
+    assert [(row["actor"], row["status"]) for row in rows][-1] == ("copy", "SUCCESS")
+    assert sum(done) > 0
+    assert all(len(note.checksum) == 64 for note in copied.notes)
+
+
+def test_a_copy_is_a_row_of_the_original_too(tmp_path):
+    run = measured(tmp_path / "here")
+    copy_scan(files_of(run), tmp_path / "there")
+    action = Provenance(files_of(run)).actions()[-1]
+    assert action.actor == "copy"
+    assert "scan-0001_orca.h5" in [note.path for note in action.outputs]
+
+
+def test_files_of_other_scans_that_are_linked_come_along(tmp_path):
+    first = compose_tomography(tmp_path / "here")
+    run = measured(tmp_path / "here", scan_id=2)
+    with h5py.File(run.folder / "scan-0002_extra.h5", "w") as file:
+        file["flats"] = h5py.ExternalLink("scan-0001_orca.h5", "/entry/instrument/orca/data")
+    files = record_of(run.folder / "scan-0002_documents.jsonl").files
+    assert first.folder / "scan-0001_orca.h5" in files_needed(files)
+    copied = copy_scan(files, tmp_path / "there")
+    assert (copied.files.raw / "scan-0001_orca.h5").exists()
+
+
+def test_what_is_missing_is_named_before_anything_is_copied(tmp_path):
+    run = measured(tmp_path / "here")
+    (run.folder / "scan-0001_orca.h5").unlink()
+    with pytest.raises(StorageError, match=r"points to .*scan-0001_orca\.h5, which does not exist"):
+        copy_scan(files_of(run), tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
+def test_another_file_in_the_way_is_left_as_it_is(tmp_path):
+    run = measured(tmp_path / "here")
+    other = tmp_path / "there" / "raw" / "bone" / "scan-0001_orca.h5"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    with pytest.raises(StorageError, match="exists already and is another file"):
+        copy_scan(files_of(run), tmp_path / "there")
+    assert other.read_text() == "mine"
+    assert Provenance(files_of(run)).actions()[-1].status == "FAILED"
+
+
+def test_an_interrupted_copy_goes_on(tmp_path):
+    run = measured(tmp_path / "here")
+
+    def interrupt(path, size):
+        if path.name.endswith("panda.h5"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_scan(files_of(run), tmp_path / "there", interrupt)
+    assert not list((tmp_path / "there").rglob("*.partial"))
+    copied = copy_scan(files_of(run), tmp_path / "there")
+    assert check_scan(record_of(copied.files.documents)) == []
