@@ -8,7 +8,7 @@ from ophyd_async.fastcs.panda import SeqTableInfo
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.beamline import make_beamline
 from danmax_bluesky.devices.panda import sequencer
-from danmax_bluesky.errors import DeviceError
+from danmax_bluesky.errors import DanmaxError, DeviceError
 
 
 def test_devices_have_the_names_of_the_settings(engine):
@@ -35,8 +35,8 @@ def test_closing_works_from_another_thread_and_without_a_loop(engine):
     assert process.commands == ["close"]
 
 
-async def test_the_real_beamline_is_refused_as_long_as_it_is_not_there(paths):
-    with pytest.raises(DeviceError, match="beamline 'danmax': its devices are not there yet"):
+async def test_the_real_beamline_needs_addresses(paths):
+    with pytest.raises(DanmaxError, match="beamline 'danmax' needs the PV prefix of its PandA"):
         await make_beamline(load_settings(options={"beamline": "danmax"}), paths)
 
 
@@ -163,18 +163,23 @@ async def test_a_late_server_tells_late_but_tells(beamline, gates):
     await orca.unstage()
 
 
-async def test_a_camera_whose_process_died_says_so_and_lets_itself_be_unstaged(beamline):
-    orca = beamline.cameras["orca"]
-    process = beamline.twin.world.cameras["orca"]._process
+async def test_a_camera_whose_process_died_says_so_and_comes_back_when_it_is_staged(beamline):
+    orca, virtual = beamline.cameras["orca"], beamline.twin.world.cameras["orca"]
+    died = virtual._process
     await orca.stage()
     await orca.prepare(level(2))
-    process.tell({"event": "died", "message": "orca: the camera's process ended by signal 9"})
+    died.tell({"event": "died", "message": "orca: the camera's process ended by signal 9"})
     await asyncio.sleep(0.01)
     assert not await orca.armed.get_value()
-    await orca.unstage()
-    await orca.stage()
-    with pytest.raises(DeviceError, match="ended by signal 9; make the beamline anew"):
+    with pytest.raises(DeviceError, match="ended by signal 9; stage the camera"):
         await orca.prepare(level(2))
+    await orca.unstage()
+    assert died.commands[-1] == "close"
+    assert virtual._process is not died
+    await orca.stage()
+    await orca.prepare(level(2))
+    assert await orca.armed.get_value()
+    await orca.unstage()
 
 
 async def test_a_full_disk_is_told_when_the_camera_is_armed(beamline):

@@ -123,6 +123,7 @@ class VirtualCamera:
         self._all_faults = faults
         self._readout_ns = round(settings.readout_s * SECOND)
         self._process: Process | None = None
+        self._make: Callable[[], Process] | None = None
         self.armings = 0
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._open_path = ""
@@ -146,8 +147,8 @@ class VirtualCamera:
     async def start(self, make: MakeProcess, config: dict[str, Any]) -> None:
         """Start its process, and wait until it is ready."""
         self._loop = asyncio.get_running_loop()
-        self._process = make(self.name, config, self._from_thread)
-        await self._ask("ready", self._process.start)
+        self._make = lambda: make(self.name, config, self._from_thread)
+        await self._restart()
 
     def put(self, register: str, value: Any) -> None:
         """Write a register."""
@@ -182,10 +183,13 @@ class VirtualCamera:
             self.on_start()
 
     async def disarm(self) -> None:
-        """Take no more exposures, write those that were taken, and close the file."""
+        """Take no more exposures, write those that were taken, and close the file; begin anew if the process died."""
         self._free = None
         self._armed = False
-        if self._open_path and not self._died:
+        if self._died:
+            self._open_path = ""
+            await self._restart()
+        if self._open_path:
             self._open_path = ""
             await self._ask("disarmed", self._running.disarm)
         self.publish("armed", False)
@@ -219,14 +223,22 @@ class VirtualCamera:
         self._armed = False
         if self._process is not None:
             self._process.close()
-            self._process = None
+            self._process = self._make = None
+
+    async def _restart(self) -> None:
+        if self._process is not None:
+            await asyncio.to_thread(self._process.close)
+        if self._make is not None:
+            self._process = self._make()
+            await self._ask("ready", self._process.start)
+            self._died = ""
 
     @property
     def _running(self) -> Process:
         if self._process is None:
             raise DeviceError(f"{self.name}: its process was ended; make the beamline anew")
         if self._died:
-            raise DeviceError(f"{self._died}; make the beamline anew")
+            raise DeviceError(f"{self._died}; stage the camera, which starts it anew")
         return self._process
 
     def _take(self, starts: np.ndarray, ends: np.ndarray) -> None:
@@ -294,7 +306,8 @@ class VirtualCamera:
             self._died = str(event["message"])
             self.publish("armed", False)
         if kind in ("error", "died"):
-            error = DeviceError(f"{self.name}: {event.get('message', 'the camera failed')}")
+            said = str(event.get("message", "the camera failed"))
+            error = DeviceError(said if said.startswith(f"{self.name}:") else f"{self.name}: {said}")
             waiting = [future for future in self._answers.values() if not future.done()]
             for future in waiting:
                 future.set_exception(error)
