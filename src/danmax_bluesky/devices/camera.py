@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from ophyd_async.core import (
-    DEFAULT_TIMEOUT,
     DetectorAcquireLogic,
     DetectorDataLogic,
     DetectorTriggerLogic,
@@ -39,6 +38,7 @@ from danmax_bluesky.errors import DeviceError
 
 MIMETYPE = "application/x-hdf5"
 SCALARS_PER_CHUNK = 1024
+ARM_TIMEOUT_S = 30.0
 
 
 class TriggerMode(StrictEnum):
@@ -160,10 +160,10 @@ class CameraAcquireLogic(DetectorAcquireLogic):
 
     async def _until(self, armed: bool) -> None:
         try:
-            await wait_for_value(self.camera.armed, armed, timeout=DEFAULT_TIMEOUT)
+            await wait_for_value(self.camera.armed, armed, timeout=ARM_TIMEOUT_S)
         except TimeoutError:
             raise DeviceError(
-                f"{self.camera.name}: not {'armed' if armed else 'disarmed'} after {DEFAULT_TIMEOUT:g} s; "
+                f"{self.camera.name}: not {'armed' if armed else 'disarmed'} after {ARM_TIMEOUT_S:g} s; "
                 "look at the camera's server"
             ) from None
 

@@ -118,11 +118,11 @@ def test_a_calibrant_without_tabulated_intensities_has_rings_too():
 )
 def test_what_cannot_be_simulated_is_refused(change, told):
     with pytest.raises(DeviceError, match=told):
-        PowderSource(camera_config({**SMALL, **change}))
+        PowderSource(camera_config({**SMALL, **change})).restart()
 
 
 def test_a_geometry_for_another_detector_is_refused(tmp_path):
     other = tmp_path / "other.poni"
     other.write_text(default_poni(PILATUS))
     with pytest.raises(DeviceError, match=r"\(1043, 981\) pixels, the detector has \(280, 300\)"):
-        PowderSource(camera_config({**SMALL, "poni": str(other)}))
+        PowderSource(camera_config({**SMALL, "poni": str(other)})).restart()

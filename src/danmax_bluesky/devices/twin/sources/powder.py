@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,20 +78,25 @@ class PowderSource:
         self.pixel_mask.flat[dead] = DEAD
         self._good = self.pixel_mask == 0
         self._blind = np.select([gaps, self.pixel_mask == DEAD], [GAP_COUNTS, DEAD_COUNTS], 0).astype(np.int32)
-        rings, diffuse, air = expectation(config)
-        strongest = (RING_PER_S if config.flux_per_s is None else config.flux_per_s) / rings.max()
-        self._sample_per_s = (rings * strongest + diffuse * strongest)[self._good]
-        self._air_per_s = (air * strongest)[self._good]
+
+    @cached_property
+    def _per_s(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts a second in the good pixels, from the sample and from the air."""
+        rings, diffuse, air = expectation(self.config)
+        strongest = (RING_PER_S if self.config.flux_per_s is None else self.config.flux_per_s) / rings.max()
+        return ((rings + diffuse) * strongest)[self._good], (air * strongest)[self._good]
 
     def restart(self) -> None:
-        """Nothing is remembered: a frame depends on its gate alone."""
+        """Compute the rings, which takes seconds, when the camera is armed first; nothing else is remembered."""
+        _ = self._per_s
 
     def frame(self, gate: Gate) -> np.ndarray:
         """Expose once, shape (height, width), int32."""
         random = frame_random(self.config.seed, self.config.name, gate.trigger)
         counts = self._blind.copy()
         if gate.light > 0:
-            expected = self._air_per_s + self._sample_per_s * self._hit(gate)
+            sample, air = self._per_s
+            expected = air + sample * self._hit(gate)
             counts[self._good] = random.poisson(expected * (gate.exposure_s * gate.light))
         cosmic = random.choice(np.flatnonzero(self._good), random.poisson(COSMIC_PER_S * gate.exposure_s))
         np.add.at(counts.reshape(-1), cosmic, 1)
