@@ -13,14 +13,16 @@ from danmax_bluesky.callbacks.catalog import CatalogFeed
 from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.cli import cli
-from danmax_bluesky.config import Settings
-from danmax_bluesky.pipelines.catalog.client import find_runs, lines
+from danmax_bluesky.config import CatalogSettings, Settings
+from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.pipelines.catalog.client import connect, find_runs, lines
 from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.testing.catalog_runs import LiveScan, compose_mesh
 from danmax_bluesky.testing.compose import COUNTS_PER_DEG, OFFSET_DEG, Part, compose_tomography
 
 LIMIT_S = 120.0
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -327,9 +329,9 @@ def test_another_session_shares_server_and_feeder(service, catalog, root):
 
 def test_the_scan_log_is_kept_up_to_date(service, catalog, root):
     log = root / "20260000" / "2026000001" / "process" / "scan_log.md"
-    rows = [row for row in log.read_text().splitlines() if row.startswith("| 0")]
-    assert len(rows) == 8
-    assert "aborted: the hutch was opened" in rows[2]
+    rows = {row[2:6]: row for row in log.read_text().splitlines() if row.startswith("| 0")}
+    assert sorted(rows) == [f"{scan:04d}" for scan in range(1, 9)]
+    assert "aborted: the hutch was opened" in rows["0003"]
 
 
 def test_runs_measured_without_a_catalogue_can_be_taken_in(service, catalog, root):
@@ -353,6 +355,25 @@ def test_a_run_that_the_catalogue_refuses_does_not_hold_up_the_others(session, s
     emit(session, good)
     eventually(lambda: service.place.outcomes().get(good.start["uid"]) == "whole")
     assert service.place.outcomes()[bad.start["uid"]] != "whole"
+
+
+def test_a_remote_server_is_fed_and_asked_the_same_way(service, catalog, root):
+    address, secret = service.place.server(), service.place.api_key()
+    remote = CatalogSettings(kind="remote", uri=address.uri, api_key=secret)
+    composed = compose_tomography(root / "remote", [Part("flat", "flat", [0.0] * 3)], proposal="20260002")
+    with CatalogService.of(Settings(data_root=root / "remote", catalog=remote)) as there:
+        emit(Documents(there), composed)
+        there.settle(LIMIT_S)
+        found = find_runs(there.connect(), proposal="20260002")
+        assert [run.start["uid"] for run in found.values()] == [composed.start["uid"]]
+    assert there.place.feeder.is_free
+    np.testing.assert_array_equal(catalog[composed.start["uid"]]["flat"]["orca"].read(), composed.frames["orca"])
+    assert answers(address)
+
+
+def test_a_secret_is_asked_for(service, catalog):
+    with pytest.raises(CatalogError, match="does not answer as it should"):
+        connect(service.place.server().uri, "wrong")
 
 
 def test_a_new_session_finds_what_an_earlier_one_measured(tmp_path):

@@ -31,16 +31,32 @@ def connect(uri: str, api_key: str = "") -> Any:
         CatalogError: nobody answers there, the key is wrong, or it is no catalogue of Bluesky runs.
     """
     from bluesky_tiled_plugins.clients.catalog_of_bluesky_runs import CatalogOfBlueskyRuns
-    from tiled.client import from_uri
 
     try:
-        catalog = from_uri(uri, api_key=api_key or None)
+        catalog = open_catalog(uri, api_key)
     except (httpx.HTTPError, ValueError, RuntimeError) as error:
         raise CatalogError(f"the catalogue at {uri} does not answer as it should: {error}") from error
     if not isinstance(catalog, CatalogOfBlueskyRuns):
         catalog.context.close()
         raise CatalogError(f"{uri} is a {type(catalog).__name__}, not a catalogue of Bluesky runs; check catalog.uri")
     return catalog.sort(("start.time", 1))
+
+
+def open_catalog(uri: str, api_key: str, timeout: httpx.Timeout | None = None) -> Any:
+    """A client of whatever is at `uri`; nothing stays open if that fails.
+
+    Raises:
+        Exception: as Tiled puts it.
+    """
+    from tiled.client import from_context
+    from tiled.client.context import Context
+
+    context, path = Context.from_any_uri(uri, api_key=api_key or None, timeout=timeout)
+    try:
+        return from_context(context, node_path_parts=path)
+    except BaseException:
+        context.close()
+        raise
 
 
 def find_runs(

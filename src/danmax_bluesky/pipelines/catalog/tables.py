@@ -24,9 +24,9 @@ def table_of(lines: Iterable[LogLine], title: str = "", *, visits: bool = False)
     table = Table(title=title or None, box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column("scan", justify="right", no_wrap=True)
     table.add_column("started", no_wrap=True)
-    table.add_column("sample", overflow="fold", max_width=14)
+    table.add_column("sample", overflow="fold", max_width=16)
     table.add_column("command", overflow="fold")
-    table.add_column("result", overflow="fold", max_width=18)
+    table.add_column("result", overflow="fold", max_width=24)
     for line in lines:
         place = f"{line.proposal}/{line.visit}/{line.folder}" if visits else line.folder
         table.add_row(

@@ -7,14 +7,13 @@ from typing import Any
 
 import httpx
 from bluesky_tiled_plugins import TiledWriter
-from tiled.client import from_context
-from tiled.client.context import Context
 from tiled.client.utils import ClientError
 
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.scan_log import rows_of
 from danmax_bluesky.pipelines.catalog import segments
+from danmax_bluesky.pipelines.catalog.client import open_catalog
 
 SUMMARY = "summary"
 _AT_ONCE = 10_000
@@ -75,12 +74,8 @@ class TiledTarget:
 
     def __init__(self, uri: str, api_key: str) -> None:
         segments.register()
-        self._context, path = Context.from_any_uri(uri, api_key=api_key or None, timeout=_TIMEOUT)
-        try:
-            self._catalog: Any = from_context(self._context, node_path_parts=path)
-        except BaseException:
-            self._context.close()
-            raise
+        self._catalog = open_catalog(uri, api_key, _TIMEOUT)
+        self._context = self._catalog.context
         self._requests = _Requests(self._context.http_client)
 
     def close(self) -> None:
@@ -117,7 +112,7 @@ class TiledTarget:
         run.update_metadata({SUMMARY: summary}, drop_revision=True)
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
-            if not run.validate():
+            if not run.validate(write_notes=False):
                 _LOG.warning("run %s: not all of its files can be read", record.uid)
         for note in notes:
             _LOG.warning("run %s: %s", record.uid, note.message)
