@@ -5,45 +5,74 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.callbacks.derive import closed_record, ended_tables
+from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.per_run import PerRun
+from danmax_bluesky.errors import FormatError
+from danmax_bluesky.formats.dxchange import dxchange_tree
+from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration
 from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.master import master_tree
+from danmax_bluesky.formats.master import PROVENANCE, master_tree
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.formats.tree import Group, SoftLink, grafted
 from danmax_bluesky.storage.locks import scan_lock
+from danmax_bluesky.storage.looking import look_from
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.write import write_tree
 
 
-def write_master(record: RunRecord) -> Path:
+def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = None) -> Path:
     """Write, or replace, the master of a run.
 
     Args:
         record: of a run that is open, or that ended, however it ended.
+        dxchange: put the groups of a DXchange file into the master too, for the first detector with projections.
 
     Returns:
         Where it is.
 
     Raises:
         StorageError: it cannot be written.
+        FormatError: entries of the configuration stand for something that is not there; the master was written
+            without them.
     """
     files = record.files
     loaded = closed_record(record)
     tables = ended_tables(loaded)
+    problems: tuple[str, ...] = ()
     with scan_lock(files.raw, files.stem):
-        actions = Provenance(files).actions()
-        tree = master_tree(loaded, tables, files.master, written_s=time.time(), actions=actions)
+        now = time.time()
+        tree = master_tree(loaded, tables, files.master, written_s=now, actions=Provenance(files).actions())
+        table = next((table for table in tables.values() if has_dxchange(table)), None)
+        if dxchange is not None and table is not None:
+            look = look_from(files.raw)
+            exchange, problems = dxchange_tree(loaded, table, dxchange, files.master, look, written_s=now, actions=None)
+            tree = _joined(tree, exchange)
         write_tree(files.master, tree, replace_own=True)
+    if problems:
+        raise FormatError(f"{files.master} lacks {len(problems)} entries of DXchange: " + "; ".join(problems))
     return files.master
+
+
+def _joined(master: Group, exchange: Group) -> Group:
+    """Both in one file: the table of the master is that of DXchange too."""
+    tree = Group({**exchange.children, **master.children}, master.attrs)
+    tree = grafted(tree, "/process/table", SoftLink(f"{PROVENANCE}/table"))
+    return grafted(
+        grafted(tree, "/process/process_table", SoftLink(f"{PROVENANCE}/table")), "/provenance", SoftLink("/process")
+    )
 
 
 class NexusMaster:
     """Writes `scan-####.h5`: at the start of a run, with the first frames of each detector, and in full at the end.
 
     Subscribe it within a `Guard`.
+
+    Args:
+        dxchange: as of `write_master`.
     """
 
-    def __init__(self) -> None:
-        self._router = PerRun(lambda start: _OneRun() if "data_root" in start else None)
+    def __init__(self, dxchange: DXchangeConfiguration | None = None) -> None:
+        self._router = PerRun(lambda start: _OneRun(dxchange) if "data_root" in start else None)
 
     def __call__(self, name: str, doc: Any) -> None:
         """Take one document."""
@@ -51,7 +80,8 @@ class NexusMaster:
 
 
 class _OneRun:
-    def __init__(self) -> None:
+    def __init__(self, dxchange: DXchangeConfiguration | None) -> None:
+        self._dxchange = dxchange
         self._builder = RecordBuilder()
         self._file_of: dict[str, str] = {}
         self._shown: set[str] = set()
@@ -70,4 +100,4 @@ class _OneRun:
                 pass
             case _:
                 return
-        write_master(self._builder.record)
+        write_master(self._builder.record, self._dxchange)

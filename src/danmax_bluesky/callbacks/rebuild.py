@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange, write_dxchange
 from danmax_bluesky.callbacks.nexus import write_master
 from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition
 from danmax_bluesky.errors import DanmaxError, StorageError
-from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration
+from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.formats.record import RunRecord, fold, moved
 from danmax_bluesky.storage.journal import is_being_written, read_journal
@@ -67,7 +68,12 @@ def record_of(journal: Path) -> RunRecord:
     return moved(record, journal.parent)
 
 
-def rebuild(journal: Path, configuration: DXchangeConfiguration | None = None) -> Rebuilt:
+def rebuild(
+    journal: Path,
+    configuration: DXchangeConfiguration | None = None,
+    *,
+    dxchange: Literal["file", "master", "off"] = "file",
+) -> Rebuilt:
     """Write every derived file of a run again.
 
     What cannot be written is told, and costs nothing else.
@@ -75,6 +81,7 @@ def rebuild(journal: Path, configuration: DXchangeConfiguration | None = None) -
     Args:
         journal: of the run.
         configuration: of the DXchange file; None takes the default of the package.
+        dxchange: as a file of its own, inside the master, or not at all.
 
     Raises:
         StorageError: the run is still being measured, or the journal cannot be read.
@@ -85,7 +92,7 @@ def rebuild(journal: Path, configuration: DXchangeConfiguration | None = None) -
     files: list[Path] = []
     problems: list[str] = []
     _settle_acquisition(record)
-    for make in _makers(record, configuration):
+    for make in _makers(record, configuration, dxchange):
         try:
             files += make()
         except DanmaxError as error:
@@ -94,8 +101,13 @@ def rebuild(journal: Path, configuration: DXchangeConfiguration | None = None) -
     return Rebuilt(record, tuple(files), (*closed_record(record).problems, *problems))
 
 
-def _makers(record: RunRecord, configuration: DXchangeConfiguration | None) -> Iterator[Callable[[], list[Path]]]:
-    yield lambda: [write_master(record)]
+def _makers(
+    record: RunRecord, configuration: DXchangeConfiguration | None, dxchange: str
+) -> Iterator[Callable[[], list[Path]]]:
+    inside = (configuration or load_configuration()) if dxchange == "master" else None
+    yield lambda: [write_master(record, inside)]
+    if dxchange != "file":
+        return
     tables = ended_tables(closed_record(record))
     for name in [name for name, table in tables.items() if has_dxchange(table)]:
         yield lambda name=name: write_dxchange(record, configuration, detectors=[name])

@@ -91,7 +91,7 @@ def dxchange_tree(
     look: Look,
     *,
     written_s: float,
-    actions: Sequence[Action] = (),
+    actions: Sequence[Action] | None = (),
     export: Export | None = None,
 ) -> tuple[Group, tuple[str, ...]]:
     """The DXchange file of one detector.
@@ -103,7 +103,7 @@ def dxchange_tree(
         path: where it will lie.
         look: tells what other files hold.
         written_s: POSIX seconds of now.
-        actions: the provenance so far.
+        actions: the provenance so far; None where the file has a table elsewhere, and this tree shall hold none.
         export: how to make it; by default all frames, linked.
 
     Returns:
@@ -112,8 +112,11 @@ def dxchange_tree(
     export = export or Export()
     builder = _Builder(record, configuration, path, look, export)
     tree = builder.build(table)
-    for name, node in process_tree(actions, PROCESS).items():
-        tree = _with_process(tree, name, node)
+    if actions is not None:
+        for name, node in process_tree(actions, PROCESS).items():
+            tree = _with_process(tree, name, node)
+        tree = grafted(tree, f"{PROCESS}/process_table", SoftLink(f"{PROCESS}/table"))
+        tree = grafted(tree, "/provenance", SoftLink(PROCESS))
     tree = _linked(tree)
     roots = [name for name, node in tree.children.items() if isinstance(node, Group)]
     implements = ":".join(sorted(roots, key=_order))
@@ -137,10 +140,6 @@ def _with_process(tree: Group, name: str, node: Node) -> Group:
 
 def _linked(tree: Group) -> Group:
     """The other names under which programs look for the same things."""
-    if "process" in tree.children:
-        tree = grafted(tree, f"{PROCESS}/process_table", SoftLink(f"{PROCESS}/table"))
-        if "provenance" not in tree.children:
-            tree = grafted(tree, "/provenance", SoftLink(PROCESS))
     measurement = tree.children.get("measurement")
     if isinstance(measurement, Group) and "instrument" in measurement.children and "instrument" not in tree.children:
         tree = grafted(tree, "/instrument", SoftLink("/measurement/instrument"))

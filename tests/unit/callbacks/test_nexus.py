@@ -2,12 +2,12 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.callbacks.nexus import NexusMaster
+from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.formats.dxchange_configuration import load_configuration
+from danmax_bluesky.storage.check import check_file
+from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
-
-
-def replay(run, consumer):
-    for name, doc in run.documents:
-        consumer(name, doc)
+from danmax_bluesky.testing.replay import replay
 
 
 def test_the_master_leads_to_a_picture_of_the_projections(tmp_path):
@@ -108,3 +108,17 @@ def test_a_missing_detector_file_is_told_and_leaves_no_fill_values(tmp_path):
     with h5py.File(run.folder / "scan-0001.h5") as file:
         assert "entry_orca" not in file
         assert "scan-0001_orca.h5 does not exist" in file["entry/problems"].asstr()[()]
+
+
+def test_the_master_can_be_the_dxchange_file_too(tmp_path):
+    run = compose_tomography(tmp_path)
+    replay(run, ProvenanceRecorder(), NexusMaster(load_configuration()))
+    path = run.folder / "scan-0001.h5"
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["exchange/data"][:], run.frames["orca"][8:39])
+        assert file["implements"].asstr()[()] == "exchange:exchange_1:measurement:process"
+        assert file["instrument/detector/actual_pixel_size_x"].attrs["units"] == "um"
+        assert file.attrs["default"] == "entry"
+        assert file["provenance/process_table"][0]["actor"] == b"acquisition"
+    assert check_file(path) == []
+    assert [row["reference"] for row in read_table(path)] == ["/entry/provenance/acquisition"]
