@@ -1,10 +1,10 @@
 """PVAccess as we use it: which servers are found, and what happens when one is lost."""
 
-import asyncio
 import atexit
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from bluesky.protocols import Reading
@@ -52,33 +52,84 @@ def _begin() -> None:
 atexit.register(forget)
 
 
-def watch(device: Device, address: str) -> None:
-    """Let every subscription to a device be told when its server is lost, and when it is back; once it is connected.
+class PvaWatch:
+    """Tells every subscription to a device when its server is lost, and when it is back.
 
     Args:
-        device: connected over PVAccess.
-        address: for messages.
+        device: whose signals are process variables.
+        address: `host:port` of its server, or "" if broadcasts find it.
     """
-    for child in walk_devices(device).values():
-        if isinstance(child, Signal):
-            backend = child._connector.backend  # noqa: SLF001  a signal shows its backend in no other way
-            if isinstance(backend, transport.PvaSignalBackend) and not isinstance(backend.set_callback, _Watched):
-                backend.set_callback = _Watched(backend, device.name, address)  # type: ignore[method-assign]
+
+    def __init__(self, device: Device, address: str) -> None:
+        self.lost: LinkLostError | None = None
+        self.last_answer: float | None = None
+        self._device = device
+        self._address = address
+        self._watched: list[_Watched] = []
+
+    async def connect(self, timeout_s: float) -> None:
+        """Connect the device, or connect it anew.
+
+        Raises:
+            NotConnectedError: its server is not found.
+        """
+        use_server(self._address)
+        again = bool(self._watched) or self.lost is not None
+        if again:
+            forget()
+        _begin()
+        await self._device.connect(timeout=timeout_s, force_reconnect=True)
+        self.lost = None
+        if not self._watched:
+            self._watch()
+        elif again:
+            for watched in self._watched:
+                watched.renew()
+
+    def close(self) -> None:
+        """End every subscription and the connection."""
+        for watched in self._watched:
+            watched(None)
+        forget()
+
+    def tell(self, value: Any, pv: str) -> LinkLostError | None:
+        """Note that a value came, or an exception in its place; returns what then is told instead of the value."""
+        if not isinstance(value, Exception):
+            self.last_answer, self.lost = time.time(), None
+            return None
+        if self.lost is None:
+            self.lost = lost(self._device.name, f"pva://{pv}", self.last_answer, str(value) or type(value).__name__)
+            logger.warning("%s", self.lost)
+        return self.lost
+
+    def _watch(self) -> None:
+        for child in walk_devices(self._device).values():
+            if isinstance(child, Signal):
+                backend = child._connector.backend  # noqa: SLF001  a signal shows its backend in no other way
+                if isinstance(backend, transport.PvaSignalBackend):
+                    self._watched.append(_Watched(backend, self.tell))
+                    backend.set_callback = self._watched[-1]  # type: ignore[method-assign]
 
 
 class _Watched:
     """`set_callback` of a signal's backend that also tells of a lost server."""
 
-    def __init__(self, backend: transport.PvaSignalBackend[Any], name: str, address: str) -> None:
+    def __init__(
+        self, backend: transport.PvaSignalBackend[Any], tell: Callable[[Any, str], LinkLostError | None]
+    ) -> None:
         self._backend = backend
-        self._name = name
-        self._address = address
-        self._last: float | None = None
+        self._tell = tell
+        self._callback: Callback[Reading[Any]] | None = None
 
     def __call__(self, callback: Callback[Reading[Any]] | None) -> None:
-        backend = self._backend
-        if callback and backend.subscription:
+        if callback and self._callback:
             raise RuntimeError("Cannot set a callback when one is already set")
+        self._callback = callback
+        self.renew()
+
+    def renew(self) -> None:
+        """End the subscription there is, and begin a new one if somebody listens."""
+        backend, callback = self._backend, self._callback
         if backend.subscription:
             backend.subscription.close()
             backend.subscription = None
@@ -92,7 +143,9 @@ class _Watched:
                 first = False
                 return
             try:
-                callback(self._reading(value))
+                error = self._tell(value, backend.read_pv)
+                reading: Any = LostReading(error, 0.0) if error else backend._make_reading(value)  # noqa: SLF001
+                callback(reading)
             except LinkLostError as error:
                 logger.debug("a listener heard: %s", error)
 
@@ -100,34 +153,3 @@ class _Watched:
         backend.subscription = transport.context().monitor(
             backend.read_pv, hear, request=f"field({','.join(fields)})", notify_disconnect=True
         )
-
-    def _reading(self, value: Any) -> Any:
-        if isinstance(value, Exception):
-            error = lost(
-                self._name, f"pva://{self._backend.read_pv}", self._last, f"{self._address}: {value or 'lost'}"
-            )
-            logger.warning("%s", error)
-            return LostReading(error, self._last or 0.0)
-        self._last = time.time()
-        return self._backend._make_reading(value)  # noqa: SLF001  the one conversion that there is
-
-
-async def connect(device: Device, address: str, timeout_s: float, again: bool = False) -> None:
-    """Connect a device over PVAccess and watch it.
-
-    Args:
-        device: whose signals are process variables.
-        address: `host:port` of its server, or "".
-        timeout_s: the longest wait.
-        again: connect anew although it was connected before.
-
-    Raises:
-        NotConnectedError: its server is not found.
-    """
-    use_server(address)
-    if again:
-        forget()
-        await asyncio.sleep(0)
-    _begin()
-    await device.connect(timeout=timeout_s, force_reconnect=again)
-    watch(device, address)

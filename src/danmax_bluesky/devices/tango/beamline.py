@@ -46,6 +46,9 @@ class Devices:
     missing: dict[str, str] = field(default_factory=dict)
     _connectors: list[TangoConnector] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._panda_watch = pva.PvaWatch(self.panda, self.settings.panda_server)
+
     @property
     def by_name(self) -> dict[str, Device]:
         """Every device by its name."""
@@ -53,7 +56,7 @@ class Devices:
         return {**self.motors, **self.cameras, **{device.name: device for device in singles}}
 
     async def connect(self, again: bool = False) -> dict[str, str]:
-        """Connect all devices side by side, or those that are missing anew.
+        """Connect all devices side by side; or, `again`, those that are missing or were lost since.
 
         Returns:
             `missing` as it is then.
@@ -61,8 +64,11 @@ class Devices:
         wanted = {
             name: device
             for name, device in self.by_name.items()
-            if not self.missing.get(name, "").startswith(NO_ADDRESS) and (not again or name in self.missing)
+            if not self.missing.get(name, "").startswith(NO_ADDRESS)
+            and (not again or name in self.missing or (name == self.panda.name and self._panda_watch.lost))
         }
+        if again:
+            await asyncio.gather(*(connector.link.revive() for connector in self._connectors))
         results = await asyncio.gather(
             *(self._connect_one(name, device, again) for name, device in wanted.items()), return_exceptions=True
         )
@@ -80,12 +86,12 @@ class Devices:
         """Let go of every device."""
         for connector in self._connectors:
             connector.link.close()
-        pva.forget()
+        self._panda_watch.close()
 
     async def _connect_one(self, name: str, device: Device, again: bool) -> None:
         timeout_s = self.settings.tango.connect_timeout_s
         if name == self.panda.name:
-            await pva.connect(device, self.settings.panda_server, timeout_s, again)
+            await self._panda_watch.connect(timeout_s)
         else:
             await device.connect(timeout=timeout_s, force_reconnect=again)
 

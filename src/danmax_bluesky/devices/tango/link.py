@@ -7,6 +7,7 @@ address at any time.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -21,7 +22,8 @@ from danmax_bluesky.devices.lost import LinkLostError, lost
 from danmax_bluesky.errors import DeviceError
 
 T = TypeVar("T")
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 1.1  # Tango does not try to connect more often than once a second
+REVIVALS = 3
 TIMEOUT_S = 3.0
 POLL_S = 0.1
 _ABSENT = {"API_CantConnectToDevice", "API_CorbaException", "API_DeviceTimedOut", "API_DeviceNotExported"}
@@ -207,6 +209,17 @@ class Link:
         if proxy is not None:
             self._thread.submit(_quietly, work, proxy)
 
+    async def revive(self) -> None:
+        """See now whether a lost device answers again, and return when its listeners were told."""
+        for _ in range(REVIVALS):
+            if self.lost is None:
+                break
+            await asyncio.sleep(HEARTBEAT_S)  # Tango tries no sooner after it failed
+            with contextlib.suppress(DeviceError):
+                await self.ask(lambda proxy: proxy.ping(), "ping")
+        await self._in_thread(lambda: None)  # the subscriptions were begun before that
+        await asyncio.sleep(0)
+
     def close(self) -> None:
         """End the subscriptions and the link's thread."""
         if self._heartbeat is not None:
@@ -245,10 +258,8 @@ class Link:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            try:
+            with contextlib.suppress(DeviceError):  # a loss was told to everybody already
                 await self.ask(lambda proxy: proxy.ping(), "ping")
-            except DeviceError as error:
-                logger.debug("%s", error)
 
 
 _known_threads = threading.local()
