@@ -8,6 +8,7 @@ from ophyd_async.fastcs.panda import SeqTableInfo
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.beamline import make_beamline
 from danmax_bluesky.devices.panda import sequencer
+from danmax_bluesky.devices.twin import camera as twin_camera
 from danmax_bluesky.errors import DanmaxError, DeviceError
 
 
@@ -189,6 +190,35 @@ async def test_a_full_disk_is_told_when_the_camera_is_armed(beamline):
     await orca.stage()
     with pytest.raises(DeviceError, match="orca: no space left on device"):
         await orca.prepare(level(2))
+    await orca.unstage()
+
+
+async def test_a_camera_that_takes_long_to_arm_is_waited_for(beamline, monkeypatch):
+    monkeypatch.setattr(twin_camera, "COMMAND_S", 0.01)
+    orca = beamline.cameras["orca"]
+    process = beamline.twin.world.cameras["orca"]._process
+    loop = asyncio.get_running_loop()
+    process.arm = lambda path, num: loop.call_later(0.05, process.tell, {"event": "armed"})
+    await orca.stage()
+    await orca.prepare(level(2))
+    assert await orca.armed.get_value()
+    await orca.unstage()
+
+
+async def test_a_camera_can_be_disarmed_while_it_arms(beamline, monkeypatch):
+    monkeypatch.setattr(twin_camera, "COMMAND_S", 0.01)
+    orca = beamline.cameras["orca"]
+    process = beamline.twin.world.cameras["orca"]._process
+    arm, process.arm = process.arm, lambda path, num: None
+    await orca.stage()
+    preparing = orca.prepare(level(2))
+    await asyncio.sleep(0.03)
+    preparing.task.cancel()
+    await orca.unstage()
+    assert process.commands[-1] == "disarm"
+    process.arm = arm
+    await orca.stage()
+    await orca.prepare(level(2))
     await orca.unstage()
 
 

@@ -135,7 +135,7 @@ async def test_a_camera_that_is_not_armed_sees_no_gate(orca, beamline, gates):
 
 
 async def test_a_camera_that_does_not_arm_says_so(paths, monkeypatch):
-    monkeypatch.setattr(camera_module, "DEFAULT_TIMEOUT", 0.05)
+    monkeypatch.setattr(camera_module, "ARM_TIMEOUT_S", 0.05)
     camera = Camera(paths, "orca")
     await camera.connect(mock=True)
     set_mock_value(camera.dtype, "uint16")

@@ -21,7 +21,8 @@ from danmax_bluesky.devices.twin.gates import Gates
 from danmax_bluesky.errors import DeviceError
 
 logger = logging.getLogger(__name__)
-ANSWER_S = 20.0
+ANSWER_S = 25.0
+COMMAND_S = 5.0  # a command of a control system has to return before its client gives up
 
 
 class Process(Protocol):
@@ -125,6 +126,7 @@ class VirtualCamera:
         self._process: Process | None = None
         self._make: Callable[[], Process] | None = None
         self.armings = 0
+        self._arming: asyncio.Future[None] | None = None
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._open_path = ""
         self._died = ""
@@ -162,16 +164,37 @@ class VirtualCamera:
             self.publish("frames_written", 0)
 
     async def arm(self) -> None:
+        """Begin to arm; returns when that is done, or goes on, and `armed` tells when it is done.
+
+        Raises:
+            DeviceError: it has failed already.
+        """
+        self._arming = asyncio.ensure_future(self._arm())
+        done, _ = await asyncio.wait({self._arming}, timeout=COMMAND_S)
+        if done:
+            await self._arming
+        else:
+            self._arming.add_done_callback(self._tell_failure)
+
+    def _tell_failure(self, task: "asyncio.Future[None]") -> None:
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("%s", error)
+
+    async def _arm(self) -> None:
         """Open the file if it is not open, and be ready for exposures; begin them if they are the camera's own."""
         path = self.registers["file_path"]
         if not path:
             raise DeviceError(f"{self.name}: has no file to write to; set file_path before arming it")
         process = self._running
         if self._open_path != path:
-            await self.disarm()
-            # any number: a camera that times its own exposures is armed for one frame after the other
-            await self._ask("armed", lambda: process.arm(path, 0))
-            self._open_path = path
+            await self._close_file()
+            self._open_path = path  # also if nobody waits any longer when it is open
+            try:
+                # any number: a camera that times its own exposures is armed for one frame after the other
+                await self._ask("armed", lambda: process.arm(path, 0))
+            except DeviceError:
+                self._open_path = ""
+                raise
             self.armings += 1
         self._armed = True
         self.publish("armed", True)
@@ -186,13 +209,18 @@ class VirtualCamera:
         """Take no more exposures, write those that were taken, and close the file; begin anew if the process died."""
         self._free = None
         self._armed = False
+        if self._arming is not None:
+            self._arming.cancel()
         if self._died:
             self._open_path = ""
             await self._restart()
+        await self._close_file()
+        self.publish("armed", False)
+
+    async def _close_file(self) -> None:
         if self._open_path:
             self._open_path = ""
             await self._ask("disarmed", self._running.disarm)
-        self.publish("armed", False)
 
     def expose(self, gates: Gates) -> None:
         """Expose for gates on the trigger line, if the camera listens to it."""
@@ -221,6 +249,8 @@ class VirtualCamera:
         """End its process."""
         self._free = None
         self._armed = False
+        if self._arming is not None:
+            self._arming.cancel()
         if self._process is not None:
             self._process.close()
             self._process = self._make = None
