@@ -1,9 +1,10 @@
 """Every derived file of a run, made again from its journal: also of a run whose process was killed."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange, write_dxchange
@@ -13,10 +14,15 @@ from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.formats.record import RunRecord, fold, moved
+from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.scans import MeasuredScan, info_of, measured_frames
+from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.recovery import healed, recover
 
+INTEGRATION = "integration"
 SUFFIX = "_documents.jsonl"
 
 
@@ -73,6 +79,7 @@ def rebuild(
     configuration: DXchangeConfiguration | None = None,
     *,
     dxchange: Literal["file", "master", "off"] = "file",
+    integrate: bool = True,
 ) -> Rebuilt:
     """Write every derived file of a run again.
 
@@ -82,6 +89,7 @@ def rebuild(
         journal: of the run.
         configuration: of the DXchange file; None takes the default of the package.
         dxchange: as a file of its own, inside the master, or not at all.
+        integrate: by the recipes of the start document, the frames that these name.
 
     Raises:
         StorageError: the run is still being measured, or the journal cannot be read.
@@ -92,23 +100,25 @@ def rebuild(
     files: list[Path] = []
     problems: list[str] = []
     _settle_acquisition(record)
-    for make in _makers(record, configuration, dxchange):
+    loaded = closed_record(record)
+    makers = [*_makers(record, loaded, configuration, dxchange), *(_integrations(loaded) if integrate else ())]
+    for make in makers:
         try:
             files += make()
         except DanmaxError as error:
             problems.append(str(error))
     problems += Provenance(record.files).synchronise()
-    return Rebuilt(record, tuple(files), (*closed_record(record).problems, *problems))
+    return Rebuilt(record, tuple(files), (*loaded.problems, *problems))
 
 
 def _makers(
-    record: RunRecord, configuration: DXchangeConfiguration | None, dxchange: str
+    record: RunRecord, loaded: RunRecord, configuration: DXchangeConfiguration | None, dxchange: str
 ) -> Iterator[Callable[[], list[Path]]]:
     inside = (configuration or load_configuration()) if dxchange == "master" else None
     yield lambda: [write_master(record, inside)]
     if dxchange != "file":
         return
-    tables = ended_tables(closed_record(record))
+    tables = ended_tables(loaded)
     for name in [name for name, table in tables.items() if has_dxchange(table)]:
         yield lambda name=name: write_dxchange(record, configuration, detectors=[name])
 
@@ -120,3 +130,51 @@ def _settle_acquisition(record: RunRecord) -> None:
         end_acquisition(record, begin_acquisition(record))
     elif rows[0].status in (Status.RUNNING, Status.QUEUED):
         end_acquisition(record, rows[0].id)
+
+
+def _integrations(record: RunRecord) -> Iterator[Callable[[], list[Path]]]:
+    """One for each recipe of the start document whose detector saw something to integrate."""
+    for recipe in record.start.get("recipes") or ():
+        scan = measured_frames(record, recipe["detector"]) if recipe["detector"] in record.image_keys else None
+        if scan is not None and scan.rows:
+            yield lambda recipe=recipe, scan=scan: [integrate_again(record, recipe, scan)]
+
+
+def integrate_again(record: RunRecord, recipe: Mapping[str, Any], scan: MeasuredScan | None = None) -> Path:
+    """Integrate the frames of a run by one recipe, replacing what the run wrote before.
+
+    Args:
+        record: of a run that ended, with its files read.
+        recipe: as in the start document.
+        scan: the frames, if they are known already.
+
+    Raises:
+        DanmaxError: as `integrate_scan`.
+    """
+    detector = recipe["detector"]
+    scan = scan or measured_frames(record, detector)
+    source = next(segment.images[detector] for segment in record.segments if detector in segment.images)
+    output = output_path(record.files.detector(detector), str(recipe.get("name", "azint")))
+    parameters = {"detector": detector, "recipe": dict(recipe), "file": os.path.relpath(output, record.files.raw)}
+    with Provenance(record.files).action(
+        INTEGRATION,
+        description=f"azimuthal integration of {detector} by {recipe.get('name', 'azint')}",
+        parameters=parameters,
+        inputs=[note_of(source.file, record.files.raw)],
+    ) as outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        report = integrate_scan(
+            source.file,
+            recipe,
+            output,
+            dataset=source.dataset,
+            rows=scan.rows,
+            info=info_of(record.start, detector),
+            columns=scan.columns,
+            if_exists="replace",
+        )
+        outputs.append(note_of(output, record.files.raw))
+    if report.errors or report.problems:
+        unread = [f"frame {number}: {text}" for number, text in report.errors.items()]
+        raise StorageError(f"{output}: " + "; ".join([*unread, *report.problems]))
+    return output

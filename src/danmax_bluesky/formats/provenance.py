@@ -7,7 +7,7 @@ are functions of it. Layout: the process table of DXchange (https://dxfile.readt
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -93,6 +93,14 @@ class Action:
         reference = f"{base}/{self.group}"
         times = self.start_time, self.end_time
         return (self.actor, *times, str(self.status), self.message, reference, self.description)
+
+    def as_row(self) -> dict[str, str]:
+        """Its row by the names of the columns, with the group's name as reference."""
+        return dict(zip(COLUMNS, self.row(""), strict=True))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as JSON would hold it."""
+        return {**asdict(self), "status": str(self.status)}
 
 
 def fold_actions(events: Iterable[Mapping[str, Any]]) -> tuple[Action, ...]:

@@ -265,6 +265,48 @@ def read_table(path: Path) -> list[dict[str, str]]:
     raise StorageError(f"{path} has no provenance table; is it a master or a DXchange file of this program?")
 
 
+def read_details(path: Path, row: int) -> dict[str, Any]:
+    """Everything that a file tells about one action.
+
+    Args:
+        path: a master or a DXchange file.
+        row: counted from 1.
+
+    Returns:
+        actor, status, times, message, description, parameters, software, inputs and outputs.
+
+    Raises:
+        StorageError: there is no such row, or no group for it.
+    """
+    rows = read_table(path)
+    if not 1 <= row <= len(rows):
+        raise StorageError(f"{path}: row {row}: there are rows 1 to {len(rows)}")
+    found: dict[str, Any] = dict(rows[row - 1])
+    with open_to_read(path) as file:
+        group: Any = file.get(found["reference"])
+        if not isinstance(group, h5py.Group):
+            raise StorageError(f"{path}: row {row} refers to {found['reference']}, which is not there")
+        found["parameters"] = json.loads(_text(group, "parameters_json"))
+        found["software"] = {name: _text(group, f"software/{name}") for name in _children(group, "software")}
+        for name in ("input_data", "output_data"):
+            columns = {key: _plain_list(node[:]) for key, node in _children(group, name).items()}
+            found[name] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        found |= {name: _text(group, name) for name in ("host", "user")}
+    return found
+
+
+def _children(group: Any, name: str) -> dict[str, Any]:
+    return dict(group[name].items())
+
+
+def _text(group: Any, name: str) -> str:
+    return str(group[name].asstr()[()])
+
+
+def _plain_list(values: np.ndarray) -> list[Any]:
+    return [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
+
+
 def _texts(row: np.void) -> tuple[str, ...]:
     return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in row)
 

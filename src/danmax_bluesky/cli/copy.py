@@ -1,0 +1,43 @@
+"""`danmax copy`: a scan with everything it needs, somewhere else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+
+from danmax_bluesky.callbacks.rebuild import record_of
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.cli.scans import HELP, journals_of
+from danmax_bluesky.storage.transfer import copy_scan, files_needed
+
+
+@click.command("copy", epilog=HELP)
+@click.argument("scan")
+@click.argument("destination", type=click.Path(file_okay=False, path_type=Path))
+@click.pass_obj
+def command(settings: SettingsSource, scan: str, destination: Path) -> None:
+    """Copy a scan, or all scans of a folder, below DESTINATION, verified.
+
+    Detector files, master, DXchange, journals, integrated patterns, and files of other scans that these link to keep
+    their places relative to each other: raw/<folder>/... and process/... . Each copy is read back and compared. No file
+    is overwritten; an interrupted copy goes on where it was.
+    """
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    for journal in journals_of(settings(), scan):
+        files = record_of(journal).files
+        total = sum(path.stat().st_size for path in files_needed(files))
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(files.stem, total=total)
+            copied = copy_scan(files, destination.absolute(), _advancer(bar, task))
+        done = f"{files.stem}: {len(copied.notes)} files, {total / 1e6:.1f} MB, verified, in {copied.files.raw}"
+        console.print(done, soft_wrap=True, highlight=False)
+
+
+def _advancer(bar: Progress, task: TaskID) -> Callable[[Path, int], None]:
+    def advance(_path: Path, size: int) -> None:
+        bar.advance(task, size)
+
+    return advance

@@ -1,0 +1,88 @@
+"""`danmax dxchange`: a run as DXchange."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from danmax_bluesky.callbacks.dxchange import write_dxchange
+from danmax_bluesky.callbacks.rebuild import record_of
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.cli.scans import HELP, journal_of
+from danmax_bluesky.formats.dxchange import Export
+from danmax_bluesky.formats.dxchange_configuration import load_configuration
+from danmax_bluesky.formats.tree import Copying
+from danmax_bluesky.storage.recovery import healed, recover
+
+
+@click.command("dxchange", epilog=HELP)
+@click.argument("scan", required=False)
+@click.option("--detector", "detectors", multiple=True, help="only this one; may be given several times")
+@click.option("--copy", "copied", is_flag=True, help="copy the frames, so that the file can travel alone")
+@click.option(
+    "--order",
+    type=click.Choice(["theta:y:x", "y:theta:x"]),
+    default="theta:y:x",
+    show_default=True,
+    help="with --copy: projections, or sinograms, one after the other",
+)
+@click.option("--chunks", metavar="N,N,N", help="with --copy: shape of a chunk in that order; one image by default")
+@click.option(
+    "--compression",
+    type=click.Choice(["keep", "bitshuffle-lz4", "gzip", "none"]),
+    default="keep",
+    show_default=True,
+    help="with --copy",
+)
+@click.option(
+    "--volume-deg",
+    type=click.FloatRange(0, min_open=True),
+    help="cut the projections into volumes of so many degrees: exchange_1, exchange_2, ...",
+)
+@click.option("--volume", type=click.IntRange(1), help="with --volume-deg: only this volume, as /exchange")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="configuration file (JSON)")
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="another file than the usual one")
+@click.pass_obj
+def command(
+    settings: SettingsSource,
+    scan: str | None,
+    detectors: tuple[str, ...],
+    copied: bool,
+    order: str,
+    chunks: str | None,
+    compression: str,
+    volume_deg: float | None,
+    volume: int | None,
+    config: Path | None,
+    out: Path | None,
+) -> None:
+    """Write the DXchange file of a run, as tomopy, dxchange, httomo, algotom and tomocupy read it.
+
+    Frames are linked, not copied, unless --copy is given. What the file holds is told by a configuration; copy the one
+    of the package (danmax_bluesky/formats/dxchange_configuration.json), which an editor completes by its schema.
+    """
+    if not copied and (order != "theta:y:x" or chunks or compression != "keep"):
+        raise click.UsageError("--order, --chunks and --compression say how to copy; give --copy too")
+    if volume and not volume_deg:
+        raise click.UsageError("--volume needs --volume-deg, which says how long a volume is")
+    now = settings()
+    copying = Copying(order, _chunks(chunks), compression) if copied else None
+    record = healed(recover(record_of(journal_of(now, scan))))
+    paths = write_dxchange(
+        record,
+        load_configuration(config or now.formats.dxchange_configuration),
+        detectors=detectors or None,
+        export=Export(copying, volume_deg, volume),
+        out=out.absolute() if out else None,
+    )
+    for path in paths:
+        Console().print(str(path), soft_wrap=True, highlight=False)
+
+
+def _chunks(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.replace(" ", "").split(",")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{text!r}: three positive numbers, such as 1,512,2048", param_hint="--chunks")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,84 @@
+"""`danmax rerun`: an action of a file's provenance once more."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from danmax_bluesky.callbacks import dxchange, rebuild
+from danmax_bluesky.callbacks import provenance as acquisition
+from danmax_bluesky.callbacks.derive import closed_record
+from danmax_bluesky.callbacks.dxchange import write_dxchange
+from danmax_bluesky.callbacks.rebuild import integrate_again, journals_below, record_of
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.cli.running import run_and_report
+from danmax_bluesky.errors import FormatError
+from danmax_bluesky.formats.dxchange import Export
+from danmax_bluesky.formats.dxchange_configuration import configuration_of
+from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.formats.tree import Copying
+from danmax_bluesky.storage import transfer
+from danmax_bluesky.storage.provenance import read_details, read_table
+from danmax_bluesky.storage.recovery import healed, recover
+
+
+@click.command("rerun")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("row", type=click.IntRange(1), required=False)
+@click.pass_obj
+def command(settings: SettingsSource, file: Path, row: int | None) -> None:
+    """Do an action of FILE's provenance again, with the parameters that stand there, and add a row.
+
+    FILE is a master or a DXchange file; ROW is counted as `danmax provenance FILE` shows it, the last one by default.
+    An export, an integration or a copy is done again on the same scan; an acquisition is measured again, as a new scan,
+    on the beamline of the settings.
+    """
+    rows = read_table(file)
+    number = row or len(rows)
+    details = read_details(file, number)
+    actor, parameters = details["actor"], details["parameters"]
+    if actor == acquisition.ACTOR:
+        _measure(settings, parameters)
+        return
+    record = healed(recover(record_of(journals_below(file.absolute())[0])))
+    done = _again(record, actor, parameters)
+    Console().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
+
+
+def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any]) -> str:
+    match actor:
+        case dxchange.ACTOR:
+            how = parameters["export"]
+            copying = None if not how["copying"] else Copying(**{**how["copying"], "chunks": _chunks(how["copying"])})
+            paths = write_dxchange(
+                record,
+                configuration_of(parameters["configuration"], "the configuration in the file"),
+                detectors=[parameters["detector"]],
+                export=Export(copying, how["volume_deg"], how["volume"]),
+                out=record.files.raw / parameters["file"],
+            )
+            return ", ".join(map(str, paths))
+        case rebuild.INTEGRATION:
+            return str(integrate_again(closed_record(record), parameters["recipe"]))
+        case transfer.ACTOR:
+            return str(transfer.copy_scan(record.files, Path(parameters["destination"])).files.raw)
+    raise FormatError(f"{actor}: only acquisitions, dxchange exports, integrations and copies can be done again")
+
+
+def _chunks(copying: Mapping[str, Any]) -> tuple[int, ...] | None:
+    return tuple(copying["chunks"]) if copying["chunks"] else None
+
+
+def _measure(settings: SettingsSource, parameters: Mapping[str, Any]) -> None:
+    if parameters.get("plan_name") != "tomo_scan" or not parameters.get("scan"):
+        raise FormatError(
+            f"a {parameters.get('plan_name')} is measured again by its command: danmax {parameters.get('command')}"
+        )
+    sample = (parameters.get("sample") or {}).get("name")
+    scan = {key: value for key, value in parameters["scan"].items() if value is not None}
+    run_and_report(
+        settings(),
+        lambda session: session.plans.tomo_scan(**scan, sample=sample, command=parameters.get("command")),
+    )

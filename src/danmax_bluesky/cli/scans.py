@@ -1,0 +1,52 @@
+"""How a command's argument names scans: a number, any file of a scan, a folder, or nothing for the latest."""
+
+from pathlib import Path
+
+from danmax_bluesky.callbacks.rebuild import SUFFIX, journals_below
+from danmax_bluesky.config import Settings
+from danmax_bluesky.errors import StorageError
+
+HELP = (
+    "SCAN is a scan number of the visit, any file of a scan, or a folder; without it the visit's latest scan is meant."
+)
+
+
+def journals_of(settings: Settings, scan: str | None) -> list[Path]:
+    """The journals of the scans that an argument names.
+
+    Raises:
+        StorageError: there is none.
+    """
+    raw = settings.data_root / settings.proposal / settings.visit / "raw"
+    if scan is not None and not (scan.isdigit() and not Path(scan).exists()):
+        path = Path(scan)
+        if not path.exists() and not path.parent.is_dir():
+            raise StorageError(f"{scan} does not exist; name a scan number, a file of a scan, or a folder")
+        return journals_below(path.absolute())
+    found = sorted(raw.rglob(f"scan-*{SUFFIX}"), key=_number)
+    if scan is None:
+        if not found:
+            raise StorageError(f"{raw}: no scan was measured there; name one, or another visit with --visit")
+        return found[-1:]
+    chosen = [path for path in found if _number(path) == int(scan)]
+    if not chosen:
+        numbers = f"scans {_number(found[0])} to {_number(found[-1])}" if found else "no scan"
+        raise StorageError(f"scan {scan}: the visit {settings.visit} has {numbers}; choose another with --visit")
+    return chosen
+
+
+def journal_of(settings: Settings, scan: str | None) -> Path:
+    """The journal of the one scan that an argument names.
+
+    Raises:
+        StorageError: there is none, or more than one.
+    """
+    journals = journals_of(settings, scan)
+    if len(journals) > 1:
+        raise StorageError(f"{scan} holds {len(journals)} scans; name one of them")
+    return journals[0]
+
+
+def _number(journal: Path) -> int:
+    digits = journal.name.removesuffix(SUFFIX).removeprefix("scan-")
+    return int(digits) if digits.isdigit() else -1

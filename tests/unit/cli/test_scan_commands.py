@@ -1,0 +1,166 @@
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from danmax_bluesky.cli import cli
+from danmax_bluesky.errors import DanmaxError, StorageError
+from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.testing.replay import measured, write_journal
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("DANMAX_DATA_ROOT", str(tmp_path))
+    monkeypatch.setenv("DANMAX_PROPOSAL", "20260000")
+    monkeypatch.setenv("DANMAX_VISIT", "2026000001")
+    monkeypatch.setenv("COLUMNS", "200")
+    return measured(tmp_path)
+
+
+def danmax(*words):
+    result = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=True)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    if result.exit_code:
+        raise StorageError(result.output)
+    return result.output
+
+
+@pytest.mark.parametrize("named", [None, "1", "scan-0001.h5", "scan-0001_orca.h5", "."])
+def test_files_lists_what_a_scan_wrote(run, named, monkeypatch):
+    monkeypatch.chdir(run.folder)
+    output = danmax("files", *([named] if named else []))
+    for name in ("scan-0001.h5", "scan-0001_dxchange.h5", "scan-0001_orca.h5", "scan-0001_documents.jsonl"):
+        assert name in output
+    assert "(complete)" in output
+
+
+def test_a_scan_that_does_not_exist_is_told_with_those_that_do(run):
+    with pytest.raises(StorageError, match="scan 7: the visit 2026000001 has scans 1 to 1"):
+        danmax("files", "7")
+    with pytest.raises(StorageError, match=r"no journal of documents .* belongs to it"):
+        danmax("check", run.folder / "nothing.h5")
+
+
+def test_check_is_quiet_for_a_whole_scan_and_fails_for_a_broken_one(run):
+    assert "whole" in danmax("check")
+    (run.folder / "scan-0001_panda.h5").unlink()
+    with pytest.raises(StorageError, match="2 errors in 1 scans"):
+        danmax("check", "1")
+
+
+def test_check_takes_a_file_of_no_scan(run, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = h5py.SoftLink("/gone")
+    with pytest.raises(StorageError, match=r"other\.h5 is not whole"):
+        danmax("check", tmp_path / "other.h5")
+
+
+def test_rebuild_writes_what_is_missing(run):
+    (run.folder / "scan-0001.h5").unlink()
+    (run.folder / "scan-0001_dxchange.h5").unlink()
+    output = danmax("rebuild", "1")
+    assert "complete: dark 4, flat 4, proj 31" in output
+    assert "whole" in danmax("check", "1")
+
+
+def test_rebuild_fails_if_something_is_missing_and_does_the_rest(run):
+    (run.folder / "scan-0001_panda.h5").unlink()
+    (run.folder / "scan-0001.h5").unlink()
+    with pytest.raises(StorageError, match="1 of 1 runs could not be rebuilt completely"):
+        danmax("rebuild")
+    assert (run.folder / "scan-0001.h5").exists()
+
+
+def test_rebuild_of_a_killed_run(run):
+    for path in (*run.folder.glob("*dxchange.h5"), *run.folder.glob("*.jsonl"), run.folder / "scan-0001.h5"):
+        path.unlink()
+    write_journal(run.until("stream_datum", 10))
+    assert "incomplete: dark 4, flat 4, proj 31" in danmax("rebuild")
+
+
+def test_copy_and_check_the_copy(run, tmp_path):
+    output = danmax("copy", "1", tmp_path / "there")
+    assert "verified" in output
+    shutil.rmtree(run.folder)
+    assert "whole" in danmax("check", tmp_path / "there")
+
+
+def test_dxchange_exports_copies_sinograms_and_volumes(run, tmp_path):
+    danmax("dxchange")
+    danmax(
+        "dxchange",
+        "1",
+        "--copy",
+        "--order",
+        "y:theta:x",
+        "--chunks",
+        "1,31,16",
+        "--compression",
+        "gzip",
+        "--out",
+        tmp_path / "a.h5",
+    )
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["exchange/data"].shape == (12, 31, 16)
+        assert file["exchange/data"].chunks == (1, 31, 16)
+        np.testing.assert_array_equal(file["exchange/data"][:].swapaxes(0, 1), run.frames["orca"][8:39])
+    danmax("dxchange", "1", "--volume-deg", "90", "-o", tmp_path / "b.h5", "--copy")
+    with h5py.File(tmp_path / "b.h5") as file:
+        assert file["exchange_2/data"].shape[0] == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--order", "y:theta:x"], "give --copy too"),
+        (["--copy", "--chunks", "1,2"], "three positive numbers"),
+        (["--volume", "1"], "needs --volume-deg"),
+        (["--detector", "eiger"], "eiger: the run has no projections"),
+        (["--config", "gone.json"], r"gone\.json cannot be read"),
+    ],
+)
+def test_wrong_options_are_explained(run, words, said):
+    with pytest.raises(DanmaxError, match=said):
+        danmax("dxchange", "1", *words)
+
+
+def test_provenance_shows_rows_of_a_file_and_one_in_full(run, tmp_path):
+    alone = shutil.copy(run.folder / "scan-0001_dxchange.h5", tmp_path / "alone.h5")
+    for named in ("1", alone, run.folder / "scan-0001.h5"):
+        output = danmax("provenance", named)
+        assert "acquisition" in output
+        assert "dxchange" in output
+    rows = json.loads(danmax("provenance", alone, "--json"))
+    assert [row["status"] for row in rows] == ["SUCCESS", "SUCCESS"]
+    details = json.loads(danmax("provenance", alone, "1", "--json"))
+    assert details["parameters"]["command"] == "tomoscan ascanct tom_ry 0 180 30 0.01"
+    assert "scan-0001_orca.h5" in [note["path"] for note in details["output_data"]]
+    assert "h5py" in danmax("provenance", "1", "2")
+    with pytest.raises(StorageError, match="there are rows 1 to 2"):
+        danmax("provenance", alone, "3")
+
+
+def test_rerun_does_an_export_again_and_adds_a_row(run):
+    path = run.folder / "scan-0001_dxchange.h5"
+    danmax("dxchange", "1", "--copy", "--compression", "gzip")
+    with h5py.File(path) as file:
+        assert file["exchange/data"].compression == "gzip"
+    danmax("rerun", path, "2")
+    with h5py.File(path) as file:
+        assert file["exchange/data"].is_virtual
+    danmax("rerun", path, "3")
+    with h5py.File(path) as file:
+        assert file["exchange/data"].compression == "gzip"
+    assert [row["actor"] for row in read_table(path)] == ["acquisition"] + ["dxchange"] * 4
+
+
+def test_rerun_copies_again(run, tmp_path):
+    danmax("copy", "1", tmp_path / "there")
+    shutil.rmtree(tmp_path / "there")
+    danmax("rerun", run.folder / "scan-0001.h5")
+    assert "whole" in danmax("check", tmp_path / "there")
