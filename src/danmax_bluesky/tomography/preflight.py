@@ -1,0 +1,360 @@
+"""What would go wrong with a scan on this beamline, all of it at once, before anything moves.
+
+Pure: facts in, findings out. Each finding names the thing, the value, the limit and the way out.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from danmax_bluesky.errors import PreflightError, ScanError
+from danmax_bluesky.tomography.duration import predicted_time_s
+from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, MotorFacts
+from danmax_bluesky.tomography.phases import Phase, plan_phases, total_frames
+from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.triggers import (
+    exposure_start_deg,
+    gate_rows,
+    run_up,
+    split_tables,
+    sweep_motion,
+    travel_motion,
+)
+
+Severity = Literal["error", "warning", "note"]
+BLUR_PX = 1.0
+"""Motion during one exposure at the edge of the field above which the scan is warned about, pixels."""
+DISK_SHARE = 0.9
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a preflight has to say.
+
+    Attributes:
+        severity: "error" forbids the scan; "warning" lets it run, worse than it could be; "note" is good to know.
+        text: one sentence, with the way out.
+    """
+
+    severity: Severity
+    text: str
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a preflight found.
+
+    Attributes:
+        findings: errors first, then warnings, then notes.
+        phases: as planned for one place; empty if the scan could not be planned.
+        detectors: names of the detectors that would be armed.
+        frame_bytes: disk space for all frames of all detectors and places, uncompressed, bytes.
+        predicted_s: time for everything, seconds; 0 if the scan could not be planned.
+    """
+
+    findings: tuple[Finding, ...]
+    phases: tuple[Phase, ...] = ()
+    detectors: tuple[str, ...] = ()
+    frame_bytes: int = 0
+    predicted_s: float = 0.0
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """The findings that forbid the scan."""
+        return tuple(finding.text for finding in self.findings if finding.severity == "error")
+
+    def refuse(self) -> None:
+        """Raise PreflightError if anything forbids the scan."""
+        if self.errors:
+            raise PreflightError(self.errors)
+
+
+def preflight(scan: TomoScan, facts: BeamlineFacts) -> Preflight:
+    """Judge a scan against what is known of the beamline."""
+    found = list(_names(scan, facts))
+    chosen = scan.tomo_det or facts.active
+    detectors = [facts.detectors[name] for name in chosen if name in facts.detectors]
+    rotation = facts.motors.get(facts.rotation)
+    found += _storage_problems(facts)
+    phases: tuple[Phase, ...] = ()
+    if rotation is not None:
+        try:
+            phases = plan_phases(scan, rotation.position, max((d.readout_s for d in detectors), default=0.0))
+        except ScanError as error:
+            found.append(Finding("error", str(error)))
+    size = total_frames(phases) * sum(d.frame_bytes for d in detectors) * (len(scan.places) if scan.places else 1)
+    found += [finding for detector in detectors for finding in _detector(scan, phases, detector)]
+    found += _disk(size, facts)
+    predicted = 0.0
+    if rotation is not None and phases:
+        found += _rotation(scan, phases, rotation, facts)
+        found += [finding for phase in phases for finding in _blur(scan, phase, detectors)]
+        found += [finding for phase in phases for finding in _triggers(phase, rotation, facts)]
+        found += _translations(scan, phases, facts)
+        predicted = predicted_time_s(scan, phases, facts)
+        if scan.get_ortho and not any(phase.kind == "alignment" for phase in phases):
+            found.append(
+                Finding("note", "get_ortho: the scan passes no angle 90 degrees before its end; none is taken")
+            )
+    found += _flat_position(scan, facts)
+    order = ("error", "warning", "note")
+    unique = tuple(dict.fromkeys(sorted(found, key=lambda finding: order.index(finding.severity))))
+    return Preflight(unique, phases, tuple(chosen), size, predicted)
+
+
+def _names(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
+    if scan.rot_mot not in facts.motors:
+        yield Finding("error", f"rot_mot {scan.rot_mot!r}: there is no such motor; there are {_list(facts.motors)}")
+    elif scan.rot_mot != facts.rotation:
+        yield Finding(
+            "error",
+            f"rot_mot {scan.rot_mot!r}: the PandA has the encoder of {facts.rotation!r}, which alone can be scanned; "
+            f"use rot_mot {facts.rotation!r}",
+        )
+    unknown = [name for name in scan.tomo_det if name not in facts.detectors]
+    for name in unknown:
+        yield Finding("error", f"tomo_det {name!r}: there is no such 2D detector; there are {_list(facts.detectors)}")
+    if not scan.tomo_det and not facts.active:
+        yield Finding("error", f"tomo_det: no 2D detector is active; name one of {_list(facts.detectors)}")
+    if facts.tori is not None:
+        why = facts.tori.get(scan.tori_name, "there is no such file")
+        if why:
+            yield Finding(
+                "error",
+                f"tori_name {scan.tori_name!r}: {why}; known are {_list(facts.tori)}; correct or choose another",
+            )
+
+
+def _storage_problems(facts: BeamlineFacts) -> Iterator[Finding]:
+    if facts.folder_problem:
+        yield Finding("error", facts.folder_problem)
+    for name in facts.existing_files:
+        yield Finding("error", f"file {name} exists and is never overwritten; take the next scan number")
+
+
+def _detector(scan: TomoScan, phases: Sequence[Phase], detector: DetectorFacts) -> Iterator[Finding]:
+    name = detector.name
+    if not detector.level_trigger:
+        yield Finding(
+            "error",
+            f"{name}: cannot take the length of the gate as its exposure (EXTERNAL_LEVEL), which one arming for flats "
+            "and projections needs; switch it to level trigger, or leave it out of tomo_det",
+        )
+    if phases and scan.latency < detector.readout_s:
+        yield Finding(
+            "note",
+            f"{name}: latency {scan.latency:g} s was asked for, its readout takes {detector.readout_s:g} s, which "
+            "is what separates exposures",
+        )
+    for exposure_s, period_s in sorted({(phase.exposure_s, phase.period_s) for phase in phases}):
+        dead_s = period_s - exposure_s
+        if dead_s < detector.readout_s - 1e-9:
+            yield Finding(
+                "error",
+                f"{name}: exposure {exposure_s:g} s and readout {detector.readout_s:g} s exceed the {period_s:g} s "
+                f"between triggers; set latency to {detector.readout_s:g} s or more",
+            )
+        least_s = 1 / detector.max_rate_hz
+        if period_s < least_s - 1e-9:
+            yield Finding(
+                "error",
+                f"{name}: {1 / period_s:g} frames/s exceed its {detector.max_rate_hz:g}; set latency to "
+                f"{least_s - exposure_s:.6g} s or more, or exp_time to {least_s - dead_s:.6g} s or more",
+            )
+        rate = detector.frame_bytes / period_s
+        if detector.max_bytes_s is not None and rate > detector.max_bytes_s:
+            yield Finding(
+                "error",
+                f"{name}: {rate / GIGA:.3g} GB/s exceed the {detector.max_bytes_s / GIGA:.3g} GB/s that can be "
+                f"written; set latency to {detector.frame_bytes / detector.max_bytes_s - exposure_s:.6g} s or more, "
+                "or use fewer rows",
+            )
+
+
+def _disk(size: int, facts: BeamlineFacts) -> Iterator[Finding]:
+    free = facts.free_bytes
+    if free is None:
+        return
+    if size > free:
+        yield Finding(
+            "error",
+            f"disk: all frames take {size / GIGA:.3g} GB before compression, and {free / GIGA:.3g} GB are free; make "
+            "room, or take fewer projections",
+        )
+    elif size > DISK_SHARE * free:
+        yield Finding(
+            "warning", f"disk: all frames take {size / GIGA:.3g} of {free / GIGA:.3g} GB that are free; make room"
+        )
+
+
+def _rotation(scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, facts: BeamlineFacts) -> Iterator[Finding]:
+    low, high = math.inf, -math.inf
+    fastest = 0.0
+    at_deg = rotation.position
+    for phase in phases:
+        places = [at_deg]
+        if phase.motion == "step":
+            places = list(phase.angles_deg)
+        elif phase.motion in ("sweep", "list"):
+            motion = sweep_motion(phase)
+            ramp = motion.speed * rotation.acceleration_s / 2
+            places = [motion.start - ramp, motion.end + ramp]
+        elif phase.motion == "free":
+            ramp = phase.speed_deg_s * rotation.acceleration_s
+            places = [at_deg, at_deg + phase.speed_deg_s * phase.duration_s + ramp]
+        if phase.kind == "flat" and scan.flat_angle_deg is not None:
+            places.append(scan.flat_angle_deg)
+        else:
+            at_deg = places[-1]
+        low, high = min(low, *places), max(high, *places)
+        fastest = max(fastest, abs(phase.speed_deg_s))
+    for limit, value, beyond in (
+        (rotation.low_limit, low, low < rotation.low_limit),
+        (rotation.high_limit, high, high > rotation.high_limit),
+    ):
+        if beyond:
+            yield Finding(
+                "error",
+                f"{rotation.name}: would go to {value:.4g} {rotation.units}, run-up and run-down included, and its "
+                f"limit is {limit:g}; change scan_start or scan_end by {abs(value - limit):.4g}",
+            )
+    if fastest > rotation.max_velocity:
+        factor = fastest / rotation.max_velocity
+        yield Finding(
+            "error",
+            f"{rotation.name}: {fastest:.4g} {rotation.units}/s exceed its {rotation.max_velocity:g}; "
+            + (
+                "lower velocity_deg_s"
+                if scan.is_timed
+                else f"set nsteps to {math.ceil(max(1, scan.nsteps) * factor)} or more, or make the period "
+                f"{factor:.3g} times as long with exp_time or latency"
+            ),
+        )
+    wraps = facts.scale.wraps_between(low, high)
+    if wraps:
+        yield Finding(
+            "note",
+            f"{rotation.name}: its {facts.scale.bits}-bit encoder wraps {wraps} time(s) between {low:.4g} and "
+            f"{high:.4g} degrees; triggers and angles allow for it, and frames during which it wraps are flagged",
+        )
+
+
+def _blur(scan: TomoScan, phase: Phase, detectors: Sequence[DetectorFacts]) -> Iterator[Finding]:
+    turned = math.radians(abs(phase.speed_deg_s) * phase.exposure_s)
+    for detector in detectors:
+        blur_px = turned * detector.width / 2
+        if blur_px > BLUR_PX:
+            factor = blur_px / BLUR_PX
+            yield Finding(
+                "warning",
+                f"{detector.name}: the edge of the field moves {blur_px:.3g} pixels during an exposure, above "
+                f"{BLUR_PX:g}; "
+                + (
+                    f"lower velocity_deg_s to {abs(phase.speed_deg_s) / factor:.3g}"
+                    if scan.is_timed
+                    else f"set nsteps to {math.ceil(max(1, scan.nsteps) * factor)} or more, or lengthen latency"
+                ),
+            )
+
+
+def _triggers(phase: Phase, rotation: MotorFacts, facts: BeamlineFacts) -> Iterator[Finding]:
+    scale = facts.scale
+    turned = abs(phase.speed_deg_s) * phase.exposure_s
+    if turned > scale.period_deg / 2:
+        yield Finding(
+            "error",
+            f"{phase.name}: rotation turns {turned:.4g} degrees in one exposure, and its encoder tells angles apart "
+            f"only below {scale.period_deg / 2:.4g}; shorten exp_time, or turn more slowly",
+        )
+    before_deg = max(run_up(phase.speed_deg_s, rotation.acceleration_s), 1e-6)
+    try:
+        tables = split_tables(gate_rows(phase, scale, run_up_deg=before_deg))
+    except ScanError as error:
+        yield Finding("error", str(error))
+        return
+    if len(tables) > 1:
+        first = exposure_start_deg(phase) if phase.angles_deg else phase.parked_deg
+        yield Finding(
+            "error",
+            f"{phase.name}: from {first:.4g} degrees on, {len(tables)} tables of the sequencer would be needed in one "
+            "go; set flats_every, or use fewer angles in a sweep",
+        )
+
+
+def _translations(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFacts) -> Iterator[Finding]:
+    wanted: dict[str, list[float]] = {}
+    for place in scan.places.offsets_mm() if scan.places else ():
+        for name, offset in place.items():
+            wanted.setdefault(name, []).append(offset)
+    for phase in phases:
+        for travel in phase.travels:
+            offsets = wanted.setdefault(travel.motor, [])
+            motor = facts.motors.get(travel.motor)
+            if motor is None or phase.motion not in ("sweep", "list"):
+                offsets += [travel.start_mm, travel.end_mm]
+                continue
+            motion = travel_motion(phase, travel)
+            ramp = motion.speed * motor.acceleration_s / 2
+            offsets += [motion.start - ramp, motion.end + ramp]
+            if abs(motion.speed) > motor.max_velocity:
+                yield Finding(
+                    "error",
+                    f"{motor.name}: {abs(motion.speed):.4g} {motor.units}/s exceed its {motor.max_velocity:g}; lower "
+                    "pitch_mm, or turn more slowly with more nsteps",
+                )
+    for name, offsets in wanted.items():
+        motor = facts.motors.get(name)
+        if motor is None:
+            yield Finding("error", f"motor {name!r}: there is none of this name; there are {_list(facts.motors)}")
+            continue
+        yield from _within(motor, [motor.position + offset for offset in offsets], "the scan")
+
+
+def _flat_position(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
+    wanted = scan.get_flat or scan.get_flat_after or scan.flats_every
+    if not wanted or facts.flat_positions is None:
+        return
+    position = facts.flat_positions.get(scan.posflat)
+    if position is None:
+        names = _list([name for name in facts.flat_positions if name])
+        which = (
+            f"posflat {scan.posflat!r}" if scan.posflat else "posflat: none is named, and none stands in the settings"
+        )
+        yield Finding(
+            "error", f"{which}: there is no such flat position; there are {names}; save one, or take no flats"
+        )
+        return
+    if not position.moves:
+        yield Finding(
+            "warning", f"posflat {scan.posflat!r} moves no motor: flats are taken with the sample in the beam"
+        )
+    turn = position.rotate_first_deg
+    moves = position.moves if turn is None else ((facts.rotation, turn), *position.moves)
+    for name, target in moves:
+        motor = facts.motors.get(name)
+        if motor is None:
+            yield Finding(
+                "error",
+                f"posflat {scan.posflat!r}: there is no motor {name!r}; there are {_list(facts.motors)}; save it again",
+            )
+            continue
+        yield from _within(motor, [target], f"posflat {scan.posflat!r}")
+
+
+def _within(motor: MotorFacts, targets: Sequence[float], why: str) -> Iterator[Finding]:
+    for limit, value, beyond in (
+        (motor.low_limit, min(targets), min(targets) < motor.low_limit),
+        (motor.high_limit, max(targets), max(targets) > motor.high_limit),
+    ):
+        if beyond:
+            yield Finding(
+                "error",
+                f"{motor.name}: {why} would take it to {value:.4g} {motor.units}, and its limit is {limit:g}; choose "
+                "another place, or begin elsewhere",
+            )
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
