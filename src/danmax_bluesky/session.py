@@ -21,6 +21,7 @@ from danmax_bluesky.callbacks.integrate import Integrate
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.callbacks.nexus import NexusMaster
 from danmax_bluesky.callbacks.progress import ProgressBars
+from danmax_bluesky.callbacks.records import ScanRecords
 from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
 from danmax_bluesky.devices.panda import sequencer
@@ -136,6 +137,7 @@ class Session:
         self.RE.subscribe(self._remember, "start")
         self.RE.subscribe(DocumentJournal())
         self.guards: list[Guard] = []
+        self._guarded(ScanRecords(self.plans.configurator.update), "scan records")
         if formats.nexus:
             self._guarded(NexusMaster(), "NeXus master")
         if formats.dxchange == "file":
@@ -237,5 +239,5 @@ def _rig(settings: Settings, beamline: Beamline) -> Rig:
                 name: detector.model_dump(mode="json") for name, detector in settings.detectors.items()
             },
         },
-        snapshot=(*beamline.motors.values(), beamline.shutter, beamline.ring_current),
+        snapshot=beamline.snapshot,
     )

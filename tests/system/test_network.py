@@ -109,6 +109,35 @@ def test_the_baseline_has_the_units_of_the_control_system(session):
     )
 
 
+def test_the_snapshot_has_the_beamlines_own_names_and_tells_what_is_missing(server, tmp_path):
+    _, file = server
+    gone = {"snapshot.hex_x.address": "tango://127.0.0.1:1/no/such/one/Position#dbase=no"}
+    with make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path), **gone})) as session:
+        record = measured(session, session.plans.azint_count(1, 0.05))
+        energy_ev = 1000.0 * session.settings.source.energy_kev
+        (master,) = [path for path in session.files() if path.name == "scan-0001.h5"]
+    assert record.is_complete
+    values, units = record.snapshots[0].values, record.snapshots[0].units
+    assert (values["hdcm_energy"], units["hdcm_energy"]) == (energy_ev, "eV")
+    with h5py.File(master) as file:
+        assert "hdcm_energy" in file["/entry/instrument/start_positioners"]
+    assert (values["IVU_R3_304_GAP"], units["IVU_R3_304_GAP"]) == (6.5, "mm")
+    assert np.isnan(values["hex_x"])
+    assert values["snapshot_missing"] == "hex_x"
+
+
+def test_a_required_value_that_is_missing_keeps_a_scan_from_starting(server, tmp_path):
+    _, file = server
+    gone = {
+        "snapshot.hex_x.address": "tango://127.0.0.1:1/no/such/one/Position#dbase=no",
+        "snapshot.hex_x.required": True,
+    }
+    with make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path), **gone})) as session:
+        with pytest.raises(DanmaxError, match=r"needs values that cannot be read: hex_x"):
+            measured(session, session.plans.azint_count(1, 0.05))
+        assert list(session.paths.visit.raw.glob("*_pilatus.h5")) == []
+
+
 def test_two_servers_do_not_disturb_each_other(server, tmp_path):
     first, _ = server
     file = tmp_path / "second.toml"

@@ -12,7 +12,7 @@ Use it so:
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ophyd_async.core import Device, PathProvider
 
@@ -22,6 +22,7 @@ from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
+from danmax_bluesky.devices.snapshot import Tolerated
 from danmax_bluesky.devices.twin.bind import bind
 from danmax_bluesky.devices.twin.camera import MakeProcess
 from danmax_bluesky.devices.twin.camera_client import CameraProcess
@@ -82,6 +83,15 @@ class Beamline:
         """Every device by its name."""
         singles = (self.panda, self.shutter, self.ring_current)
         return {**self.motors, **self.cameras, **{device.name: device for device in singles}}
+
+    @property
+    def snapshot(self) -> tuple[Any, ...]:
+        """What is read at the start and at the end of every run; a device that does not answer stops none."""
+        readable = (*self.motors.values(), self.shutter, self.ring_current)
+        if self._connected is None:
+            return readable
+        connected = tuple(Tolerated(device) for device in readable if device.name not in self.missing)
+        return (*connected, self._connected.snapshot) if self._connected.snapshot else connected
 
     @property
     def missing(self) -> Mapping[str, str]:

@@ -15,9 +15,11 @@ from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
+from danmax_bluesky.devices.snapshot import Snapshot
 from danmax_bluesky.devices.tango import tables
 from danmax_bluesky.devices.tango.backend import Fixed
 from danmax_bluesky.devices.tango.connector import Table, TangoConnector
+from danmax_bluesky.devices.tango.snapshot import SnapshotLinks
 from danmax_bluesky.errors import DeviceError, SettingsError
 
 NO_ADDRESS = "the settings name no address for it"
@@ -35,6 +37,7 @@ class Devices:
         shutter: the fast shutter.
         ring_current: of the storage ring.
         missing: name of a device that is not connected -> why.
+        snapshot: other values that are recorded with every scan.
     """
 
     settings: Settings
@@ -44,6 +47,8 @@ class Devices:
     shutter: Shutter
     ring_current: RingCurrent
     missing: dict[str, str] = field(default_factory=dict)
+    snapshot: Snapshot | None = None
+    _links: SnapshotLinks | None = None
     _connectors: list[TangoConnector] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -87,6 +92,8 @@ class Devices:
         for connector in self._connectors:
             connector.link.close()
         self._panda_watch.close()
+        if self._links is not None:
+            self._links.close()
 
     async def _connect_one(self, name: str, device: Device, again: bool) -> None:
         timeout_s = self.settings.tango.connect_timeout_s
@@ -152,8 +159,11 @@ async def connect_devices(settings: Settings, path_provider: PathProvider, toler
         ),
     )
     panda = Panda(settings.panda, path_provider, name="panda")
-    devices = Devices(settings, motors, cameras, panda, shutter, ring_current, missing, connectors)
-    await devices.connect()
+    links = SnapshotLinks(settings.snapshot, settings.tango)
+    snapshot = Snapshot(settings.snapshot, links.readers) if settings.snapshot else None
+    singles = (panda, shutter, ring_current)
+    devices = Devices(settings, motors, cameras, *singles, missing, snapshot, links, connectors)
+    await asyncio.gather(devices.connect(), links.connect())
     if not settings.ring_current:
         await ring_current.connect()
         missing["ring_current"] = f"{NO_ADDRESS}: taken as {settings.source.ring_current_ma:g} mA, beam or not"

@@ -1,5 +1,6 @@
 """The twin's motors, shutter, cameras and ring as Tango devices, with the attributes that DanMAX's have."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from danmax_bluesky.devices.twin.servers.hub import RING, SHUTTER, Hub
 from danmax_bluesky.errors import DanmaxError
 
 DOMAIN = "danmax"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class TwinDevice(Device):
                     access=AttrWriteType.READ_WRITE if register.write else AttrWriteType.READ,
                     unit=register.unit,
                     doc=register.doc,
+                    format="%.6f" if register.kind is DevDouble else "",
                     fget=self._read,
                     fset=self._write if register.write else None,
                     **limits,
@@ -170,6 +173,35 @@ class TwinCamera(TwinDevice):
         self._order("disarm")
 
 
+class TwinSurroundings(Device):
+    """What stands still beside the scan: energies, gap, slits, under the names that DanMAX records them by."""
+
+    energy_kev: ClassVar[float] = 20.0
+
+    def initialize_dynamic_attributes(self) -> None:
+        """Make the attributes."""
+        for name, (value, unit) in self._values().items():
+            self.add_attribute(attribute(name=name, dtype=DevDouble, unit=unit, fget=self._read))
+            logger.debug("%s = %g %s", name, value, unit)
+        self.set_state(DevState.ON)
+
+    def _values(self) -> dict[str, tuple[float, str]]:
+        energy_ev = self.energy_kev * 1000.0
+        slits = {f"ea_slit{number}_{side}": (0.5, "mm") for number in (1, 2) for side in ("top", "bottom", "in", "out")}
+        return {
+            "hdcm_energy": (energy_ev, "eV"),
+            "mlm_energy": (energy_ev, "eV"),
+            "IVU_R3_304_GAP": (6.5, "mm"),
+            "ea_ppm3_1": (0.0, "mm"),
+            "ea_xrf_z": (100.0, "mm"),
+            **slits,
+        }
+
+    def _read(self, attr: Any) -> float:
+        known = {name.lower(): value for name, (value, _) in self._values().items()}
+        return known[attr.get_name().lower()]
+
+
 class TwinRing(TwinDevice):
     """The storage ring: its current."""
 
@@ -185,6 +217,9 @@ def device_classes(hub: Hub) -> dict[str, type[Device]]:
     for name in settings.detectors:
         classes[f"{DOMAIN}/detector/{name}"] = _of(TwinCamera, hub, name, TwinCamera.table)
     classes[f"{DOMAIN}/shutter/{SHUTTER}"] = _of(TwinShutter, hub, SHUTTER, ())
+    classes[f"{DOMAIN}/machine/surroundings"] = type(
+        "TwinSurroundings_1", (TwinSurroundings,), {"energy_kev": settings.source.energy_kev}
+    )
     classes[f"{DOMAIN}/machine/{RING}"] = _of(TwinRing, hub, RING, TwinRing.table)
     return classes
 
@@ -196,8 +231,18 @@ def addresses_as_settings(settings: Settings, addresses: Mapping[str, str]) -> d
         "motors": {name: {"address": addresses[f"{DOMAIN}/motor/{name}"]} for name in settings.motors},
         "detectors": {name: {"address": addresses[f"{DOMAIN}/detector/{name}"]} for name in settings.detectors},
         "shutter": addresses[f"{DOMAIN}/shutter/{SHUTTER}"],
+        "snapshot": {
+            name: {"address": attribute_of(addresses[f"{DOMAIN}/machine/surroundings"], name)}
+            for name in ("hdcm_energy", "mlm_energy", "IVU_R3_304_GAP", "ea_ppm3_1", "ea_xrf_z", "ea_slit1_top")
+        },
         "ring_current": addresses[f"{DOMAIN}/machine/{RING}"],
     }
+
+
+def attribute_of(device: str, name: str) -> str:
+    """Address of an attribute, given that of its device."""
+    path, mark, fragment = device.partition("#")
+    return f"{path}/{name}{mark}{fragment}"
 
 
 def _of(kind: type[TwinDevice], hub: Hub, name: str, table: tuple[Register, ...]) -> type[Device]:
