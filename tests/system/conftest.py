@@ -1,6 +1,7 @@
 """Sessions on the twin."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,18 @@ MakeSession = Callable[..., Session]
 @pytest.fixture
 def sessions(tmp_path: Path) -> Iterator[MakeSession]:
     """Makes sessions with small detectors on the fast twin; they are closed when the test ends."""
-    open_ones: list[Session] = []
+    with ExitStack() as open_ones:
+        yield lambda root=None, **options: _session(open_ones, root or tmp_path / "data", options)
 
-    def make(root: Path | None = None, **options: Any) -> Session:
-        dotted = {key.replace("__", "."): value for key, value in options.items()}
-        settings = load_settings(options={**SMALL, "data_root": str(root or tmp_path / "data"), **dotted})
-        open_ones.append(make_session(settings))
-        return open_ones[-1]
 
-    yield make
-    for session in open_ones:
-        session.close()
+@pytest.fixture(scope="module")
+def session_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSession]:
+    """Makes sessions that all tests of a module share; they are closed when its last test ends."""
+    with ExitStack() as open_ones:
+        yield lambda **options: _session(open_ones, tmp_path_factory.mktemp("visit"), options)
+
+
+def _session(open_ones: ExitStack, root: Path, options: dict[str, Any]) -> Session:
+    dotted = {key.replace("__", "."): value for key, value in options.items()}
+    settings = load_settings(options={**SMALL, "data_root": str(root), **dotted})
+    return open_ones.enter_context(make_session(settings))

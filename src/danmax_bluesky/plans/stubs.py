@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -26,6 +27,7 @@ from danmax_bluesky.tomography.triggers import (
 
 COLLECT_EVERY_S = 0.25
 BEAM_POLL_S = 1.0
+SETTLE_LOOKS = 20
 LONGEST_WAIT_FOR_A_FRAME_S = 10.0
 STALL_S, STALL_PERIODS = 1.0, 5
 log = logging.getLogger(__name__)
@@ -55,11 +57,8 @@ def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
     Raises:
         AcquisitionError: a camera stalled, or gave no frame at all.
     """
-    yield from bpp.rewindable_wrapper(_take(rig, phase), False)
-
-
-def _take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
     yield from wait_for_beam(rig)
+    yield from bps.clear_checkpoint()
     devices = (*rig.detectors, rig.panda)
     moving = phase.motion in ("sweep", "list", "free")
     rows = yield from _rows(rig, phase)
@@ -87,6 +86,9 @@ def _take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
             yield from collect_until_complete(rig, (rig.sequencer, *flown), phase)
 
     def keep_what_is_there(_error: Exception) -> MsgGenerator[None]:
+        for mover in (rig.sequencer, *flown):
+            yield from bps.stop(Quietly(mover))
+        yield from _settle(rig)
         yield from bps.collect(*devices, name=phase.name)
 
     def unlabel() -> MsgGenerator[None]:
@@ -134,6 +136,22 @@ def patience_s(phase: Phase) -> float:
     return STALL_S + STALL_PERIODS * phase.period_s
 
 
+@dataclass(frozen=True)
+class Quietly:
+    """Stops a flyer without making its flight fail: the error that ended the phase is to stay the one that is seen."""
+
+    flyer: Any
+
+    @property
+    def name(self) -> str:
+        """Name of the flyer."""
+        return self.flyer.name
+
+    async def stop(self, success: bool = True) -> None:
+        """Stop the flyer."""
+        await self.flyer.stop(success=success)
+
+
 class StallWatch:
     """Notices a camera that stopped while triggers go on.
 
@@ -160,6 +178,19 @@ class StallWatch:
                 f"{camera} stalled: {written} frames, and none for {now_s - before[2]:.1f} s while the PandA went from "
                 f"{before[1]} to {sent} triggers; look at the camera's server. What was measured is on disk"
             )
+
+
+def _settle(rig: Rig) -> MsgGenerator[None]:
+    """Wait, not for long, until the detectors have written the frames whose triggers were sent."""
+    before: list[int] = []
+    for _ in range(SETTLE_LOOKS):
+        counts = []
+        for detector in rig.detectors:
+            counts.append(int((yield from bps.rd(detector.frames_written))))
+        if counts == before:
+            return
+        before = counts
+        yield from bps.sleep(COLLECT_EVERY_S)
 
 
 def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:
