@@ -130,7 +130,7 @@ class CatalogService:
                 f"documents are on disk; {self.place.log} tells more"
             )
 
-    def connect(self, timeout_s: float = 180.0, settle_s: float = 15.0) -> Any:
+    def connect(self, timeout_s: float = 180.0, settle_s: float = 60.0) -> Any:
         """The runs, in the order of measurement, as a client that is closed with this service.
 
         Args:
