@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore
+from danmax_bluesky.session import make_session
 from danmax_bluesky.testing.servers import ServerProcess
 
 tango = pytest.importorskip("tango")
@@ -118,3 +120,39 @@ def test_init_reads_the_file_again(proxy):
     proxy.nsteps = 9
     proxy.Init()
     assert (proxy.nsteps, proxy.state()) == (9, tango.DevState.ON)
+
+
+def test_a_scan_takes_what_a_plain_client_set_and_tells_what_it_did(arguments, store, tmp_path):
+    options = {
+        "data_root": arguments[2],
+        "proposal": "20260001",
+        "visit": "2026112108",
+        "twin.clock": "fast",
+        "detectors.orca.width": 96,
+        "detectors.orca.height": 32,
+        "detectors.pilatus.active": False,
+        "catalog.kind": "off",
+        "formats.integrate": False,
+    }
+    store.reset(*BY_NAME)
+    with ServerProcess(arguments) as server:
+        (address,) = server.addresses.values()
+        client = tango.DeviceProxy(address)
+        client.nsteps, client.npt_fields, client.exp_time, client.fields_flag = 7, 3, 0.005, "110000"
+        client.scan_end = 7.0
+        server.kill()
+    with make_session(load_settings(options=options)) as session:
+        documents = []
+        session.RE(session.plans.tomo_scan(), lambda name, doc: documents.append((name, doc)))
+        master = str(session.files()[1].parent / "scan-0001.h5")
+    scan = documents[0][1]["scan"]
+    assert (scan["nsteps"], scan["exp_time"], scan["npt_fields"]) == (7, 0.005, 3)
+    assert documents[-1][1]["num_events"] == {"baseline": 2, "dark": 3, "flat": 3, "proj": 8}
+    with ServerProcess(arguments) as server:
+        (address,) = server.addresses.values()
+        client = tango.DeviceProxy(address)
+        assert (client.ScanState, client.Label, client.Progress, client.Remaining) == ("idle", "", 100.0, 0.0)
+        assert client.FramesSaved == client.FramesCollected == 14
+        assert client.LastFile == master
+        assert client.DarkFile.endswith("scan-0001_orca.h5::/entry/instrument/orca/data[0:3]")
+        assert client.WhiteFile.endswith("scan-0001_orca.h5::/entry/instrument/orca/data[3:6]")
