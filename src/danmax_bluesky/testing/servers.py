@@ -12,16 +12,26 @@ from typing import Self
 _START_TIMEOUT_S = 60.0
 
 
+DANMAX = (sys.executable, "-c", "from danmax_bluesky.cli import main; main()")
+
+
 class ServerProcess:
     """`danmax COMMAND ...` in a process of its own, which prints "READY {json}" when it can be used.
 
     Args:
-        arguments: command line after `danmax`.
+        arguments: command line after `danmax`, or after another program.
         environment: the environment of the process; None for that of this one.
+        program: what to run.
     """
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = DANMAX,
+    ) -> None:
         self._arguments = arguments
+        self._program = program
         self._environment = environment
         self._process: subprocess.Popen[str] | None = None
         self.addresses: dict[str, str] = {}
@@ -49,7 +59,7 @@ class ServerProcess:
             RuntimeError: it ended before, or said nothing for a minute.
         """
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from danmax_bluesky.cli import main; main()", *self._arguments],
+            [*self._program, *self._arguments],
             stdout=subprocess.PIPE,
             text=True,
             env=None if self._environment is None else dict(self._environment),
@@ -62,7 +72,7 @@ class ServerProcess:
             if line.startswith("READY "):
                 self.addresses = json.loads(line.removeprefix("READY "))
                 return
-        raise RuntimeError(f"danmax {' '.join(self._arguments)} ended with {self._process.wait()}: {''.join(said)}")
+        raise RuntimeError(f"server {' '.join(self._arguments)} ended with {self._process.wait()}: {''.join(said)}")
 
     def stop(self) -> None:
         """Ask it to end, and see that it does."""
@@ -85,7 +95,7 @@ class ServerProcess:
             return lines.get(timeout=_START_TIMEOUT_S)
         except queue.Empty:
             self.kill()
-            raise RuntimeError(f"danmax {' '.join(self._arguments)} is not ready: {''.join(said)}") from None
+            raise RuntimeError(f"server {' '.join(self._arguments)} is not ready: {''.join(said)}") from None
 
     @staticmethod
     def _listen(process: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") -> None:

@@ -1,0 +1,161 @@
+# ruff: noqa: N802, T201  Tango's names begin with capitals, and the test listens to what is printed
+"""Tango devices that differ from the usual ones: other names, other words, other units, no events."""
+
+import sys
+import threading
+import time
+
+import tango
+from tango import AttrWriteType, DevState
+from tango.server import Device, attribute, command
+
+from danmax_bluesky.devices.tango import serving
+
+
+class QuietMotor(Device):
+    """Sends no events, tells no limits, and has names of its own; position in steps of a micrometre."""
+
+    def init_device(self):
+        super().init_device()
+        self.steps = self.target = 0
+        self.speed = 4000
+        self.moves = threading.Event()
+        self.set_state(DevState.ON)
+
+    @attribute(dtype=int, access=AttrWriteType.READ_WRITE, min_value=-20000, max_value=20000)
+    def Steps(self):
+        return self.steps
+
+    def write_Steps(self, value):
+        self.target = value
+        self.set_state(DevState.MOVING)
+        threading.Thread(target=self.travel, daemon=True).start()
+
+    def travel(self):
+        with tango.EnsureOmniThread():
+            while self.steps != self.target and self.get_state() == DevState.MOVING:
+                time.sleep(0.01)
+                step = min(self.speed // 100, abs(self.target - self.steps))
+                self.steps += step if self.target > self.steps else -step
+            self.set_state(DevState.ON)
+
+    @attribute(dtype=float, access=AttrWriteType.READ_WRITE)
+    def Speed(self):
+        return float(self.speed)
+
+    def write_Speed(self, value):
+        self.speed = int(value)
+
+    @attribute(dtype=float, access=AttrWriteType.READ_WRITE)
+    def Ramp(self):
+        return 0.1
+
+    def write_Ramp(self, value):
+        pass
+
+    @command
+    def Halt(self):
+        self.set_state(DevState.ON)
+
+    @command(dtype_in=float)
+    def Sleep(self, seconds):
+        time.sleep(seconds)
+
+
+class Valve(Device):
+    """A shutter whose state is an enumeration that is written."""
+
+    def init_device(self):
+        super().init_device()
+        self.place = 0
+        self.set_change_event("Place", True, False)
+
+    @attribute(dtype="DevEnum", enum_labels=["IN", "OUT"], access=AttrWriteType.READ_WRITE)
+    def Place(self):
+        return self.place
+
+    def write_Place(self, value):
+        self.place = value
+        self.push_change_event("Place", value)
+
+
+class LimaDetector(Device):
+    """The generic interface of LIMA, as far as a detector of ours uses it."""
+
+    def init_device(self):
+        super().init_device()
+        self.values = {
+            "acq_expo_time": 1.0,
+            "latency_time": 0.002,
+            "acq_trigger_mode": "INTERNAL_TRIGGER",
+            "acq_nb_frames": 1,
+            "saving_prefix": "",
+        }
+        self.done = -1
+        self.status = "Ready"
+
+    def initialize_dynamic_attributes(self):
+        kinds = {"acq_expo_time": float, "latency_time": float, "acq_nb_frames": int}
+        for name in self.values:
+            self.add_attribute(
+                attribute(
+                    name=name,
+                    dtype=kinds.get(name, str),
+                    access=AttrWriteType.READ_WRITE,
+                    fget=self.read_any,
+                    fset=self.write_any,
+                )
+            )
+
+    def read_any(self, attr):
+        return self.values[attr.get_name()]
+
+    def write_any(self, attr):
+        self.values[attr.get_name()] = attr.get_write_value()
+
+    @attribute(dtype=int)
+    def image_width(self):
+        return 96
+
+    @attribute(dtype=int)
+    def image_height(self):
+        return 32
+
+    @attribute(dtype=str)
+    def acq_status(self):
+        return self.status
+
+    @attribute(dtype=int)
+    def last_image_saved(self):
+        return self.done
+
+    @attribute(dtype=int)
+    def last_image_ready(self):
+        return self.done
+
+    @command
+    def prepareAcq(self):
+        self.status = "Configuring"
+
+    @command
+    def startAcq(self):
+        if self.status != "Configuring":
+            raise RuntimeError("prepareAcq comes first")
+        self.status = "Running"
+
+    @command
+    def stopAcq(self):
+        self.status = "Ready"
+
+    @command(dtype_in=int)
+    def Pretend(self, frames):
+        self.done = frames - 1
+
+
+if __name__ == "__main__":
+    serving.serve(
+        "Odd",
+        {"odd/test/motor": QuietMotor, "odd/test/valve": Valve, "odd/test/lima": LimaDetector},
+        port=int(sys.argv[1]) if len(sys.argv) > 1 else None,
+        when_ready=lambda addresses: print(serving.announce(addresses), flush=True),
+    )

@@ -1,0 +1,165 @@
+"""Our devices on Tango devices that differ from the usual ones, and on some that do not answer."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+tango = pytest.importorskip("tango")
+
+from ophyd_async.core import (  # noqa: E402
+    NotConnectedError,
+    StaticFilenameProvider,
+    StaticPathProvider,
+    wait_for_value,
+)
+
+from danmax_bluesky.config import MotorSettings  # noqa: E402
+from danmax_bluesky.devices.camera import Camera, TriggerMode  # noqa: E402
+from danmax_bluesky.devices.lost import LinkLostError  # noqa: E402
+from danmax_bluesky.devices.motor import Motor  # noqa: E402
+from danmax_bluesky.devices.shutter import Shutter  # noqa: E402
+from danmax_bluesky.devices.tango import tables  # noqa: E402
+from danmax_bluesky.devices.tango.connector import TangoConnector  # noqa: E402
+from danmax_bluesky.devices.tango.serving import free_port  # noqa: E402
+from danmax_bluesky.errors import DeviceError, SettingsError  # noqa: E402
+from danmax_bluesky.testing.servers import ServerProcess  # noqa: E402
+
+PROGRAM = [sys.executable, str(Path(__file__).parent / "servers" / "odd_devices.py")]
+NAMES = {
+    "readback": "Steps",
+    "setpoint": "Steps",
+    "velocity": "Speed",
+    "max_velocity": "Speed.max_value",
+    "acceleration_time": "Ramp",
+    "low_limit": "Steps.min_value",
+    "high_limit": "Steps.max_value",
+    "stop_motion": "Halt",
+}
+SETTINGS = MotorSettings(units="um", low_limit=-99.0, high_limit=99.0, max_velocity=5000.0)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ServerProcess([], program=PROGRAM) as running:
+        yield running.addresses
+
+
+def quiet_motor(address: str) -> Motor:
+    return Motor("quiet", TangoConnector(address, tables.motor(SETTINGS), NAMES, timeout_s=1.0))
+
+
+async def test_a_motor_without_events_and_with_names_of_its_own(server):
+    motor = quiet_motor(server["odd/test/motor"])
+    await motor.connect()
+    await motor.set(150.0)
+    assert (await motor.readback.get_value(), await motor.moving.get_value()) == (150.0, False)
+    assert (await motor.locate())["setpoint"] == 150.0
+    keys = await motor.describe()
+    assert (keys["quiet"]["units"], keys["quiet"]["limits"]) == ("um", {"control": {"low": -20000, "high": 20000}})
+    assert await motor.max_velocity.get_value() == 5000.0
+    with pytest.raises(DeviceError, match="quiet: position 30000 um lies outside its limits, -20000 to 20000 um"):
+        await motor.set(30000.0)
+
+
+async def test_a_motor_without_events_can_be_stopped(server):
+    motor = quiet_motor(server["odd/test/motor"])
+    await motor.connect()
+    await motor.velocity.set(100.0)
+    moving = motor.set(15000.0)
+    await wait_for_value(motor.moving, True, timeout=10)
+    await motor.stop(success=True)
+    await moving
+    assert await motor.readback.get_value() < 15000.0
+    await motor.velocity.set(4000.0)
+
+
+async def test_a_shutter_that_is_an_enumeration(server):
+    table = {
+        "state": tables.Attribute("Place", words={"open": "OUT", "closed": "IN"}),
+        "setpoint": tables.Attribute("Place", words={"open": "OUT", "closed": "IN"}),
+    }
+    shutter = Shutter("valve", TangoConnector(server["odd/test/valve"], table))
+    await shutter.connect()
+    await shutter.set("open")
+    assert (await shutter.read())["valve"]["value"] == "open"
+    assert tango.DeviceProxy(server["odd/test/valve"]).Place == 1
+    await shutter.set("closed")
+    assert (await shutter.read())["valve"]["value"] == "closed"
+
+
+async def test_a_detector_behind_lima_by_configuration_alone(server, tmp_path):
+    provider = StaticPathProvider(StaticFilenameProvider("scan-0001_lima"), tmp_path)
+    camera = Camera(provider, "lima", TangoConnector(server["odd/test/lima"], tables.LIMA))
+    await camera.connect()
+    await camera.trigger_mode.set(TriggerMode.LEVEL)
+    await camera.exposure_time.set(0.25)
+    await camera.num_frames.set(9)
+    await camera.arm.execute()
+    proxy = tango.DeviceProxy(server["odd/test/lima"])
+    assert (proxy.acq_trigger_mode, proxy.acq_expo_time, proxy.acq_nb_frames) == ("EXTERNAL_GATE", 0.25, 9)
+    assert await camera.armed.get_value() is True
+    assert await camera.frames_written.get_value() == 0
+    proxy.Pretend(7)
+    assert await camera.frames_written.get_value() == 7
+    assert (await camera.width.get_value(), await camera.readout_time.get_value()) == (96, 0.002)
+    await camera.disarm.execute()
+    assert await camera.armed.get_value() is False
+
+
+async def test_what_a_device_refuses_is_told_with_its_reason(server):
+    camera = Camera(
+        StaticPathProvider(StaticFilenameProvider("x"), Path(".")),
+        "lima",
+        TangoConnector(server["odd/test/lima"], {**tables.LIMA, "arm": tables.Command(("startAcq",))}),
+    )
+    await camera.connect()
+    with pytest.raises(DeviceError, match="lima: startAcq: RuntimeError: prepareAcq comes first"):
+        await camera.arm.execute()
+
+
+async def test_a_device_that_is_not_there_is_told_when_connecting():
+    motor = quiet_motor("tango://127.0.0.1:1/odd/test/motor#dbase=no")
+    with pytest.raises(NotConnectedError, match="odd/test/motor"):
+        await motor.connect()
+    with pytest.raises(DeviceError, match=r"quiet: tango://127\.0\.0\.1:1/odd/test/motor#dbase=no is not connected"):
+        await motor.readback.get_value()
+
+
+async def test_an_attribute_that_is_not_there_is_told_when_connecting(server):
+    names = {**NAMES, "velocity": "Haste"}
+    motor = Motor("quiet", TangoConnector(server["odd/test/motor"], tables.motor(SETTINGS), names))
+    with pytest.raises(NotConnectedError, match=r"(?s)velocity.*Haste"):
+        await motor.connect()
+
+
+def test_a_child_that_is_not_there_is_told():
+    with pytest.raises(SettingsError, match=r"attributes\.speed: there is none; there are acceleration_time"):
+        TangoConnector("a/b/c", tables.motor(SETTINGS), {"speed": "Speed"})
+
+
+async def test_a_device_that_answers_too_late_is_lost_and_comes_back(server):
+    motor = quiet_motor(server["odd/test/motor"])
+    await motor.connect()
+    link = motor._connector.link
+    with pytest.raises(LinkLostError, match=r"quiet: .*does not answer; its last answer came at \d\d:\d\d:\d\d"):
+        await link.ask(lambda proxy: proxy.command_inout("Sleep", 1.5), "Sleep")
+    await link.revive()
+    assert await motor.readback.get_value() is not None
+
+
+async def test_a_killed_server_ends_a_move_and_comes_back_at_its_address():
+    port = str(free_port())
+    with ServerProcess([port], program=PROGRAM) as server:
+        motor = quiet_motor(server.addresses["odd/test/motor"])
+        await motor.connect()
+        await motor.velocity.set(100.0)
+        moving = motor.set(15000.0)
+        await wait_for_value(motor.moving, True, timeout=10)
+        server.kill()
+        with pytest.raises(LinkLostError, match=r"quiet: .*does not answer"):
+            await moving
+    with ServerProcess([port], program=PROGRAM):
+        await motor._connector.link.revive()
+        await motor.set(40.0)
+        assert await motor.readback.get_value() == 40.0
