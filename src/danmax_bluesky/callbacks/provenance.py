@@ -1,42 +1,88 @@
 """The first row of every scan's provenance: that it was measured, by which command, with which result."""
 
+import logging
 import os
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
+from danmax_bluesky.callbacks.derive import closed_record, drift_of
 from danmax_bluesky.callbacks.per_run import PerRun
+from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
-from danmax_bluesky.storage.checksums import note_of
+from danmax_bluesky.storage.checksums import is_still_open, note_of
 from danmax_bluesky.storage.provenance import Provenance
 
+_log = logging.getLogger(__name__)
 ACTOR = "acquisition"
+SEAL_TIMEOUT_S = 120.0
+POLL_S = 0.2
 _NOT_PARAMETERS = ("uid", "time", "versions")
 
 
 class ProvenanceRecorder:
     """Notes the acquisition itself: RUNNING from the start, then SUCCESS or FAILED with the detectors' files.
 
+    Detectors may close their files after the run has ended; their digests are then taken, by a thread, once they have.
     Subscribe it within a `Guard`, after the journal and before the files that carry the table.
     """
 
     def __init__(self) -> None:
-        self._router = PerRun(lambda start: _OneRun() if "data_root" in start else None)
+        self._router = PerRun(lambda start: _OneRun(self._sealing) if "data_root" in start else None)
+        self._sealing: list[threading.Thread] = []
 
     def __call__(self, name: str, doc: Any) -> None:
         """Take one document."""
         self._router(name, doc)
 
+    def wait(self, timeout_s: float = 60.0) -> None:
+        """Wait until the digests of all files of the runs so far are noted."""
+        deadline = time.monotonic() + timeout_s
+        for thread in self._sealing:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._sealing[:] = [thread for thread in self._sealing if thread.is_alive()]
+
 
 class _OneRun:
-    def __init__(self) -> None:
+    def __init__(self, sealing: list[threading.Thread]) -> None:
         self._builder = RecordBuilder()
         self._row = ""
+        self._sealing = sealing
 
     def __call__(self, name: str, doc: Any) -> None:
         self._builder(name, doc)
         if name == "start":
             self._row = begin_acquisition(self._builder.record)
         elif name == "stop":
-            end_acquisition(self._builder.record, self._row)
+            record = self._builder.record
+            end_acquisition(record, self._row)
+            if any(is_still_open(path) for path in detector_files(record)):
+                thread = threading.Thread(target=seal, args=(record, self._row), name=f"digests of {record.files.stem}")
+                thread.daemon = True
+                self._sealing.append(thread)
+                thread.start()
+
+
+def seal(record: RunRecord, row: str, timeout_s: float = SEAL_TIMEOUT_S) -> None:
+    """Note the digests of a run's files once their writers have closed them."""
+    deadline = time.monotonic() + timeout_s
+    paths = detector_files(record)
+    while any(is_still_open(path) for path in paths):
+        if time.monotonic() > deadline:
+            _log.warning("%s: files stay open, their digests are not noted; rebuild later", record.files.stem)
+            return
+        time.sleep(POLL_S)
+    try:
+        Provenance(record.files).change(row, outputs=[note_of(path, record.files.raw) for path in paths])
+    except DanmaxError as error:
+        _log.warning("%s: the digests are not noted: %s", record.files.stem, error)
+
+
+def detector_files(record: RunRecord) -> list[Path]:
+    """The files that the run's detectors wrote, those that are there."""
+    sources = {source.file for segment in record.segments for source in segment.external.values()}
+    return [path for path in sorted(sources) if path.exists()]
 
 
 def begin_acquisition(record: RunRecord) -> str:
@@ -56,13 +102,14 @@ def end_acquisition(record: RunRecord, row: str) -> None:
     """Note how a run ended, and which files it left, with their digests."""
     files = record.files
     sources = {source.file for segment in record.segments for source in segment.external.values()}
-    outputs = [note_of(path, files.raw) for path in sorted(sources) if path.exists()]
+    outputs = [note_of(path, files.raw) for path in detector_files(record)]
     gone = [os.path.relpath(path, files.raw) for path in sorted(sources) if not path.exists()]
     parts = [f"run {record.status}"]
     if record.missing:
         parts.append("missing: " + ", ".join(f"{num} of {name}" for name, num in record.missing.items()))
     if record.stop is not None and record.stop.get("reason"):
         parts.append(str(record.stop["reason"]))
+    parts += drift_of(closed_record(record))
     if gone:
         parts.append(f"not on disk: {', '.join(gone)}")
     Provenance(files).end(

@@ -32,6 +32,7 @@ from danmax_bluesky.formats.record import RunRecord, Segment
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
 
 PROVENANCE = "/entry/provenance"
+_SHIFT_TEXT = "index, among all frames, of the frame whose shift since the projection at its angle is given"
 SNAPSHOTS = ("start_positioners", "end_positioners")
 
 
@@ -219,6 +220,11 @@ def _segment(record: RunRecord, segment: Segment, tables: Mapping[str, FrameTabl
         if table.has_rotation and len(rows):
             fields[f"{name}_rotation_angle"] = quantity(table.angle_deg[rows], "degree")
             fields[f"{name}_rotation_angle_flag"] = Dataset(table.angle_flag[rows].astype(np.uint8))
+        if table.shifts is not None and segment.kind == "alignment":
+            mine = np.isin(table.shifts.frame, rows)
+            fields[f"{name}_shift_x"] = quantity(table.shifts.dx_px[mine], "pixel")
+            fields[f"{name}_shift_y"] = quantity(table.shifts.dy_px[mine], "pixel")
+            fields[f"{name}_shift_frame"] = Dataset(table.shifts.frame[mine], {"description": _SHIFT_TEXT})
         if table.lost.get(segment.name):
             fields[f"{name}_lost_triggers"] = Dataset(np.asarray(table.lost[segment.name], dtype=np.int64))
         if table.uncertain.get(segment.name):

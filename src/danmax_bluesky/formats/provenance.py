@@ -4,6 +4,7 @@ The rows live in an append-only journal of their own (`danmax_bluesky.storage.pr
 are functions of it. Layout: the process table of DXchange (https://dxfile.readthedocs.io), NXprocess in the master.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,6 +95,11 @@ class Action:
         times = self.start_time, self.end_time
         return (self.actor, *times, str(self.status), self.message, reference, self.description)
 
+    @property
+    def state(self) -> str:
+        """A digest of everything, by which a group in a file is seen to be up to date."""
+        return hashlib.sha256(json.dumps(self.as_dict(), default=str, sort_keys=True).encode()).hexdigest()[:16]
+
     def as_row(self) -> dict[str, str]:
         """Its row by the names of the columns, with the group's name as reference."""
         return dict(zip(COLUMNS, self.row(""), strict=True))
@@ -164,7 +170,7 @@ def actor_group(action: Action) -> Group:
         "host": Dataset(action.host),
         "user": Dataset(action.user),
     }
-    return nx("NXcollection", fields, action_id=action.id)
+    return nx("NXcollection", fields, action_id=action.id, state=action.state)
 
 
 def process_groups(actions: Sequence[Action]) -> dict[str, Node]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance import FileNote
+from danmax_bluesky.storage.files import is_left_open
 
 WHOLE = "sha256"
 SAMPLED = "sha256-sampled"
@@ -19,7 +20,8 @@ def note_of(path: Path, folder: Path, data: str = "", *, deep: bool = False) -> 
     """Size and digest of a file.
 
     A file of more than 64 MiB is sampled: size, its first and last MiB and 256 blocks evenly in between; that finds
-    truncation, exchange and most damage in milliseconds. `deep` reads all of it.
+    truncation, exchange and most damage in milliseconds. `deep` reads all of it. A file that is still open to its
+    writer, and so will change, is noted without size and digest.
 
     Args:
         path: the file.
@@ -30,13 +32,26 @@ def note_of(path: Path, folder: Path, data: str = "", *, deep: bool = False) -> 
     Raises:
         StorageError: it cannot be read.
     """
+    name = Path(os.path.relpath(path, folder)).as_posix()
+    if is_still_open(path):
+        return FileNote(name, data)
     try:
         size = path.stat().st_size
         sampled = size > LARGE_BYTES and not deep
         digest = _sampled(path, size) if sampled else _whole(path)
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from None
-    return FileNote(Path(os.path.relpath(path, folder)).as_posix(), data, size, digest, SAMPLED if sampled else WHOLE)
+    return FileNote(name, data, size, digest, SAMPLED if sampled else WHOLE)
+
+
+def is_still_open(path: Path) -> bool:
+    """True for an HDF5 file that its writer has not closed; False for any other file."""
+    if path.suffix != ".h5" or not path.exists():
+        return False
+    try:
+        return is_left_open(path)
+    except StorageError:
+        return False
 
 
 def changed(note: FileNote, path: Path, *, deep: bool = False) -> str:

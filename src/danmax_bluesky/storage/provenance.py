@@ -247,8 +247,16 @@ def is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
         found = file.get(f"{base}/table")
         if not isinstance(found, h5py.Dataset) or len(found) != len(actions):
             return False
-        rows = found[:]
-    return all(_texts(row) == action.row(base) for row, action in zip(rows, actions, strict=True))
+        group: Any = file[base]
+        return all(
+            _texts(row) == action.row(base) and _state(group, action) == action.state
+            for row, action in zip(found[:], actions, strict=True)
+        )
+
+
+def _state(group: Any, action: Action) -> str:
+    present = group.get(action.group)
+    return "" if present is None else str(present.attrs.get("state", ""))
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -320,7 +328,7 @@ def _update(file: h5py.File, actions: Sequence[Action], base: str) -> None:
     found.resize((len(actions),))
     for index, action in enumerate(actions):
         row = action.row(base)
-        if index >= len(old) or old[index] != row:
+        if index >= len(old) or old[index] != row or _state(group, action) != action.state:
             found[index] = np.array(row, TABLE_DTYPE)
             _replace(group, action.group, actor_group(action))
     if base == MASTER_BASE:

@@ -1,0 +1,77 @@
+"""How far the sample drifted: alignment frames compared with the projections at their angles."""
+
+import dataclasses
+import logging
+
+import numpy as np
+
+from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.formats.frames_table import FrameTable, ImageKey, Shifts
+from danmax_bluesky.storage.stack import FrameStack
+from danmax_bluesky.tomography.alignment import describe_drift, drift_of_pairs
+
+_log = logging.getLogger(__name__)
+MOST_FIELDS = 16
+"""Darks and flats that are averaged: more would cost time and tell no more."""
+LARGEST_PX = 2048
+SMALLEST_PX = 8
+KEPT = 8
+_known: dict[tuple, tuple[Shifts | None, str]] = {}
+
+
+def with_shifts(table: FrameTable, run: str) -> tuple[FrameTable, str]:
+    """The same table with the drift of each alignment frame, and the drift in a sentence.
+
+    A table without alignment frames, or whose frames cannot be compared, comes back as it is, with "" or the reason.
+
+    Args:
+        table: of one detector.
+        run: uid of the run; the frames of a run are compared once, however many files tell of it.
+    """
+    alignment, projections = table.of(ImageKey.ALIGNMENT), table.of(ImageKey.PROJECTION)
+    if not len(alignment) or not len(projections) or min(table.frame_shape) < SMALLEST_PX:
+        return table, ""
+    key = (run, table.detector, len(table), table.files)
+    if key not in _known:
+        while len(_known) >= KEPT:
+            _known.pop(next(iter(_known)))
+        _known[key] = _compared(table, alignment, projections)
+    shifts, text = _known[key]
+    return (table if shifts is None else dataclasses.replace(table, shifts=shifts)), text
+
+
+def _compared(table: FrameTable, alignment: np.ndarray, projections: np.ndarray) -> tuple[Shifts | None, str]:
+    try:
+        pairs = drift_of_pairs(
+            _stack(table, alignment),
+            table.angle_deg[alignment],
+            _stack(table, projections),
+            table.angle_deg[projections],
+            _mean(table, ImageKey.FLAT),
+            _mean(table, ImageKey.DARK),
+        )
+    except DanmaxError as error:
+        _log.warning("%s: the drift of the sample is not known: %s", table.detector, error)
+        return None, f"the drift of the sample is not known: {error}"
+    if not pairs:
+        return None, "no alignment frame has a projection at its angle"
+    shifts = Shifts(
+        frame=alignment[[pair.alignment for pair in pairs]],
+        projection=projections[[pair.projection for pair in pairs]],
+        dx_px=np.array([pair.dx_px for pair in pairs]),
+        dy_px=np.array([pair.dy_px for pair in pairs]),
+    )
+    return shifts, describe_drift(pairs)
+
+
+def _stack(table: FrameTable, frames: np.ndarray) -> FrameStack:
+    """The frames; of large ones the middle, which moves as the whole does and is compared in a fraction of the time."""
+    middle = tuple(
+        (max(0, (size - LARGEST_PX) // 2), min(size, (size + LARGEST_PX) // 2)) for size in table.frame_shape
+    )
+    return FrameStack.of_table(table, frames, middle)
+
+
+def _mean(table: FrameTable, key: ImageKey) -> np.ndarray | None:
+    frames = table.of(key)[:MOST_FIELDS]
+    return _stack(table, frames)[:].mean(axis=0) if len(frames) else None

@@ -1,0 +1,429 @@
+"""A scan as arrays that are read when they are used, with a name for everything that is not there."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import h5py
+import numpy as np
+import xarray as xr
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.frames_table import ImageKey
+from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.storage.references import references, resolved, virtual_sources
+from danmax_bluesky.storage.stack import FrameStack, Piece
+
+BLOCK_BYTES = 64 * 2**20
+_KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
+_KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A measured scan.
+
+    Attributes:
+        path: the file that was opened.
+        title: the command as typed.
+        status: "complete", "incomplete", "aborted", "failed", "open", or "" where the file does not tell.
+        uid: of the run, or "".
+        detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame its `rotation_angle` in
+            degrees, `image_key` and `image_key_control`, as far as they are known.
+        positions: segment -> Dataset of what was recorded for each row of it; "" for files without segments.
+        snapshots: "start" and "end" -> Dataset of scalars, each with its units.
+        provenance: the rows of the process table.
+        missing: what the file points to and is not there, one sentence each.
+    """
+
+    path: Path
+    title: str = ""
+    status: str = ""
+    uid: str = ""
+    detectors: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    positions: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    snapshots: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    provenance: tuple[Mapping[str, str], ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def detector(self, name: str | None = None) -> xr.Dataset:
+        """The frames of a detector; without a name those of the only, or first, one.
+
+        Raises:
+            StorageError: there are none, with what is missing.
+        """
+        if name is None and self.detectors:
+            return next(iter(self.detectors.values()))
+        if name is None or name not in self.detectors:
+            known = ", ".join(self.detectors) or "none"
+            lost = "".join(f"\n  {text}" for text in self.missing)
+            raise StorageError(f"{self.path}: no frames of {name or 'any detector'}; with frames: {known}{lost}")
+        return self.detectors[name]
+
+    @property
+    def frames(self) -> xr.DataArray:
+        """The projections, or the frames of a scan that has no darks and flats."""
+        return self._of("projections")
+
+    @property
+    def flats(self) -> xr.DataArray:
+        """The flat fields."""
+        return self._of("flats")
+
+    @property
+    def darks(self) -> xr.DataArray:
+        """The dark fields."""
+        return self._of("darks")
+
+    @property
+    def alignment(self) -> xr.DataArray:
+        """The frames taken on the way back, to see whether the sample has moved."""
+        return self._of("alignment")
+
+    @property
+    def angles(self) -> xr.DataArray:
+        """Rotation at mid exposure of each projection, degrees.
+
+        Raises:
+            StorageError: the scan knows no angles.
+        """
+        frames = self.frames
+        if "rotation_angle" not in frames.coords:
+            raise StorageError(
+                f"{self.path}: the angles are not known" + "".join(f"\n  {text}" for text in self.missing)
+            )
+        return frames["rotation_angle"]
+
+    def _of(self, kind: str) -> xr.DataArray:
+        dataset = self.detector()
+        if "image_key_control" not in dataset.coords:
+            return dataset["data"] if kind == "projections" else dataset["data"].isel(frame=slice(0))
+        wanted = np.isin(dataset["image_key_control"].values, [int(key) for key in _KEYS[kind]])
+        return _selected(dataset["data"], np.flatnonzero(wanted))
+
+    def __repr__(self) -> str:
+        lines = [f"<Scan {self.path.name}: {self.title} ({self.status or 'status not told'})>"]
+        for name, dataset in self.detectors.items():
+            lines.append(f"  {name}: {dict(dataset.sizes)} {dataset['data'].dtype}")
+        lines += [f"  missing: {text}" for text in self.missing[:5]]
+        lines += [f"  and {len(self.missing) - 5} more missing"] if len(self.missing) > 5 else []
+        return "\n".join(lines)
+
+
+def open_scan(path: str | Path) -> Scan:
+    """Open a scan: its master, its DXchange file, or any NeXus file with frames of a detector.
+
+    Frames are read when they are used. A source that is missing, shorter or was never written is an error then, never a
+    fill value; what can be seen to be missing now stands in `Scan.missing`.
+
+    Args:
+        path: of the file; of a folder, the one master in it.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    file_path = _master_of(Path(path).absolute())
+    with open_to_read(file_path) as file:
+        missing = tuple(_missing(file))
+        if "exchange" in file or "exchange_1" in file:
+            detectors = dict(_from_exchange(file))
+        else:
+            detectors = dict(_from_nexus(file))
+        entry = _entry(file)
+        return Scan(
+            path=file_path,
+            title=_text(file, f"{entry}/title") or _text(file, "exchange/title"),
+            status=_text(file, f"{entry}/status") or str(file.attrs.get("run_status", "")),
+            uid=_text(file, f"{entry}/entry_identifier") or str(file.attrs.get("run_uid", "")),
+            detectors=detectors,
+            positions=dict(_positions(file, entry)),
+            snapshots=dict(_snapshots(file, entry)),
+            provenance=_provenance(file_path),
+            missing=missing,
+        )
+
+
+def _master_of(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    masters = [found for found in sorted(path.glob("scan-*.h5")) if "_" not in found.stem]
+    if len(masters) != 1:
+        raise StorageError(f"{path} holds {len(masters)} masters; name one of them")
+    return masters[0]
+
+
+def _missing(file: h5py.File) -> Iterator[str]:
+    seen: dict[Path, str] = {}
+    for reference in references(file):
+        if reference.kind == "soft link":
+            if reference.path not in file:
+                yield f"{reference.where}: leads to {reference.path}, which is not there"
+            continue
+        if reference.file not in seen:
+            seen[reference.file] = "" if reference.file.exists() else f"{reference.as_written} does not exist"
+        if seen[reference.file]:
+            yield f"{reference.where}: {seen[reference.file]}"
+            continue
+        try:
+            with open_to_read(reference.file) as other:
+                if other.get(reference.path) is None:
+                    yield f"{reference.where}: {reference.as_written} holds no {reference.path}"
+        except StorageError as error:
+            seen[reference.file] = str(error)
+            yield f"{reference.where}: {error}"
+
+
+def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
+    """Frames of each NXdetector; where an NXtomo entry tells more of the same frames, from there."""
+    told: set[str] = set()
+    tomo = [str(name) for name in file if _text(file, f"{name}/definition") == "NXtomo"]
+    for name in tomo:
+        detector = f"{name}/instrument/detector"
+        stack = stack_of(file, f"{detector}/data")
+        if stack is not None:
+            short = name.removeprefix("entry_")
+            told.add(short)
+            columns = {
+                "image_key": _column(file, f"{detector}/image_key", len(stack)),
+                "image_key_control": _column(file, f"{detector}/image_key_control", len(stack)),
+                "rotation_angle": _column(file, f"{name}/sample/rotation_angle", len(stack)),
+                "timestamp": _column(file, f"{detector}/timestamp", len(stack)),
+            }
+            yield short, _dataset(short, stack, columns)
+    entry = _entry(file)
+    instrument = file.get(f"{entry}/instrument")
+    for name in list(instrument) if isinstance(instrument, h5py.Group) else ():
+        name = str(name)
+        node = _node(file, f"{entry}/instrument/{name}")
+        if name in told or not isinstance(node, h5py.Group) or _class(node) != "NXdetector":
+            continue
+        stack = stack_of(file, f"{entry}/instrument/{name}/data") or stack_of(file, f"{entry}/{name}/data")
+        if stack is not None:
+            keys = _column(file, f"{entry}/instrument/{name}/image_key", len(stack))
+            control = _column(file, f"{entry}/instrument/{name}/image_key_control", len(stack))
+            columns = {"image_key": keys, "image_key_control": keys if control is None else control}
+            columns["rotation_angle"] = _angles(file, entry, name, len(stack))
+            yield name, _dataset(name, stack, columns)
+
+
+def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
+    """The frames of a DXchange file as one stack: darks, flats, projections, alignment."""
+    base = "exchange" if "exchange" in file else "exchange_1"
+    kinds = [("data_dark", "theta_dark", ImageKey.DARK), ("data_white", "theta_white", ImageKey.FLAT)]
+    kinds.append(("data", "theta", ImageKey.PROJECTION))
+    parts = [(f"{base}/{data}", f"{base}/{theta}", key) for data, theta, key in kinds]
+    if "orthogonal" in _text(file, "exchange_1/title"):
+        parts.append(("exchange_1/data", "exchange_1/theta", ImageKey.ALIGNMENT))
+    stacks, keys, angles = [], [], []
+    for data, theta, key in parts:
+        stack = stack_of(file, data)
+        if stack is not None:
+            stacks.append(_lazy(stack, _attribute(file, data, "axes")))
+            keys.append(np.full(len(stacks[-1]), int(key)))
+            found = _column(file, theta, len(stacks[-1]))
+            angles.append(np.full(len(stacks[-1]), np.nan) if found is None else found[1])
+    if stacks:
+        name = _text(file, "measurement/instrument/detector/name") or "detector"
+        control = np.concatenate(keys)
+        frames = da.concatenate(stacks)
+        yield (
+            name,
+            _labelled(
+                name,
+                frames,
+                {
+                    "image_key": ("", np.maximum(control, 0)),
+                    "image_key_control": ("", control),
+                    "rotation_angle": ("degree", np.concatenate(angles)),
+                },
+            ),
+        )
+
+
+def stack_of(file: h5py.File, path: str) -> FrameStack | None:
+    """The frames at a path, whatever stands there: a dataset, a link, a virtual dataset; None if there are none.
+
+    Raises:
+        StorageError: a virtual dataset whose sources cannot be told apart.
+    """
+    link = _link(file, path)
+    home = Path(file.filename)
+    if isinstance(link, h5py.ExternalLink):
+        target = resolved(link.filename, home)
+        try:
+            with open_to_read(target) as other:
+                return stack_of(other, link.path)
+        except StorageError:
+            return None  # named in Scan.missing
+    if isinstance(link, h5py.SoftLink):
+        return stack_of(file, link.path) if link.path in file else None
+    node = _node(file, path)
+    if not isinstance(node, h5py.Dataset) or node.ndim != 3:
+        return None
+    if node.is_virtual:
+        return FrameStack.of_sources(list(virtual_sources(node, path, home)), node.shape, node.dtype)
+    return FrameStack([Piece(home, str(node.name), np.arange(node.shape[0]))], node.shape[1:], node.dtype)
+
+
+def _dataset(name: str, stack: FrameStack, columns: Mapping[str, tuple[str, np.ndarray] | None]) -> xr.Dataset:
+    return _labelled(name, _lazy(stack), {key: value for key, value in columns.items() if value is not None})
+
+
+def _labelled(name: str, frames: da.Array, columns: Mapping[str, tuple[str, np.ndarray]]) -> xr.Dataset:
+    coords = {key: ("frame", values, {"units": units} if units else {}) for key, (units, values) in columns.items()}
+    data = xr.DataArray(frames, dims=("frame", "y", "x"), coords=coords, attrs={"units": "counts"}, name=name)
+    return xr.Dataset({"data": data}, attrs={"detector": name})
+
+
+def _lazy(stack: FrameStack, axes: str = "") -> da.Array:
+    frame_bytes = int(np.prod(stack.shape[1:])) * stack.dtype.itemsize
+    rows = max(1, min(len(stack), BLOCK_BYTES // max(frame_bytes, 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # dask on arrays it does not know
+        chunks: Any = (rows, *stack.shape[1:])
+        array = da.from_array(stack, chunks=chunks, asarray=False, fancy=False, meta=_meta(stack))
+    return array.swapaxes(0, 1) if axes.startswith("y:") else array
+
+
+def _meta(stack: FrameStack) -> np.ndarray:
+    return np.empty((0,) * stack.ndim, stack.dtype)
+
+
+def _angles(file: h5py.File, entry: str, detector: str, length: int) -> tuple[str, np.ndarray] | None:
+    """The axis of an NXdata named as the detector: the one that it names, or the only one that is there."""
+    group = _node(file, f"{entry}/{detector}")
+    if not isinstance(group, h5py.Group) or _class(group) != "NXdata":
+        return None
+    named = np.atleast_1d(group.attrs.get("axes", []))
+    first = str(named[0].decode() if len(named) and isinstance(named[0], bytes) else (named[0] if len(named) else ""))
+    along = [name.removesuffix("_indices") for name in group.attrs if name.endswith("_indices")]
+    candidates = [name for name in (first, first.removesuffix("_set"), *along) if name]
+    for name in candidates:
+        found = _column(file, f"{entry}/{detector}/{name}", length)
+        if found is not None and found[1].dtype.kind == "f":
+            return found[0] or "degree", found[1]
+    return None
+
+
+def _positions(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
+    measurement = _node(file, f"{entry}/measurement")
+    if isinstance(measurement, h5py.Group):
+        for segment, group in measurement.items():
+            if isinstance(group, h5py.Group):
+                yield segment, _rows(file, f"{entry}/measurement/{segment}", list(group))
+        return
+    group = _node(file, entry)
+    for name in list(group) if isinstance(group, h5py.Group) else ():
+        data = _node(file, f"{entry}/{name}")
+        if isinstance(data, h5py.Group) and _class(data) == "NXdata" and stack_of(file, f"{entry}/{name}/data"):
+            along = [key.removesuffix("_indices") for key in data.attrs if key.endswith("_indices")]
+            yield name, _rows(file, f"{entry}/{name}", along)
+
+
+def _rows(file: h5py.File, path: str, names: Sequence[str]) -> xr.Dataset:
+    """The columns of a group that have a number for each row."""
+    columns = {}
+    for name in names:
+        node = _node(file, f"{path}/{name}")
+        if isinstance(node, h5py.Dataset) and node.ndim == 1 and node.dtype.kind in "biuf":
+            columns[name] = ("row", node[:], {"units": _attribute(file, f"{path}/{name}", "units")})
+    longest = max((len(values) for _, values, _ in columns.values()), default=0)
+    fitting = {name: column for name, column in columns.items() if len(column[1]) == longest}
+    return xr.Dataset(fitting, attrs={"kind": _text(file, f"{path}/kind")})
+
+
+def _snapshots(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
+    for when in ("start", "end"):
+        group = _node(file, f"{entry}/instrument/{when}_positioners")
+        if isinstance(group, h5py.Group):
+            values = {
+                name: ((), _plain(node[()]), {"units": _attribute(file, str(node.name), "units")})
+                for name, node in group.items()
+                if isinstance(node, h5py.Dataset) and node.ndim == 0
+            }
+            yield when, xr.Dataset(values, attrs={"time": str(group.attrs.get("time", ""))})
+        elif when == "start":
+            positioners = dict(_positioners(file, f"{entry}/instrument"))
+            if positioners:
+                yield when, xr.Dataset(positioners, attrs={"time": _text(file, f"{entry}/start_time")})
+
+
+def _positioners(file: h5py.File, path: str) -> Iterator[tuple[str, Any]]:
+    """Every NXpositioner with a value, as other programs write what they recorded once in a scan."""
+    instrument = _node(file, path)
+    for name in list(instrument) if isinstance(instrument, h5py.Group) else ():
+        group = _node(file, f"{path}/{name}")
+        if not isinstance(group, h5py.Group):
+            continue
+        value = _node(file, f"{path}/{name}/value")
+        if _class(group) == "NXpositioner" and isinstance(value, h5py.Dataset) and value.ndim == 0:
+            yield name, ((), _plain(value[()]), {"units": _attribute(file, f"{path}/{name}/value", "units")})
+        elif _class(group) == "NXcollection":
+            yield from _positioners(file, f"{path}/{name}")
+
+
+def _provenance(path: Path) -> tuple[Mapping[str, str], ...]:
+    try:
+        return tuple(read_table(path))
+    except StorageError:
+        return ()
+
+
+def _entry(file: h5py.File) -> str:
+    named = file.attrs.get("default", "entry")
+    name = named.decode() if isinstance(named, bytes) else str(named)
+    return name if name in file and name.startswith("entry") else "entry"
+
+
+def _column(file: h5py.File, path: str, length: int) -> tuple[str, np.ndarray] | None:
+    """(units, values) of a one-dimensional dataset of this length, or None."""
+    node = _node(file, path)
+    if not isinstance(node, h5py.Dataset) or node.shape != (length,):
+        return None
+    return _attribute(file, path, "units"), node[:]
+
+
+def _node(file: h5py.File, path: str) -> Any:
+    try:
+        return file.get(path)
+    except (OSError, RuntimeError, KeyError):
+        return None
+
+
+def _link(file: h5py.File, path: str) -> Any:
+    parent, _, name = path.rpartition("/")
+    group = _node(file, parent or "/")
+    return group.get(name, getlink=True) if isinstance(group, h5py.Group) and name in group else None
+
+
+def _class(group: h5py.Group) -> str:
+    return str(_plain(group.attrs.get("NX_class", "")))
+
+
+def _attribute(file: h5py.File, path: str, name: str) -> str:
+    node = _node(file, path)
+    return str(_plain(node.attrs.get(name, ""))) if isinstance(node, h5py.HLObject) else ""
+
+
+def _text(file: h5py.File, path: str) -> str:
+    node = _node(file, path)
+    if not isinstance(node, h5py.Dataset) or node.ndim:
+        return ""
+    return str(_plain(node[()]))
+
+
+def _plain(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _selected(frames: xr.DataArray, rows: np.ndarray) -> xr.DataArray:
+    """Some of the frames: as slices, which are read as such; picked one by one, whole blocks would be read for each."""
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+    parts = [frames.isel(frame=slice(int(run[0]), int(run[-1]) + 1)) for run in runs]
+    if len(parts) <= 1:
+        return parts[0] if parts else frames.isel(frame=slice(0))
+    return xr.concat(parts, "frame", coords="minimal", join="override", combine_attrs="override")
