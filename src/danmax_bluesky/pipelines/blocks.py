@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from danmax_bluesky.scattering.integrator import Integrator, Patterns, Workspace
+from danmax_bluesky.pipelines import fused
+from danmax_bluesky.scattering.integrator import Collected, Integrator, Patterns
 from danmax_bluesky.scattering.kernels import LANES
-from danmax_bluesky.storage.frames import FrameError, Frames
+from danmax_bluesky.storage.frames import FrameError, Frames, Hdf5Frames
 
 RETRY_S = 0.05
 
@@ -77,10 +78,9 @@ def integrate_blocks(
     own = threading.local()
 
     def work(index: np.ndarray) -> Block:
-        if not hasattr(own, "buffer"):
-            own.buffer = np.empty((LANES, *frames.shape), frames.dtype)
-            own.spaces = {name: integrator.workspace() for name, integrator in integrators.items()}
-        return _integrate(frames, integrators, index, own.buffer, own.spaces, attempts)
+        if not hasattr(own, "things"):
+            own.things = _Own(frames, integrators)
+        return own.things.block(index, attempts)
 
     if threads <= 1:
         for index in blocks:
@@ -102,29 +102,60 @@ def integrate_blocks(
                 future.cancel()
 
 
-def _integrate(
-    frames: Frames,
-    integrators: Mapping[str, Integrator],
-    index: np.ndarray,
-    buffer: np.ndarray,
-    spaces: Mapping[str, Workspace],
-    attempts: int,
-) -> Block:
-    block = buffer[: len(index)]
-    errors: dict[int, str] = {}
-    for place, number in enumerate(index):
-        try:
-            _read(frames, int(number), block[place], attempts)
-        except FrameError as error:
-            errors[int(number)] = str(error)
-            block[place] = 0
-    patterns = {name: integrator.integrate(block, spaces[name]) for name, integrator in integrators.items()}
-    for result in patterns.values():
-        for number in errors:
-            row = int(np.flatnonzero(index == number)[0])
-            result.intensity[row] = result.sigma[row] = np.nan
-            result.norm[row] = 0.0
-    return Block(index, patterns, errors)
+class _Own:
+    """What belongs to one thread."""
+
+    def __init__(self, frames: Frames, integrators: Mapping[str, Integrator]) -> None:
+        self.buffer: np.ndarray | None = None
+        self.frames = frames
+        self.integrators = integrators
+        self.spaces = {name: integrator.workspace() for name, integrator in integrators.items()}
+
+    def block(self, index: np.ndarray, attempts: int) -> Block:
+        """Integrate some frames."""
+        if len(self.integrators) == 1:
+            (name,) = self.integrators
+            patterns = self._from_chunks(name, index)
+            if patterns is not None:
+                return Block(index, {name: patterns})
+        return self._from_frames(index, attempts)
+
+    def _from_chunks(self, name: str, index: np.ndarray) -> Patterns | None:
+        """Decode and integrate in one go; None if the frames do not lie so, or if one of them is damaged."""
+        frames, integrator, space = self.frames, self.integrators[name], self.spaces[name]
+        if not isinstance(frames, Hdf5Frames) or not fused.is_possible(integrator, frames.dtype):
+            return None
+        collected = Collected.empty(len(index), integrator.matrix.norm.size)
+        step = LANES if integrator.by_lanes and len(index) == LANES else 1
+        for first in range(0, len(index), step):
+            chunks = [frames.chunk(int(number)) for number in index[first : first + step]]
+            known = [chunk for chunk in chunks if chunk is not None]
+            sums = fused.sum_chunks(integrator, known, frames.dtype, space) if len(known) == step else None
+            if sums is None:
+                return None
+            integrator.collect(sums, collected, first)
+        return integrator.finish(collected)
+
+    def _from_frames(self, index: np.ndarray, attempts: int) -> Block:
+        if self.buffer is None:
+            self.buffer = np.empty((LANES, *self.frames.shape), self.frames.dtype)
+        block = self.buffer[: len(index)]
+        errors: dict[int, str] = {}
+        for place, number in enumerate(index):
+            try:
+                _read(self.frames, int(number), block[place], attempts)
+            except FrameError as error:
+                errors[int(number)] = str(error)
+                block[place] = 0
+        patterns = {
+            name: integrator.integrate(block, self.spaces[name]) for name, integrator in self.integrators.items()
+        }
+        for result in patterns.values():
+            for number in errors:
+                row = int(np.flatnonzero(index == number)[0])
+                result.intensity[row] = result.sigma[row] = np.nan
+                result.norm[row] = 0.0
+        return Block(index, patterns, errors)
 
 
 def _read(frames: Frames, number: int, buffer: np.ndarray, attempts: int) -> None:

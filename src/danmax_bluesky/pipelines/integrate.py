@@ -12,10 +12,10 @@ from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.pipelines.blocks import batches, integrate_blocks
+from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import ScanInfo, output_path
 from danmax_bluesky.pipelines.output import IfExists, RecipeOutput
 from danmax_bluesky.pipelines.recipes import PreparedRecipe, prepare, recipe_settings
-from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.storage.frames import Frames, Hdf5Frames, open_frames
 
 BESIDE_FRAMES = ("frame_number", "timestamp")
@@ -87,7 +87,7 @@ def integrate_scan(
             raise AcquisitionError(f"{frames.name} holds no frame to integrate")
         info = with_columns_of(info or ScanInfo(), frames, columns)
         prepared = prepare_for(frames, settings, info)
-        integrators = {name: Integrator(recipe) for name, recipe in prepared.recipes.items()}
+        integrators = integrators_of(prepared.recipes)
         target = output or output_path(first, prepared.settings.name)
         sink = RecipeOutput(prepared, integrators, target, info, [frames.name], if_exists)
         errors: dict[int, str] = {}

@@ -12,10 +12,10 @@ from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, 
 from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
 from danmax_bluesky.pipelines.follow import Stretches, follow
 from danmax_bluesky.pipelines.integrate import prepare_for, values_beside, with_columns_of
+from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import Job, Outcome
 from danmax_bluesky.pipelines.output import RecipeOutput
 from danmax_bluesky.pipelines.scans import measured_scan
-from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.storage.frames import Hdf5Frames
 
 ATTEMPTS = 20
@@ -72,7 +72,7 @@ def _sinks(job: Job, frames: Hdf5Frames) -> tuple[list[RecipeOutput], list[Outco
         try:
             info = with_columns_of(job.scan_info(), frames)
             prepared = prepare_for(frames, settings, info)
-            integrators = {name: Integrator(recipe) for name, recipe in prepared.recipes.items()}
+            integrators = integrators_of(prepared.recipes)
             path = Path(output)
             sinks.append(
                 RecipeOutput(

@@ -31,21 +31,20 @@ def clip_outliers(
     """
     recipe, matrix = integrator.recipe, integrator.matrix
     signal, variance, norm = out
-    low, high = limits
     kept = frame.astype(np.float64)
     keep = work.zeroed("keep", frame.shape, np.uint8)
     keep[...] = 1
     invalid = 0
     for cycle in range(recipe.clip_cycles + 1):
-        invalid = integrator.accumulate(kept, low, high, work, out)
+        invalid = integrator.accumulate(kept, limits, work, out)
         if recipe.error_model == "azimuthal":
-            variance[...] = integrator.spread(kept, low, high, signal, norm)
+            variance[...] = integrator.spread(kept, limits, signal, norm)
         if cycle == recipe.clip_cycles:
             break
         count, squares = work.zeroed("count", norm.shape), work.zeroed("squares", norm.shape)
         kernels.population(
             *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, recipe.weighting == "azint"),
-            *(kept, low, high, count, squares),
+            *(kept, *limits, count, squares),
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = np.where(norm > 0, signal / norm, 0.0)
@@ -54,7 +53,7 @@ def clip_outliers(
         limit = np.maximum(float(recipe.clip_sigma or 0), chauvenet)
         marked = kernels.clip_one(
             *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, integrator.dark),
-            *(kept, low, high, mean, deviation, limit, keep),
+            *(kept, *limits, mean, deviation, limit, keep),
         )
         if not marked:
             break

@@ -1,9 +1,9 @@
 """From frames to patterns."""
 
+import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,9 @@ LANES_UP_TO_BINS = 20_000
 EMPTY = 1e-9
 """Share of a bin's norm under which the bin is empty; what subtracting bad pixels leaves below it is rounding."""
 
-_NOTHING = np.zeros(0, np.float32)
+_NOTHING = np.zeros(0)
+_LARGEST = np.iinfo(np.int32).max
+_INT32_BYTES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +48,30 @@ def valid_counts(dtype: Any, threshold: float | None = None) -> tuple[float, flo
     """Smallest and largest count of a good pixel.
 
     Negative counts mark bad pixels, and so does the largest number of an unsigned type of 16 or 32 bits, which
-    detectors write into gaps and for saturation.
+    detectors write into gaps and for saturation. Counts of 2³¹ and more are not told apart from these.
     """
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
         high = float(np.finfo(dtype).max)
     else:
-        high = float(np.iinfo(dtype).max) - (1 if dtype.kind == "u" and dtype.itemsize > 1 else 0)
+        high = float(min(np.iinfo(dtype).max - (dtype.kind == "u" and dtype.itemsize > 1), _LARGEST))
     return 0.0, high if threshold is None else min(high, float(threshold))
+
+
+def as_counts(frames: np.ndarray) -> np.ndarray:
+    """Frames of any integer type as int32, without a copy where that is possible; others as they are.
+
+    What is larger than int32 can hold becomes negative, that is, invalid.
+    """
+    if frames.dtype == np.int32:
+        return frames
+    if frames.dtype.kind in "iub":
+        if frames.dtype == np.uint32:
+            return frames.view(np.int32)
+        if frames.dtype.itemsize > _INT32_BYTES:
+            frames = np.where((frames < 0) | (frames > _LARGEST), -1, frames)
+        return frames.astype(np.int32)
+    return frames
 
 
 class Workspace:
@@ -72,6 +90,26 @@ class Workspace:
         return array
 
 
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What a kernel adds to, for one frame or for eight.
+
+    Attributes:
+        totals: signal and variance of each bin, or counts alone; flat.
+        deficit: norm that invalid pixels took away, shape (n_bins,) or (n_bins, 8).
+        invalid: number of invalid pixels of each frame, shape (1,) or (8,).
+    """
+
+    totals: np.ndarray
+    deficit: np.ndarray
+    invalid: np.ndarray
+
+    @property
+    def lanes(self) -> int:
+        """Number of frames, 1 or 8."""
+        return len(self.invalid)
+
+
 class Integrator:
     """Integrates frames by one recipe.
 
@@ -81,152 +119,197 @@ class Integrator:
     Args:
         recipe: what to compute.
         matrix: if it is known already, such as from a cache.
+
+    Attributes:
+        path: how frames pass: "count" adds integers, without splitting; "split" goes through the matrix; "repeated"
+            looks at a frame more than once.
     """
 
     def __init__(self, recipe: Recipe, matrix: Matrix | None = None) -> None:
         self.recipe = recipe
         self.matrix = matrix = build_matrix(recipe) if matrix is None else matrix
         if matrix.starts.size - 1 != math.prod(recipe.geometry.shape):
-            raise CalibrationError(
-                f"the matrix is for {matrix.starts.size - 1} pixels, not for {recipe.geometry.shape}"
-            )
+            raise CalibrationError(f"matrix of {matrix.starts.size - 1} pixels, but frames of {recipe.geometry.shape}")
         self.dark = _NOTHING
         self._dark_variance = _NOTHING
         if recipe.dark is not None:
             self.dark = np.nan_to_num(recipe.dark).astype(np.float64).ravel()
             self._dark_variance = np.maximum(self.dark, 0) / recipe.dark_frames
         self._floor = 1.0 if recipe.error_model == "pyfai-poisson" else 0.0
-        self._bin_of_pixel = self._exact_bins()
-
-    def _exact_bins(self) -> np.ndarray | None:
-        """Bins for the integer path, or None if the recipe needs the general one."""
-        recipe = self.recipe
-        plain = recipe.dark is None and recipe.weighting == "pyfai" and recipe.clip_sigma is None
-        if plain and recipe.error_model in ("poisson", "none") and self.matrix.is_unsplit:
-            return self.matrix.bin_of_pixel()
-        return None
+        self._bin_of_pixel = _NOTHING
+        self.path: Literal["count", "split", "repeated"] = "split"
+        if recipe.clip_sigma is not None or recipe.error_model == "azimuthal":
+            self.path = "repeated"
+        elif recipe.dark is None and recipe.weighting == "pyfai" and self._floor == 0 and matrix.is_unsplit:
+            self.path = "count"
+            self._bin_of_pixel = matrix.bin_of_pixel()
 
     def workspace(self) -> Workspace:
         """A workspace for one thread."""
         return Workspace(self.matrix.norm.size)
 
-    def integrate(
-        self, frames: np.ndarray, workspace: Workspace | None = None, monitor: np.ndarray | None = None
-    ) -> Patterns:
+    @property
+    def by_lanes(self) -> bool:
+        """Eight frames pass together, if there are as many."""
+        return self.path != "repeated" and self.matrix.norm.size <= LANES_UP_TO_BINS
+
+    def integrate(self, frames: np.ndarray, workspace: Workspace | None = None) -> Patterns:
         """Integrate frames of shape (n, H, W).
 
         Args:
             frames: counts.
             workspace: of the calling thread.
-            monitor: what the beam monitor counted for each frame, shape (n,), relative to what 1 shall mean; the
-                intensities are divided by it, the norm is multiplied with it.
+
+        Raises:
+            CalibrationError: the frames have another shape than the recipe.
         """
         shape = self.recipe.geometry.shape
         if frames.ndim != 3 or frames.shape[1:] != shape:
             raise CalibrationError(f"frames have shape {frames.shape[1:]}, but the recipe is for {shape}")
-        workspace = workspace or self.workspace()
-        flat = frames.reshape(len(frames), -1)
-        low, high = valid_counts(frames.dtype, self.recipe.threshold)
-        n_frames, n_bins = len(flat), self.matrix.norm.size
-        signal, variance = np.empty((n_frames, n_bins)), np.empty((n_frames, n_bins))
-        norm, masked = np.empty((n_frames, n_bins)), np.zeros(n_frames, np.int64)
-        step = kernels.LANES if self._lanes else 1
-        for first in range(0, n_frames, step):
-            block = slice(first, min(first + step, n_frames))
-            part = (signal[block], variance[block], norm[block], masked[block])
-            self._one_block(flat[block], low, high, workspace, part)
-        return self.finish(signal, variance, norm, masked, monitor)
+        work = workspace or self.workspace()
+        limits = valid_counts(frames.dtype, self.recipe.threshold)
+        flat = as_counts(frames).reshape(len(frames), -1)
+        if self.path == "count" and flat.dtype != np.int32:
+            return self._through_the_matrix().integrate(frames, None)
+        collected = Collected.empty(len(flat), self.matrix.norm.size)
+        step = kernels.LANES if self.by_lanes and flat.dtype == np.int32 else 1
+        for first in range(0, len(flat), step):
+            block = flat[first : first + step]
+            if len(block) == kernels.LANES:
+                self.collect(self._eight(block, limits, work), collected, first)
+                continue
+            for place, frame in enumerate(block, first):
+                if self.path == "repeated":
+                    self._repeated(frame, limits, work, collected.row(place))
+                else:
+                    self.collect(self._one(frame, limits, work), collected, place)
+        return self.finish(collected)
 
-    @property
-    def _lanes(self) -> bool:
-        simple = self._bin_of_pixel is None and self.recipe.clip_sigma is None
-        return simple and self.recipe.error_model != "azimuthal" and self.matrix.norm.size <= LANES_UP_TO_BINS
+    def _through_the_matrix(self) -> "Integrator":
+        """The same for frames that are no integers."""
+        other = copy.copy(self)
+        other.path = "split"
+        return other
 
-    def _one_block(self, flat: np.ndarray, low: float, high: float, work: Workspace, out: tuple[Any, ...]) -> None:
-        signal, variance, norm, masked = out
-        if self._lanes and len(flat) == kernels.LANES:
-            self._eight(flat, low, high, work, out)
-            return
-        method: Callable[..., int] = self._exact if self._is_exact(flat.dtype) else self._general
-        for index, frame in enumerate(flat):
-            masked[index] = method(frame, low, high, work, (signal[index], variance[index], norm[index]))
-
-    def _is_exact(self, dtype: np.dtype) -> bool:
-        return self._bin_of_pixel is not None and dtype.kind in "iu"
-
-    def _eight(self, flat: np.ndarray, low: float, high: float, work: Workspace, out: tuple[Any, ...]) -> None:
-        signal, variance, norm, masked = out
-        matrix, n_bins = self.matrix, self.matrix.norm.size
-        sums = work.zeroed("sums8", (n_bins, 2, kernels.LANES))
-        deficit = work.zeroed("deficit8", (n_bins, kernels.LANES))
-        invalid = work.zeroed("invalid8", (kernels.LANES,), np.int64)
-        kernels.accumulate_lanes(
-            *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, self.dark, self._dark_variance),
-            *(flat, low, high, self._floor, sums, deficit, invalid, 0),
-        )
-        signal[...], variance[...] = sums[:, 0].T, sums[:, 1].T
-        norm[...] = matrix.norm - deficit.T
-        masked[...] = invalid
-
-    def _exact(self, frame: np.ndarray, low: float, high: float, work: Workspace, out: tuple[Any, ...]) -> int:
-        signal, variance, norm = out
+    def sums(self, work: Workspace, lanes: int) -> Sums:
+        """Accumulators, zeroed, for one frame or for eight."""
         n_bins = self.matrix.norm.size
-        counts = work.zeroed("counts", (n_bins + 1,), np.int64)
-        deficit = work.zeroed("deficit", (n_bins + 1,))
-        limit = int(min(high, 2**62))
-        invalid = kernels.count_one(self._bin_of_pixel, self.matrix.weights, frame, int(low), limit, counts, deficit, 0)
-        signal[...] = variance[...] = counts[:-1]
-        norm[...] = self.matrix.norm - deficit[:-1]
-        return invalid
-
-    def _general(self, frame: np.ndarray, low: float, high: float, work: Workspace, out: tuple[Any, ...]) -> int:
-        signal, variance, norm = out
-        invalid = self.accumulate(frame, low, high, work, out)
-        if self.recipe.clip_sigma is not None:
-            invalid = clip_outliers(self, frame, (low, high), work, out)
-        elif self.recipe.error_model == "azimuthal":
-            variance[...] = self.spread(frame, low, high, signal, norm)
-        return invalid
-
-    def accumulate(self, frame: np.ndarray, low: float, high: float, work: Workspace, out: tuple[Any, ...]) -> int:
-        """Signal, variance and norm of one flat frame; returns how many of its pixels are invalid."""
-        matrix, n_bins = self.matrix, self.matrix.norm.size
-        sums, deficit = work.zeroed("sums", (n_bins, 2)), work.zeroed("deficit1", (n_bins,))
-        invalid = kernels.accumulate_one(
-            *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, self.dark, self._dark_variance),
-            *(frame, low, high, self._floor, sums, deficit, 0),
+        counting = self.path == "count"
+        totals = work.zeroed(
+            f"totals{lanes}", ((1 if counting else 2) * n_bins * lanes,), np.int64 if counting else float
         )
-        signal, variance, norm = out
-        signal[...], variance[...] = sums[:, 0], sums[:, 1]
-        norm[...] = matrix.norm - deficit
-        return invalid
+        deficit = work.zeroed(f"deficit{lanes}", (n_bins,) if lanes == 1 else (n_bins, lanes))
+        return Sums(totals, deficit, work.zeroed(f"invalid{lanes}", (lanes,), np.int64))
 
-    def spread(self, frame: np.ndarray, low: float, high: float, signal: np.ndarray, norm: np.ndarray) -> np.ndarray:
+    def matrix_arguments(self) -> tuple[Any, ...]:
+        """What the kernels of this path take first."""
+        matrix = self.matrix
+        if self.path == "count":
+            return (self._bin_of_pixel, matrix.weights)
+        return (matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, self.dark, self._dark_variance)
+
+    def limit_arguments(self, limits: tuple[float, float], *, integers: bool) -> tuple[Any, ...]:
+        """What the kernels take after the frame: smallest and largest count, and the smallest variance."""
+        low, high = (int(limits[0]), int(limits[1])) if integers else limits
+        return (low, high) if self.path == "count" else (low, high, self._floor)
+
+    def collect(self, sums: Sums, into: "Collected", first: int) -> None:
+        """Put what was summed into rows `first` and following."""
+        n_bins, lanes = self.matrix.norm.size, sums.lanes
+        rows = slice(first, first + lanes)
+        if self.path == "count":
+            into.signal[rows] = into.variance[rows] = sums.totals.reshape(n_bins, lanes).T
+        elif lanes == 1:
+            both = sums.totals.reshape(n_bins, 2)
+            into.signal[first], into.variance[first] = both[:, 0], both[:, 1]
+        else:
+            both = sums.totals.reshape(n_bins, 2, lanes)
+            into.signal[rows], into.variance[rows] = both[:, 0].T, both[:, 1].T
+        into.norm[rows] = self.matrix.norm - sums.deficit.reshape(n_bins, lanes).T
+        into.masked[rows] = sums.invalid
+
+    def _eight(self, block: np.ndarray, limits: tuple[float, float], work: Workspace) -> Sums:
+        sums = self.sums(work, kernels.LANES)
+        kernel: Any = kernels.count_eight if self.path == "count" else kernels.accumulate_lanes
+        kernel(*self.matrix_arguments(), block, *self.limit_arguments(limits, integers=True), *_arrays(sums), 0)
+        return sums
+
+    def _one(self, frame: np.ndarray, limits: tuple[float, float], work: Workspace) -> Sums:
+        sums = self.sums(work, 1)
+        integers = frame.dtype.kind == "i"
+        kernel: Any = kernels.count_one if self.path == "count" else kernels.accumulate_one
+        kernel(*self.matrix_arguments(), frame, *self.limit_arguments(limits, integers=integers), *_arrays(sums), 0)
+        return sums
+
+    def accumulate(self, frame: np.ndarray, limits: tuple[float, float], work: Workspace, out: tuple[Any, ...]) -> int:
+        """Signal, variance and norm of one flat frame; returns how many of its pixels are invalid."""
+        sums = self._one(frame, limits, work)
+        signal, variance, norm = out
+        both = sums.totals.reshape(-1, 2)
+        signal[...], variance[...] = both[:, 0], both[:, 1]
+        norm[...] = self.matrix.norm - sums.deficit
+        return int(sums.invalid[0])
+
+    def spread(
+        self, frame: np.ndarray, limits: tuple[float, float], signal: np.ndarray, norm: np.ndarray
+    ) -> np.ndarray:
         """Variance of each bin by the azimuthal model: how far its pixels lie from their mean."""
         matrix, sums = self.matrix, np.zeros(self.matrix.norm.size)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = np.where(norm > 0, signal / norm, 0.0)
         kernels.spread_one(
-            *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, self.dark, frame, low, high, mean, sums)
+            *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, self.dark, frame, *limits, mean, sums)
         )
         return sums
 
-    def finish(
-        self,
-        signal: np.ndarray,
-        variance: np.ndarray,
-        norm: np.ndarray,
-        masked: np.ndarray,
-        monitor: np.ndarray | None = None,
-    ) -> Patterns:
-        """Sums to means and errors; arrays of shape (n_frames, n_bins)."""
-        norm = np.where(norm > EMPTY * self.matrix.norm, norm, 0.0)
-        if monitor is not None:
-            norm = norm * np.asarray(monitor, float)[:, None]
+    def _repeated(
+        self, frame: np.ndarray, limits: tuple[float, float], work: Workspace, out: tuple[np.ndarray, ...]
+    ) -> None:
+        signal, variance, norm, masked = out
+        if self.recipe.clip_sigma is not None:
+            masked[...] = clip_outliers(self, frame, limits, work, (signal, variance, norm))
+            return
+        masked[...] = self.accumulate(frame, limits, work, (signal, variance, norm))
+        variance[...] = self.spread(frame, limits, signal, norm)
+
+    def finish(self, collected: "Collected") -> Patterns:
+        """Sums to means and errors."""
+        norm = np.where(collected.norm > EMPTY * self.matrix.norm, collected.norm, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            intensity = np.where(norm > 0, signal / norm, np.nan)
-            sigma = np.where(norm > 0, np.sqrt(variance) / norm, np.nan)
+            intensity = np.where(norm > 0, collected.signal / norm, np.nan)
+            sigma = np.where(norm > 0, np.sqrt(collected.variance) / norm, np.nan)
         if self.recipe.error_model == "none":
             sigma = np.full_like(sigma, np.nan)
-        shape = (len(signal), *self.recipe.shape)
-        return Patterns(intensity.reshape(shape), sigma.reshape(shape), norm.reshape(shape), masked)
+        shape = (len(norm), *self.recipe.shape)
+        return Patterns(intensity.reshape(shape), sigma.reshape(shape), norm.reshape(shape), collected.masked)
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """Sums of several frames.
+
+    Attributes:
+        signal: shape (n_frames, n_bins).
+        variance: same shape.
+        norm: same shape.
+        masked: shape (n_frames,), int64.
+    """
+
+    signal: np.ndarray
+    variance: np.ndarray
+    norm: np.ndarray
+    masked: np.ndarray
+
+    @classmethod
+    def empty(cls, n_frames: int, n_bins: int) -> "Collected":
+        """Room for some frames."""
+        signal, variance, norm = np.empty((3, n_frames, n_bins))
+        return cls(signal, variance, norm, np.zeros(n_frames, np.int64))
+
+    def row(self, place: int) -> tuple[np.ndarray, ...]:
+        """Views of one frame."""
+        return self.signal[place], self.variance[place], self.norm[place], self.masked[place : place + 1]
+
+
+def _arrays(sums: Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return sums.totals, sums.deficit, sums.invalid

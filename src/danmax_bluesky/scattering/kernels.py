@@ -1,3 +1,4 @@
+# pyright: reportCallIssue=false
 # ruff: noqa: D417 - the arguments that every kernel takes are told once, at the top
 """The hot loops, compiled.
 
@@ -6,14 +7,13 @@ A matrix comes by columns: the bins of pixel p are `bins[starts[p]:starts[p + 1]
 and coefficient x weight to its norm. Frames stream through in pixel order, and each frame has accumulators of its own,
 so the order of additions in a bin is the order of the pixels, whatever the number of frames that pass together: results
 do not depend on the batch, bit for bit. For that reason no kernel may use `fastmath`, which would let the compiler
-reorder or fuse additions.
+reorder or fuse additions. Integer frames are int32.
 """
 
 import numpy as np
 from numba import njit
 
-LANES = 8
-"""Frames that pass together through a matrix."""
+from danmax_bluesky.scattering.lanes import LANES, count_lanes, spread_lanes, take_lanes
 
 _COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 
@@ -35,79 +35,56 @@ def accumulate_lanes(
     Args:
         dark: counts to subtract, shape (n_pixels,), or empty.
         dark_variance: its variance, shape (n_pixels,), or empty.
-        frames: counts, shape (8, n_block).
+        frames: counts, int32, shape (8, n_block).
         low: smallest valid count.
         high: largest valid count.
         floor: smallest variance of a pixel; 0 for Poisson's, 1 for pyFAI's.
-        sums: signal and variance of each bin and frame, shape (n_bins, 2, 8).
+        sums: eight signals and eight variances of each bin, flat, shape (n_bins * 16,).
         deficit: norm that invalid pixels took away, shape (n_bins, 8).
         invalid: number of them in each frame, those left out that the matrix ignores, shape (8,).
         first: index of the block's first pixel in the frame.
     """
     value = np.empty(LANES)
     variance = np.empty(LANES)
-    good = np.empty(LANES)
     has_dark = dark.size > 0
+    plain = floor == 0 and not has_dark
     for i in range(frames.shape[1]):
         p = first + i
         begin = starts[p]
         end = starts[p + 1]
         if begin == end:
             continue
-        some = floor > 0 or has_dark
-        all_good = True
-        for b in range(LANES):
-            x = frames[b, i]
-            valid = (x >= low) and (x <= high)
-            all_good &= valid
-            some |= x != 0
-        if all_good:
-            if not some:
-                continue
+        state = take_lanes(frames, i, low, high, value)
+        bad = state >> LANES
+        if bad:
             for b in range(LANES):
-                value[b] = frames[b, i]
-                variance[b] = max(value[b], floor)
-            if has_dark:
-                for b in range(LANES):
-                    value[b] -= dark[p]
-                    variance[b] += dark_variance[p]
-        else:
-            for b in range(LANES):
-                x = frames[b, i]
-                if (x >= low) and (x <= high):
-                    good[b] = 0.0
-                    value[b] = x
-                    variance[b] = max(value[b], floor)
-                    if has_dark:
-                        value[b] -= dark[p]
-                        variance[b] += dark_variance[p]
-                else:
-                    good[b] = 1.0
-                    value[b] = 0.0
-                    variance[b] = 0.0
-                    invalid[b] += 1
+                invalid[b] += (bad >> b) & 1
             for j in range(begin, end):
                 share = np.float64(coefficients[j]) * np.float64(weights[p])
                 row = deficit[bins[j]]
                 for b in range(LANES):
-                    row[b] += share * good[b]
-        for j in range(begin, end):
-            c = np.float64(coefficients[j])
-            c2 = c * c
-            signal = sums[bins[j], 0]
-            spread = sums[bins[j], 1]
-            for b in range(LANES):
-                signal[b] += c * value[b]
-                spread[b] += c2 * variance[b]
+                    if (bad >> b) & 1:
+                        row[b] += share
+        if plain:
+            if state & ~bad & 0xFF:
+                spread_lanes(coefficients, bins, begin, end, value, value, sums)
+            continue
+        for b in range(LANES):
+            variance[b] = 0.0
+            if not (bad >> b) & 1:
+                variance[b] = max(value[b], floor)
+                if has_dark:
+                    value[b] -= dark[p]
+                    variance[b] += dark_variance[p]
+        spread_lanes(coefficients, bins, begin, end, value, variance, sums)
 
 
 @njit(**_COMPILED)
 def accumulate_one(
-    starts, bins, coefficients, weights, dark, dark_variance, frame, low, high, floor, sums, deficit, first
+    starts, bins, coefficients, weights, dark, dark_variance, frame, low, high, floor, sums, deficit, invalid, first
 ):
-    """The same for one frame: `frame` of shape (n_block,), `sums` (n_bins, 2), `deficit` (n_bins,)."""
+    """The same for one frame: `frame` of shape (n_block,), `sums` flat, (n_bins * 2,), `deficit` (n_bins,)."""
     has_dark = dark.size > 0
-    invalid = 0
     for i in range(frame.size):
         p = first + i
         x = frame[i]
@@ -125,44 +102,62 @@ def accumulate_one(
                 continue
             for j in range(begin, end):
                 c = np.float64(coefficients[j])
-                k = bins[j]
-                sums[k, 0] += c * value
-                sums[k, 1] += c * c * variance
+                k = 2 * np.int64(bins[j])
+                sums[k] += c * value
+                sums[k + 1] += c * (c * variance)
         else:
-            invalid += 1
+            invalid[0] += 1
             for j in range(begin, end):
                 deficit[bins[j]] += np.float64(coefficients[j]) * np.float64(weights[p])
-    return invalid
 
 
 @njit(**_COMPILED)
-def count_one(bin_of_pixel, weights, frame, low, high, sums, deficit, first):
-    """Without splitting, exact: add the counts of a block of pixels to integer sums.
+def count_one(bin_of_pixel, weights, frame, low, high, sums, deficit, invalid, first):
+    """Without splitting, exact: add the counts of a block of pixels of one frame to integer sums.
 
     Args:
-        bin_of_pixel: bin of each pixel; pixels that count nowhere have the last one, which is discarded.
+        bin_of_pixel: bin of each pixel; pixels that count nowhere have one past the last.
         weights: norm of each pixel.
-        frame: counts of the block, shape (n_block,), integers.
+        frame: counts of the block, shape (n_block,), int32.
         low: smallest valid count.
         high: largest valid count.
-        sums: int64, shape (n_bins + 1,).
-        deficit: norm that invalid pixels took away, float64, shape (n_bins + 1,).
+        sums: int64, shape (n_bins,).
+        deficit: norm that invalid pixels took away, float64, shape (n_bins,).
+        invalid: number of invalid pixels among those that count, shape (1,).
         first: index of the block's first pixel in the frame.
-
-    Returns:
-        Number of invalid pixels, those of the discarded bin left out.
     """
-    invalid = 0
-    last = sums.size - 1
+    last = deficit.size
     for i in range(frame.size):
-        x = np.int64(frame[i])
         k = bin_of_pixel[first + i]
+        if k == last:
+            continue
+        x = np.int64(frame[i])
         if low <= x <= high:
             sums[k] += x
-        elif k != last:
+        else:
             deficit[k] += np.float64(weights[first + i])
-            invalid += 1
-    return invalid
+            invalid[0] += 1
+
+
+@njit(**_COMPILED)
+def count_eight(bin_of_pixel, weights, frames, low, high, sums, deficit, invalid, first):
+    """The same for eight frames: `frames` of shape (8, n_block), `sums` int64, eight of each bin, flat.
+
+    Args:
+        deficit: shape (n_bins, 8).
+        invalid: number of invalid pixels in each frame, shape (8,).
+    """
+    last = deficit.shape[0]
+    for i in range(frames.shape[1]):
+        k = bin_of_pixel[first + i]
+        if k == last:
+            continue
+        bad = count_lanes(frames, i, low, high, k, sums)
+        if bad:
+            for b in range(LANES):
+                if (bad >> b) & 1:
+                    deficit[k, b] += np.float64(weights[first + i])
+                    invalid[b] += 1
 
 
 @njit(**_COMPILED)

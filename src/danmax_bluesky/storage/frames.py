@@ -114,8 +114,7 @@ class Hdf5Frames:
         """Read one frame."""
         if not 0 <= index < len(self):
             raise FrameError(index, f"{self.name} has no frame {index}, only {len(self)}")
-        lead: Any = self._dataset.shape[:-2]
-        place = tuple(int(i) for i in np.unravel_index(index, lead)) if lead else ()
+        place = self._place(index)
         try:
             if self._how == "hdf5":
                 self._dataset.read_direct(buffer, np.s_[(*place, slice(None), slice(None))])
@@ -127,6 +126,20 @@ class Hdf5Frames:
                 bitshuffle.decode_into(chunk, buffer)
         except (OSError, RuntimeError, ValueError) as error:
             raise FrameError(index, f"{self.name}: frame {index} cannot be read: {error}") from error
+
+    def chunk(self, index: int) -> bytes | None:
+        """One frame as it lies in the file, bitshuffle-LZ4; None if it lies otherwise, or cannot be read."""
+        if self._how != "bitshuffle" or not 0 <= index < len(self):
+            return None
+        try:
+            skipped, chunk = self._dataset.id.read_direct_chunk((*self._place(index), 0, 0))
+        except (OSError, RuntimeError, ValueError):
+            return None
+        return None if skipped else chunk
+
+    def _place(self, index: int) -> tuple[int, ...]:
+        lead: Any = self._dataset.shape[:-2]
+        return tuple(int(i) for i in np.unravel_index(index, lead)) if lead else ()
 
     def _beside(self, name: str) -> Any:
         group: Any = self._dataset.parent
@@ -266,7 +279,7 @@ def find_frames(file: h5py.File) -> str:
 
     def visit(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset) and node.ndim >= 3 and node.dtype.kind in "iuf" and min(node.shape[-2:]) > 8:
-            found[f"/{name}"] = node.size
+            found[f"/{name}"] = int(node.size or 0)
 
     file.visititems(visit)
     if not found:
