@@ -12,14 +12,29 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
+from scipy.ndimage import median_filter, uniform_filter1d
 from scipy.optimize import minimize_scalar
+from scipy.signal.windows import tukey
 
 from danmax_bluesky.errors import ScanError
 
 MOST_PAIRS = 64
-MOST_LINES = 16
+MOST_ROWS = 128
+"""Rows of the detector that are looked at."""
+MOST_WEDGES = 16
 """Rows of the detector that the wedge is looked for in."""
 FEWEST_ANGLES = 16
+ENOUGH_LINES = 64
+"""Pairs times rows above which pairs alone are trusted."""
+NEAR_PX = 2.0
+LEAST_OVERLAP = 0.25
+"""Share of the width that a frame and its opposite must have in common."""
+TAPER = 0.5
+ROUNDS = 10
+ENOUGH_PX = 1e-3
+EDGE_SHARE = 0.1
+CLEAR_SIGNAL = 1e3
+"""Signal over noise above which a frequency counts no more."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +68,18 @@ def find_centre(sinograms: np.ndarray, theta_deg: np.ndarray) -> Centre:
     theta = np.asarray(theta_deg, np.float64)
     if lines.ndim != 3 or lines.shape[1] != len(theta):
         raise ScanError(f"sinograms of shape {sinograms.shape} for {len(theta)} angles; give one angle for each line")
+    lines = _without_stripes(lines[_some(len(lines), MOST_ROWS)])
     pairs = opposite_pairs(theta, lines.shape[2])
+    by_pairs: Centre | None = None
     if len(pairs):
-        chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, MOST_PAIRS).astype(int))]
+        chosen = pairs[_some(len(pairs), MOST_PAIRS)]
         found = np.array([centre_from_pair(lines[:, first], lines[:, second]) for first, second in chosen])
-        return Centre(float(np.median(found)), "pairs", len(found), _spread(found))
-    rows = np.unique(np.linspace(0, len(lines) - 1, MOST_LINES).astype(int))
-    at = centre_from_wedge(lines[rows], theta)
+        by_pairs = Centre(float(np.median(found)), "pairs", len(found), _spread(found))
+        if len(found) * len(lines) >= ENOUGH_LINES or not _covers_half_turn(theta) or _reaches_the_edge(lines):
+            return by_pairs
+    rows = _some(len(lines), MOST_WEDGES)
+    # One pair of few lines is at the mercy of its noise, which all projections together are not.
+    at = centre_from_wedge(lines[rows], theta, near_px=by_pairs.centre_px if by_pairs else None)
     return Centre(at, "wedge", len(rows))
 
 
@@ -97,10 +117,76 @@ def centre_from_pair(first: np.ndarray, opposite: np.ndarray) -> float:
         detector column of the axis.
     """
     width = first.shape[1]
+    one, other = first.astype(np.float64), opposite[:, ::-1].astype(np.float64)
+    shift = _best_overlap(one, other)
+    for _ in range(ROUNDS):
+        # What only one image shows is cut off, and the window, which stays while the image moves, left no say.
+        whole = round(shift)
+        length = width - abs(whole)
+        left, right = one[:, max(0, whole) :][:, :length], other[:, max(0, -whole) :][:, :length]
+        window = tukey(length + 2, TAPER)[1:-1]
+        spectra: list[Any] = [
+            scipy.fft.rfft((lines - _mean(lines, window)) * window, axis=1)
+            for lines in (left, _moved(right, shift - whole))
+        ]
+        more = _peak(_weighted(*spectra), length, 0.0, 2.0)
+        shift += more
+        if abs(more) < ENOUGH_PX or abs(shift) > width * (1 - LEAST_OVERLAP):
+            break
+    return (width - 1 + shift) / 2
+
+
+def _best_overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Whole shift d at which one[:, j + d] looks most like other[:, j], judged by what both show.
+
+    The correlation coefficient of each overlap, from sums over it: J. P. Lewis, "Fast normalized cross-correlation"
+    (1995).
+    """
+    width = one.shape[1]
+    least = max(2, int(LEAST_OVERLAP * width))
+    shifts = np.arange(least - width, width - least + 1)
+    count = width - np.abs(shifts)
     length = fast_length(2 * width)
-    one: Any = scipy.fft.rfft(_without_background(first), length, axis=1)
-    other: Any = scipy.fft.rfft(_without_background(opposite[:, ::-1]), length, axis=1)
-    return (width - 1 + _peak((one * np.conj(other)).sum(axis=0), length)) / 2
+    spectra: list[Any] = [scipy.fft.rfft(lines, length, axis=1) for lines in (one, other)]
+    products: Any = scipy.fft.irfft(spectra[0] * np.conj(spectra[1]), length, axis=1)
+    products = products[:, shifts % length]
+
+    def sums(lines: np.ndarray, start: np.ndarray) -> np.ndarray:
+        running = np.concatenate([np.zeros((len(lines), 1)), np.cumsum(lines, axis=1)], axis=1)
+        return running[:, start + count] - running[:, start]
+
+    begin_one, begin_other = np.maximum(0, shifts), np.maximum(0, -shifts)
+    sum_one, sum_other = sums(one, begin_one), sums(other, begin_other)
+    covariance = (products - sum_one * sum_other / count).sum(axis=0)
+    spread_one = (sums(one**2, begin_one) - sum_one**2 / count).sum(axis=0)
+    spread_other = (sums(other**2, begin_other) - sum_other**2 / count).sum(axis=0)
+    spread = np.sqrt(np.maximum(spread_one, 0) * np.maximum(spread_other, 0))
+    coefficient = np.where(spread > 1e-9 * spread.max(), covariance / np.maximum(spread, 1e-300), 0.0)
+    return float(shifts[np.argmax(coefficient)])
+
+
+def _mean(lines: np.ndarray, window: np.ndarray) -> np.ndarray:
+    return (lines * window).sum(axis=1, keepdims=True) / window.sum()
+
+
+def _moved(lines: np.ndarray, shift: float) -> np.ndarray:
+    """Lines moved to rising columns by a fraction of a pixel; what wraps around lies under the taper."""
+    spectrum: Any = scipy.fft.rfft(lines, axis=1)
+    turn = np.exp(-2j * np.pi * np.fft.rfftfreq(lines.shape[1]) * shift)
+    moved: Any = scipy.fft.irfft(spectrum * turn, lines.shape[1], axis=1)
+    return moved
+
+
+def _weighted(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cross-spectrum summed over the rows; each frequency has the weight of its signal over the noise, up to a limit.
+
+    The limit keeps the broadest features from outvoting the others.
+    """
+    power = uniform_filter1d(np.abs(one * other).mean(axis=0), 1 + len(one[0]) // 64, mode="nearest")
+    noise = power[int(0.8 * len(power)) :].mean() + power.max() * 1e-6 + 1e-300
+    signal = np.minimum(np.maximum(power / noise - 1, 0), CLEAR_SIGNAL)
+    weight = signal**2 / (1 + 2 * signal) / (power + 1e-300)
+    return (one * np.conj(other)).sum(axis=0) * weight
 
 
 def fast_length(least: int) -> int:
@@ -109,12 +195,18 @@ def fast_length(least: int) -> int:
     return length
 
 
-def _peak(cross: np.ndarray, length: int) -> float:
-    """Shift at which a correlation is highest, pixels, from its spectrum as `rfft` gives it, of this length."""
+def _peak(cross: np.ndarray, length: int, near: float | None = None, within: float = 0.0) -> float:
+    """Shift at which a correlation is highest, pixels, from its spectrum as `rfft` gives it, of this length.
+
+    With `near`, the highest place `within` this many pixels of it.
+    """
     doubled = np.concatenate(([cross[0]], 2 * cross[1:]))  # each frequency but zero stands for itself and its negative
     turn = 2j * np.pi * np.arange(len(cross)) / length
     overlap: Any = scipy.fft.fftshift(scipy.fft.irfft(cross, length))
-    start = float(np.argmax(overlap) - length // 2)
+    shifts = np.arange(length) - length // 2
+    if near is not None:
+        overlap[np.abs(shifts - near) > within] = -np.inf
+    start = float(shifts[np.argmax(overlap)])
     best = minimize_scalar(
         lambda at: -float(np.real(doubled * np.exp(turn * at)).sum()),
         bounds=(start - 1, start + 1),
@@ -124,12 +216,13 @@ def _peak(cross: np.ndarray, length: int) -> float:
     return float(best.x)
 
 
-def centre_from_wedge(sinograms: np.ndarray, theta_deg: np.ndarray) -> float:
+def centre_from_wedge(sinograms: np.ndarray, theta_deg: np.ndarray, near_px: float | None = None) -> float:
     """The axis about which the sinogram, continued to 360 degrees, fits the spectrum of a sinogram best.
 
     Args:
         sinograms: attenuation, shape (n_rows, n_angles, width).
         theta_deg: angles, degrees, shape (n_angles,), covering at least about 180 degrees in any order.
+        near_px: only axes near this column are looked at; None looks everywhere.
 
     Raises:
         ScanError: if they do not cover 180 degrees, or are too few.
@@ -152,19 +245,15 @@ def centre_from_wedge(sinograms: np.ndarray, theta_deg: np.ndarray) -> float:
         # The energy outside the wedge is that of both halves, whatever the axis, and twice this with the phase of the
         # shift: where it is least, the correlation of one half with the negative of the other is highest.
         mixed -= (measured * np.conj(mirrored * later) * outside).sum(axis=0)
-    return (width - 1 + _peak(mixed, length)) / 2
+    near = None if near_px is None else 2 * near_px - (width - 1)
+    return (width - 1 + _peak(mixed, length, near, 2 * NEAR_PX)) / 2
 
 
 def _half_turn(sinograms: np.ndarray, theta_deg: np.ndarray) -> np.ndarray:
     """Lines equally spaced over 180 degrees, the end left out, interpolated from those measured."""
-    order = np.argsort(theta_deg, kind="stable")
-    ordered = theta_deg[order]
-    first = ordered[0]
-    inside = ordered < first + 180.0 - 1e-6
-    order, ordered = order[inside], ordered[inside]
-    count = len(ordered)
-    usual = float(np.median(np.diff(ordered))) if count > 1 else 180.0
-    if count < FEWEST_ANGLES or first + 180.0 - ordered[-1] > 5 * usual + 1.0:
+    order, ordered = _first_half_turn(theta_deg)
+    count, first = len(ordered), ordered[0]
+    if not _covers_half_turn(theta_deg):
         raise ScanError(
             f"centre of rotation: {count} angles from {first:g} to {ordered[-1]:g} degrees; at least {FEWEST_ANGLES} "
             "over 180 degrees are needed; give the centre"
@@ -175,11 +264,44 @@ def _half_turn(sinograms: np.ndarray, theta_deg: np.ndarray) -> np.ndarray:
     return sinograms[:, order[after - 1]] * (1 - share) + sinograms[:, order[after]] * share
 
 
+def _first_half_turn(theta_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and values of the angles in the 180 degrees from the lowest on, rising."""
+    order = np.argsort(theta_deg, kind="stable")
+    ordered = theta_deg[order]
+    inside = ordered < ordered[0] + 180.0 - 1e-6
+    return order[inside], ordered[inside]
+
+
+def _covers_half_turn(theta_deg: np.ndarray) -> bool:
+    _, ordered = _first_half_turn(theta_deg)
+    usual = float(np.median(np.diff(ordered))) if len(ordered) > 1 else 180.0
+    return len(ordered) >= FEWEST_ANGLES and ordered[0] + 180.0 - ordered[-1] <= 5 * usual + 1.0
+
+
 def _without_background(lines: np.ndarray) -> np.ndarray:
     """The lines less a straight line through both their ends, which then meet the zeros they are padded with."""
     n = max(1, lines.shape[1] // 64)
     left, right = lines[:, :n].mean(axis=1, keepdims=True), lines[:, -n:].mean(axis=1, keepdims=True)
     return (lines - np.linspace(0, 1, lines.shape[1]) * (right - left) - left).astype(np.float64)
+
+
+def _without_stripes(lines: np.ndarray) -> np.ndarray:
+    """Sinograms less what a column always shows and its neighbours do not: it does not turn with the sample."""
+    usual = lines.mean(axis=1, dtype=np.float64)
+    stripes = usual - median_filter(usual, (1, 9), mode="nearest")
+    return lines - stripes[:, None]
+
+
+def _reaches_the_edge(lines: np.ndarray) -> bool:
+    """True if the sample is wider than the field."""
+    margin = max(1, lines.shape[2] // 64)
+    outermost = max(float(np.quantile(lines[..., side], 0.9)) for side in (slice(margin), slice(-margin, None)))
+    return outermost > EDGE_SHARE * float(np.quantile(lines[:, :: max(1, lines.shape[1] // 64)], 0.99))
+
+
+def _some(count: int, most: int) -> np.ndarray:
+    """At most this many indices, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, most).astype(int))
 
 
 def _spread(values: np.ndarray) -> float:

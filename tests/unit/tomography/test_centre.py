@@ -36,6 +36,38 @@ def test_columns_that_count_wrong_do_not_draw_the_axis():
     assert centre_from_wedge(lines, theta) == pytest.approx(119.73, abs=0.1)
 
 
+def test_columns_that_count_wrong_do_not_draw_a_single_pair_either():
+    theta = np.linspace(0, 180, 241)
+    lines = noisy(project(WIDTH, theta, 119.73, 0.65), 2)
+    lines += np.random.default_rng(1).normal(0, 0.02, WIDTH)
+    assert find_centre(lines, theta).centre_px == pytest.approx(119.73, abs=0.1)
+
+
+@pytest.mark.parametrize("scale", [1.2, 1.8])
+@pytest.mark.parametrize("centre", [127.8, 119.7, 140.3])
+def test_a_sample_wider_than_the_field_still_has_an_axis(scale, centre):
+    theta = np.linspace(0, 180, 241)
+    found = find_centre(noisy(project(WIDTH, theta, centre, scale), 16, noise=0.01), theta)
+    assert found.centre_px == pytest.approx(centre, abs=0.15)
+
+
+def test_an_axis_far_from_the_middle_is_found():
+    theta = np.linspace(0, 180, 241)
+    for centre in (60.2, 200.6):
+        assert find_centre(noisy(project(WIDTH, theta, centre, 0.4), 40), theta).centre_px == pytest.approx(
+            centre, abs=0.05
+        )
+
+
+def test_a_single_pair_of_few_noisy_lines_is_refined_with_all_projections():
+    theta = np.linspace(0, 180, 361)
+    errors = [
+        find_centre(noisy(project(WIDTH, theta, 131.4, 0.65), 1, seed, 0.05), theta).centre_px - 131.4
+        for seed in range(5)
+    ]
+    assert np.abs(errors).max() < 0.1
+
+
 def test_angles_may_be_uneven_in_any_order_and_in_several_turns():
     generator = np.random.default_rng(2)
     theta = generator.permutation(np.sort(generator.uniform(0, 540, 1200)))
