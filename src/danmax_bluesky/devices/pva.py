@@ -1,5 +1,6 @@
 """PVAccess as we use it: which servers are found, and what happens when one is lost."""
 
+import asyncio
 import atexit
 import logging
 import os
@@ -11,11 +12,12 @@ from bluesky.protocols import Reading
 from ophyd_async.core import Callback, Device, Signal, walk_devices
 from ophyd_async.epics.core import _p4p as transport
 from p4p.client.asyncio import Context
-from p4p.client.raw import Disconnected
+from p4p.client.raw import Cancelled, Disconnected, RemoteError
 
 from danmax_bluesky.devices.lost import LinkLostError, LostReading, lost
 
 logger = logging.getLogger(__name__)
+ANSWER_S = 1.0
 
 
 def use_server(address: str) -> None:
@@ -74,7 +76,7 @@ class PvaWatch:
             NotConnectedError: its server is not found.
         """
         use_server(self._address)
-        again = bool(self._watched) or self.lost is not None
+        again = bool(self._watched)
         if again:
             forget()
         _begin()
@@ -85,6 +87,18 @@ class PvaWatch:
         elif again:
             for watched in self._watched:
                 watched.renew()
+
+    async def answers(self) -> bool:
+        """True if the server answers now."""
+        if not self._watched:
+            return False
+        _begin()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await transport.context().get(self._watched[0].pv)
+        except (TimeoutError, Disconnected, RemoteError, Cancelled):
+            return False
+        return True
 
     def close(self) -> None:
         """End every subscription and the connection."""
@@ -120,6 +134,11 @@ class _Watched:
         self._backend = backend
         self._tell = tell
         self._callback: Callback[Reading[Any]] | None = None
+
+    @property
+    def pv(self) -> str:
+        """Name of the process variable."""
+        return self._backend.read_pv
 
     def __call__(self, callback: Callback[Reading[Any]] | None) -> None:
         if callback and self._callback:

@@ -148,9 +148,9 @@ class TangoBackend(SignalBackend[Any]):
         match self._place:
             case Attribute() as attribute:
                 written = to_tango(value, attribute, self._config)
-                await self.link.ask(
-                    lambda proxy: proxy.write_attribute(attribute.name, written), f"{attribute.name} = {value}"
-                )
+                # given its configuration, pytango need not ask for it at every write
+                target = self._config or attribute.name
+                await self.link.ask(lambda proxy: proxy.write_attribute(target, written), f"{attribute.name} = {value}")
             case Verbs(commands=commands):
                 if value not in commands:
                     raise DeviceError(f"{self.link.name}: {value!r} is none of {', '.join(commands)}")

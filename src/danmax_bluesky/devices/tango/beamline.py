@@ -66,14 +66,17 @@ class Devices:
         Returns:
             `missing` as it is then.
         """
+        lost: set[str] = set(self.missing if again else self.by_name)
+        if again:
+            answers, *_ = await asyncio.gather(
+                self._panda_watch.answers(), *(connector.link.revive() for connector in self._connectors)
+            )
+            lost |= set() if answers else {self.panda.name}
         wanted = {
             name: device
             for name, device in self.by_name.items()
-            if not self.missing.get(name, "").startswith(NO_ADDRESS)
-            and (not again or name in self.missing or (name == self.panda.name and self._panda_watch.lost))
+            if name in lost and not self.missing.get(name, "").startswith(NO_ADDRESS)
         }
-        if again:
-            await asyncio.gather(*(connector.link.revive() for connector in self._connectors))
         results = await asyncio.gather(
             *(self._connect_one(name, device, again) for name, device in wanted.items()), return_exceptions=True
         )
