@@ -166,7 +166,7 @@ def actor_group(action: Action) -> Group:
         "output_data": _notes(action.outputs),
         "parameters": _values(action.parameters),
         "parameters_json": Dataset(json.dumps(action.parameters, default=str, sort_keys=True)),
-        "software": _values(action.software),
+        "software": Dataset(json.dumps(action.software), {"type": "application/json"}),
         "host": Dataset(action.host),
         "user": Dataset(action.user),
     }

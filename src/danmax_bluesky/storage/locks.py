@@ -24,6 +24,8 @@ def scan_lock(folder: Path, stem: str, timeout_s: float = TIMEOUT_S) -> Iterator
         StorageError: another process did not let go in time, or the folder may not be written to.
     """
     path = folder / f".{stem}.lock"
+    if not folder.is_dir():
+        raise StorageError(f"{folder} does not exist; the files of {stem} were moved, or its disk is not there")
     lock = FileLock(path, mode=0o664)
     try:
         lock.acquire(timeout=timeout_s)
@@ -33,7 +35,7 @@ def scan_lock(folder: Path, stem: str, timeout_s: float = TIMEOUT_S) -> Iterator
         ) from None
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be made: {error.strerror}; the folder of the scan must exist and be writable"
+            f"{path} cannot be made: {error.strerror}; the folder of the scan must be writable"
         ) from None
     try:
         yield

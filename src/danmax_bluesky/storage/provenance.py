@@ -295,7 +295,7 @@ def read_details(path: Path, row: int) -> dict[str, Any]:
         if not isinstance(group, h5py.Group):
             raise StorageError(f"{path}: row {row} refers to {found['reference']}, which is not there")
         found["parameters"] = json.loads(_text(group, "parameters_json"))
-        found["software"] = {name: _text(group, f"software/{name}") for name in _children(group, "software")}
+        found["software"] = json.loads(_text(group, "software"))
         for name in ("input_data", "output_data"):
             columns = {key: _plain_list(node[:]) for key, node in _children(group, name).items()}
             found[name] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

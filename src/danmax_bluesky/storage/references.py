@@ -66,11 +66,12 @@ def virtual_sources(dataset: h5py.Dataset, where: str, home: Path) -> Iterator[R
     """The sources of one virtual dataset, in the order of its rows."""
     found = []
     for source in dataset.virtual_sources():
-        rows, region = _selected(source.src_space)
-        places, _ = _selected(source.vspace)
-        if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
-            shape: tuple[int, ...] = dataset.shape
+        places, shown = _selected(source.vspace)
+        if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:  # the whole source, whose shape is not told
+            rows, region = np.arange(len(places)), tuple((0, last - first) for first, last in shown)
+            shape = (len(places), *(last for _, last in region))
         else:
+            rows, region = _selected(source.src_space)
             shape = source.src_space.shape
         file = home if source.file_name == "." else resolved(source.file_name, home)
         found.append(

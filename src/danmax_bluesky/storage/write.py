@@ -110,6 +110,8 @@ def _write(
 
 def _write_dataset(parent: h5py.Group, name: str, node: Dataset) -> h5py.Dataset:
     value, dtype = _as_stored(node.value)
+    if isinstance(value, str) or (value.ndim == 0 and dtype is None):
+        return _write_scalar(parent, name, value)
     options: dict[str, Any] = {}
     if node.compression == "bitshuffle-lz4":
         options |= dict(hdf5plugin.Bitshuffle(cname="lz4"))
@@ -118,6 +120,16 @@ def _write_dataset(parent: h5py.Group, name: str, node: Dataset) -> h5py.Dataset
     if options and node.chunks is None:
         options["chunks"] = True
     return parent.create_dataset(name, data=value, dtype=dtype, chunks=node.chunks, maxshape=node.maxshape, **options)
+
+
+def _write_scalar(parent: h5py.Group, name: str, value: Any) -> h5py.Dataset:
+    """What `create_dataset` does for a scalar, in a third of the time: a master holds hundreds of them."""
+    array = np.array(value, dtype=_TEXT) if isinstance(value, str) else value
+    dataset = h5py.h5d.create(
+        parent.id, name.encode(), h5py.h5t.py_create(array.dtype, logical=True), h5py.h5s.create(h5py.h5s.SCALAR)
+    )
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, array)
+    return h5py.Dataset(dataset)
 
 
 def _write_virtual(parent: h5py.Group, name: str, node: VirtualDataset) -> h5py.Dataset:

@@ -361,10 +361,11 @@ def _documents(
     counts: bool = True,
     counts_frames: bool = True,
 ) -> Iterator[tuple[str, Any]]:
-    run = compose_run(metadata=meta, time=time_s)
+    run = compose_run(metadata=meta, time=time_s, validate=False)
     yield "start", run.start_doc
     number = {"source": "motor", "dtype": "number", "shape": []}
     baseline = run.compose_descriptor(
+        validate=False,
         name="baseline",
         data_keys={
             "tom_ry": {**number, "units": "deg"},
@@ -382,6 +383,7 @@ def _documents(
         keys = {key: value for name in detectors for key, value in _keys(name, shape, counts=counts_frames).items()}
         keys |= {key: _scalar("<f8", units) for key, units in PANDA_UNITS.items()}
         stream = run.compose_descriptor(
+            validate=False,
             name=part.name,
             data_keys=keys,
             object_keys={
@@ -409,6 +411,7 @@ def _documents(
                 )
                 begin = rows[device]
                 resource = ComposeStreamResource(start=run.start_doc)(
+                    validate=False,
                     mimetype=HDF5,
                     uri=f"file://localhost{file}",
                     data_key=key,
@@ -424,7 +427,7 @@ def _documents(
                     yield (
                         "stream_datum",
                         resource.compose_stream_datum(
-                            indices={"start": first, "stop": last}, descriptor=stream.descriptor_doc
+                            indices={"start": first, "stop": last}, descriptor=stream.descriptor_doc, validate=False
                         ),
                     )
             rows[device] += count
@@ -432,9 +435,12 @@ def _documents(
             break
     if exit_status is not None:
         yield "event", _snapshot(baseline, time_s + 60.0, parts[-1].angles_deg[-1], 398.5)
-        yield "stop", {**run.compose_stop(exit_status=exit_status, reason=reason), "time": time_s + 61.0}
+        yield (
+            "stop",
+            {**run.compose_stop(exit_status=exit_status, reason=reason, validate=False), "time": time_s + 61.0},
+        )
 
 
 def _snapshot(baseline: Any, time_s: float, angle_deg: float, current_ma: float) -> Any:
     data = {"tom_ry": angle_deg, "tom_sam_x": 0.0, "ring_current": current_ma, "shutter": "closed"}
-    return baseline.compose_event(data=data, timestamps=dict.fromkeys(data, time_s), time=time_s)
+    return baseline.compose_event(data=data, timestamps=dict.fromkeys(data, time_s), time=time_s, validate=False)

@@ -1,0 +1,87 @@
+import h5py
+import numpy as np
+import pytest
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.reading import open_scan
+from danmax_bluesky.testing.replay import measured
+
+
+@pytest.mark.parametrize("name", ["scan-0001.h5", "scan-0001_dxchange.h5", ""])
+def test_a_scan_gives_its_frames_by_kind_with_their_angles(tmp_path, name):
+    run = measured(tmp_path)
+    scan = open_scan(run.folder / name)
+    frames = run.frames["orca"]
+    np.testing.assert_array_equal(scan.frames.values, frames[8:39])
+    np.testing.assert_array_equal(scan.flats.values, frames[[4, 5, 6, 7, 41, 42, 43, 44]])
+    np.testing.assert_array_equal(scan.darks.values, frames[[0, 1, 2, 3, 45, 46, 47, 48]])
+    np.testing.assert_array_equal(scan.alignment.values, frames[39:41])
+    np.testing.assert_allclose(scan.angles.values, np.linspace(0, 180, 31), atol=1e-6)
+    assert scan.angles.attrs["units"] == "degree"
+    assert (scan.status, scan.uid, scan.missing) == ("complete", run.start["uid"], ())
+    assert [row["actor"] for row in scan.provenance] == ["acquisition", "dxchange"]
+    assert "orca: {'frame': 49" in repr(scan)
+
+
+def test_frames_are_read_when_they_are_used(tmp_path):
+    run = measured(tmp_path)
+    scan = open_scan(run.folder / "scan-0001.h5")
+    (run.folder / "scan-0001_orca.h5").unlink()
+    frames = scan.frames[3:5]
+    with pytest.raises(StorageError, match=r"scan-0001_orca\.h5 does not exist"):
+        frames.compute()
+
+
+def test_positions_and_snapshots_have_units(tmp_path):
+    run = measured(tmp_path)
+    scan = open_scan(run.folder / "scan-0001.h5")
+    assert scan.snapshots["start"]["ring_current"].item() == 400.0
+    assert scan.snapshots["end"]["ring_current"].item() == 398.5
+    assert scan.snapshots["start"]["tom_ry"].attrs["units"] == "degree"
+    assert scan.snapshots["start"]["shutter"].item() == "closed"
+    assert scan.positions["proj"].sizes["row"] == 31
+    assert scan.positions["proj"]["tom_ry_mean"].attrs["units"] == "counts"
+    assert scan.positions["flat"].attrs["kind"] == "flat"
+
+
+def test_a_missing_source_is_named_at_once_and_no_fill_values_come(tmp_path):
+    run = measured(tmp_path)
+    (run.folder / "scan-0001_orca.h5").unlink()
+    for name in ("scan-0001.h5", "scan-0001_dxchange.h5"):
+        scan = open_scan(run.folder / name)
+        assert any("scan-0001_orca.h5 does not exist" in text for text in scan.missing)
+        with pytest.raises(StorageError, match=r"scan-0001_orca\.h5 does not exist"):
+            scan.frames.compute()
+
+
+def test_several_detectors_are_told_apart(tmp_path):
+    run = measured(tmp_path, detectors=("orca", "andor"))
+    scan = open_scan(run.folder)
+    assert list(scan.detectors) == ["orca", "andor"]
+    np.testing.assert_array_equal(scan.detector("andor")["data"].values, run.frames["andor"])
+    with pytest.raises(StorageError, match="no frames of eiger; with frames: orca, andor"):
+        scan.detector("eiger")
+
+
+def test_an_open_scan_is_read_as_far_as_it_is(tmp_path):
+    from danmax_bluesky.callbacks.nexus import NexusMaster
+    from danmax_bluesky.testing.compose import compose_tomography
+    from danmax_bluesky.testing.replay import replay
+
+    run = compose_tomography(tmp_path).until("stream_datum", 3)
+    replay(run, NexusMaster())
+    scan = open_scan(run.folder / "scan-0001.h5")
+    assert scan.status == "open"
+    assert scan.frames.shape == (49, 12, 16)
+
+
+def test_files_that_are_no_scan_are_named(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["y"] = 1
+    scan = open_scan(tmp_path / "x.h5")
+    with pytest.raises(StorageError, match="no frames of any detector; with frames: none"):
+        _ = scan.frames
+    with pytest.raises(StorageError, match="does not exist"):
+        open_scan(tmp_path / "gone.h5")
+    with pytest.raises(StorageError, match="holds 0 masters"):
+        open_scan(tmp_path)
