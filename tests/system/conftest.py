@@ -19,6 +19,10 @@ SMALL = {
     "formats.integrate": False,
     "catalog.kind": "off",
     "sample": "bone",
+    "motors.tom_ry.velocity": 720,
+    "motors.tom_sam_x.velocity": 400,
+    "motors.tom_sam_x.max_velocity": 400,
+    "motors.tom_sam_x.acceleration_time": 0.02,
 }
 
 MakeSession = Callable[..., Session]

@@ -11,6 +11,7 @@ from danmax_bluesky.devices.flat_positions import FlatPositions, PositionError, 
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.stubs import sent_to
 from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, FlatPosition, MotorFacts
 
 BYTES_PER_PIXEL = {"imaging": 2, "counting": 4}
@@ -50,13 +51,13 @@ def beamline_facts(
 
 def motor_facts(name: str, motor: Motor, settings: Settings) -> MsgGenerator[MotorFacts]:
     """Where a motor stands and what it may do."""
-    place = yield from bps.locate(motor)
+    position = yield from sent_to(motor)
     read: dict[str, float] = {}
     for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
         read[signal] = float((yield from bps.rd(getattr(motor, signal))))
     return MotorFacts(
         name=name,
-        position=float(place["setpoint"]),
+        position=position,
         low_limit=read["low_limit"],
         high_limit=read["high_limit"],
         velocity=read["velocity"],

@@ -1,42 +1,16 @@
-"""Single verbs of which scans are made: arm, take a segment, open the shutter, move the sample out."""
+"""Single verbs of which scans are made: arm, open the shutter, move the sample out, wait for the beam."""
 
-import logging
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
+from bluesky.protocols import Locatable
 from bluesky.utils import MsgGenerator
-from ophyd_async.core import DetectorTrigger, FlyMotorInfo, TriggerInfo
-from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
+from ophyd_async.core import DetectorTrigger, TriggerInfo
 
-from danmax_bluesky.errors import AcquisitionError, ScanError
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.tomography.phases import Phase
-from danmax_bluesky.tomography.triggers import (
-    GateRow,
-    SweepMotion,
-    gate_rows,
-    run_up,
-    split_tables,
-    sweep_motion,
-    travel_motion,
-)
 
-COLLECT_EVERY_S = 0.25
 BEAM_POLL_S = 1.0
-SETTLE_LOOKS = 20
 LONGEST_WAIT_FOR_A_FRAME_S = 10.0
-STALL_S, STALL_PERIODS = 1.0, 5
-log = logging.getLogger(__name__)
-
-_TRIGGERS = {
-    "immediate": SeqTrigger.IMMEDIATE,
-    "position_ge": SeqTrigger.POSA_GT,
-    "position_le": SeqTrigger.POSA_LT,
-}
 
 
 def arm(rig: Rig, total: int, longest_exposure_s: float) -> MsgGenerator[None]:
@@ -47,172 +21,6 @@ def arm(rig: Rig, total: int, longest_exposure_s: float) -> MsgGenerator[None]:
     for detector in (*rig.detectors, rig.panda):
         yield from bps.prepare(detector, info, group="arm")
     yield from bps.wait(group="arm")
-
-
-def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
-    """Measure one phase: its own stream, from the first gate to the last frame.
-
-    Nothing of it can be replayed, so an immediate pause ends the run; what was measured is collected and documented.
-
-    Raises:
-        AcquisitionError: a camera stalled, or gave no frame at all.
-    """
-    yield from wait_for_beam(rig)
-    yield from bps.clear_checkpoint()
-    devices = (*rig.detectors, rig.panda)
-    moving = phase.motion in ("sweep", "list", "free")
-    rows = yield from _rows(rig, phase)
-    table = SeqTableInfo(sequence_table=sequencer_table(rig, rows), repeats=1)
-    flown = yield from _prepare_motion(rig, phase) if moving else _none()
-    yield from bps.declare_stream(*devices, name=phase.name, collect=True)
-    for device in devices:
-        yield from bps.abs_set(device.events_to_kickoff, phase.num, group="count")
-        yield from bps.abs_set(device.stall_timeout, patience_s(phase), group="count")
-    yield from bps.wait(group="count")
-    yield from _label(rig.detectors, phase.kind)
-
-    def measure() -> MsgGenerator[None]:
-        yield from bps.kickoff_all(*devices, wait=True)
-        if phase.motion == "step":
-            yield from _step_by_step(rig, phase, table)
-            yield from collect_until_complete(rig, (), phase)
-        else:
-            yield from bps.prepare(rig.sequencer, table, wait=True)
-            yield from bps.kickoff(rig.sequencer, wait=True)
-            for motor in flown:
-                yield from bps.kickoff(motor, group="motion")
-            if flown:
-                yield from bps.wait(group="motion")
-            yield from collect_until_complete(rig, (rig.sequencer, *flown), phase)
-
-    def keep_what_is_there(_error: Exception) -> MsgGenerator[None]:
-        for mover in (rig.sequencer, *flown):
-            yield from bps.stop(Quietly(mover))
-        yield from _settle(rig)
-        yield from bps.collect(*devices, name=phase.name)
-
-    def unlabel() -> MsgGenerator[None]:
-        yield from _label(rig.detectors, "")
-
-    yield from bpp.contingency_wrapper(measure(), except_plan=keep_what_is_there, final_plan=unlabel)
-    yield from _audit(rig, phase)
-
-
-def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> MsgGenerator[None]:
-    """Wait for what triggers and then for what is triggered, and document frames while they come.
-
-    Once the sources are done no further trigger comes, and the detectors are told so: a frame that is still missing
-    then was lost, and is not waited for. It ends with the first error, after documenting what is there.
-
-    Raises:
-        AcquisitionError: a camera writes nothing while the PandA sends triggers.
-    """
-    detectors = (*rig.detectors, rig.panda)
-    sending, receiving = [], []
-    for flyer in sources:
-        sending.append((yield from bps.complete(flyer, wait=False, group="fly")))
-    for detector in detectors:
-        receiving.append((yield from bps.complete(detector, wait=False, group="fly")))
-    watch = StallWatch(patience_s(phase))
-    told = done = False
-    while not done:
-        if not told and all(status.done for status in sending):
-            told = True
-            for detector in detectors:
-                yield from bps.abs_set(detector.triggers_done, True, wait=True)
-        statuses = sending + receiving
-        done = all(status.done for status in statuses) or any(s.done and s.exception() for s in statuses)
-        yield from bps.collect(*detectors, name=phase.name)
-        if not done:
-            sent = yield from bps.rd(rig.panda.data.num_captured)
-            for detector in rig.detectors:
-                watch.look(detector.name, sent, (yield from bps.rd(detector.frames_written)), time.monotonic())
-            yield from bps.sleep(COLLECT_EVERY_S)
-    yield from bps.wait(group="fly")
-
-
-def patience_s(phase: Phase) -> float:
-    """How long a frame may be overdue, seconds: a few exposures, and what a server may take to tell of it."""
-    return STALL_S + STALL_PERIODS * phase.period_s
-
-
-@dataclass(frozen=True)
-class Quietly:
-    """Stops a flyer without making its flight fail: the error that ended the phase is to stay the one that is seen."""
-
-    flyer: Any
-
-    @property
-    def name(self) -> str:
-        """Name of the flyer."""
-        return self.flyer.name
-
-    async def stop(self, success: bool = True) -> None:
-        """Stop the flyer."""
-        await self.flyer.stop(success=success)
-
-
-class StallWatch:
-    """Notices a camera that stopped while triggers go on.
-
-    Args:
-        patience_s: how long a camera may write nothing although triggers were sent.
-    """
-
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._behind: dict[str, tuple[int, int, float]] = {}
-
-    def look(self, camera: str, sent: int, written: int, now_s: float) -> None:
-        """Compare the counts of this moment with those since which the camera wrote nothing.
-
-        Raises:
-            AcquisitionError: it wrote nothing for too long, and triggers were sent meanwhile.
-        """
-        before = self._behind.get(camera)
-        if before is None or before[0] != written or sent == before[1]:
-            self._behind[camera] = (written, sent if before is None or before[0] != written else before[1], now_s)
-            return
-        if now_s - before[2] > self._patience_s:
-            raise AcquisitionError(
-                f"{camera} stalled: {written} frames, and none for {now_s - before[2]:.1f} s while the PandA went from "
-                f"{before[1]} to {sent} triggers; look at the camera's server. What was measured is on disk"
-            )
-
-
-def _settle(rig: Rig) -> MsgGenerator[None]:
-    """Wait, not for long, until the detectors have written the frames whose triggers were sent."""
-    before: list[int] = []
-    for _ in range(SETTLE_LOOKS):
-        counts = []
-        for detector in rig.detectors:
-            counts.append(int((yield from bps.rd(detector.frames_written))))
-        if counts == before:
-            return
-        before = counts
-        yield from bps.sleep(COLLECT_EVERY_S)
-
-
-def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:
-    """Compare triggers planned, triggers sent, and frames written, and tell what is missing."""
-    unsent = yield from bps.rd(rig.panda.frames_missing)
-    if unsent:
-        log.warning("%s: the PandA captured %d of %d triggers", phase.name, phase.num - unsent, phase.num)
-    for detector in rig.detectors:
-        missing = yield from bps.rd(detector.frames_missing)
-        if missing and missing == phase.num and phase.num > 1:
-            raise AcquisitionError(
-                f"{detector.name}: none of the {phase.num} frames of {phase.name} arrived; look at the camera's server "
-                "and at its trigger line. What was measured before is on disk"
-            )
-        if missing > unsent:
-            log.warning(
-                "%s: %s lost %d of %d frames; they are left out, and no other frame's angle changes",
-                phase.name,
-                detector.name,
-                missing - unsent,
-                phase.num,
-            )
 
 
 def open_shutter(rig: Rig) -> MsgGenerator[None]:
@@ -229,9 +37,14 @@ def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, floa
     """Where these motors were sent, in their order: what `put_back` takes."""
     places = []
     for name in motors:
-        location = yield from bps.locate(rig.motor(name))
-        places.append((name, float(location["setpoint"])))
+        places.append((name, (yield from sent_to(rig.motor(name)))))
     return tuple(places)
+
+
+def sent_to(motor: Locatable[float]) -> MsgGenerator[float]:
+    """Where a motor was sent last, in its units."""
+    location = yield from bps.locate(motor)  # pyright: ignore[reportReturnType]  bluesky's overloads yield text
+    return float(location["setpoint"])
 
 
 def move_in_order(rig: Rig, moves: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
@@ -249,82 +62,3 @@ def wait_for_beam(rig: Rig) -> MsgGenerator[None]:
     """Wait, before a phase begins, until there is beam; the arming is kept meanwhile."""
     while (yield from bps.rd(rig.ring_current)) < rig.min_ring_current_ma:
         yield from bps.sleep(BEAM_POLL_S)
-
-
-def sequencer_table(rig: Rig, rows: Sequence[GateRow]) -> SeqTable:
-    """The PandA's table for these rows; a gate raises the PCAP gate (a) and the outputs of the armed detectors."""
-    outputs = {f"out{letter}1": True for letter in {"a", *(rig.trigger_outputs[d.name] for d in rig.detectors)}}
-    table = SeqTable.empty()
-    for row in rows:
-        table += SeqTable.row(
-            repeats=row.repeats,
-            trigger=_TRIGGERS[row.trigger],
-            position=row.position_counts,
-            time1=row.high_us,
-            time2=row.low_us,
-            **(outputs if row.gate else {}),
-        )
-    return table
-
-
-def _prepare_motion(rig: Rig, phase: Phase) -> MsgGenerator[tuple[Any, ...]]:
-    """Bring the axes that will move to where they run up from.
-
-    Returns:
-        the axes, rotation last.
-    """
-    motion = _free_motion(phase) if phase.motion == "free" else sweep_motion(phase)
-    flown = []
-    for travel in phase.travels:
-        motor = rig.motor(travel.motor)
-        home = yield from where(rig, (travel.motor,))
-        yield from _prepare_flight(motor, travel_motion(phase, travel), home[0][1])
-        flown.append(motor)
-    yield from _prepare_flight(rig.rotation, motion, 0.0)
-    yield from bps.wait(group="motion")
-    return (*flown, rig.rotation)
-
-
-def _free_motion(phase: Phase) -> SweepMotion:
-    """A rotation that turns freely, for as long as the exposures take and a second more."""
-    first, time_s = phase.angles_deg[0], phase.duration_s + 1.0
-    return SweepMotion(first, first + phase.speed_deg_s * time_s, time_s)
-
-
-def _prepare_flight(motor: Any, motion: SweepMotion, home: float) -> MsgGenerator[None]:
-    info = FlyMotorInfo(start_position=home + motion.start, end_position=home + motion.end, time_for_move=motion.time_s)
-    yield from bps.prepare(motor, info, group="motion")
-
-
-def _step_by_step(rig: Rig, phase: Phase, table: SeqTableInfo) -> MsgGenerator[None]:
-    """Move, then let the sequencer send one gate; frames are documented on the way."""
-    devices = (*rig.detectors, rig.panda)
-    for angle_deg in phase.angles_deg:
-        yield from bps.mv(rig.rotation, angle_deg)
-        yield from bps.prepare(rig.sequencer, table, wait=True)
-        yield from bps.kickoff(rig.sequencer, wait=True)
-        yield from bps.complete(rig.sequencer, wait=True)
-        yield from bps.collect(*devices, name=phase.name)
-
-
-def _rows(rig: Rig, phase: Phase) -> MsgGenerator[tuple[GateRow, ...]]:
-    """The rows of the sequencer for a phase: ONE table, since a sweep cannot wait for another."""
-    acceleration_s = yield from bps.rd(rig.rotation.acceleration_time)
-    before_deg = run_up(phase.speed_deg_s, acceleration_s)
-    tables = split_tables(gate_rows(phase, rig.scale, run_up_deg=before_deg or 1.0))
-    if len(tables) != 1:
-        raise ScanError(f"{phase.name}: {len(tables)} tables of the sequencer for one sweep; use fewer angles")
-    return tables[0]
-
-
-def _label(devices: Sequence[Any], text: str) -> MsgGenerator[None]:
-    """Tell the cameras what their frames are; empty outside the phases."""
-    for device in devices:
-        yield from bps.abs_set(device.label, text, group="label")
-    if devices:
-        yield from bps.wait(group="label")
-
-
-def _none() -> MsgGenerator[tuple[Any, ...]]:
-    yield from bps.null()
-    return ()

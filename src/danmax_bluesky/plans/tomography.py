@@ -9,15 +9,8 @@ from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import (
-    arm,
-    close_shutter,
-    move_in_order,
-    open_shutter,
-    put_back,
-    take,
-    where,
-)
+from danmax_bluesky.plans.segment import take
+from danmax_bluesky.plans.stubs import arm, close_shutter, move_in_order, open_shutter, put_back, sent_to, where
 from danmax_bluesky.tomography.phases import Phase, plan_phases, segments_metadata, total_frames
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -141,8 +134,7 @@ def tomo_scan(
         out: the position for flats.
         md: for the start document.
     """
-    location = yield from bps.locate(rig.rotation)
-    start_deg = float(location["setpoint"])
+    start_deg = yield from sent_to(rig.rotation)
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     back = (lambda: return_to_start(rig, start_deg)) if scan.return_to_start else None
     condition_s = scan.condition if isinstance(scan.condition, float) else 0.0
