@@ -34,6 +34,7 @@ def root(tmp_path_factory):
 def service(root):
     with CatalogService.of(Settings(data_root=root)) as service:
         yield service
+        service.close(LIMIT_S)
     assert service.place.feeder.is_free
     assert not answers(service.place.server())
 
@@ -366,6 +367,7 @@ def test_a_remote_server_is_fed_and_asked_the_same_way(service, catalog, root):
         there.settle(LIMIT_S)
         found = find_runs(there.connect(), proposal="20260002")
         assert [run.start["uid"] for run in found.values()] == [composed.start["uid"]]
+        there.close(LIMIT_S)
     assert there.place.feeder.is_free
     np.testing.assert_array_equal(catalog[composed.start["uid"]]["flat"]["orca"].read(), composed.frames["orca"])
     assert answers(address)
@@ -374,19 +376,6 @@ def test_a_remote_server_is_fed_and_asked_the_same_way(service, catalog, root):
 def test_a_secret_is_asked_for(service, catalog):
     with pytest.raises(CatalogError, match="does not answer as it should"):
         connect(service.place.server().uri, "wrong")
-
-
-def test_a_new_session_finds_what_an_earlier_one_measured(tmp_path):
-    settings = Settings(data_root=tmp_path)
-    composed = compose_tomography(tmp_path, [Part("flat", "flat", [0.0] * 3)])
-    with CatalogService.of(settings) as first:
-        emit(Documents(first), composed)
-        assert first.connect(LIMIT_S, settle_s=LIMIT_S)[-1].start["uid"] == composed.start["uid"]
-    assert first.place.feeder.is_free
-    with CatalogService.of(settings) as second:
-        catalog = second.connect(LIMIT_S)
-        assert catalog[-1].start["uid"] == composed.start["uid"]
-        assert catalog[-1]["flat"]["orca"].shape == (3, 12, 16)
 
 
 def find_one(catalog, uid):

@@ -108,8 +108,8 @@ class Feeder:
         self._api_key = api_key
         self._target: TiledTarget | None = None
         self._deliveries: dict[str, Delivery] = {}
-        self._finished = {uid for uid, outcome in place.outcomes().items() if outcome == WHOLE}
-        self._list_size = -1
+        self._finished: set[str] = set()
+        self._look_again()
         self._not_before: dict[str, float] = {}
         self._logs: dict[Path, VisitLog] = {}
         self._reconnect_at = 0.0
@@ -139,6 +139,12 @@ class Feeder:
         self._disconnect()
         self._server.close()
 
+    def _look_again(self) -> None:
+        outcomes = self._place.outcomes()
+        refused = {uid for uid in self._finished if outcomes.get(uid, WHOLE) != WHOLE}
+        self._finished = refused | {uid for uid, outcome in outcomes.items() if outcome == WHOLE}
+        self._list_size = -1
+
     def _look_for_runs(self) -> None:
         with suppress(FileNotFoundError):
             size = self._place.runs.stat().st_size
@@ -163,6 +169,8 @@ class Feeder:
             _LOG.warning("no connection to %s: %s: %s", uri, type(error).__name__, error)
             return False
         _LOG.info("connected to %s", uri)
+        self._look_again()  # the server may have begun with an empty catalogue
+        self._look_for_runs()
         return True
 
     def _disconnect(self) -> None:

@@ -79,10 +79,11 @@ def configuration(place: CatalogPlace, readable: Path) -> dict[str, Any]:
 
 
 class _NewDatabase:
-    """Makes an empty catalogue that appears at `path` whole, or not at all, in a process of its own."""
+    """Makes an empty catalogue, if there is none, that appears whole, or not at all, in a process of its own."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: CatalogPlace) -> None:
+        self._place = place
+        self._path = path = place.directory / "catalog.db"
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
         program = [sys.executable, "-m", "tiled", "catalog", "init", f"sqlite:///{self._temporary}"]
         self._process = None if path.exists() else subprocess.Popen(program, stdin=subprocess.DEVNULL)
@@ -92,6 +93,7 @@ class _NewDatabase:
         if self._process is not None:
             if status := self._process.wait():
                 raise CatalogError(f"no catalogue can be made at {self._path}: Tiled ended with status {status}")
+            self._place.delivered.unlink(missing_ok=True)  # nothing is in it yet
             os.replace(self._temporary, self._path)
 
 
@@ -127,7 +129,7 @@ def main(directory: str, readable: str) -> None:
     """Serve until standard input ends."""
     place = CatalogPlace(Path(directory))
     (place.directory / "arrays").mkdir(parents=True, exist_ok=True)
-    database = _NewDatabase(place.directory / "catalog.db")
+    database = _NewDatabase(place)
 
     import uvicorn  # these take seconds, while the database is made
     from tiled.server.app import build_app_from_config

@@ -59,13 +59,13 @@ class CatalogService:
         self._session.share()
         self.ensure_feeder()
 
-    def close(self, wait_s: float = 30.0) -> None:
+    def close(self, wait_s: float = 5.0) -> None:
         """End this session's part in it.
 
         If no other session is left, the feeder delivers what is on disk, ends the server and itself.
 
         Args:
-            wait_s: how long to wait for that; it goes on without us, and the next session's feeder does the rest.
+            wait_s: how long to wait for that; if there is more to do, the feeder goes on without us.
         """
         for client in self._clients.values():
             client.context.close()

@@ -203,3 +203,31 @@ def test_a_feeder_without_runs_need_not_wait_for_its_server(place, tiled, clock)
     feeder = Feeder(place, server, "")
     feeder.step()
     assert feeder.may_go_home
+
+
+def test_a_server_that_begins_with_an_empty_catalogue_gets_every_run_again(place, tmp_path, tiled, clock):
+    uid, _ = measured(place, tmp_path, 1)
+    place.note_delivered(uid)
+    server = Server()
+    server.address = None
+    feeder = Feeder(place, server, "")
+    assert feeder.step() == 0
+    place.delivered.unlink()
+    server.address = "http://127.0.0.1:1/api/v1/"
+    clock.now += 10.0
+    assert feeder.step() > 0
+    assert tiled.concluded == [(uid, "complete")]
+
+
+def test_a_run_that_was_refused_is_not_tried_again_after_an_outage(place, tmp_path, tiled, clock):
+    bad, _ = measured(place, tmp_path, 1)
+    tiled.errors[bad] = ValueError("a strange shape")
+    feeder = Feeder(place, Server(), "")
+    feeder.step()
+    good, _ = measured(place, tmp_path, 2)
+    tiled.errors[good] = httpx.ReadError("gone")
+    feeder.step()
+    tiled.errors.clear()
+    clock.now += 10.0
+    feeder.step()
+    assert place.outcomes() == {bad: "ValueError: a strange shape", good: "whole"}
