@@ -17,7 +17,7 @@ def _settings_from_the_test_alone(monkeypatch):
 
 @pytest.fixture(scope="session")
 def recorded_data() -> Path:
-    """The folder of real measurements: DANMAX_TEST_DATA, else ../shared/data; the test is skipped where it is absent."""
+    """The folder of real measurements: DANMAX_TEST_DATA, else ../shared/data; without it the test is skipped."""
     folder = Path(os.environ.get("DANMAX_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
     if not (folder / "tomography").is_dir():
         pytest.skip(f"no recorded measurements in {folder}; name their folder in DANMAX_TEST_DATA")

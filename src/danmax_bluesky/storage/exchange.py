@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4 with HDF5
@@ -40,20 +41,22 @@ def read_exchange(path: Path, rows: tuple[int, int] | None = None) -> Exchange:
     """
     try:
         with h5py.File(path, "r") as file:
-            missing = [name for name in ("data", "data_white", "data_dark", "theta") if f"exchange/{name}" not in file]
+            names = ("data", "data_white", "data_dark", "theta")
+            missing = [name for name in names if f"exchange/{name}" not in file]
             if missing:
                 raise FormatError(f"{path}: /exchange lacks {', '.join(missing)}; measure with darks and flats")
-            for name in ("data", "data_white", "data_dark"):
-                _sources_exist(path, file[f"exchange/{name}"])
-            height = int(file["exchange/data"].shape[1])
+            found: dict[str, Any] = {name: file[f"exchange/{name}"] for name in names}
+            for name in names[:3]:
+                _sources_exist(path, found[name])
+            height = int(found["data"].shape[1])
             first, last = rows or (0, height)
             if not 0 <= first < last <= height:
                 raise FormatError(f"{path}: rows {first} to {last} are not within the {height} rows of the detector")
             return Exchange(
-                data=file["exchange/data"][:, first:last],
-                white=file["exchange/data_white"][:, first:last],
-                dark=file["exchange/data_dark"][:, first:last],
-                theta_deg=file["exchange/theta"][()],
+                data=found["data"][:, first:last],
+                white=found["data_white"][:, first:last],
+                dark=found["data_dark"][:, first:last],
+                theta_deg=found["theta"][()],
                 rows=(first, last),
                 height=height,
             )
