@@ -19,9 +19,9 @@ from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.pictures import save_image, save_pattern
 from danmax_bluesky.scattering.peaks import expected_lines_deg, peak_position_errors
 from danmax_bluesky.session import Session, how_to_open, make_session
-from danmax_bluesky.storage.exchange import read_exchange
 from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.tomography.quality import compare_slices
 from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
 
@@ -111,15 +111,12 @@ def _tomography(session: Session, pictures: Path, console: Console, recorded: bo
         )
     )
     session.wait_for_files()
-    scan = ScanFiles.of(session.last_run or {})
-    exchange = read_exchange(scan.dxchange("orca", alone=True))
-    row = exchange.height // 2
-    middle = slice(row, row + 1)
-    result = reconstruct_slices(
-        exchange.data[:, middle], exchange.white[:, middle], exchange.dark[:, middle], exchange.theta_deg
-    )
-    save_image(pictures / "1-raw-frame.png", exchange.data[0], f"{sample}: projection at {first:g} degrees")
-    lines = sinogram(exchange.data[:, middle], exchange.white[:, middle], exchange.dark[:, middle])[0]
+    scan = open_scan(ScanFiles.of(session.last_run or {}).dxchange("orca", alone=True))
+    row = scan.frames.sizes["y"] // 2
+    data, flats, darks = (kind[:, row : row + 1].values for kind in (scan.frames, scan.flats, scan.darks))
+    result = reconstruct_slices(data, flats, darks, scan.angles.values)
+    save_image(pictures / "1-raw-frame.png", scan.frames[0].values, f"{sample}: projection at {first:g} degrees")
+    lines = sinogram(data, flats, darks)[0]
     save_image(pictures / "2-sinogram.png", lines, f"{sample}: sinogram of row {row}", label="attenuation")
     centre = f"axis at column {result.centre_px:.2f}"
     image = result.volume[0]
