@@ -95,7 +95,7 @@ def _tomography(session: Session, pictures: Path, console: Console, recorded: bo
         theta = recorded_angles_deg(session.settings.twin.recorded_tomography)  # type: ignore[arg-type]
         first, last, intervals, exposure_s, sample = float(theta[0]), float(theta[-1]), len(theta) - 1, 0.01, "tooth"
     else:
-        first, last, intervals, exposure_s, sample = 0.0, 180.0, 360, 0.02, "phantom"
+        first, last, intervals, exposure_s, sample = 0.0, 180.0, 400, 0.02, "phantom"
     session.RE(
         session.plans.tomo_scan(
             "ascanct",

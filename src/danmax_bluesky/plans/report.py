@@ -19,10 +19,11 @@ def scan_report(scan: TomoScan, found: Preflight, given: Collection[str], *, ful
         full: with the phases, and with every parameter.
     """
     lines = []
+    usual = TomoScan(scan_type="timescan", nsteps=0, exp_time=1.0).model_dump(mode="json")
     taken = {
         name: value
         for name, value in scan.model_dump(mode="json").items()
-        if name not in given and name not in FIELDS and (full or value != TomoScan.model_fields[name].default)
+        if name not in given and name not in FIELDS and name != "fields_flag" and (full or value != usual[name])
     }
     options = ", ".join(name for name in FIELDS if getattr(scan, name)) or "none"
     lines.append(f"fields_flag {scan.fields_flag} ({', '.join(FIELDS)}): {options}")
