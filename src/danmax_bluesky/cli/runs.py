@@ -4,7 +4,7 @@ import click
 from rich.console import Console
 
 from danmax_bluesky.cli import SettingsSource
-from danmax_bluesky.pipelines.catalog.client import STATUSES, find_runs, lines
+from danmax_bluesky.pipelines.catalog.client import STATUSES, lines, queries, search
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.pipelines.catalog.tables import table_of
 
@@ -28,6 +28,7 @@ def command(settings: SettingsSource, scan: str | None, last: int, rescan: bool,
 
     If no session has the catalogue's server running, it is started first, which takes some 15 s.
     """
+    wanted = queries(scan=_numbers(scan), **asked)
     now = settings()
     service = CatalogService.of(now)
     console, aside = Console(), Console(stderr=True)
@@ -40,7 +41,7 @@ def command(settings: SettingsSource, scan: str | None, last: int, rescan: bool,
     with aside.status("asking the catalogue"):
         service.start()
         try:
-            runs = find_runs(service.connect(), scan=_numbers(scan), **asked)
+            runs = search(service.connect(), wanted)
             found_lines, total = lines(runs, last), len(runs)
         finally:
             service.close(wait_s=0.0)

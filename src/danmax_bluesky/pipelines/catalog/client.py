@@ -6,7 +6,7 @@ is meant.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -91,7 +91,37 @@ def find_runs(
     Raises:
         CatalogError: a value that cannot be asked for.
     """
+    asked = {"sample": sample, "proposal": proposal, "visit": visit, "folder": folder, "scan": scan, "plan": plan}
+    return search(catalog, queries(**asked, detector=detector, status=status, since=since, until=until))
+
+
+def search(catalog: Any, wanted: Iterable[Any]) -> Any:
+    """The runs that answer all of these queries of Tiled's, whose keys are taken as they stand."""
     from tiled.client.container import Container
+
+    for query in wanted:
+        catalog = Container.search(catalog, query)  # that of the catalogue of runs would prefix `summary` with `start.`
+    return catalog
+
+
+def queries(
+    *,
+    sample: str | None = None,
+    proposal: str | int | None = None,
+    visit: str | int | None = None,
+    folder: str | None = None,
+    scan: int | tuple[int, int] | None = None,
+    plan: str | None = None,
+    detector: str | None = None,
+    status: str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+) -> list[Any]:
+    """What `find_runs` asks, in Tiled's terms.
+
+    Raises:
+        CatalogError: a value that cannot be asked for.
+    """
     from tiled.queries import Comparison, Contains, Eq, KeyPresent, Operator
 
     equal = {
@@ -101,27 +131,25 @@ def find_runs(
         "start.folder": folder,
         "start.plan_name": plan,
     }
-    queries: list[Any] = [Eq(key, value) for key, value in equal.items() if value is not None]
+    wanted: list[Any] = [Eq(key, value) for key, value in equal.items() if value is not None]
     if isinstance(scan, tuple):
-        queries.append(Comparison(Operator.ge, "start.scan_id", int(scan[0])))
-        queries.append(Comparison(Operator.le, "start.scan_id", int(scan[1])))
+        wanted.append(Comparison(Operator.ge, "start.scan_id", int(scan[0])))
+        wanted.append(Comparison(Operator.le, "start.scan_id", int(scan[1])))
     elif scan is not None:
-        queries.append(Eq("start.scan_id", int(scan)))
+        wanted.append(Eq("start.scan_id", int(scan)))
     if detector is not None:
-        queries.append(Contains("start.detectors", f'"{detector}"'))  # the list is searched as JSON text
+        wanted.append(Contains("start.detectors", f'"{detector}"'))  # the list is searched as JSON text
     if since is not None:
-        queries.append(Comparison(Operator.ge, "start.time", posix_seconds(since)))
+        wanted.append(Comparison(Operator.ge, "start.time", posix_seconds(since)))
     if until is not None:
-        queries.append(Comparison(Operator.lt, "start.time", posix_seconds(until, end=True)))
+        wanted.append(Comparison(Operator.lt, "start.time", posix_seconds(until, end=True)))
     if status == "open":
-        queries += [KeyPresent("stop", exists=False), KeyPresent("summary", exists=False)]
+        wanted += [KeyPresent("stop", exists=False), KeyPresent("summary", exists=False)]
     elif status in STATUSES:
-        queries.append(Eq("summary.status", status))
+        wanted.append(Eq("summary.status", status))
     elif status is not None:
         raise CatalogError(f"status {status!r}: must be one of {', '.join(STATUSES)}")
-    for query in queries:
-        catalog = Container.search(catalog, query)  # that of the catalogue of runs would prefix `summary` with `start.`
-    return catalog
+    return wanted
 
 
 def lines(catalog: Any, last: int | None = None) -> list[LogLine]:
