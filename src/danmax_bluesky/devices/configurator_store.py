@@ -208,7 +208,7 @@ def scan_arguments(values: Mapping[str, Value], given: Mapping[str, Any]) -> dic
     rotates, stable = kept.pop("flat_rotate"), kept.pop("condition_stable")
     motor, pitch_mm = kept.pop("helical_motor"), kept.pop("helical_pitch_mm")
     kept |= {"tomo_det": tuple(str(kept["tomo_det"]).split())}
-    unset = [name for name in ("npt_darks", "npt_flats") if kept[name] == -1]
+    unset = [name for name in ("npt_darks", "npt_flats") if kept[name] == -1 or given.get("npt_fields") is not None]
     unset += [
         name for name, off in (("flat_exp_time", not kept["flat_exp_time"]), ("flat_angle_deg", not rotates)) if off
     ]

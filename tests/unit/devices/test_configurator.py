@@ -78,6 +78,12 @@ def test_what_is_given_wins_over_what_was_kept(store):
     assert listed.n_projections == 3
 
 
+def test_a_number_of_fields_that_is_given_holds_for_darks_and_flats(store):
+    store.update({"npt_darks": 7, "npt_flats": 9})
+    scan = TomoScan(**scan_arguments(store.scan_parameters(), {"npt_fields": 3, "npt_flats": 4}))
+    assert (scan.n_darks, scan.n_flats) == (3, 4)
+
+
 def test_switches_choose_what_a_number_alone_cannot_say(store):
     store.update({"flat_rotate": True, "flat_angle_deg": 90.0, "condition_stable": True})
     store.update({"helical_motor": "tom_sam_y", "helical_pitch_mm": 0.5, "flat_exp_time": 0.02})

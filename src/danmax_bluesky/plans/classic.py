@@ -1,0 +1,78 @@
+"""Scans that users know from Sardana: one stream `primary`, no darks, no flats."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import numpy as np
+from bluesky.utils import MsgGenerator
+from ophyd_async.core import TriggerInfo
+
+from danmax_bluesky.errors import ScanError
+from danmax_bluesky.plans.powder import azint_count
+from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.stubs import close_shutter, open_shutter
+
+
+def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
+    """One exposure of every detector of the rig."""
+    return (yield from azint_count(rig, 1, exposure_s, md={"plan_name": "ct", **(md or {})}))
+
+
+def ascan(
+    rig: Rig,
+    motor: str,
+    start: float,
+    end: float,
+    nsteps: int,
+    exposure_s: float,
+    *,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """A motor stops at nsteps + 1 equally spaced positions, and every detector exposes once at each of them.
+
+    Args:
+        rig: the devices; its detectors expose.
+        motor: name of the motor.
+        start: first position, in the motor's units.
+        end: last position.
+        nsteps: intervals.
+        exposure_s: seconds.
+        md: for the start document.
+
+    Raises:
+        ScanError: a number is out of range, or there is no such motor.
+    """
+    mover = rig.motor(motor)
+    if nsteps < 1:
+        raise ScanError(f"nsteps = {nsteps}: at least 1 interval is needed; use ct for a single exposure")
+    if not exposure_s > 0 or not math.isfinite(exposure_s):
+        raise ScanError(f"exp_time = {exposure_s} s: an exposure takes time; give more than 0 s")
+    positions = np.linspace(start, end, nsteps + 1)
+    segment = {"name": "primary", "kind": "data", "num": nsteps + 1, "exposure_s": exposure_s, "period_s": exposure_s}
+    start_doc = {
+        **rig.metadata,
+        "plan_name": "ascan",
+        "detectors": [detector.name for detector in rig.detectors],
+        "motors": [motor],
+        "hints": {"dimensions": [([mover.name], "primary")]},
+        "segments": [segment],
+        **(md or {}),
+    }
+
+    @bpp.stage_decorator([*rig.detectors, mover])
+    @bpp.run_decorator()
+    def measure() -> MsgGenerator[None]:
+        for detector in rig.detectors:
+            yield from bps.prepare(detector, TriggerInfo(livetime=exposure_s), group="prepare")
+        yield from bps.wait(group="prepare")
+        yield from open_shutter(rig)
+        for position in positions:
+            yield from bps.checkpoint()
+            yield from bps.mv(mover, float(position))
+            yield from bps.trigger_and_read([*rig.detectors, mover], name="primary")
+
+    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(measure(), rig.snapshot), start_doc)
+    return (yield from bpp.finalize_wrapper(told, lambda: close_shutter(rig)))

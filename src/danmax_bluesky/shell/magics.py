@@ -1,0 +1,238 @@
+"""The words that users of Sardana type: %mv, %wa, %ct, %ascan, %ascanct, %tomoscan."""
+
+import asyncio
+import contextlib
+import shlex
+from collections.abc import Coroutine, Generator, Sequence
+from typing import Any, TypeVar
+
+import bluesky.plan_stubs as bps
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from danmax_bluesky.devices.lost import told
+from danmax_bluesky.errors import DanmaxError, ScanError
+from danmax_bluesky.plans import classic
+from danmax_bluesky.session import Session
+from danmax_bluesky.storage.frames import open_frames
+from danmax_bluesky.tomography.scan import TomoScan
+
+T = TypeVar("T")
+ANSWER_S = 30.0
+WORDS = {
+    "wa": "%wa                                     where all motors stand",
+    "wm": "%wm MOTOR ...                           where these motors stand, and their limits",
+    "mv": "%mv MOTOR POSITION [MOTOR POSITION ...] move, and wait until they arrived",
+    "ct": "%ct [SECONDS]                           expose every active detector once",
+    "ascan": "%ascan MOTOR START END NSTEPS SECONDS     stop at NSTEPS + 1 positions",
+    "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
+    "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
+    "reconnect": "%reconnect                              try again what is not connected",
+    "danmax": "%danmax                                 this list",
+}
+
+
+class Magics:
+    """The words of one session.
+
+    Args:
+        session: whose devices and plans they use.
+        console: where tables go.
+    """
+
+    def __init__(self, session: Session, console: Console) -> None:
+        self._session = session
+        self._console = console
+
+    def register(self, shell: Any) -> None:
+        """Make the words known to an IPython shell, and complete the names of motors after them."""
+        aliases = shell.alias_manager
+        aliases.default_aliases = [alias for alias in aliases.default_aliases if alias[0] not in WORDS]
+        for word in WORDS:
+            shell.register_magic_function(getattr(self, word), "line", word)
+            if word in ("wm", "mv", "ascan", "ascanct", "tomoscan"):
+                shell.set_hook("complete_command", self._complete, str_key=f"%{word}")
+                shell.set_hook("complete_command", self._complete, str_key=word)
+
+    def wa(self, line: str = "") -> None:
+        """Where all motors stand."""
+        self._show(list(self._session.beamline.motors))
+
+    def wm(self, line: str) -> None:
+        """Where these motors stand, and their limits."""
+        self._show([self._motor(name).name for name in shlex.split(line)] or list(self._session.beamline.motors))
+
+    def mv(self, line: str) -> None:
+        """Move motors, and wait until they arrived."""
+        words = shlex.split(line)
+        if not words or len(words) % 2:
+            raise ScanError(f"%mv {line}: give motors and positions in pairs, as in %mv tom_sam_x 1.5 tom_sam_y 0")
+        pairs = [(self._motor(name), _number(text, name)) for name, text in zip(words[::2], words[1::2], strict=True)]
+        self._run(bps.mv(*(item for pair in pairs for item in pair)))
+        self._show([motor.name for motor, _ in pairs])
+
+    def ct(self, line: str = "1") -> None:
+        """Expose every active detector once, and tell what is in the frames."""
+        exposure_s = _number(line or "1", "exposure")
+        self._run(classic.ct(self._session.rig, exposure_s, md=self._md(f"ct {exposure_s:g}")))
+        table = Table("detector", "mean", "min", "max", title=f"{exposure_s:g} s")
+        for detector in self._session.rig.detectors:
+            with contextlib.closing(open_frames(self._file_of(detector.name))) as frames:
+                frame = np.empty(frames.shape, frames.dtype)
+                frames.read_into(len(frames) - 1, frame)
+            table.add_row(detector.name, f"{frame.mean():.6g}", f"{frame.min():g}", f"{frame.max():g}")
+        self._console.print(table)
+
+    def ascan(self, line: str) -> None:
+        """Stop at equally spaced positions of a motor, and expose every active detector at each."""
+        motor, start, end, nsteps, exposure_s = self._scan(line, "ascan")
+        self._run(
+            classic.ascan(
+                self._session.rig, motor, start, end, nsteps, exposure_s, md=self._md(f"ascan {line.strip()}")
+            )
+        )
+
+    def ascanct(self, line: str) -> None:
+        """Expose while the rotation turns, without stopping."""
+        motor, start, end, nsteps, exposure_s = self._scan(line, "ascanct")
+        self._run(
+            self._session.plans.tomo_scan(
+                "ascanct",
+                motor,
+                start,
+                end,
+                nsteps,
+                exposure_s,
+                fields_flag="000000",
+                command=f"ascanct {line.strip()}",
+            )
+        )
+
+    def tomoscan(self, line: str) -> None:
+        """Measure a tomography, in the words of `danmax tomoscan`; what is not named comes from the configurator."""
+        positional, named = parse(line)
+        names = ("scan_type", "rot_mot", "scan_start", "scan_end", "nsteps", "exp_time")
+        if len(positional) > len(names):
+            raise ScanError(f"%tomoscan {line}: {positional[len(names)]!r} is too much; it takes {', '.join(names)}")
+        arguments = {**dict(zip(names, positional, strict=False)), **named}
+        self._run(self._session.plans.tomo_scan(**arguments, command=f"tomoscan {line.strip()}"))
+
+    def reconnect(self, line: str = "") -> None:
+        """Try again what is not connected."""
+        missing = self._wait(self._session.beamline.reconnect())
+        self._console.print(
+            f"NOT connected:\n{told(missing)}" if missing else "everything is connected", highlight=False, markup=False
+        )
+
+    def danmax(self, line: str = "") -> None:
+        """What there is to type."""
+        self._console.print("\n".join(WORDS.values()), highlight=False, markup=False, soft_wrap=True)
+
+    def _complete(self, shell: Any, event: Any) -> list[str]:
+        return list(self._session.beamline.motors)
+
+    def _scan(self, line: str, word: str) -> tuple[str, float, float, int, float]:
+        words = shlex.split(line)
+        if len(words) != 5:
+            raise ScanError(f"%{word} {line}: it takes a motor, start, end, intervals and seconds; see %danmax")
+        start, end, exposure_s = (
+            _number(words[index], name) for index, name in ((1, "start"), (2, "end"), (4, "time"))
+        )
+        steps = _number(words[3], "nsteps")
+        if not steps.is_integer():
+            raise ScanError(f"%{word} {line}: nsteps = {words[3]} is no whole number")
+        return self._motor(words[0]).name, start, end, int(steps), exposure_s
+
+    def _motor(self, name: str) -> Any:
+        return self._session.rig.motor(name)
+
+    def _md(self, command: str) -> dict[str, Any]:
+        return {"command": command, "sample": {"name": self._session.settings.sample}}
+
+    def _run(self, plan: Generator[Any, Any, Any]) -> None:
+        self._session.RE(plan)
+
+    def _file_of(self, detector: str) -> Any:
+        (file,) = [path for path in self._session.files() if path.stem.endswith(f"_{detector}")]
+        return file
+
+    def _show(self, names: Sequence[str]) -> None:
+        missing = self._session.beamline.missing
+        table = Table("motor", "position", "units", "low limit", "high limit", "description")
+        for name in names:
+            row = ["", "", "", ""] if name in missing else self._wait(self._place(name))
+            about = "not connected" if name in missing else self._session.settings.motors[name].description
+            table.add_row(name, *row, about)
+        self._console.print(table)
+
+    async def _place(self, name: str) -> list[str]:
+        motor = self._session.beamline.motors[name]
+        try:
+            position, low, high, keys = await asyncio.gather(
+                motor.readback.get_value(), motor.low_limit.get_value(), motor.high_limit.get_value(), motor.describe()
+            )
+        except DanmaxError as error:
+            return [str(error), "", "", ""]
+        return [f"{position:.6g}", keys[name].get("units") or "", f"{low:g}", f"{high:g}"]
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._session.RE.loop).result(ANSWER_S)
+
+
+def parse(line: str) -> tuple[list[Any], dict[str, Any]]:
+    """Words of a command line as positional and named arguments of a plan: `--npt-fields 20`, `npt_fields=20`.
+
+    Raises:
+        ScanError: an option without a value.
+    """
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    words = iter(shlex.split(line))
+    for word in words:
+        if word.startswith("--"):
+            key, equals, text = word[2:].partition("=")
+            if key == "dry-run":
+                named["dry_run"] = True
+                continue
+            value = text if equals else next(words, None)
+            if value is None:
+                raise ScanError(f"--{key} needs a value, as in --{key} 20")
+            _name(named, key, value)
+        elif "=" in word:
+            key, _, text = word.partition("=")
+            _name(named, key, text)
+        else:
+            positional.append(_plain(word))
+    return positional, named
+
+
+_LONG = {"tori": "tori_name", "det": "tomo_det"}
+_TEXTS = {"fields_flag", "sample", "posflat", "tori_name", "center", "angles"}
+
+
+def _name(named: dict[str, Any], key: str, text: str) -> None:
+    name = key.replace("-", "_")
+    name = _LONG.get(name, name)
+    value = text if name in _TEXTS else _plain(text)
+    if name == "tomo_det":
+        value = (*named.get(name, ()), text)
+    elif name in TomoScan.model_fields and TomoScan.model_fields[name].annotation is bool and value in (0, 1):
+        value = bool(value)
+    named[name] = value
+
+
+def _plain(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ScanError(f"{what}: {text!r} is no number") from None

@@ -1,0 +1,97 @@
+"""Puts a session into an IPython shell."""
+
+import atexit
+import logging
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+from bluesky.utils import FailedStatus
+from rich.console import Console
+
+from danmax_bluesky.devices.lost import told
+from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.plans.user import plan_names
+from danmax_bluesky.session import Session
+from danmax_bluesky.shell.live import LiveView
+from danmax_bluesky.shell.magics import Magics
+from danmax_bluesky.shell.metadata import StoredMetadata
+
+NAME = "DanMAX"
+
+
+def install(shell: Any, session: Session, console: Console | None = None) -> None:
+    """Give a shell the session: names, magics, tables, metadata that stay, and errors that say what to do.
+
+    Args:
+        shell: an IPython InteractiveShell.
+        session: connected.
+        console: where tables are printed; None takes standard output.
+    """
+    console = console or Console()
+    kept = StoredMetadata(session.paths.visit.state / "md.json", session.RE.md)
+    session.RE.md = kept  # type: ignore[assignment]  any mapping will do, whatever the annotation says
+    session.show_progress()
+    session.RE.subscribe(LiveView(plots=_may_plot(shell)))
+    shell.push(namespace(session))
+    Magics(session, console).register(shell)
+    shell.set_custom_exc((DanmaxError, FailedStatus), _explain)
+    logging.getLogger("bluesky").addFilter(_is_no_explained_error)
+    atexit.register(session.close)
+    console.print(banner(session), highlight=False, soft_wrap=True, markup=False)
+
+
+def namespace(session: Session) -> dict[str, Any]:
+    """Names at the prompt: session, RE, every plan, every device, and bluesky's own plans as bp and bps."""
+    plans = {name: getattr(session.plans, name) for name in plan_names()}
+    return {"session": session, "RE": session.RE, "bp": bp, "bps": bps, **plans, **session.beamline.devices}
+
+
+def banner(session: Session) -> str:
+    """What is connected and what is not, where files go, and how to begin."""
+    settings, beamline = session.settings, session.beamline
+    connected = [name for name in beamline.devices if name not in beamline.missing]
+    lines = [
+        f"{NAME}, {'the simulated beamline' if beamline.twin else 'beamline'}",
+        f"  proposal {settings.proposal}, visit {settings.visit}; files go to {session.paths.visit.raw}",
+        f"  devices  {', '.join(connected)}",
+        f"  plans    {', '.join(plan_names())}",
+        "  words    %wa %wm %mv %ct %ascan %ascanct %tomoscan %reconnect; %danmax tells what they take",
+        '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 360, 0.01, npt_fields=10, sample="bone"))',
+        "           %tomoscan ascanct tom_ry 0 180 360 0.01 --npt-fields 10 --sample bone",
+        "  help     tomo_scan?",
+    ]
+    if beamline.missing:
+        lines += ["  NOT connected (%reconnect tries again):", told(beamline.missing)]
+    return "\n".join(lines)
+
+
+def reason_of(error: BaseException) -> BaseException:
+    """The error that started it all: what a device said, rather than what passed it on."""
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        seen.append(current)
+        current = current.__cause__ or current.__context__
+    ours = [item for item in seen if isinstance(item, DanmaxError)]
+    return ours[-1] if ours else error
+
+
+def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:
+    """Our own errors are one text; anything else keeps its traceback."""
+    found = reason_of(error)
+    if isinstance(found, DanmaxError):
+        Console(stderr=True).print(f"error: {found}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+    else:
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+
+def _is_no_explained_error(record: logging.LogRecord) -> bool:
+    """False for what the RunEngine logs about an error that the prompt explains."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or not isinstance(reason_of(error), DanmaxError)
+
+
+def _may_plot(shell: Any) -> bool:
+    """True where a plot is seen: the shell has an event loop of a graphical toolkit."""
+    return bool(getattr(shell, "active_eventloop", None))

@@ -1,0 +1,181 @@
+"""A session at the prompt: profiles, words, metadata that stay, errors that say what to do."""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from rich.console import Console
+
+from danmax_bluesky.errors import DanmaxError, ScanError
+from danmax_bluesky.shell import banner, install
+from danmax_bluesky.shell.magics import WORDS, Magics
+from danmax_bluesky.testing.servers import ServerProcess
+
+PROFILES = Path(__file__).parents[2] / "profiles"
+SMALL = {
+    "DANMAX_TWIN__CLOCK": "fast",
+    "DANMAX_DETECTORS__ORCA__WIDTH": "96",
+    "DANMAX_DETECTORS__ORCA__HEIGHT": "32",
+    "DANMAX_DETECTORS__PILATUS__WIDTH": "487",
+    "DANMAX_DETECTORS__PILATUS__HEIGHT": "407",
+    "DANMAX_CATALOG__KIND": "off",
+    "DANMAX_FORMATS__INTEGRATE": "false",
+}
+
+
+@pytest.fixture
+def typed(sessions):
+    """A session, and what its words print."""
+    session = sessions()
+    console = Console(record=True, width=160, file=io.StringIO())
+    return session, Magics(session, console), console
+
+
+def prompt(profile, tmp_path, lines, **environment):
+    """What IPython prints when these lines are typed into a new session of the profile."""
+    folder = tmp_path / profile
+    shutil.copytree(PROFILES / profile, folder, dirs_exist_ok=True)
+    script = tmp_path / "lines.ipy"
+    script.write_text("\n".join(lines))
+    known = {key: value for key, value in os.environ.items() if not key.startswith("DANMAX_")}
+    return subprocess.run(
+        [sys.executable, "-m", "IPython", "--profile-dir", str(folder), "--colors=NoColor", str(script)],
+        env={**known, **SMALL, "DANMAX_DATA_ROOT": str(tmp_path / "data"), "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def test_start_up_files_have_at_most_twenty_lines():
+    files = list(PROFILES.glob("profile_*/startup/*.py"))
+    assert len(files) == 2
+    for file in files:
+        assert len(file.read_text().splitlines()) <= 20
+        assert "make_session(" in file.read_text()
+
+
+def test_the_simulated_profile_measures_and_remembers(tmp_path):
+    said = prompt(
+        "profile_danmax_sim",
+        tmp_path,
+        [
+            "%mv tom_sam_x 1.5",
+            "RE.md['operator'] = 'Ada'",
+            "%tomoscan ascanct tom_ry 0 90 60 0.01 --npt-fields 3 --fields-flag 110000 --sample bone",
+            "print('FRAMES', session.last_run['segments'][2]['num'], session.last_run['operator'])",
+        ],
+    )
+    assert "FRAMES 61 Ada" in said.stdout, said.stdout + said.stderr
+    assert re.search(r"tom_sam_x\W+1\.5\W+mm", said.stdout)
+    assert "DanMAX, the simulated beamline" in said.stdout
+    again = prompt("profile_danmax_sim", tmp_path, ["print('STILL', RE.md['operator'])", "%ct 0.01"])
+    assert "STILL Ada" in again.stdout, again.stdout + again.stderr
+    assert re.search(r"orca\W+[\d.]+", again.stdout)
+
+
+def test_the_beamlines_profile_measures_the_same_on_real_servers(tmp_path):
+    pytest.importorskip("tango")
+    pytest.importorskip("p4p")
+    file = tmp_path / "twin.toml"
+    with ServerProcess(["twin", "--write-settings", str(file)], {**os.environ, **SMALL}):
+        said = prompt(
+            "profile_danmax",
+            tmp_path,
+            ["%ascanct tom_ry 0 90 60 0.01", "print('FRAMES', session.last_run['segments'][0]['num'])"],
+            DANMAX_SETTINGS=str(file),
+        )
+    assert "FRAMES 61" in said.stdout, said.stdout + said.stderr
+    assert "DanMAX, beamline" in said.stdout
+
+
+def test_the_beamlines_profile_without_addresses_tells_what_is_missing(tmp_path):
+    said = prompt("profile_danmax", tmp_path, [])
+    assert re.search(r"needs the PV prefix of its PandA \(panda\)", said.stdout + said.stderr)
+
+
+def test_motors_are_moved_and_shown(typed):
+    session, words, console = typed
+    words.mv("tom_sam_x 1.5 tom_ry 10")
+    words.wm("tom_sam_x")
+    words.wa("")
+    text = console.export_text()
+    assert re.search(r"tom_sam_x\W+1\.5\W+mm\W+-50\W+50", text)
+    assert all(name in text for name in session.beamline.motors)
+
+
+@pytest.mark.parametrize(
+    ("word", "line", "told"),
+    [
+        ("mv", "tom_sam_x", "in pairs"),
+        ("mv", "tom_sam_x left", "'left' is no number"),
+        ("mv", "tom_samx 1", "there are tom_ry, tom_sam_x"),
+        ("ascan", "tom_sam_x 0 1 1.5 0.1", "no whole number"),
+        ("ascan", "tom_sam_x 0 1 0 0.1", "at least 1 interval"),
+        ("ascan", "tom_sam_x 0 1 2", "it takes a motor, start, end"),
+        ("ct", "-1", "more than 0 s"),
+        ("tomoscan", "ascanct tom_ry 0 1 2 0.1 7", "7 is too much"),
+    ],
+)
+def test_what_was_mistyped_is_told_before_anything_moves(typed, word, line, told):
+    _, words, _ = typed
+    with pytest.raises(ScanError, match=told):
+        getattr(words, word)(line)
+
+
+def test_a_step_scan_takes_a_frame_at_every_position(typed):
+    session, words, _ = typed
+    documents = []
+    token = session.RE.subscribe(lambda name, doc: documents.append((name, doc)))
+    words.ascan("tom_sam_x 0 2 2 0.01")
+    session.RE.unsubscribe(token)
+    baseline = next(doc["uid"] for name, doc in documents if name == "descriptor" and doc["name"] == "baseline")
+    events = [doc["data"]["tom_sam_x"] for name, doc in documents if name == "event" and doc["descriptor"] != baseline]
+    assert events == pytest.approx([0.0, 1.0, 2.0], abs=1e-3)
+    assert documents[0][1]["command"] == "ascan tom_sam_x 0 2 2 0.01"
+    assert documents[-1][1]["num_events"] == {"baseline": 2, "primary": 3}
+
+
+def test_one_exposure_tells_what_is_in_the_frames(typed):
+    session, words, console = typed
+    words.ct("0.01")
+    text = console.export_text()
+    assert all(re.search(rf"{detector.name}\W+[\d.]+", text) for detector in session.rig.detectors)
+
+
+def test_every_word_is_known_to_the_shell_and_listed(typed):
+    session, _, _ = typed
+    shell = InteractiveShell()
+    before = session.RE.md
+    try:
+        install(shell, session, Console(file=io.StringIO()))
+        assert set(WORDS) <= set(shell.magics_manager.magics["line"])
+        assert shell.user_ns["tom_ry"] is session.beamline.motors["tom_ry"]
+        complete = next(iter(shell.strdispatchers["complete_command"].s_matches("%mv")))
+        assert "tom_sam_x" in complete(shell, None)
+        assert [f"%{word}" for word in WORDS] == [text.split()[0] for text in WORDS.values()]
+    finally:
+        session.RE.md = before
+
+
+def test_the_banner_says_what_is_connected(typed):
+    session, _, _ = typed
+    text = banner(session)
+    assert all(name in text for name in session.beamline.devices)
+    assert "NOT connected" not in text
+
+
+def test_our_errors_are_one_sentence_at_the_prompt(typed):
+    _, words, _ = typed
+    with pytest.raises(Exception, match="lies outside its limits") as caught:
+        words.mv("tom_sam_x 1000")
+    from danmax_bluesky.shell.start import reason_of
+
+    assert isinstance(reason_of(caught.value), DanmaxError)
