@@ -4,6 +4,7 @@ import dataclasses
 import logging
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.frames_table import FrameTable, ImageKey, Shifts
@@ -15,6 +16,8 @@ MOST_FIELDS = 16
 """Darks and flats that are averaged: more would cost time and tell no more."""
 LARGEST_PX = 2048
 SMALLEST_PX = 8
+UNLIKE = 0.3
+"""Share by which a pixel's answer to light may differ from that of its neighbours."""
 KEPT = 8
 _known: dict[tuple, tuple[Shifts | None, str]] = {}
 
@@ -42,13 +45,15 @@ def with_shifts(table: FrameTable, run: str) -> tuple[FrameTable, str]:
 
 def _compared(table: FrameTable, alignment: np.ndarray, projections: np.ndarray) -> tuple[Shifts | None, str]:
     try:
+        flat, dark = _mean(table, ImageKey.FLAT), _mean(table, ImageKey.DARK)
+        bad = _bad_pixels(flat, dark)
         pairs = drift_of_pairs(
-            _stack(table, alignment),
+            _Repaired(_stack(table, alignment), bad),
             table.angle_deg[alignment],
-            _stack(table, projections),
+            _Repaired(_stack(table, projections), bad),
             table.angle_deg[projections],
-            _mean(table, ImageKey.FLAT),
-            _mean(table, ImageKey.DARK),
+            None if flat is None else _repaired(flat, bad),
+            None if dark is None else _repaired(dark, bad),
         )
     except DanmaxError as error:
         _log.warning("%s: the drift of the sample is not known: %s", table.detector, error)
@@ -75,3 +80,30 @@ def _stack(table: FrameTable, frames: np.ndarray) -> FrameStack:
 def _mean(table: FrameTable, key: ImageKey) -> np.ndarray | None:
     frames = table.of(key)[:MOST_FIELDS]
     return _stack(table, frames)[:].mean(axis=0) if len(frames) else None
+
+
+def _bad_pixels(flat: np.ndarray | None, dark: np.ndarray | None) -> np.ndarray | None:
+    """Pixels that answer to light quite unlike their neighbours, shape (height, width); None without flats.
+
+    They stay where they are while the sample moves, and divided by a flat that saw nothing they outshine all else.
+    """
+    if flat is None:
+        return None
+    light = flat - (0.0 if dark is None else dark)
+    usual = median_filter(light, 5)
+    return np.abs(light - usual) > UNLIKE * np.abs(usual)
+
+
+def _repaired(image: np.ndarray, bad: np.ndarray | None) -> np.ndarray:
+    """The image with the median of the neighbourhood in place of each bad pixel."""
+    return image if bad is None or not bad.any() else np.where(bad, median_filter(image, 5), image)
+
+
+class _Repaired:
+    """Frames whose bad pixels are replaced as they are read."""
+
+    def __init__(self, frames: FrameStack, bad: np.ndarray | None) -> None:
+        self._frames, self._bad = frames, bad
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        return _repaired(self._frames[index], self._bad)

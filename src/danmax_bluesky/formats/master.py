@@ -61,9 +61,9 @@ def master_tree(
     entry = _entry(record, shown, path.parent)
     provenance = nx("NXcollection", process_tree(actions, PROVENANCE))
     entry = Group({**entry.children, "provenance": provenance, **process_groups(actions)}, entry.attrs)
-    root: dict[str, Node] = {"entry": entry}
-    for name, table in tomo.items():
-        root[entry_name(name)] = nxtomo_entry(record, table, path.parent)
+    # NXtomo first: nabu takes a file for what its first entry is.
+    root: dict[str, Node] = {entry_name(name): nxtomo_entry(record, table, path.parent) for name, table in tomo.items()}
+    root["entry"] = entry
     return with_targets(Group(root, {**root_attributes(record, path.name, written_s), "default": "entry"}))
 
 

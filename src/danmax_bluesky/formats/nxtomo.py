@@ -56,6 +56,7 @@ def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path) -> Group:
             "entry_identifier": Dataset(record.uid),
             "instrument": _instrument(record, table, folder, every),
             "sample": _sample(record, table),
+            "frames": _frames(table),
             **control,
             "data": nx(
                 "NXdata",
@@ -88,13 +89,12 @@ def _instrument(record: RunRecord, table: FrameTable, folder: Path, every: np.nd
             "detector": nx(
                 "NXdetector",
                 {
-                    "data": frames_of(table, every, folder, interpretation="image"),
+                    "data": frames_of(table, every, folder),
                     "image_key": Dataset(table.image_key.astype(np.int32)),
                     "image_key_control": Dataset(table.image_key_control.astype(np.int32)),
-                    "sequence_number": Dataset(np.arange(len(table), dtype=np.int32)),
-                    **detector_geometry(record, table.detector),
+                    "sequence_number": Dataset(np.arange(len(table), dtype=np.uint32)),
+                    **_geometry(record, table.detector),
                     "count_time": quantity(table.exposure_s, "s"),
-                    **_times(table),
                 },
             ),
         },
@@ -130,6 +130,12 @@ def detector_geometry(record: RunRecord, detector: str) -> dict[str, Node]:
     return fields
 
 
+def _geometry(record: RunRecord, detector: str) -> dict[str, Node]:
+    """The fields of the geometry that NXtomo knows."""
+    known = detector_geometry(record, detector)
+    return {name: node for name, node in known.items() if name != "magnification"}
+
+
 def sample_pixel_m(record: RunRecord, detector: str) -> float | None:
     """What one pixel sees of the sample, metres; None where the start document does not tell."""
     settings = detector_settings(record, detector)
@@ -144,10 +150,6 @@ def _sample(record: RunRecord, table: FrameTable) -> Group:
     fields: dict[str, Node] = {
         "name": Dataset(str(sample.get("name", ""))),
         "rotation_angle": quantity(table.angle_deg, "degree"),
-        "rotation_angle_flag": Dataset(
-            table.angle_flag.astype(np.uint8),
-            {"description": ANGLE_FLAGS_TEXT},
-        ),
     }
     if pixel_m is not None:
         fields["x_pixel_size"] = quantity(pixel_m, "m")
@@ -155,5 +157,14 @@ def _sample(record: RunRecord, table: FrameTable) -> Group:
     return nx("NXsample", fields)
 
 
-def _times(table: FrameTable) -> dict[str, Node]:
-    return {} if np.all(np.isnan(table.time_s)) else {"timestamp": quantity(table.time_s, "s")}
+def _frames(table: FrameTable) -> Group:
+    """What is known of each frame beyond what NXtomo asks for."""
+    fields: dict[str, Node] = {
+        "rotation_angle_flag": Dataset(table.angle_flag.astype(np.uint8), {"description": ANGLE_FLAGS_TEXT}),
+        "trigger": Dataset(table.trigger, {"description": "number since arming, counted from 0; -1 where not counted"}),
+        "segment": Dataset(table.segment, {"description": "index in segment_names"}),
+        "segment_names": Dataset(np.array(table.segment_names, dtype=object)),
+    }
+    if not np.all(np.isnan(table.time_s)):
+        fields["timestamp"] = quantity(table.time_s, "s")
+    return nx("NXcollection", fields)

@@ -191,7 +191,7 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 "image_key": _column(file, f"{detector}/image_key", len(stack)),
                 "image_key_control": _column(file, f"{detector}/image_key_control", len(stack)),
                 "rotation_angle": _column(file, f"{name}/sample/rotation_angle", len(stack)),
-                "timestamp": _column(file, f"{detector}/timestamp", len(stack)),
+                "timestamp": _column(file, f"{name}/frames/timestamp", len(stack)),
             }
             yield short, _dataset(short, stack, columns)
     entry = _entry(file)

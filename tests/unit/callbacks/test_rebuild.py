@@ -76,7 +76,7 @@ def test_frames_whose_number_was_not_written_any_more_are_kept_and_marked(tmp_pa
     with h5py.File(run.folder / "scan-0001.h5") as file:
         tomo = file["entry_orca"]
         np.testing.assert_array_equal(tomo["data/data"][:], run.frames["orca"][:20])
-        assert tomo["sample/rotation_angle_flag"][:].tolist() == [0] * 18 + [16] * 2
+        assert tomo["frames/rotation_angle_flag"][:].tolist() == [0] * 18 + [16] * 2
 
 
 def test_a_file_that_its_writer_left_open_is_copied_and_the_original_kept(tmp_path):
