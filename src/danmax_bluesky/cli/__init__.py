@@ -23,7 +23,7 @@ COMMANDS = {
     "azcount": "expose the diffraction detector n times and integrate",
     "azscan": "expose the diffraction detector at positions of a motor and integrate",
     "mesh": "map diffraction over two motors",
-    "ortho": "measure orthogonal frames of the sample as it stands",
+    
     "positions": "named positions, such as the one with the sample out of the beam",
     "files": "what a scan wrote, and how to open it",
     "runs": "find runs again by what they were",

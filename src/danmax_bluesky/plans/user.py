@@ -1,7 +1,7 @@
 """The plans as a user calls them: names and numbers in, one generator out, bound to the devices of a session."""
 
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any
 
 from bluesky.utils import MsgGenerator
@@ -15,6 +15,7 @@ from danmax_bluesky.plans import powder, tomography
 from danmax_bluesky.plans.facts import beamline_facts
 from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.stubs import sent_to
 from danmax_bluesky.tomography.preflight import preflight
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -87,7 +88,7 @@ class Plans:
             "exp_time": exp_time,
         }
         given = {name: value for name, value in named.items() if value is not None} | parameters
-        scan = TomoScan(**scan_arguments(self.configurator.scan_parameters(), given))
+        scan = TomoScan(**fitting(scan_arguments(self.configurator.scan_parameters(), given), given))
         typed = command or _call("tomo_scan", **given)
         rig = self._rig.with_detectors(self._known(scan.tomo_det) or self._active("imaging"))
         facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan.posflat)
@@ -124,14 +125,107 @@ class Plans:
         Raises:
             ScanError: a number is out of range, or a name is unknown.
         """
-        rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
-        md = self._md(command or _call("azint_count", num, exp_time, latency=latency), sample)
-        md["recipes"] = [
-            recipe.model_dump(mode="json")
-            for recipe in self._settings.recipes
-            if recipe.detector in {detector.name for detector in rig.detectors}
-        ]
+        rig, md = self._diffraction(detectors, command or _call("azint_count", num, exp_time, latency=latency), sample)
         return (yield from powder.azint_count(rig, num, exp_time, latency, md=md))
+
+    def azint_scan(
+        self,
+        motor: str,
+        start: float,
+        end: float,
+        intervals: int,
+        exp_time: float,
+        *,
+        relative: bool = False,
+        continuous: bool = False,
+        detectors: tuple[str, ...] = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Expose the diffraction detector at positions of a motor: `azint_scan("tom_sam_x", -1, 1, 20, 0.1)`.
+
+        Args:
+            motor: any motor.
+            start: first position, in the motor's units.
+            end: last position.
+            intervals: n of them give n + 1 exposures.
+            exp_time: exposure, seconds.
+            relative: positions count from where the motor stands, and it returns there.
+            continuous: the motor does not stop; for the rotation motor, whose encoder the PandA has.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of the settings.
+            command: as typed; None says how this was called.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+        """
+        typed = command or _call("azint_scan", motor, start, end, intervals, exp_time, relative=relative)
+        rig, md = self._diffraction(detectors, typed, sample)
+        origin = (yield from sent_to(rig.motor(motor))) if relative else 0.0
+        if not continuous:
+            points = powder.line(origin + start, origin + end, intervals)
+            md["plan_name"] = "azint_scan"
+            return (yield from powder.azint_points(rig, (motor,), points, exp_time, back=relative, md=md))
+        if motor != rig.rotation.name:
+            raise ScanError(
+                f"motor = {motor}: continuous scans are triggered by the encoder of {rig.rotation.name}, the only one "
+                "that the PandA has; leave continuous out"
+            )
+        return (yield from powder.azint_sweep(rig, origin + start, origin + end, intervals, exp_time, md=md))
+
+    def mesh(
+        self,
+        slow: str,
+        slow_start: float,
+        slow_end: float,
+        slow_intervals: int,
+        fast: str,
+        fast_start: float,
+        fast_end: float,
+        fast_intervals: int,
+        exp_time: float,
+        *,
+        snake: bool = True,
+        detectors: tuple[str, ...] = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Map diffraction: `mesh("tom_sam_y", 0, 1, 10, "tom_sam_x", -1, 1, 20, 0.1)`; the motors are put back.
+
+        Args:
+            slow: the motor that moves once in a row.
+            slow_start: its first position, in its units.
+            slow_end: its last position.
+            slow_intervals: n of them give n + 1 rows.
+            fast: the motor that moves within a row.
+            fast_start: its first position.
+            fast_end: its last position.
+            fast_intervals: n of them give n + 1 columns.
+            exp_time: exposure, seconds.
+            snake: every second row goes back.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of the settings.
+            command: as typed; None says how this was called.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+        """
+        rows = powder.line(slow_start, slow_end, slow_intervals)
+        columns = powder.line(fast_start, fast_end, fast_intervals)
+        given = (slow, slow_start, slow_end, slow_intervals, fast, fast_start, fast_end, fast_intervals, exp_time)
+        rig, md = self._diffraction(detectors, command or _call("mesh", *given, snake=snake), sample)
+        md |= {"plan_name": "mesh", "shape": [len(rows), len(columns)], "snaking": [False, snake]}
+        points = powder.grid(rows, columns, snake)
+        return (yield from powder.azint_points(rig, (slow, fast), points, exp_time, md=md))
+
+    def _diffraction(self, detectors: tuple[str, ...], command: str, sample: str | None) -> tuple[Rig, dict[str, Any]]:
+        """The rig with the detectors of a diffraction plan, and what its start document says."""
+        rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
+        names = {detector.name for detector in rig.detectors}
+        recipes = [recipe.model_dump(mode="json") for recipe in self._settings.recipes if recipe.detector in names]
+        return rig, {**self._md(command, sample), "recipes": recipes}
 
     def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names that are detectors; the preflight tells of the others."""
@@ -147,6 +241,26 @@ class Plans:
 
     def _md(self, command: str, sample: str | None) -> dict[str, Any]:
         return {"command": command, "sample": {"name": self._settings.sample if sample is None else sample}}
+
+
+def fitting(arguments: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """The arguments without those that were only remembered and belong to another type of scan than this one.
+
+    Args:
+        arguments: of a `TomoScan`.
+        given: names of those that were named in the call; they stay.
+    """
+    kind = arguments.get("scan_type")
+    others: set[str] = set()
+    if kind == "timescan":
+        others |= {"angles", "back_and_forth", "helical", "turns"}
+    else:
+        others |= {"velocity_deg_s"}
+    if kind not in ("ascanct", "dscanct"):
+        others |= {"every_position"}
+    if "angles" in given:
+        others |= {"turns", "back_and_forth"}
+    return {name: value for name, value in arguments.items() if name in given or name not in others}
 
 
 def configured(scan: TomoScan) -> dict[str, Any]:

@@ -5,11 +5,26 @@ from collections.abc import Sequence
 from danmax_bluesky.tomography.facts import BeamlineFacts, MotorFacts
 from danmax_bluesky.tomography.phases import Phase
 from danmax_bluesky.tomography.scan import TomoScan
-from danmax_bluesky.tomography.triggers import run_up, sweep_motion
+from danmax_bluesky.tomography.series import number_of_places, phases_of_place
+from danmax_bluesky.tomography.triggers import sweep_motion
 
 
 def predicted_time_s(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFacts) -> float:
     """Seconds from the first motion to the end of the last, all places together; motors move one after another."""
+    of = number_of_places(scan)
+    total = sum(_place_s(scan, phases_of_place(phases, index, of), facts) for index in range(of))
+    if scan.places is None:
+        return total
+    here = dict.fromkeys(scan.places.motors, 0.0)
+    for place in (*scan.places.offsets_mm(), dict.fromkeys(scan.places.motors, 0.0)):
+        for name, offset in place.items():
+            total += facts.motors[name].move_s(offset - here[name]) if name in facts.motors else 0.0
+            here[name] = offset
+    return total
+
+
+def _place_s(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFacts) -> float:
+    """Seconds for one run."""
     rotation = facts.motors[facts.rotation]
     at_deg = rotation.position
     total = 0.0
@@ -21,18 +36,7 @@ def predicted_time_s(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFac
         seconds, at_deg = _phase_s(scan, phase, facts, rotation, at_deg)
         total += seconds
     total += facts.shutter_s if shutter_open else 0.0
-    if scan.return_to_start:
-        total += rotation.move_s(rotation.position - at_deg)
-    places = scan.places.offsets_mm() if scan.places else ()
-    if not places:
-        return total
-    visited = 0.0
-    here = dict.fromkeys(scan.places.motors, 0.0) if scan.places else {}
-    for place in places:
-        for name, offset in place.items():
-            visited += facts.motors[name].move_s(offset - here[name]) if name in facts.motors else 0.0
-            here[name] = offset
-    return total * len(places) + visited
+    return total + (rotation.move_s(rotation.position - at_deg) if scan.return_to_start else 0.0)
 
 
 def _phase_s(
@@ -57,14 +61,9 @@ def _phase_s(
             seconds += rotation.move_s(angle - at_deg)
             at_deg = angle
         return seconds, at_deg
-    if phase.motion in ("sweep", "list"):
+    if phase.motion in ("sweep", "list", "free"):
         motion = sweep_motion(phase)
         ramp = motion.speed * rotation.acceleration_s / 2
         seconds = rotation.move_s(motion.start - ramp - at_deg) + 2 * rotation.acceleration_s + motion.time_s
         return seconds, motion.end + ramp
-    if phase.motion == "free":
-        before = run_up(phase.speed_deg_s, rotation.acceleration_s)
-        turned = phase.speed_deg_s * phase.duration_s
-        after = before if phase.speed_deg_s > 0 else -before
-        return phase.duration_s + 2 * rotation.acceleration_s, at_deg + turned + 2 * after
     return phase.duration_s, at_deg

@@ -99,6 +99,7 @@ class BeamlineFacts:
         existing_files: files of this scan that exist already.
         folder_problem: why nothing can be written to the scan's folder, or "".
         free_bytes: free on the disk of the scan's folder.
+        monitor: True if there is a beam monitor that tells when the beam is stable.
         shutter_s: seconds that the fast shutter takes.
         overhead_s: seconds between two phases that are neither motion nor exposure.
     """
@@ -113,5 +114,6 @@ class BeamlineFacts:
     existing_files: tuple[str, ...] = ()
     folder_problem: str = ""
     free_bytes: int | None = None
+    monitor: bool = False
     shutter_s: float = 0.0
     overhead_s: float = 0.2

@@ -81,6 +81,13 @@ class Phase:
         return (self.num - 1) * self.period_s + self.exposure_s if self.num else 0.0
 
     @property
+    def longest_wait_s(self) -> float:
+        """The longest time between the ends of two exposures of a phase that does not stop in between, seconds."""
+        if self.motion == "list" and self.num > 1:
+            return float(np.max(np.abs(np.diff(self.angles_deg)))) / abs(self.speed_deg_s)
+        return self.period_s
+
+    @property
     def frame_angles_deg(self) -> np.ndarray:
         """Planned angle of each frame, shape (num,), degrees; where rotation is parked, or NaN, for phases at rest."""
         return np.asarray(self.angles_deg, float) if self.angles_deg else np.full(self.num, self.parked_deg)

@@ -13,6 +13,7 @@ from danmax_bluesky.tomography.duration import predicted_time_s
 from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, MotorFacts
 from danmax_bluesky.tomography.phases import Phase, plan_phases, total_frames
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.series import number_of_places, phases_of_place
 from danmax_bluesky.tomography.triggers import (
     exposure_start_deg,
     gate_rows,
@@ -84,7 +85,9 @@ def preflight(scan: TomoScan, facts: BeamlineFacts) -> Preflight:
             phases = plan_phases(scan, rotation.position, max((d.readout_s for d in detectors), default=0.0))
         except ScanError as error:
             found.append(Finding("error", str(error)))
-    size = total_frames(phases) * sum(d.frame_bytes for d in detectors) * (len(scan.places) if scan.places else 1)
+    of = number_of_places(scan)
+    frames = sum(total_frames(phases_of_place(phases, index, of)) for index in range(of))
+    size = frames * sum(d.frame_bytes for d in detectors)
     found += [finding for detector in detectors for finding in _detector(scan, phases, detector)]
     found += _disk(size, facts)
     predicted = 0.0
@@ -94,6 +97,14 @@ def preflight(scan: TomoScan, facts: BeamlineFacts) -> Preflight:
         found += [finding for phase in phases for finding in _triggers(phase, rotation, facts)]
         found += _translations(scan, phases, facts)
         predicted = predicted_time_s(scan, phases, facts)
+        if scan.condition == "stable" and any(phase.kind == "flat" for phase in phases) and not facts.monitor:
+            found.append(
+                Finding(
+                    "error",
+                    "condition 'stable': there is no beam monitor that could tell when the beam is stable; give "
+                    "condition in seconds, or set beam_monitor in the settings",
+                )
+            )
         if scan.get_ortho and not any(phase.kind == "alignment" for phase in phases):
             found.append(
                 Finding("note", "get_ortho: the scan passes no angle 90 degrees before its end; none is taken")
@@ -197,13 +208,10 @@ def _rotation(scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, fac
         places = [at_deg]
         if phase.motion == "step":
             places = list(phase.angles_deg)
-        elif phase.motion in ("sweep", "list"):
+        elif phase.motion in ("sweep", "list", "free"):
             motion = sweep_motion(phase)
             ramp = motion.speed * rotation.acceleration_s / 2
             places = [motion.start - ramp, motion.end + ramp]
-        elif phase.motion == "free":
-            ramp = phase.speed_deg_s * rotation.acceleration_s
-            places = [at_deg, at_deg + phase.speed_deg_s * phase.duration_s + ramp]
         if phase.kind == "flat" and scan.flat_angle_deg is not None:
             places.append(scan.flat_angle_deg)
         else:

@@ -34,43 +34,56 @@ class TomoScan(BaseModel):
         description="a: absolute, d: relative to where rotation stands; ct: continuous, otherwise step by step; "
         "timescan: frames in time, rotation at rest or turning freely"
     )
-    rot_mot: str = Field("tom_ry", min_length=1, description="rotation motor")
-    scan_start: float = Field(0.0, description="first angle, degrees")
-    scan_end: float = Field(0.0, description="last angle of one turn, degrees")
+    rot_mot: str = Field(default="tom_ry", min_length=1, description="rotation motor")
+    scan_start: float = Field(default=0.0, description="first angle, degrees")
+    scan_end: float = Field(default=0.0, description="last angle of one turn, degrees")
     nsteps: int = Field(ge=0, le=10_000_000, description="INTERVALS of one turn: n of them give n + 1 projections")
     exp_time: float = Field(ge=1e-6, le=LONGEST_S, description="exposure of one projection, seconds")
-    latency: float = Field(0.0, ge=0, le=LONGEST_S, description="dead time asked for between exposures, seconds")
-    npt_fields: int = Field(20, ge=0, le=1_000_000, description="number of dark, and of flat, frames")
-    npt_darks: int | None = Field(None, ge=0, le=1_000_000, description="number of dark frames; None takes npt_fields")
-    npt_flats: int | None = Field(None, ge=0, le=1_000_000, description="number of flat frames; None takes npt_fields")
-    flat_exp_time: float | None = Field(
-        None, ge=1e-6, le=LONGEST_S, description="exposure of one flat, seconds; None takes exp_time"
+    latency: float = Field(
+        default=0.0, ge=0, le=LONGEST_S, description="dead time asked for between exposures, seconds"
     )
-    tomo_det: tuple[str, ...] = Field((), description="2D detectors; empty takes the active ones")
-    posflat: str = Field("", description="named flat position; empty takes the one in the settings")
+    npt_fields: int = Field(default=20, ge=0, le=1_000_000, description="number of dark, and of flat, frames")
+    npt_darks: int | None = Field(
+        default=None, ge=0, le=1_000_000, description="number of dark frames; None takes npt_fields"
+    )
+    npt_flats: int | None = Field(
+        default=None, ge=0, le=1_000_000, description="number of flat frames; None takes npt_fields"
+    )
+    flat_exp_time: float | None = Field(
+        default=None, ge=1e-6, le=LONGEST_S, description="exposure of one flat, seconds; None takes exp_time"
+    )
+    tomo_det: tuple[str, ...] = Field(default=(), description="2D detectors; empty takes the active ones")
+    posflat: str = Field(default="", description="named flat position; empty takes the one in the settings")
     flat_angle_deg: float | None = Field(
-        None, description="rotate here before the sample moves out for flats, degrees; None leaves rotation alone"
+        default=None,
+        description="rotate here before the sample moves out for flats, degrees; None leaves rotation alone",
     )
     condition: float | Literal["stable"] = Field(
-        0.0, description="seconds to wait after the shutter opens for flats, or 'stable'"
+        default=0.0, description="seconds to wait after the shutter opens for flats, or 'stable'"
     )
-    tori_name: str = Field("default", min_length=1, description="settings file of the reconstruction")
-    center: Literal["auto", "tori"] = Field("auto", description="where the centre of rotation comes from")
-    get_dark: bool = Field(True, description="dark frames before")
-    get_flat: bool = Field(True, description="flat frames before")
-    get_ortho: bool = Field(True, description="a frame every 90 degrees on the way back")
-    get_flat_after: bool = Field(True, description="flat frames after")
-    get_dark_after: bool = Field(True, description="dark frames after")
-    return_to_start: bool = Field(True, description="rotate back to where rotation stood")
-    fields_flag: str = Field("", description=f"the six options as binary digits, in the order {', '.join(FIELDS)}")
-    angles: AngleSequence = Field(Linear(), description="in which order the angles are taken")
-    turns: int = Field(1, ge=1, le=100_000, description="how often the range is passed")
-    back_and_forth: bool = Field(False, description="each turn is a sweep of its own, every second one backwards")
-    flats_every: int = Field(0, ge=0, description="take flats again after this many projections; 0 never")
-    velocity_deg_s: float = Field(0.0, description="timescan: rotation turns freely at this speed; 0 leaves it at rest")
-    every_position: bool = Field(False, description="ascanct, dscanct: trigger on every position, not in time")
-    helical: Helical | None = Field(None, description="a translation that goes with the rotation")
-    places: Places | None = Field(None, description="a vertical or mosaic series: one scan at each place")
+    tori_name: str = Field(default="default", min_length=1, description="settings file of the reconstruction")
+    center: Literal["auto", "tori"] = Field(default="auto", description="where the centre of rotation comes from")
+    get_dark: bool = Field(default=True, description="dark frames before")
+    get_flat: bool = Field(default=True, description="flat frames before")
+    get_ortho: bool = Field(default=True, description="a frame every 90 degrees on the way back")
+    get_flat_after: bool = Field(default=True, description="flat frames after")
+    get_dark_after: bool = Field(default=True, description="dark frames after")
+    return_to_start: bool = Field(default=True, description="rotate back to where rotation stood")
+    fields_flag: str = Field(
+        default="", description=f"the six options as binary digits, in the order {', '.join(FIELDS)}"
+    )
+    angles: AngleSequence = Field(default=Linear(), description="in which order the angles are taken")
+    turns: int = Field(default=1, ge=1, le=100_000, description="how often the range is passed")
+    back_and_forth: bool = Field(
+        default=False, description="each turn is a sweep of its own, every second one backwards"
+    )
+    flats_every: int = Field(default=0, ge=0, description="take flats again after this many projections; 0 never")
+    velocity_deg_s: float = Field(
+        default=0.0, description="timescan: rotation turns freely at this speed; 0 leaves it at rest"
+    )
+    every_position: bool = Field(default=False, description="ascanct, dscanct: trigger on every position, not in time")
+    helical: Helical | None = Field(default=None, description="a translation that goes with the rotation")
+    places: Places | None = Field(default=None, description="a vertical or mosaic series: one scan at each place")
 
     if not TYPE_CHECKING:  # the type checker keeps the signature that pydantic derives from the fields
 

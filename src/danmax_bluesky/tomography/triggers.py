@@ -133,9 +133,9 @@ def sweep_motion(phase: Phase, settle_s: float = 0.02) -> SweepMotion:
     Its speed is the step divided by the period in whole microseconds, so that timed gates stay on their angles.
 
     Raises:
-        ScanError: if the phase is neither a sweep nor a list.
+        ScanError: if rotation does not turn while the phase is exposed.
     """
-    if phase.motion not in ("sweep", "list"):
+    if phase.motion not in ("sweep", "list", "free"):
         raise ScanError(f"{phase.name}: rotation does not sweep in a phase whose motion is {phase.motion!r}")
     lead = phase.speed_deg_s * settle_s
     begin = exposure_start_deg(phase)
@@ -158,6 +158,13 @@ def travel_motion(phase: Phase, travel: Travel, settle_s: float = 0.02) -> Sweep
     )
 
 
+def travel_mm(phase: Phase, travel: Travel, index: int) -> float:
+    """Offset of a translation at the middle of one exposure of a phase, millimetres from where the motor stood."""
+    first, last = phase.angles_deg[0], phase.angles_deg[-1]
+    share = (phase.angles_deg[index] - first) / (last - first) if last != first else 0.0
+    return travel.start_mm + share * (travel.end_mm - travel.start_mm)
+
+
 def run_up(speed: float, acceleration_s: float, settle_s: float = 0.02) -> float:
     """Distance from rest to the first exposure, in the unit of the motor, positive: acceleration and settling."""
     return abs(speed) * (acceleration_s / 2 + settle_s)
@@ -166,8 +173,9 @@ def run_up(speed: float, acceleration_s: float, settle_s: float = 0.02) -> float
 def gate_rows(phase: Phase, scale: EncoderScale | None = None, *, run_up_deg: float = 1.0) -> tuple[GateRow, ...]:
     """The rows of the sequencer for a phase.
 
-    At rest, in a free rotation and in a step scan the gates start at once; for a step scan this is ONE gate, to be run
-    at each of its angles. The rows of a longer phase may need more than one table: see `split_tables`.
+    At rest and in a step scan the gates start at once; for a step scan this is ONE gate, to be run at each of its
+    angles. A sweep, and a free rotation, begin where rotation passes the start of the first exposure. The rows of a
+    longer phase may need more than one table: see `split_tables`.
 
     Args:
         phase: what is to be exposed.
@@ -182,7 +190,7 @@ def gate_rows(phase: Phase, scale: EncoderScale | None = None, *, run_up_deg: fl
     low = max(1, round(phase.period_s * 1e6) - high)
     if phase.motion == "step":
         return (GateRow(high_us=high, low_us=low),)
-    if phase.motion in ("rest", "free"):
+    if phase.motion == "rest":
         return tuple(_timed(phase.num, high, low))
     if scale is None:
         raise ScanError(f"{phase.name}: a {phase.motion} is triggered by position; give the scale of the encoder")
@@ -191,7 +199,7 @@ def gate_rows(phase: Phase, scale: EncoderScale | None = None, *, run_up_deg: fl
     waiting = exposure_start_deg(phase) - math.copysign(run_up_deg, phase.speed_deg_s)
     _refuse_a_wait_on_the_wrap(phase, scale, waiting)
     compare = _Compare(scale, abs(phase.speed_deg_s), scale.counts(waiting))
-    if phase.motion == "sweep" and not phase.every_position:
+    if phase.motion in ("sweep", "free") and not phase.every_position:
         first = compare.rows_to(scale.counts(exposure_start_deg(phase)), high, low)
         return (*first, *_timed(phase.num - 1, high, low))
     # The next position decides when the row ends: one microsecond of rest leaves it free to.
