@@ -296,6 +296,10 @@ class Settings(_Model):
     ring_current: str = Field(
         default="", description="Tango device with the current of the storage ring; empty on the twin"
     )
+    beam_monitor: str = Field(
+        default="",
+        description="Tango device whose Value tells how much beam there is behind the fast shutter; empty on the twin",
+    )
     configurator: str = Field(
         default="", description="Tango device with the scan parameters; empty takes the visit's file"
     )

@@ -79,7 +79,7 @@ class Session:
         try:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
             self._exit.callback(self.beamline.close)
-            self.rig = _rig(settings, self.beamline)
+            self.rig = _rig(settings, self.beamline, self.paths)
             self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()
         except BaseException:
@@ -210,7 +210,7 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def _rig(settings: Settings, beamline: Beamline) -> Rig:
+def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths) -> Rig:
     """The devices as plans see them; the active detectors are armed unless a plan is told otherwise."""
     encoder = settings.encoder
     active = [name for name, detector in settings.detectors.items() if detector.active]
@@ -240,4 +240,6 @@ def _rig(settings: Settings, beamline: Beamline) -> Rig:
             },
         },
         snapshot=beamline.snapshot,
+        monitor=beamline.beam_monitor,
+        latest_scan=lambda: paths.number,
     )

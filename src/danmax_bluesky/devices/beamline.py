@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ophyd_async.core import Device, PathProvider
 
 from danmax_bluesky.config import Settings
+from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
@@ -60,6 +61,7 @@ class Beamline:
         panda: the PandA, named "panda".
         shutter: the fast shutter, named "fast_shutter".
         ring_current: of the storage ring, named "ring_current".
+        beam_monitor: behind the fast shutter, named "beam_monitor"; None if there is none.
         twin: the simulated beamline behind them, or None at the real one.
     """
 
@@ -70,6 +72,7 @@ class Beamline:
     shutter: Shutter
     ring_current: RingCurrent
     twin: Twin | None = None
+    beam_monitor: BeamMonitor | None = None
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _connected: "Devices | None" = field(default=None, repr=False)
 
@@ -81,8 +84,8 @@ class Beamline:
     @property
     def devices(self) -> dict[str, Device]:
         """Every device by its name."""
-        singles = (self.panda, self.shutter, self.ring_current)
-        return {**self.motors, **self.cameras, **{device.name: device for device in singles}}
+        singles = (self.panda, self.shutter, self.ring_current, self.beam_monitor)
+        return {**self.motors, **self.cameras, **{device.name: device for device in singles if device is not None}}
 
     @property
     def snapshot(self) -> tuple[Any, ...]:
@@ -147,16 +150,17 @@ async def make_beamline(
         for name, detector in settings.detectors.items()
     }
     panda = Panda("TWIN-PANDA:", path_provider, name="panda")
-    shutter, ring_current = Shutter("fast_shutter"), RingCurrent("ring_current")
-    for device in (*motors.values(), *cameras.values(), panda, shutter, ring_current):
+    shutter, ring_current, monitor = Shutter("fast_shutter"), RingCurrent("ring_current"), BeamMonitor("beam_monitor")
+    for device in (*motors.values(), *cameras.values(), panda, shutter, ring_current, monitor):
         await device.connect(mock=True)
-    bind(world, motors, cameras, panda, shutter, ring_current)
+    bind(world, motors, cameras, panda, shutter, ring_current, monitor)
     try:
         await world.start(make_process or CameraProcess)
     except BaseException:
         world.close()
         raise
-    return Beamline(settings, motors, cameras, panda, shutter, ring_current, Twin(world), asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    return Beamline(settings, motors, cameras, panda, shutter, ring_current, Twin(world), monitor, loop)
 
 
 async def _make_connected(settings: Settings, path_provider: PathProvider) -> Beamline:
@@ -169,4 +173,5 @@ async def _make_connected(settings: Settings, path_provider: PathProvider) -> Be
     found = await connect_devices(settings, path_provider, MOTOR_TOLERANCE)
     singles = (found.panda, found.shutter, found.ring_current)
     loop = asyncio.get_running_loop()
-    return Beamline(settings, found.motors, found.cameras, *singles, _loop=loop, _connected=found)
+    monitor = found.beam_monitor
+    return Beamline(settings, found.motors, found.cameras, *singles, beam_monitor=monitor, _loop=loop, _connected=found)

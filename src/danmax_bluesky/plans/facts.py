@@ -46,6 +46,7 @@ def beamline_facts(
         flat_positions=_flat_positions(settings, positions, posflat),
         folder_problem=_folder_problem(visit),
         free_bytes=visit.free_bytes(),
+        monitor=rig.monitor is not None,
     )
 
 

@@ -1,6 +1,6 @@
 """The devices of one acquisition, as plans see them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,8 @@ class Rig:
         min_ring_current_ma: below this there is no beam.
         trigger_outputs: name of a detector -> output of the sequencer that it listens to.
         metadata: what every start document says, whatever the plan.
+        monitor: tells how much beam there is behind the shutter; None if nothing does.
+        latest_scan: the number of the scan that began last, None before the first.
         snapshot: devices that are read at the start and at the end of each run.
     """
 
@@ -51,6 +53,8 @@ class Rig:
     trigger_outputs: Mapping[str, str]
     metadata: Mapping[str, Any]
     snapshot: tuple[Readable, ...] = ()
+    monitor: Readable | None = None
+    latest_scan: Callable[[], int | None] = lambda: None
 
     def with_detectors(self, names: tuple[str, ...]) -> "Rig":
         """The same rig with these detectors armed.

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
 
 from danmax_bluesky.errors import AcquisitionError, ScanError
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import wait_for_beam, where
+from danmax_bluesky.plans.stubs import sent_to, wait_for_beam
 from danmax_bluesky.tomography.phases import Phase
 from danmax_bluesky.tomography.triggers import (
     GateRow,
@@ -23,6 +23,7 @@ from danmax_bluesky.tomography.triggers import (
     run_up,
     split_tables,
     sweep_motion,
+    travel_mm,
     travel_motion,
 )
 
@@ -38,24 +39,33 @@ _TRIGGERS = {
 }
 
 
-def take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
+def take(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> MsgGenerator[None]:
     """Measure one phase: its own stream, from the first gate to the last frame.
 
     Nothing of it can be replayed, so an immediate pause ends the run; what was measured is collected and documented.
 
+    Args:
+        rig: the devices.
+        phase: what is to be measured.
+        homes: where the translations that go with the rotation stood when the scan began; None takes where they are.
+
     Raises:
         AcquisitionError: a camera stalled, or gave no frame at all.
     """
-    yield from bpp.rewindable_wrapper(_take(rig, phase), False)
+    known = dict(homes or {})
+    for travel in phase.travels:
+        if travel.motor not in known:
+            known[travel.motor] = yield from sent_to(rig.motor(travel.motor))
+    yield from bpp.rewindable_wrapper(_take(rig, phase, known), False)
 
 
-def _take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
+def _take(rig: Rig, phase: Phase, homes: Mapping[str, float]) -> MsgGenerator[None]:
     yield from wait_for_beam(rig)
     devices = (*rig.detectors, rig.panda)
     moving = phase.motion in ("sweep", "list", "free")
     rows = yield from _rows(rig, phase)
     table = SeqTableInfo(sequence_table=sequencer_table(rig, rows), repeats=1)
-    flown = yield from _prepare_motion(rig, phase) if moving else _none()
+    flown = yield from _prepare_motion(rig, phase, homes) if moving else _none()
     yield from bps.declare_stream(*devices, name=phase.name, collect=True)
     for device in devices:
         yield from bps.abs_set(device.events_to_kickoff, phase.num, group="count")
@@ -68,7 +78,7 @@ def _take(rig: Rig, phase: Phase) -> MsgGenerator[None]:
         yield Msg("null", guard)
         yield from bps.kickoff_all(*devices, wait=True)
         if phase.motion == "step":
-            yield from _step_by_step(rig, phase, table, guard)
+            yield from _step_by_step(rig, phase, table, guard, homes)
             yield from collect_until_complete(rig, (), phase)
         else:
             yield from bps.prepare(rig.sequencer, table, wait=True)
@@ -120,9 +130,7 @@ def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> Ms
         done = all(status.done for status in statuses) or any(s.done and s.exception() for s in statuses)
         yield from bps.collect(*detectors, name=phase.name)
         if not done:
-            sent = yield from bps.rd(rig.panda.data.num_captured)
-            for detector in rig.detectors:
-                watch.look(detector.name, sent, (yield from bps.rd(detector.frames_written)), time.monotonic())
+            yield from _look(rig, watch)
             yield from bps.sleep(COLLECT_EVERY_S)
     yield from bps.wait(group="fly")
 
@@ -211,6 +219,13 @@ class StallWatch:
             )
 
 
+def _look(rig: Rig, watch: StallWatch) -> MsgGenerator[None]:
+    """Let the watch compare what the PandA sent with what each camera wrote."""
+    sent = yield from bps.rd(rig.panda.data.num_captured)
+    for detector in rig.detectors:
+        watch.look(detector.name, sent, (yield from bps.rd(detector.frames_written)), time.monotonic())
+
+
 def _settle(rig: Rig) -> MsgGenerator[None]:
     """Wait, not for long, until the detectors have written the frames whose triggers were sent."""
     before: list[int] = []
@@ -262,28 +277,20 @@ def sequencer_table(rig: Rig, rows: Sequence[GateRow]) -> SeqTable:
     return table
 
 
-def _prepare_motion(rig: Rig, phase: Phase) -> MsgGenerator[tuple[Any, ...]]:
+def _prepare_motion(rig: Rig, phase: Phase, homes: Mapping[str, float]) -> MsgGenerator[tuple[Any, ...]]:
     """Bring the axes that will move to where they run up from.
 
     Returns:
         the axes, rotation last.
     """
-    motion = _free_motion(phase) if phase.motion == "free" else sweep_motion(phase)
     flown = []
     for travel in phase.travels:
         motor = rig.motor(travel.motor)
-        home = yield from where(rig, (travel.motor,))
-        yield from _prepare_flight(motor, travel_motion(phase, travel), home[0][1])
+        yield from _prepare_flight(motor, travel_motion(phase, travel), homes[travel.motor])
         flown.append(motor)
-    yield from _prepare_flight(rig.rotation, motion, 0.0)
+    yield from _prepare_flight(rig.rotation, sweep_motion(phase), 0.0)
     yield from bps.wait(group="motion")
     return (*flown, rig.rotation)
-
-
-def _free_motion(phase: Phase) -> SweepMotion:
-    """A rotation that turns freely, for as long as the exposures take and a second more."""
-    first, time_s = phase.angles_deg[0], phase.duration_s + 1.0
-    return SweepMotion(first, first + phase.speed_deg_s * time_s, time_s)
 
 
 def _prepare_flight(motor: Any, motion: SweepMotion, home: float) -> MsgGenerator[None]:
@@ -291,16 +298,27 @@ def _prepare_flight(motor: Any, motion: SweepMotion, home: float) -> MsgGenerato
     yield from bps.prepare(motor, info, group="motion")
 
 
-def _step_by_step(rig: Rig, phase: Phase, table: SeqTableInfo, guard: PauseGuard) -> MsgGenerator[None]:
-    """Move, then let the sequencer send one gate; frames are documented on the way."""
+def _step_by_step(
+    rig: Rig, phase: Phase, table: SeqTableInfo, guard: PauseGuard, homes: Mapping[str, float]
+) -> MsgGenerator[None]:
+    """Move, then let the sequencer send one gate; frames are documented on the way.
+
+    Raises:
+        AcquisitionError: a camera writes nothing while the PandA sends triggers.
+    """
     devices = (*rig.detectors, rig.panda)
-    for angle_deg in phase.angles_deg:
-        yield from bps.mv(rig.rotation, angle_deg)
+    watch = StallWatch(patience_s(phase))
+    for index, angle_deg in enumerate(phase.angles_deg):
+        places: list[Any] = [rig.rotation, angle_deg]
+        for travel in phase.travels:
+            places += [rig.motor(travel.motor), homes[travel.motor] + travel_mm(phase, travel, index)]
+        yield from bps.mv(*places)
         guard.check(phase)
         yield from bps.prepare(rig.sequencer, table, wait=True)
         yield from bps.kickoff(rig.sequencer, wait=True)
         yield from bps.complete(rig.sequencer, wait=True)
         yield from bps.collect(*devices, name=phase.name)
+        yield from _look(rig, watch)
 
 
 def _rows(rig: Rig, phase: Phase) -> MsgGenerator[tuple[GateRow, ...]]:

@@ -1,5 +1,6 @@
 """Single verbs of which scans are made: arm, open the shutter, move the sample out, wait for the beam."""
 
+import logging
 from collections.abc import Sequence
 
 import bluesky.plan_stubs as bps
@@ -7,15 +8,21 @@ from bluesky.protocols import Locatable
 from bluesky.utils import MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
+from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
 
 BEAM_POLL_S = 1.0
+CONDITION_POLL_S = 0.1
+STABLE_READINGS = 10
+STABLE_TO = 0.002
+LONGEST_CONDITION_S = 600.0
 LONGEST_WAIT_FOR_A_FRAME_S = 10.0
+log = logging.getLogger(__name__)
 
 
-def arm(rig: Rig, total: int, longest_exposure_s: float) -> MsgGenerator[None]:
+def arm(rig: Rig, total: int, longest_wait_s: float) -> MsgGenerator[None]:
     """Arm every detector and the PandA once, for all frames of the run; each gate is an exposure."""
-    timeout = longest_exposure_s + LONGEST_WAIT_FOR_A_FRAME_S
+    timeout = longest_wait_s + LONGEST_WAIT_FOR_A_FRAME_S
     info = TriggerInfo(trigger=DetectorTrigger.EXTERNAL_LEVEL, number_of_events=total, exposure_timeout=timeout)
     yield from bps.abs_set(rig.panda.seq[1].posa, rig.position_source, wait=True)
     for detector in (*rig.detectors, rig.panda):
@@ -56,6 +63,37 @@ def move_in_order(rig: Rig, moves: Sequence[tuple[str, float]]) -> MsgGenerator[
 def put_back(rig: Rig, places: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
     """Undo `move_in_order`: the motor that moved last goes back first."""
     yield from move_in_order(rig, tuple(reversed(places)))
+
+
+def wait_until_stable(rig: Rig) -> MsgGenerator[bool]:
+    """Wait, with the shutter open, until the beam monitor reads the same for a while.
+
+    Returns:
+        whether it did; False after the longest time that is waited.
+
+    Raises:
+        ScanError: there is no beam monitor.
+    """
+    if rig.monitor is None:
+        raise ScanError("condition 'stable': there is no beam monitor; give condition in seconds")
+    read: list[float] = []
+    for _ in range(round(LONGEST_CONDITION_S / CONDITION_POLL_S)):
+        read.append(float((yield from bps.rd(rig.monitor))))
+        if is_stable(read):
+            return True
+        yield from bps.sleep(CONDITION_POLL_S)
+    log.warning(
+        "condition 'stable': the beam monitor was not stable to %g %% after %g s; the flats are taken all the same",
+        100 * STABLE_TO,
+        LONGEST_CONDITION_S,
+    )
+    return False
+
+
+def is_stable(readings: Sequence[float]) -> bool:
+    """Whether the latest readings of a beam monitor, the oldest first, are above zero and agree with each other."""
+    latest = readings[-STABLE_READINGS:]
+    return len(latest) == STABLE_READINGS and max(latest) > 0 and max(latest) - min(latest) <= STABLE_TO * max(latest)
 
 
 def wait_for_beam(rig: Rig) -> MsgGenerator[None]:

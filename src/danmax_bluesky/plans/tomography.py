@@ -1,7 +1,7 @@
 """The tomography scan: its steps, and the plan that chains them under one arming."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
@@ -10,9 +10,20 @@ from bluesky.utils import MsgGenerator
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.segment import take
-from danmax_bluesky.plans.stubs import arm, close_shutter, move_in_order, open_shutter, put_back, sent_to, where
+from danmax_bluesky.plans.stubs import (
+    arm,
+    close_shutter,
+    move_in_order,
+    open_shutter,
+    put_back,
+    sent_to,
+    wait_until_stable,
+    where,
+)
 from danmax_bluesky.tomography.phases import Phase, plan_phases, segments_metadata, total_frames
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.series import phases_of_place
+from danmax_bluesky.tomography.translations import Places
 
 
 class OutOfTheBeam(Protocol):
@@ -35,32 +46,48 @@ def darks(rig: Rig, phase: Phase) -> MsgGenerator[None]:
     yield from take(rig, phase)
 
 
-def flats(rig: Rig, phase: Phase, out: OutOfTheBeam, condition_s: float = 0.0) -> MsgGenerator[None]:
-    """Frames with the sample out of the beam; every motor is put back where it was, also after an error."""
-    rotate_first = () if out.rotate_first_deg is None else ((rig.rotation.name, out.rotate_first_deg),)
-    moves = (*rotate_first, *out.moves)
+def flats(
+    rig: Rig,
+    phase: Phase,
+    out: OutOfTheBeam,
+    condition: float | Literal["stable"] = 0.0,
+    angle_deg: float | None = None,
+) -> MsgGenerator[None]:
+    """Frames with the sample out of the beam; every motor is put back where it was, also after an error.
+
+    Args:
+        rig: the devices.
+        phase: what is to be measured.
+        out: where the motors stand when the sample is out of the beam.
+        condition: seconds to wait after the shutter opened, or "stable": until the beam monitor is.
+        angle_deg: where to rotate before anything else moves, degrees; None takes what the position says.
+    """
+    turn_deg = out.rotate_first_deg if angle_deg is None else angle_deg
+    moves = (*(() if turn_deg is None else ((rig.rotation.name, turn_deg),)), *out.moves)
     places = yield from where(rig, [name for name, _ in moves])
 
     def measure() -> MsgGenerator[None]:
         yield from move_in_order(rig, moves)
         yield from open_shutter(rig)
-        if condition_s:
-            yield from bps.sleep(condition_s)
+        if condition == "stable":
+            yield from wait_until_stable(rig)
+        elif condition:
+            yield from bps.sleep(condition)
         yield from take(rig, phase)
 
     yield from bpp.finalize_wrapper(measure(), lambda: put_back(rig, places))
 
 
-def projections(rig: Rig, phase: Phase) -> MsgGenerator[None]:
+def projections(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> MsgGenerator[None]:
     """Frames of the sample in the beam, in whichever way the phase asks for."""
     yield from open_shutter(rig)
-    yield from take(rig, phase)
+    yield from take(rig, phase, homes)
 
 
-def orthogonal_return(rig: Rig, phase: Phase) -> MsgGenerator[None]:
+def orthogonal_return(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> MsgGenerator[None]:
     """Frames on the way back, at angles that were measured before, so that drift can be seen."""
     yield from open_shutter(rig)
-    yield from take(rig, phase)
+    yield from take(rig, phase, homes)
 
 
 def return_to_start(rig: Rig, start_deg: float) -> MsgGenerator[None]:
@@ -73,7 +100,8 @@ def measure_phases(
     phases: Sequence[Phase],
     out: OutOfTheBeam | None = None,
     *,
-    condition_s: float = 0.0,
+    condition: float | Literal["stable"] = 0.0,
+    flat_angle_deg: float | None = None,
     end_with: Callable[[], MsgGenerator[None]] | None = None,
     md: Mapping[str, Any],
 ) -> MsgGenerator[str]:
@@ -83,7 +111,8 @@ def measure_phases(
         rig: the devices.
         phases: in any order.
         out: the position for flats; needed if there are any.
-        condition_s: seconds to wait after the shutter opened for flats.
+        condition: seconds to wait after the shutter opened for flats, or "stable".
+        flat_angle_deg: where to rotate for flats, degrees; None leaves it to the position.
         end_with: what comes after the last phase, with the shutter closed.
         md: for the start document, beside what the rig says.
 
@@ -92,25 +121,28 @@ def measure_phases(
     """
     if out is None and any(phase.kind == "flat" for phase in phases):
         raise ScanError("flats are asked for, and no position with the sample out of the beam is given; set posflat")
+    travelling = tuple(dict.fromkeys(travel.motor for phase in phases for travel in phase.travels))
+    places = yield from where(rig, travelling)
+    homes = dict(places)
     start = {
         **rig.metadata,
         "detectors": [detector.name for detector in rig.detectors],
-        "motors": [rig.rotation.name],
+        "motors": [rig.rotation.name, *travelling],
         "segments": segments_metadata(phases),
         **md,
     }
     verbs = {
         "dark": darks,
-        "flat": lambda rig, phase: flats(rig, phase, out, condition_s),  # type: ignore[arg-type]
-        "projection": projections,
-        "alignment": orthogonal_return,
-        "data": projections,
+        "flat": lambda rig, phase: flats(rig, phase, out, condition, flat_angle_deg),  # type: ignore[arg-type]
+        "projection": lambda rig, phase: projections(rig, phase, homes),
+        "alignment": lambda rig, phase: orthogonal_return(rig, phase, homes),
+        "data": lambda rig, phase: projections(rig, phase, homes),
     }
 
-    @bpp.stage_decorator([*rig.detectors, rig.panda, rig.sequencer, rig.rotation])
+    @bpp.stage_decorator([*rig.detectors, rig.panda, rig.sequencer, rig.rotation, *map(rig.motor, travelling)])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
-        yield from arm(rig, total_frames(phases), max(phase.exposure_s for phase in phases))
+        yield from arm(rig, total_frames(phases), max(phase.longest_wait_s for phase in phases))
         for phase in phases:
             yield from bps.checkpoint()  # a pause that was asked for lands here, with the shutter closed
             yield from verbs[phase.kind](rig, phase)
@@ -120,7 +152,12 @@ def measure_phases(
 
     # Injected, not passed to `open_run`: a message has a field of its own that is called `command`.
     told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot), start)
-    return (yield from bpp.finalize_wrapper(told, lambda: close_shutter(rig)))
+
+    def leave_safe() -> MsgGenerator[None]:
+        yield from close_shutter(rig)
+        yield from put_back(rig, places)
+
+    return (yield from bpp.finalize_wrapper(told, leave_safe))
 
 
 def tomo_scan(
@@ -128,26 +165,62 @@ def tomo_scan(
 ) -> MsgGenerator[str]:
     """The DanMAX tomography: darks, flats, projections, orthogonal frames, flats and darks after, and back.
 
+    A series is one run for each of its places. All share the fields that the first run takes, and the last one after
+    all; `series` in a start document says which run that is. The motors are put back where they stood.
+
     Args:
         rig: the devices; its detectors are armed.
         scan: everything that was asked for; it stands in the start document.
         out: the position for flats.
         md: for the start document.
+
+    Returns:
+        the uid of the run, of a series that of its first.
     """
     start_deg = yield from sent_to(rig.rotation)
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     back = (lambda: return_to_start(rig, start_deg)) if scan.return_to_start else None
-    condition_s = scan.condition if isinstance(scan.condition, float) else 0.0
-    return (
-        yield from measure_phases(
-            rig,
-            phases,
-            out,
-            condition_s=condition_s,
-            end_with=back,
-            md={"plan_name": "tomo_scan", "scan": scan.model_dump(mode="json"), **(md or {})},
-        )
-    )
+    told = {"plan_name": "tomo_scan", "scan": scan.model_dump(mode="json"), **(md or {})}
+
+    def at_one_place(here: Sequence[Phase], more: Mapping[str, Any]) -> MsgGenerator[str]:
+        how = {"condition": scan.condition, "flat_angle_deg": scan.flat_angle_deg, "end_with": back}
+        return (yield from measure_phases(rig, here, out, **how, md={**told, **more}))
+
+    if scan.places is None:
+        return (yield from at_one_place(phases, {}))
+    return (yield from series(rig, scan.places, phases, at_one_place))
+
+
+def series(
+    rig: Rig,
+    places: Places,
+    phases: Sequence[Phase],
+    measure: Callable[[Sequence[Phase], Mapping[str, Any]], MsgGenerator[str]],
+) -> MsgGenerator[str]:
+    """The same scan at several places; the motors are put back where they stood, also after an error.
+
+    Args:
+        rig: the devices.
+        places: where, relative to where the motors stand.
+        phases: of a scan at a single place.
+        measure: takes the phases of a place and what its start document says of the series; returns the run's uid.
+
+    Returns:
+        the uid of the first run.
+    """
+    homes = yield from where(rig, places.motors)
+
+    def visit() -> MsgGenerator[str]:
+        fields: dict[str, Any] = {}
+        for index, offsets in enumerate(places.offsets_mm()):
+            here = phases_of_place(phases, index, len(places))
+            yield from move_in_order(rig, [(name, home + offsets[name]) for name, home in homes])
+            told = {"index": index, "of": len(places), "offsets_mm": offsets, **fields}
+            uid = yield from measure(here, {"series": told})
+            fields = fields or {"fields_uid": uid, "fields_scan": rig.latest_scan()}
+        return fields["fields_uid"]
+
+    return (yield from bpp.finalize_wrapper(visit(), lambda: put_back(rig, homes)))
 
 
 def readouts(rig: Rig) -> MsgGenerator[dict[str, float]]:

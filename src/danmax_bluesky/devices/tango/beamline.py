@@ -9,6 +9,7 @@ from ophyd_async.core import Device, DeviceConnector, NotConnectedError, PathPro
 
 from danmax_bluesky.config import Settings
 from danmax_bluesky.devices import pva
+from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.lost import told
 from danmax_bluesky.devices.motor import Motor
@@ -37,6 +38,7 @@ class Devices:
         shutter: the fast shutter.
         ring_current: of the storage ring.
         missing: name of a device that is not connected -> why.
+        beam_monitor: behind the fast shutter, or None.
         snapshot: other values that are recorded with every scan.
     """
 
@@ -48,6 +50,7 @@ class Devices:
     ring_current: RingCurrent
     missing: dict[str, str] = field(default_factory=dict)
     snapshot: Snapshot | None = None
+    beam_monitor: BeamMonitor | None = None
     _links: SnapshotLinks | None = None
     _connectors: list[TangoConnector] = field(default_factory=list)
 
@@ -57,8 +60,8 @@ class Devices:
     @property
     def by_name(self) -> dict[str, Device]:
         """Every device by its name."""
-        singles = (self.panda, self.shutter, self.ring_current)
-        return {**self.motors, **self.cameras, **{device.name: device for device in singles}}
+        singles = (self.panda, self.shutter, self.ring_current, self.beam_monitor)
+        return {**self.motors, **self.cameras, **{device.name: device for device in singles if device is not None}}
 
     async def connect(self, again: bool = False) -> dict[str, str]:
         """Connect all devices side by side; or, `again`, those that are missing or were lost since.
@@ -161,11 +164,16 @@ async def connect_devices(settings: Settings, path_provider: PathProvider, toler
             settings.tango.ring_current,
         ),
     )
+    monitor = (
+        BeamMonitor("beam_monitor", connector("beam_monitor", settings.beam_monitor, tables.BEAM_MONITOR, {}))
+        if settings.beam_monitor
+        else None
+    )
     panda = Panda(settings.panda, path_provider, name="panda")
     links = SnapshotLinks(settings.snapshot, settings.tango)
     snapshot = Snapshot(settings.snapshot, links.readers) if settings.snapshot else None
     singles = (panda, shutter, ring_current)
-    devices = Devices(settings, motors, cameras, *singles, missing, snapshot, links, connectors)
+    devices = Devices(settings, motors, cameras, *singles, missing, snapshot, monitor, links, connectors)
     await asyncio.gather(devices.connect(), links.connect())
     if not settings.ring_current:
         await ring_current.connect()

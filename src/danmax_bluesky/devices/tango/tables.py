@@ -35,6 +35,8 @@ SHUTTER: Table = {
 
 RING_CURRENT: Table = {"current": Attribute("Current", units="mA")}
 
+BEAM_MONITOR: Table = {"intensity": Attribute("Value")}
+
 CAMERA: Table = {
     "exposure_time": Attribute("ExposureTime", units="s"),
     "frame_period": Attribute("FramePeriod", units="s"),

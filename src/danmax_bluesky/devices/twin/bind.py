@@ -24,7 +24,13 @@ _BLOCKS = {f"seq.{number}": block for number, block in enumerate(SEQUENCERS, 1)}
 
 
 def bind(
-    world: World, motors: Mapping[str, Any], cameras: Mapping[str, Any], panda: Any, shutter: Any, ring_current: Any
+    world: World,
+    motors: Mapping[str, Any],
+    cameras: Mapping[str, Any],
+    panda: Any,
+    shutter: Any,
+    ring_current: Any,
+    beam_monitor: Any = None,
 ) -> None:
     """Let the devices behave as this world does.
 
@@ -35,6 +41,7 @@ def bind(
         panda: with the blocks of ophyd-async's HDFPanda.
         shutter: with the signals state and setpoint.
         ring_current: with the signal current.
+        beam_monitor: with the signal intensity, or None.
     """
     for name, motor in motors.items():
         _bind_motor(world.axes[name], motor)
@@ -45,6 +52,9 @@ def bind(
     set_mock_value(shutter.state, "closed")
     set_mock_value(shutter.setpoint, "closed")
     _forward(shutter, world.shutter.put)
+    if beam_monitor is not None:
+        set_mock_value(beam_monitor.intensity, 0.0)
+        world.monitor.publish = _publisher(beam_monitor)
     world.ring.publish = _publisher(ring_current)
     set_mock_units(ring_current.current, "mA")
     world.ring.set_beam(1.0)

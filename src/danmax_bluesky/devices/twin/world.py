@@ -18,6 +18,7 @@ from danmax_bluesky.devices.twin.encoder import Encoder
 from danmax_bluesky.devices.twin.faults import Faults
 from danmax_bluesky.devices.twin.gates import Gates
 from danmax_bluesky.devices.twin.history import Steps
+from danmax_bluesky.devices.twin.monitor import Monitor
 from danmax_bluesky.devices.twin.panda import VirtualPanda
 
 STAGE_COUNTS_PER_MM = 10_000.0
@@ -91,6 +92,7 @@ class World:
         self.axes = {name: Axis(name, motor, self.clock) for name, motor in settings.motors.items()}
         self.shutter = FastShutter(self.clock)
         self.ring = Ring(self.clock, settings.source.ring_current_ma)
+        self.monitor = Monitor(self.clock, self._beam_now)
         self._rotation = self.axes[settings.rotation]
         given = settings.encoder
         self._encoder = Encoder(self._rotation.track, given.counts_per_deg, given.offset_deg, given.bits)
@@ -108,8 +110,10 @@ class World:
         for camera in self.cameras.values():
             camera.on_start = self._wake
         self._changed = asyncio.Event()
-        for part in (*self.axes.values(), self.shutter, self.ring):
+        for part in self.axes.values():
             part.on_change = self._changed.set
+        for part in (self.shutter, self.ring):
+            part.on_change = self._light_changes
         self._ticking: asyncio.Task[None] | None = None
 
     @property
@@ -138,7 +142,7 @@ class World:
         """End every task and every process; a second time does nothing."""
         if self._ticking:
             self._ticking.cancel()
-        for part in (*self.axes.values(), self.shutter, self.panda, *self.cameras.values()):
+        for part in (*self.axes.values(), self.shutter, self.monitor, self.panda, *self.cameras.values()):
             part.close()
 
     def _encoders(self) -> tuple[dict[str, Encoder], str]:
@@ -172,6 +176,13 @@ class World:
             "poni": None if twin.poni is None else str(twin.poni),
             "drift_px": list(twin.drift_px),
         }  # fmt: skip
+
+    def _light_changes(self) -> None:
+        self._changed.set()
+        self.monitor.look()
+
+    def _beam_now(self) -> float:
+        return self.ring.beam.latest * self.shutter.state.at(self.clock.now_ns())
 
     def _shift_encoder(self, angle_deg: float | None) -> None:
         encoder = self._encoder

@@ -1,0 +1,21 @@
+"""The beam monitor: how much beam comes through the open shutter, so that one can wait until it is stable."""
+
+from typing import Annotated
+
+from ophyd_async.core import DeviceConnector, SignalR, StandardReadable, StandardReadableFormat
+
+from danmax_bluesky.devices.connect import SoftConnector
+
+
+class BeamMonitor(StandardReadable):
+    """Readable; its reading bears its own name, its signal is `intensity`, in units of its own."""
+
+    intensity: Annotated[SignalR[float], StandardReadableFormat.HINTED_SIGNAL]
+
+    def __init__(self, name: str = "", connector: DeviceConnector | None = None) -> None:
+        super().__init__(name=name, connector=connector or SoftConnector())
+
+    def set_name(self, name: str, *, child_name_separator: str | None = None) -> None:
+        """Name the device, and its reading like itself."""
+        super().set_name(name, child_name_separator=child_name_separator)
+        self.intensity.set_name(name)
