@@ -34,14 +34,16 @@ def has_rotation(record: RunRecord) -> bool:
 def first_triggers(record: RunRecord) -> dict[str, int]:
     """Segment -> number, counted since arming, of its first trigger.
 
-    It follows from the triggers of the segments before: those that the PandA captured, or else those planned.
+    It follows from the triggers of the segments before: those that the PandA captured, or else those planned. A process
+    that died may have left the PandA's file behind the camera's; only its last segment can be short.
     """
     recorded = {segment.name: segment for segment in record.segments}
     first: dict[str, int] = {}
     total = 0
     for name, num in record.planned.items():
         first[name] = total
-        sent = segment_angles(record, recorded[name]).sent if name in recorded else None
+        known = name in recorded and record.stop is not None
+        sent = segment_angles(record, recorded[name]).sent if known else None
         total += num if sent is None else sent
     return first
 
@@ -161,7 +163,7 @@ def _sent(record: RunRecord, segment: Segment, captured: int | None, seen: int) 
     None means the plan: a segment that was followed by another was not cut short.
     """
     if captured is not None:
-        return captured
+        return captured if record.stop is not None else max(captured, min(seen, segment.planned or seen))
     cut_short = record.status != "complete" and segment.name == record.segments[-1].name
     return max(seen, 0) if cut_short else None
 

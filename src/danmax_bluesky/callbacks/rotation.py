@@ -32,7 +32,7 @@ def segment_angles(record: RunRecord, segment: Segment) -> TriggerAngles:
     """The angle of each trigger of a segment.
 
     The best source at hand is taken: the PandA's encoder capture, the rotation's own readings in the documents, the
-    plan (flagged as such), nothing (NaN, flagged as missing).
+    plan (flagged as such), nothing (NaN, flagged as missing). Triggers beyond what the PandA captured have the plan's.
     """
     rotation = record.start.get("rotation") or {}
     motor = rotation.get("motor", "")
@@ -48,8 +48,7 @@ def segment_angles(record: RunRecord, segment: Segment) -> TriggerAngles:
     readings = segment.columns.get(motor)
     if readings is not None and readings.dtype.kind in "iuf":
         return TriggerAngles(readings.astype(float), np.zeros(len(readings), np.uint8), None)
-    flag = np.where(np.isfinite(planned_deg), int(AngleFlag.PLANNED), int(AngleFlag.MISSING)).astype(np.uint8)
-    return TriggerAngles(planned_deg, flag, None)
+    return TriggerAngles(planned_deg, _flags_of_plan(planned_deg), None)
 
 
 def _from_encoder(rotation: Any, captured: dict[str, np.ndarray], planned_deg: np.ndarray) -> TriggerAngles:
@@ -63,4 +62,11 @@ def _from_encoder(rotation: Any, captured: dict[str, np.ndarray], planned_deg: n
     result = mid_exposure_angles(
         scale, plan, end=of_rows.get("end"), diff=of_rows.get("diff"), mean=of_rows.get("mean")
     )
-    return TriggerAngles(result.angles_deg, result.flags, sent)
+    beyond = planned_deg[rows:]
+    angles = np.concatenate([result.angles_deg, beyond])
+    flags = np.concatenate([result.flags, _flags_of_plan(beyond)])
+    return TriggerAngles(angles, flags, sent)
+
+
+def _flags_of_plan(planned_deg: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(planned_deg), int(AngleFlag.PLANNED), int(AngleFlag.MISSING)).astype(np.uint8)
