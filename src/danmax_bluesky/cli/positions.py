@@ -18,6 +18,7 @@ from danmax_bluesky.devices.flat_positions import (
     ranges_of,
 )
 from danmax_bluesky.devices.paths import VisitPaths
+from danmax_bluesky.devices.standing import positions_now
 
 
 @click.group("positions")
@@ -109,16 +110,15 @@ def _library(settings: Settings) -> FlatPositions:
 
 def _standing(settings: Settings, motors: list[str]) -> dict[str, float]:
     """Where motors stand now; asks the beamline, and only if there is something to ask."""
-    if not motors:
-        return {}
-    from danmax_bluesky.devices.beamline import motor_positions
-
-    return asyncio.run(motor_positions(settings, motors))
+    return asyncio.run(positions_now(settings, motors)) if motors else {}
 
 
 def _target(text: str) -> tuple[str, float | None]:
     motor, equals, value = text.partition("=")
-    return motor, click.FLOAT.convert(value, None, None) if equals else None
+    try:
+        return motor, float(value) if equals else None
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no position; write {motor}=1.5", param_hint="MOTOR") from None
 
 
 def _moves(position: FlatPosition) -> str:

@@ -1,6 +1,5 @@
 """Fills our annotated devices from Tango: the same `Motor`, `Camera`, `Shutter` as on the twin."""
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +11,6 @@ from ophyd_async.core import (
     Device,
     DeviceConnector,
     DeviceFiller,
-    NotConnectedError,
     Signal,
 )
 
@@ -84,7 +82,10 @@ class TangoConnector(DeviceConnector):
 
 
 def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command]:
-    """The table with other names; `Attribute.min_value` and `.max_value` name a limit of an attribute.
+    """The table with other names.
+
+    `Position.min_value` and `Position.max_value` name a limit of an attribute, and `=0.5` a fixed value for what this
+    hardware neither tells nor takes.
 
     Raises:
         SettingsError: a child does not exist, or cannot be that.
@@ -94,10 +95,13 @@ def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command
         match result.get(child), _LIMIT.fullmatch(name):
             case None, _:
                 raise SettingsError(f"attributes.{child}: there is none; there are {', '.join(sorted(table))}")
+            case place, _ if name.startswith("=") and not isinstance(place, Command):
+                result[child] = Fixed(_value(child, name[1:]))
             case (Attribute() | Property() | Fixed()) as place, limit if limit:
                 default = place.default if isinstance(place, Property) else 0.0
                 part = "min_value" if limit["part"] == "min_value" else "max_value"
-                result[child] = Property(limit["name"], part, default)
+                units = "" if isinstance(place, Fixed) else place.units
+                result[child] = Property(limit["name"], part, default, units)
             case Attribute() as place, _:
                 result[child] = replace(place, name=name)
             case ((Property() | Fixed()), _):
@@ -109,13 +113,12 @@ def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command
     return result
 
 
-async def connected(devices: Mapping[str, Device], timeout_s: float) -> dict[str, Exception]:
-    """Connect devices side by side; those that could not be, with why."""
-    results = await asyncio.gather(
-        *(device.connect(timeout=timeout_s) for device in devices.values()), return_exceptions=True
-    )
-    return {
-        name: result if isinstance(result, NotConnectedError) else NotConnectedError(str(result))
-        for name, result in zip(devices, results, strict=True)
-        if isinstance(result, Exception)
-    }
+def _value(child: str, text: str) -> bool | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        if not text:
+            raise SettingsError(f"attributes.{child} = '=': a value is missing after it") from None
+        return text
