@@ -16,6 +16,7 @@ from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import ScanInfo, output_path
 from danmax_bluesky.pipelines.output import IfExists, RecipeOutput
 from danmax_bluesky.pipelines.recipes import PreparedRecipe, prepare, recipe_settings
+from danmax_bluesky.pipelines.scans import info_of, journal_beside, measured_scan
 from danmax_bluesky.storage.frames import Frames, Hdf5Frames, open_frames
 
 BESIDE_FRAMES = ("frame_number", "timestamp")
@@ -66,7 +67,7 @@ def integrate_scan(
         output: file of patterns; None puts it where `output_path` says.
         dataset: HDF5 path of the frames; None looks for them.
         rows: first and one past the last frame of each stretch to integrate; None takes all.
-        info: what else is known of the scan.
+        info: what else is known of the scan; None takes it from the run's journal, if one lies beside the file.
         columns: name -> values for each of these frames, beside those that stand in the detector file.
         threads: blocks of frames at a time.
         if_exists: what to do with a file that the same run wrote before.
@@ -79,13 +80,15 @@ def integrate_scan(
     """
     begun = time.monotonic()
     first = source if isinstance(source, Path) else source[0]
+    if info is None:
+        info, rows, columns = what_is_known(first, rows, columns)
     frames = open_frames(source, dataset)
     try:
         stretches = [range(a, b) for a, b in rows] if rows is not None else [range(len(frames))]
         numbers = [number for stretch in stretches for number in stretch]
         if not numbers:
             raise AcquisitionError(f"{frames.name} holds no frame to integrate")
-        info = with_columns_of(info or ScanInfo(), frames, columns)
+        info = with_columns_of(info, frames, columns)
         prepared = prepare_for(frames, settings, info)
         integrators = integrators_of(prepared.recipes)
         target = output or output_path(first, prepared.settings.name)
@@ -107,6 +110,23 @@ def integrate_scan(
     finally:
         frames.close()
     return IntegrationReport(target, done, sink.resumed, time.monotonic() - begun, errors, problems)
+
+
+def what_is_known(
+    file: Path, rows: Sequence[tuple[int, int]] | None, columns: Mapping[str, np.ndarray] | None
+) -> tuple[ScanInfo, Sequence[tuple[int, int]] | None, Mapping[str, np.ndarray] | None]:
+    """What the journal beside a detector file says: of the scan, its rows, and each frame.
+
+    Rows and columns that are given already stay as they are.
+    """
+    beside = journal_beside(file)
+    if beside is None:
+        return ScanInfo(run_uid=f"frames of {file}"), rows, columns
+    scan = measured_scan(*beside)
+    info = info_of(scan.record.start if scan.record else {}, beside[1])
+    if rows is not None or columns is not None:
+        return info, rows, columns
+    return info, scan.rows, scan.columns
 
 
 def prepare_for(frames: Frames, settings: RecipeSettings | Mapping[str, Any], info: ScanInfo) -> PreparedRecipe:

@@ -1,7 +1,9 @@
 """Keeps one worker process alive, and tells it what to do without ever making the caller wait."""
 
+import io
 import json
 import logging
+import os
 import queue
 import subprocess
 import sys
@@ -36,8 +38,9 @@ class Supervisor:
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._open: dict[str, list[dict[str, Any]]] = {}
         self._changed = threading.Condition()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
+        self._listener: threading.Thread | None = None
         self._deaths = 0
         self._closing = False
         self.address = ""
@@ -90,6 +93,8 @@ class Supervisor:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        if self._listener is not None:
+            self._listener.join(timeout_s)
 
     def _tell(self, message: dict[str, Any], job_id: str) -> None:
         with self._changed:
@@ -122,10 +127,9 @@ class Supervisor:
 
     def _start(self) -> None:
         arguments = [*_COMMAND, self.address or self._publish]
-        self._process = process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
-        threading.Thread(target=self._listen, args=(process,), name="azint replies", daemon=True).start()
+        self._process = process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._listener = threading.Thread(target=self._listen, args=(process,), name="azint replies", daemon=True)
+        self._listener.start()
 
     def _again(self) -> None:
         self._deaths += 1
@@ -149,16 +153,21 @@ class Supervisor:
     def _say(self, message: Mapping[str, Any]) -> None:
         process = self._process
         if process is not None and process.stdin is not None:
+            data = json.dumps(message).encode() + b"\n"
             with suppress(OSError, ValueError):  # it died; the thread that listens notices, and it is told again
-                process.stdin.write(json.dumps(message) + "\n")
-                process.stdin.flush()
+                while data:
+                    data = data[os.write(process.stdin.fileno(), data) :]
 
-    def _listen(self, process: "subprocess.Popen[str]") -> None:
+    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None
         assert process.stdout is not None
-        for line in process.stdout:
-            with suppress(ValueError):
-                self._heard(json.loads(line))
+        with io.BufferedReader(process.stdout) as replies:  # type: ignore[type-var]
+            for line in replies:
+                with suppress(ValueError):
+                    self._heard(json.loads(line))
         status = process.wait()
+        with suppress(OSError):
+            process.stdin.close()
         if not self._closing:
             _log.warning("the integration worker ended with status %d and is started again", status)
             self._messages.put({"do": "restart"})

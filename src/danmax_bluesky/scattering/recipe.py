@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyFAI
 
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.geometry import Geometry
@@ -134,7 +135,7 @@ class Recipe:
         names = ("unit", "radial_bins", "radial_range", "azimuth_bins", "azimuth_range", "sectors", "splitting")
         names += ("solid_angle", "polarization_factor", "weighting")
         parameters = self.parameters()
-        stated = {name: parameters[name] for name in names} | {"version": MATRIX_VERSION}
+        stated = {name: parameters[name] for name in names} | {"version": MATRIX_VERSION, "pyFAI": pyFAI.version}
         stated["poni"] = self.geometry.poni_text()
         stated["detector"] = self.geometry.detector
         digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from danmax_bluesky.storage.files import open_to_read
 
 HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".hdf", ".nx5")
 IMAGE_ENDINGS = (".tif", ".tiff", ".cbf", ".edf", ".img", ".mar3450", ".mccd")
+REOPEN_S = 0.2
 _EIGER = re.compile(r"data_\d{6}")
 
 
@@ -82,33 +84,45 @@ class Hdf5Frames:
 
     def __init__(self, path: Path, dataset: str | None = None) -> None:
         self.path = path
-        self._context = open_to_read(path)
-        self._file = self._context.__enter__()
-        try:
-            name = dataset or find_frames(self._file)
-            self._dataset = _dataset(self._file, path, name)
-            self.name = f"{path}::{name}"
-            if self._dataset.ndim < 2 or self._dataset.dtype.kind not in "iuf":
-                raise FormatError(f"{self.name} holds no images: {self._dataset.shape} of {self._dataset.dtype}")
-            _check_sources(self._dataset, path)
-            self.shape = (int(self._dataset.shape[-2]), int(self._dataset.shape[-1]))
-            self.dtype = self._dataset.dtype
-            self._how = _access(self._dataset)
-        except BaseException:
-            self.close()
-            raise
+        self._wanted = dataset
+        self._open()
+        self.shape = (int(self._dataset.shape[-2]), int(self._dataset.shape[-1]))
+        self.dtype = self._dataset.dtype
+        self._how = _access(self._dataset)
+
+    def _open(self) -> None:
+        with ExitStack() as stack:
+            file = stack.enter_context(open_to_read(self.path))
+            name = self._wanted or find_frames(file)
+            dataset = _dataset(file, self.path, name)
+            self.name = f"{self.path}::{name}"
+            if dataset.ndim < 2 or dataset.dtype.kind not in "iuf":
+                raise FormatError(f"{self.name} holds no images: {dataset.shape} of {dataset.dtype}")
+            _check_sources(dataset, self.path)
+            self._dataset = dataset
+            self._grows = bool(file.swmr_mode)
+            self._opened = time.monotonic()
+            self._stack = stack.pop_all()
 
     def __len__(self) -> int:
         return int(np.prod(self._dataset.shape[:-2], dtype=np.int64))
 
     def refresh(self) -> int:
-        """Number of frames on disk now."""
-        self._dataset.id.refresh()
+        """Number of frames on disk now.
+
+        A file that was opened before its writer let readers in shows what it held then; it is opened again.
+        """
+        if self._grows:
+            self._dataset.refresh()
+        elif time.monotonic() - self._opened > REOPEN_S:
+            before = self._stack
+            self._open()
+            before.close()
         return len(self)
 
     def close(self) -> None:
         """Close the file."""
-        self._context.__exit__(None, None, None)
+        self._stack.close()
 
     def read_into(self, index: int, buffer: np.ndarray) -> None:
         """Read one frame."""
@@ -150,7 +164,7 @@ class Hdf5Frames:
         found = self._beside(name)
         if not isinstance(found, h5py.Dataset) or not found.shape:
             return None
-        found.id.refresh()
+        found.refresh()
         return found[...]
 
     def pixel_mask(self) -> np.ndarray | None:

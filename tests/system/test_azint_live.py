@@ -1,0 +1,235 @@
+"""Live integration by the worker process: complete, identical to the offline one, and hard to kill."""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+
+import h5py
+import numpy as np
+import pytest
+import zmq
+
+from danmax_bluesky.callbacks.integrate import Integrate
+from danmax_bluesky.callbacks.journal import DocumentJournal
+from danmax_bluesky.errors import AcquisitionError
+from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, state_of
+from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
+
+SHAPE = (167, 131)
+RECIPES = [
+    {"detector": "pilatus", "radial_bins": 300},
+    {"detector": "pilatus", "name": "coarse", "radial_bins": 50, "azimuth_bins": 8, "splitting": "no"},
+]
+
+
+@pytest.fixture(scope="module")
+def integrate(tmp_path_factory):
+    outcomes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        callback = Integrate(on_done=lambda uid, found: outcomes.extend(found))
+        callback.outcomes = outcomes
+        yield callback
+        callback.close()
+
+
+def measure(run, writer, segment, number, batch=7, pause_s=0.0, meanwhile=None):
+    """Frames come to lie on disk, and are documented a little later."""
+    run.segment(segment)
+    done = 0
+    while done < number:
+        size = min(batch, number - done)
+        writer.append(size)
+        run.rows(segment, size)
+        done += size
+        time.sleep(pause_s)
+        if meanwhile:
+            meanwhile(done)
+
+
+def identical(live, offline) -> bool:
+    return all(
+        np.array_equal(getattr(live, name), getattr(offline, name), equal_nan=True) for name in ("intensity", "sigma")
+    )
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.01])
+def test_live_patterns_are_the_offline_ones_bit_for_bit(tmp_path, integrate, pause_s):
+    """Fast and slow frames pass in batches of other sizes."""
+    frames = ring_frames(SHAPE, 50)
+    run = PowderRun(tmp_path, RECIPES, {"primary": ("data", 120)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    run.start()
+    with DetectorWriter(run.file, frames) as writer:
+        measure(run, writer, "primary", 120, batch=3 if pause_s else 40, pause_s=pause_s)
+    run.stop()
+    integrate.wait(60)
+    for recipe in RECIPES:
+        name = recipe.get("name", "azint")
+        live = output_path(run.file, name)
+        assert state_of(live) == COMPLETE
+        offline = integrate_scan(run.file, recipe, tmp_path / f"{name}.h5").output
+        for layout in ("azint1d", "azint2d") if name == "coarse" else (None,):
+            found, expected = read_patterns(live, layout), read_patterns(offline, layout)
+            assert len(found.intensity) == 120
+            assert identical(found, expected)
+            assert np.array_equal(found.columns["frame_number"], np.arange(120))
+
+
+def test_a_worker_killed_at_random_moments_loses_nothing(tmp_path, integrate):
+    frames = ring_frames(SHAPE, 40)
+    seed = int.from_bytes(os.urandom(4), "little")
+    chance = random.Random(seed)
+    kills = sorted(chance.sample(range(50, 950), 2))
+    run = PowderRun(tmp_path, RECIPES, {"primary": ("data", 1000)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    live = output_path(run.file)
+    run.start()
+
+    def kill(done):
+        """Once the worker of the moment has written something."""
+        if kills and done >= kills[0]:
+            before = len(read_patterns(live).intensity) if live.exists() else 0
+            wait_until(lambda: len(read_patterns(live).intensity) > before)
+            time.sleep(chance.random() * 0.1)
+            kills.pop(0)
+            os.kill(integrate.supervisor.pid, signal.SIGKILL)
+
+    with DetectorWriter(run.file, frames) as writer:
+        measure(run, writer, "primary", 1000, batch=10, pause_s=0.02, meanwhile=kill)
+    run.stop()
+    integrate.wait(120)
+    offline = integrate_scan(run.file, RECIPES[0], tmp_path / "offline.h5").output
+    assert state_of(live) == COMPLETE, f"seed {seed}"
+    assert identical(read_patterns(live), read_patterns(offline)), f"seed {seed}"
+    assert any(outcome.resumed for outcome in integrate.outcomes), "a later worker continued"
+
+
+def test_documents_never_wait_for_the_worker(tmp_path, integrate):
+    """The worker is stopped, as a machine under load would stop it: every document is taken all the same."""
+    frames = ring_frames(SHAPE, 5)
+    first = PowderRun(tmp_path, RECIPES[:1], {"primary": ("data", 5)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    first.start()
+    with DetectorWriter(first.file, frames) as writer:
+        measure(first, writer, "primary", 5)
+    first.stop()
+    integrate.wait(60)
+    os.kill(integrate.supervisor.pid, signal.SIGSTOP)
+    try:
+        many = {f"part{index}": ("data", 1) for index in range(600)}  # more than a pipe holds
+        run = PowderRun(tmp_path, RECIPES, many, SHAPE, scan_id=2, consumers=[DocumentJournal(), integrate])
+        run.start()
+        with DetectorWriter(run.file, frames) as writer:
+            for name in many:
+                measure(run, writer, name, 1)
+        run.stop()
+        with pytest.raises(AcquisitionError, match="not done"):
+            integrate.wait(0.2)
+    finally:
+        os.kill(integrate.supervisor.pid, signal.SIGCONT)
+    integrate.wait(60)
+    assert len(read_patterns(output_path(run.file)).intensity) == 600
+
+
+def test_darks_and_flats_are_left_aside(tmp_path, integrate):
+    frames = ring_frames(SHAPE, 9)
+    segments = {"dark": ("dark", 3), "primary": ("data", 4), "after": ("data", 2)}
+    run = PowderRun(tmp_path, RECIPES[:1], segments, SHAPE, consumers=[DocumentJournal(), integrate])
+    run.start()
+    with DetectorWriter(run.file, frames) as writer:
+        for name, (_, number) in segments.items():
+            measure(run, writer, name, number)
+    run.stop()
+    integrate.wait(60)
+    assert list(read_patterns(output_path(run.file)).index) == [3, 4, 5, 6, 7, 8]
+
+
+def test_a_run_that_was_cut_short_is_integrated_as_far_as_it_came(tmp_path, integrate):
+    frames = ring_frames(SHAPE, 9)
+    run = PowderRun(tmp_path, RECIPES[:1], {"primary": ("data", 100)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    run.start()
+    with DetectorWriter(run.file, frames) as writer:
+        measure(run, writer, "primary", 30)
+    run.stop("abort")
+    integrate.wait(60)
+    live = output_path(run.file)
+    assert len(read_patterns(live).intensity) == 30
+    assert state_of(live) == INCOMPLETE
+
+
+def test_a_recipe_that_fails_does_not_stop_the_others(tmp_path, integrate):
+    frames = ring_frames(SHAPE, 9)
+    recipes = [{"detector": "pilatus", "name": "lost", "poni": str(tmp_path / "lost.poni")}, RECIPES[0]]
+    run = PowderRun(tmp_path, recipes, {"primary": ("data", 9)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    run.start()
+    with DetectorWriter(run.file, frames) as writer:
+        measure(run, writer, "primary", 9)
+    run.stop()
+    with pytest.raises(AcquisitionError, match=r"lost\.poni cannot be read"):
+        integrate.wait(60)
+    assert len(read_patterns(output_path(run.file)).intensity) == 9
+
+
+def test_patterns_are_readable_and_published_while_they_are_measured(tmp_path, integrate):
+    frames = ring_frames(SHAPE, 9)
+    run = PowderRun(tmp_path, RECIPES[:1], {"primary": ("data", 40)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    run.start()
+    run.segment("primary")
+    live = output_path(run.file)
+    with DetectorWriter(run.file, frames) as writer:
+        writer.append(1)
+        run.rows("primary", 1)
+        wait_until(lambda: integrate.address and live.exists() and len(read_patterns(live).intensity) == 1)
+        socket = zmq.Context.instance().socket(zmq.SUB)
+        socket.connect(integrate.address)
+        socket.setsockopt(zmq.SUBSCRIBE, b"pattern")
+        socket.setsockopt(zmq.RCVTIMEO, 20_000)
+        time.sleep(0.5)
+        publish = threading.Thread(target=lambda: [(writer.append(1), time.sleep(0.02)) for _ in range(39)])
+        publish.start()
+        received = []
+        while sum(len(header["index"]) for header, _ in received) < 39:
+            _, header, intensity, _ = socket.recv_multipart()
+            header = json.loads(header)
+            received.append((header, np.frombuffer(intensity, "<f4").reshape(header["shape"])))
+        publish.join()
+    run.rows("primary", 39)
+    run.stop()
+    integrate.wait(60)
+    socket.close()
+    stored = read_patterns(live).intensity
+    for header, intensity in received:
+        assert header["run_uid"] == run.uid
+        assert np.array_equal(stored[header["index"]], intensity, equal_nan=True)
+        assert all(0 <= late < 20 for late in header["latency_s"])
+
+
+def test_what_the_run_measured_stands_beside_each_pattern(tmp_path, integrate):
+    frames = ring_frames(SHAPE, 4)
+    run = PowderRun(tmp_path, RECIPES[:1], {"primary": ("data", 4)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    run.start()
+    with DetectorWriter(run.file, frames) as writer:
+        measure(run, writer, "primary", 4)
+    run.stop()
+    integrate.wait(60)
+    with h5py.File(output_path(run.file)) as file:
+        assert file["entry/entry_identifier"].asstr()[()] == run.uid
+        assert file["entry/title"].asstr()[()] == "azint_count(10, 0.1)"
+        assert file["entry/sample_name"].asstr()[()] == "CeO2"
+        assert len(file["entry/frames/timestamp"]) == 4
+
+
+def wait_until(condition, timeout_s=30.0):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except Exception:
+            pass
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")
