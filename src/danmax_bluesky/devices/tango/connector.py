@@ -104,7 +104,9 @@ def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command
                 result[child] = Property(limit["name"], part, default, units)
             case Attribute() as place, _:
                 result[child] = replace(place, name=name)
-            case ((Property() | Fixed()), _):
+            case Property(units=units), _:
+                result[child] = Attribute(name, units=units)
+            case Fixed(), _:
                 result[child] = Attribute(name)
             case Verbs() as place, _:
                 result[child] = Attribute(name, words=place.state.words)
