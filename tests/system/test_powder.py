@@ -35,7 +35,7 @@ def test_a_count_is_integrated_and_its_lines_are_where_they_should_be(session):
     mean = np.nanmean(patterns.intensity, axis=0)
     wavelength_m = 12.398419843320026e-10 / session.settings.source.energy_kev
     peaks = peak_position_errors(patterns.radial_axis, mean, "CeO2", wavelength_m)
-    assert len(peaks) >= 8
+    assert len(peaks) >= 5
     assert max(abs(peak.error_deg) for peak in peaks) < 0.01
     scatter = np.nanstd(patterns.intensity, axis=0)
     bright = mean > np.nanpercentile(mean, 50)

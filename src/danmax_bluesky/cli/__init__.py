@@ -6,6 +6,7 @@ Every setting is an option of every command: `--data-root`, `--twin.seed`, `--de
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +24,6 @@ COMMANDS = {
     "azcount": "expose the diffraction detector n times and integrate",
     "azscan": "expose the diffraction detector at positions of a motor and integrate",
     "mesh": "map diffraction over two motors",
-    
     "positions": "named positions, such as the one with the sample out of the beam",
     "files": "what a scan wrote, and how to open it",
     "runs": "find runs again by what they were",
@@ -77,6 +77,10 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """The entry point of the `danmax` program: an error is one clear message and exit status 1."""
+    logging.getLogger("bluesky").addHandler(logging.NullHandler())  # it logs the traceback of what is raised anyway
+    warnings = logging.StreamHandler()
+    warnings.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("danmax_bluesky").addHandler(warnings)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
