@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import scipy.fft
-from scipy.signal.windows import tukey
 
 from danmax_bluesky.errors import ScanError
 
@@ -199,6 +198,8 @@ def _cross_spectrum(reference: np.ndarray, image: np.ndarray) -> np.ndarray:
     Each ring of equal frequency has the weight that its signal deserves over the noise, which is what is left at the
     highest frequencies.
     """
+    from scipy.signal.windows import tukey  # late: it takes a second to import, and every session imports this module
+
     window = np.outer(*(tukey(size + 2, TAPER)[1:-1] for size in reference.shape))
     spectra: list[Any] = []
     for picture in (reference, image):
