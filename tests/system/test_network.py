@@ -1,11 +1,13 @@
 """The same scans over Tango and PVAccess as in process: the twin as real servers on loopback."""
 
+import asyncio
 from pathlib import Path
 
 import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import numpy as np
 import pytest
+from ophyd_async.core import observe_value
 
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.errors import DanmaxError
@@ -136,6 +138,22 @@ def test_a_required_value_that_is_missing_keeps_a_scan_from_starting(server, tmp
         with pytest.raises(DanmaxError, match=r"needs values that cannot be read: hex_x"):
             measured(session, session.plans.azint_count(1, 0.05))
         assert list(session.paths.visit.raw.glob("*_pilatus.h5")) == []
+
+
+def test_the_beam_monitor_sees_the_shutter(session):
+    beamline = session.beamline
+
+    async def look():
+        await beamline.shutter.set("open")
+        async for value in observe_value(beamline.beam_monitor.intensity, timeout=20):
+            if value > 5e4:
+                break
+        await beamline.shutter.set("closed")
+        async for value in observe_value(beamline.beam_monitor.intensity, timeout=20):
+            if value == 0:
+                return True
+
+    assert asyncio.run_coroutine_threadsafe(look(), session.RE.loop).result(60)
 
 
 def test_two_servers_do_not_disturb_each_other(server, tmp_path):

@@ -1,5 +1,7 @@
+import asyncio
 import queue
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +11,9 @@ from danmax_bluesky.session import make_session
 from danmax_bluesky.testing.servers import ServerProcess
 
 tango = pytest.importorskip("tango")
+
+from danmax_bluesky.devices.tango.configurator import tango_configurator  # noqa: E402
+from danmax_bluesky.errors import DeviceError  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +31,13 @@ def store(arguments):
 def running(arguments):
     with ServerProcess(arguments) as server:
         (address,) = server.addresses.values()
-        yield tango.DeviceProxy(address)
+        yield SimpleNamespace(address=address, proxy=tango.DeviceProxy(address))
 
 
 @pytest.fixture
 def proxy(running, store):
     store.reset(*BY_NAME)
-    return running
+    return running.proxy
 
 
 def next_value(events: "queue.Queue", wanted) -> None:
@@ -156,3 +161,22 @@ def test_a_scan_takes_what_a_plain_client_set_and_tells_what_it_did(arguments, s
         assert client.LastFile == master
         assert client.DarkFile.endswith("scan-0001_orca.h5::/entry/instrument/orca/data[0:3]")
         assert client.WhiteFile.endswith("scan-0001_orca.h5::/entry/instrument/orca/data[3:6]")
+
+
+async def test_the_configurator_of_a_session_may_be_a_client_of_the_server(running, store):
+    store.reset(*BY_NAME)
+    device = tango_configurator(running.address)
+    await device.connect()
+    assert await device.values() == store.read()
+    await device["exp_time"].set(0.5)
+    await device["dark_file"].set("scan-0001_orca.h5::/entry/data[0:20]")
+    assert (store.get("exp_time"), store.get("dark_file")[-6:]) == (0.5, "[0:20]")
+    with pytest.raises(DeviceError, match="scan_type = 'zigzag' is none of"):
+        await device["scan_type"].set("zigzag")
+    keys = await device.describe()
+    assert (keys["configurator-exp_time"]["units"], keys["configurator-nsteps"]["dtype"]) == ("s", "integer")
+    seen = asyncio.Queue()
+    device["nsteps"].subscribe_reading(lambda reading: seen.put_nowait(reading["configurator-nsteps"]["value"]))
+    store.set("nsteps", 12)
+    while await asyncio.wait_for(seen.get(), 30) != 12:
+        pass

@@ -24,6 +24,7 @@ from danmax_bluesky.errors import DeviceError
 PANDA = "panda"
 SHUTTER = "fast_shutter"
 RING = "ring_current"
+MONITOR = "beam_monitor"
 START_S = 60.0
 ANSWER_S = 2.5
 
@@ -121,6 +122,8 @@ class Hub:
         world.panda.publish = self._publisher(PANDA)
         world.shutter.publish = self._publisher(SHUTTER)
         self._take(SHUTTER, {"state": "closed", "setpoint": "closed"})
+        world.monitor.publish = self._publisher(MONITOR)
+        self._take(MONITOR, {"intensity": 0.0})
         world.ring.publish = self._publisher(RING)
         world.ring.set_beam(1.0)
         try:

@@ -9,7 +9,7 @@ from tango import AttrWriteType, DevDouble, DevLong64, DevState, DevString, Exce
 from tango.server import Device, attribute, command
 
 from danmax_bluesky.config import MotorSettings, Settings
-from danmax_bluesky.devices.twin.servers.hub import RING, SHUTTER, Hub
+from danmax_bluesky.devices.twin.servers.hub import MONITOR, RING, SHUTTER, Hub
 from danmax_bluesky.errors import DanmaxError
 
 DOMAIN = "danmax"
@@ -208,6 +208,12 @@ class TwinRing(TwinDevice):
     table = (Register("Current", "current", DevDouble, unit="mA", doc="current of the storage ring"),)
 
 
+class TwinMonitor(TwinDevice):
+    """A diode behind the fast shutter."""
+
+    table = (Register("Value", "intensity", DevDouble, doc="counts; how much beam comes through the shutter"),)
+
+
 def device_classes(hub: Hub) -> dict[str, type[Device]]:
     """Tango device name -> class, for everything but the PandA."""
     settings = hub.settings
@@ -221,6 +227,7 @@ def device_classes(hub: Hub) -> dict[str, type[Device]]:
         "TwinSurroundings_1", (TwinSurroundings,), {"energy_kev": settings.source.energy_kev}
     )
     classes[f"{DOMAIN}/machine/{RING}"] = _of(TwinRing, hub, RING, TwinRing.table)
+    classes[f"{DOMAIN}/machine/{MONITOR}"] = _of(TwinMonitor, hub, MONITOR, TwinMonitor.table)
     return classes
 
 
@@ -236,6 +243,7 @@ def addresses_as_settings(settings: Settings, addresses: Mapping[str, str]) -> d
             for name in ("hdcm_energy", "mlm_energy", "IVU_R3_304_GAP", "ea_ppm3_1", "ea_xrf_z", "ea_slit1_top")
         },
         "ring_current": addresses[f"{DOMAIN}/machine/{RING}"],
+        "beam_monitor": addresses[f"{DOMAIN}/machine/{MONITOR}"],
     }
 
 

@@ -1,0 +1,38 @@
+"""The configurator as a client of its Tango server: the same device, its signals from attributes."""
+
+from ophyd_async.core import Device, DeviceConnector, SignalRW
+
+from danmax_bluesky.devices.configurator import Configurator
+from danmax_bluesky.devices.configurator_store import BY_NAME
+from danmax_bluesky.devices.tango.backend import Attribute, TangoBackend
+from danmax_bluesky.devices.tango.link import TIMEOUT_S, Link
+
+
+class ConfiguratorConnector(DeviceConnector):
+    """Makes a signal for every parameter and record, and finds it in one Tango device.
+
+    Args:
+        address: of the Tango device.
+        timeout_s: the longest that one question to it may take.
+    """
+
+    def __init__(self, address: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.link = Link(address, "configurator", timeout_s)
+
+    def create_children_from_annotations(self, device: Device) -> None:
+        """Make the signals, once."""
+        for known in BY_NAME.values():
+            if not hasattr(device, known.name):
+                backend = TangoBackend(known.kind, self.link)
+                backend.place(Attribute(known.label))
+                setattr(device, known.name, SignalRW(backend))
+
+    async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
+        """Find the device, and every attribute."""
+        await self.link.connect(timeout, force_reconnect)
+        await super().connect_real(device, timeout, force_reconnect)
+
+
+def tango_configurator(address: str, name: str = "configurator") -> Configurator:
+    """The configurator that a Tango server serves; connect it before use."""
+    return Configurator(ConfiguratorConnector(address), name)
