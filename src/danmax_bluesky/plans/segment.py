@@ -29,6 +29,8 @@ from danmax_bluesky.tomography.triggers import (
 
 COLLECT_EVERY_S = 0.25
 SETTLE_LOOKS = 20
+LABELS = {"projection": "proj", "alignment": "ortho"}
+"""What the cameras are told that their frames are, where it is not the kind of the phase."""
 STALL_S, STALL_PERIODS = 1.0, 5
 log = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float]) -> MsgGenerator[No
         yield from bps.abs_set(device.events_to_kickoff, phase.num, group="count")
         yield from bps.abs_set(device.stall_timeout, patience_s(phase), group="count")
     yield from bps.wait(group="count")
-    yield from _label(rig.detectors, phase.kind)
+    yield from _label(rig.detectors, LABELS.get(phase.kind, phase.kind))
     guard = PauseGuard((rig.sequencer, *flown))
 
     def measure() -> MsgGenerator[None]:

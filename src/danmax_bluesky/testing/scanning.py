@@ -63,7 +63,7 @@ class Measured:
         return self.truth[detector][column][first : first + planned[segment]]
 
 
-_COLUMNS = ("angle_deg", "start_ns", "end_ns", "open", "x_mm", "y_mm", "z_mm", "beam")
+_COLUMNS = ("angle_deg", "start_deg", "start_ns", "end_ns", "open", "x_mm", "y_mm", "z_mm", "beam")
 
 
 @contextmanager

@@ -182,8 +182,13 @@ def test_every_kind_of_scan_has_a_predicted_time(changes):
     assert result.predicted_s > sum(phase.duration_s for phase in result.phases)
 
 
-def test_places_multiply_time_and_space():
-    one = preflight(scan(), FACTS)
+def test_places_multiply_time_and_space_but_for_the_fields_that_they_share():
+    one, bare = preflight(scan(), FACTS), preflight(scan(fields_flag="001001"), FACTS)
     three = preflight(scan(places={"lines": [{"motor": "tom_sam_y", "step": 1, "num": 3}]}), FACTS)
-    assert three.frame_bytes == 3 * one.frame_bytes
-    assert three.predicted_s > 3 * one.predicted_s
+    assert three.frame_bytes == one.frame_bytes + 2 * bare.frame_bytes
+    assert one.predicted_s + 2 * bare.predicted_s < three.predicted_s < 3 * one.predicted_s
+
+
+def test_a_stable_beam_needs_a_monitor():
+    assert "beam monitor" in preflight(scan(condition="stable"), FACTS).errors[0]
+    assert preflight(scan(condition="stable"), dataclasses.replace(FACTS, monitor=True)).errors == ()

@@ -27,21 +27,25 @@ class Monitor:
 
     def __init__(self, clock: Clock, beam: Callable[[], float]) -> None:
         self.publish: Publish = nobody
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._clock = clock
         self._beam = beam
         self._telling: asyncio.Task[None] | None = None
 
     def look(self) -> None:
-        """The shutter moved, or the beam changed."""
+        """The shutter moved, or the beam changed; from any thread."""
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
         self.close()
-        if self.publish is nobody:
-            return
         self._telling = asyncio.get_running_loop().create_task(self._tell(self._clock.now_ns()))
 
     def close(self) -> None:
         """Say no more."""
         if self._telling:
             self._telling.cancel()
+            self._telling = None
 
     async def _tell(self, since_ns: int) -> None:
         await self._clock.sleep_until(since_ns + DELAY_NS)  # the shutter is still on its way

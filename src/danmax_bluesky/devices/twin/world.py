@@ -133,6 +133,7 @@ class World:
 
     async def start(self, make: MakeProcess) -> None:
         """Start the processes of the cameras, and wait until all are ready."""
+        self.monitor.loop = asyncio.get_running_loop()
         starting = (camera.start(make, self.camera_config(name)) for name, camera in self.cameras.items())
         for failure in await asyncio.gather(*starting, return_exceptions=True):
             if failure is not None:
@@ -142,6 +143,7 @@ class World:
         """End every task and every process; a second time does nothing."""
         if self._ticking:
             self._ticking.cancel()
+        self.monitor.loop = None
         for part in (*self.axes.values(), self.shutter, self.monitor, self.panda, *self.cameras.values()):
             part.close()
 
