@@ -12,9 +12,9 @@ from danmax_bluesky.storage.stack import FrameStack
 from danmax_bluesky.tomography.alignment import describe_drift, drift_of_pairs
 
 _log = logging.getLogger(__name__)
-MOST_FIELDS = 16
+MOST_FIELDS = 8
 """Darks and flats that are averaged: more would cost time and tell no more."""
-LARGEST_PX = 2048
+LARGEST_PX = 1024
 SMALLEST_PX = 8
 UNLIKE = 0.3
 """Share by which a pixel's answer to light may differ from that of its neighbours."""

@@ -4,7 +4,6 @@ The rows live in an append-only journal of their own (`danmax_bluesky.storage.pr
 are functions of it. Layout: the process table of DXchange (https://dxfile.readthedocs.io), NXprocess in the master.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,6 +71,7 @@ class Action:
         software: name and version of the program, versions of its libraries, state of its repository.
         host: name of the machine.
         user: who ran it.
+        changes: number of journal lines about it, by which a group in a file is seen to be up to date.
     """
 
     id: str
@@ -88,17 +88,13 @@ class Action:
     software: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
     user: str = ""
+    changes: int = 1
 
     def row(self, base: str) -> tuple[str, ...]:
         """Its row in a table whose groups lie below `base`."""
         reference = f"{base}/{self.group}"
         times = self.start_time, self.end_time
         return (self.actor, *times, str(self.status), self.message, reference, self.description)
-
-    @property
-    def state(self) -> str:
-        """A digest of everything, by which a group in a file is seen to be up to date."""
-        return hashlib.sha256(json.dumps(self.as_dict(), default=str, sort_keys=True).encode()).hexdigest()[:16]
 
     def as_row(self) -> dict[str, str]:
         """Its row by the names of the columns, with the group's name as reference."""
@@ -126,7 +122,7 @@ def fold_actions(events: Iterable[Mapping[str, Any]]) -> tuple[Action, ...]:
             group = slug if seen[slug] == 1 else f"{slug}_{seen[slug]}"
             actions[event["id"]] = Action(**{"id": event["id"], **change, "group": group})
         else:
-            actions[event["id"]] = replace(known, **change)
+            actions[event["id"]] = replace(known, **change, changes=known.changes + 1)
     return tuple(actions.values())
 
 
@@ -170,7 +166,7 @@ def actor_group(action: Action) -> Group:
         "host": Dataset(action.host),
         "user": Dataset(action.user),
     }
-    return nx("NXcollection", fields, action_id=action.id, state=action.state)
+    return nx("NXcollection", fields, action_id=action.id, changes=action.changes)
 
 
 def process_groups(actions: Sequence[Action]) -> dict[str, Node]:

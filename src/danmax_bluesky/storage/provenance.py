@@ -249,14 +249,14 @@ def is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
             return False
         group: Any = file[base]
         return all(
-            _texts(row) == action.row(base) and _state(group, action) == action.state
+            _texts(row) == action.row(base) and _changes(group, action) == action.changes
             for row, action in zip(found[:], actions, strict=True)
         )
 
 
-def _state(group: Any, action: Action) -> str:
+def _changes(group: Any, action: Action) -> int:
     present = group.get(action.group)
-    return "" if present is None else str(present.attrs.get("state", ""))
+    return 0 if present is None else int(present.attrs.get("changes", 0))
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -328,7 +328,7 @@ def _update(file: h5py.File, actions: Sequence[Action], base: str) -> None:
     found.resize((len(actions),))
     for index, action in enumerate(actions):
         row = action.row(base)
-        if index >= len(old) or old[index] != row or _state(group, action) != action.state:
+        if index >= len(old) or old[index] != row or _changes(group, action) != action.changes:
             found[index] = np.array(row, TABLE_DTYPE)
             _replace(group, action.group, actor_group(action))
     if base == MASTER_BASE:

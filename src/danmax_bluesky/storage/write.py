@@ -20,6 +20,7 @@ from danmax_bluesky.storage.files import explain, open_to_read
 OWNER = "run_uid"
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 _TEXT = h5py.string_dtype("utf-8")
+_CREATION: dict[str, Any] = {"libver": ("v110", "latest"), "track_order": True}
 TABLE_TYPE = np.dtype([(column, _TEXT) for column in COLUMNS])
 
 
@@ -48,7 +49,7 @@ def write_tree(path: Path, tree: Group, *, replace_own: bool = False) -> None:
         raise StorageError(f"{path} exists already and is never replaced; move it away, or choose another name")
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        with h5py.File(temporary, "x", libver=("v110", "latest"), track_order=True) as file:
+        with h5py.File(temporary, "x", **_CREATION) as file:
             write_into(file, tree)
         flush_to_disk(temporary)
         if replaces:
