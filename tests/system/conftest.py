@@ -25,6 +25,53 @@ SMALL = {
     "motors.tom_sam_x.acceleration_time": 0.02,
 }
 
+CAMPAIGNS = ("test_faults", "test_tomo_killed")
+_verdicts: dict[tuple[str, str], list[str]] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A campaign tries every fault in every phase, also those that the other runs try."""
+    if config.getoption("-m") == "campaign":
+        for item in items:
+            if item.path.stem in CAMPAIGNS:
+                item.add_marker("campaign")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Remember how each fault in each phase ended."""
+    report = (yield).get_result()
+    if item.path.stem in CAMPAIGNS and item.get_closest_marker("campaign") and (report.when == "call" or report.failed):
+        parameters = getattr(item, "callspec", None)
+        phase = parameters.params.get("phase", "") if parameters else ""
+        fault = item.name.split("[")[0].removeprefix("test_")
+        _verdicts.setdefault((fault, str(phase)), []).append(report.outcome)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table of a campaign: fault by phase."""
+    if not _verdicts:
+        return
+    phases = list(dict.fromkeys(phase for _, phase in _verdicts))
+    terminalreporter.section("fault campaign")
+    faults = list(dict.fromkeys(fault for fault, _ in _verdicts))
+    wide = max(map(len, faults))
+    terminalreporter.write_line(" ".join(["fault".ljust(wide), *(phase.rjust(10) for phase in phases)]))
+    for fault in faults:
+        cells = [_verdict(_verdicts.get((fault, phase), [])).rjust(10) for phase in phases]
+        terminalreporter.write_line(" ".join([fault.ljust(wide), *cells]))
+
+
+def _verdict(outcomes: list[str]) -> str:
+    if not outcomes:
+        return ""
+    if set(outcomes) == {"skipped"}:
+        return "-"
+    passed = outcomes.count("passed")
+    return f"ok {passed}" if passed == len(outcomes) else f"FAILED {len(outcomes) - passed}/{len(outcomes)}"
+
+
 MakeSession = Callable[..., Session]
 
 

@@ -1,6 +1,7 @@
 """What every derived file starts from: the record of a run with the scalars of its files, and the tables of frames."""
 
 from danmax_bluesky.callbacks.frames import frame_tables
+from danmax_bluesky.callbacks.series import with_shared_fields
 from danmax_bluesky.callbacks.shifts import with_shifts
 from danmax_bluesky.formats.frames_table import FrameTable
 from danmax_bluesky.formats.record import RunRecord
@@ -16,12 +17,16 @@ def ended_tables(record: RunRecord) -> dict[str, FrameTable]:
     """The frames of a run that ended, with the drift that its alignment frames show; none of one that is open."""
     if record.status == "open":
         return {}
-    return {name: with_shifts(table, record.uid)[0] for name, table in frame_tables(record).items()}
+    return {name: with_shifts(table, record.uid)[0] for name, table in _tables(record).items()}
 
 
 def drift_of(record: RunRecord) -> list[str]:
     """What the alignment frames of each detector tell of the drift of the sample, one sentence each."""
     if record.status == "open":
         return []
-    told = {name: with_shifts(table, record.uid)[1] for name, table in frame_tables(record).items()}
+    told = {name: with_shifts(table, record.uid)[1] for name, table in _tables(record).items()}
     return [f"{name}: {text}" for name, text in told.items() if text]
+
+
+def _tables(record: RunRecord) -> dict[str, FrameTable]:
+    return with_shared_fields(record, frame_tables(record))

@@ -184,10 +184,11 @@ def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Pat
             if not scalar.shape and scalar.file == source.file and scalar.dataset == f"{beside}/{name}":
                 fields[name] = ExternalLink(file, scalar.dataset)
     if table is not None:
-        fields["count_time"] = quantity(table.exposure_s, "s")
-        fields["image_key"] = Dataset(table.image_key.astype(np.int32))
-        fields["image_key_control"] = Dataset(table.image_key_control.astype(np.int32))
-        fields["frame_row"] = Dataset(table.row, {"description": "row of `data` that each entry of image_key is about"})
+        own = table.file_index == 0  # without the darks and flats that a series shares
+        fields["count_time"] = quantity(table.exposure_s[own], "s")
+        fields["image_key"] = Dataset(table.image_key[own].astype(np.int32))
+        fields["image_key_control"] = Dataset(table.image_key_control[own].astype(np.int32))
+        fields["frame_row"] = Dataset(table.row[own], {"description": "row of `data` that each entry of image_key is about"})
     return nx("NXdetector", fields)
 
 
