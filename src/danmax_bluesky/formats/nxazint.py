@@ -15,7 +15,14 @@ import numpy as np
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
 
 STATE = "/entry/integration_state"
+CONTRAST = "/entry/orientation_contrast"
 ANY = "arbitrary units"
+_INTEGRALS = {
+    "I0": ("integral of I", 1),
+    "I1": ("integral of I x", 2),
+    "I2": ("integral of I x^2, the invariant", 3),
+    "correlation_length": ("I1 / I2", -1),
+}
 _CHUNK_BYTES = 1 << 18
 _AXES = {
     "q_A^-1": ("q", "1/angstrom"),
@@ -37,6 +44,7 @@ class PatternLayout:
         azimuth_edges_deg: first and last azimuth of each row, shape (n_rows, 2); used when `norm` has two dimensions.
         parameters: everything the algorithm was given, name -> number, text, array or None.
         has_errors: the error model gives errors.
+        cut: "q_h" or "q_v" for a band of pixels, whose axis is in 1/nm; "" for rings.
     """
 
     unit: str
@@ -45,6 +53,7 @@ class PatternLayout:
     azimuth_edges_deg: np.ndarray
     parameters: Mapping[str, Any]
     has_errors: bool = True
+    cut: str = ""
 
     @property
     def definition(self) -> str:
@@ -85,6 +94,7 @@ class AzintHeader:
         program: name of this program.
         version: its version, and those of the libraries that matter.
         inputs: absolute paths of the files that were integrated.
+        integral_range: range of the radial axis for the integral parameters, or None for all.
         monitor: key of the beam monitor by which intensities were divided, or "".
         scan: further scalars of the run, such as sample or scan number.
     """
@@ -100,6 +110,7 @@ class AzintHeader:
     program: str
     version: str
     inputs: Sequence[str] = ()
+    integral_range: tuple[float, float] | None = None
     monitor: str = ""
     scan: Mapping[str, Any] = field(default_factory=dict)
 
@@ -121,16 +132,22 @@ def nxazint_tree(
         "integration_state": Dataset(
             0, {"meaning": "0 under way, 1 being divided by the monitor, 2 complete, 3 ended incomplete"}
         ),
+        "orientation_contrast": Dataset(
+            np.full(4, np.nan),
+            {"long_name": "share of the variance of the first frame that rings explain, for orientation 1 to 4"},
+        ),
         **{name: Dataset(value) for name, value in header.scan.items()},
     }
     if len(layouts) == 1:
         children |= {"definition": Dataset(first.definition), **_body(header, first)}
     else:
         for name, layout in layouts.items():
-            body = {"definition": Dataset(layout.definition), **_body(header, layout)}
+            named = {} if layout.cut else {"definition": Dataset(layout.definition)}
+            body = {**named, **_body(header, layout)}
             children[name] = nx("NXsubentry", body, default="data")
         children["data"] = SoftLink(f"/entry/{next(iter(layouts))}/data")
     children["frames"] = _frames(columns or {})
+    children["integrals"] = _integrals(header)
     entry = nx("NXentry", children, default="data")
     attrs = {"NX_class": "NXroot", "default": "entry", "run_uid": header.run_uid, "recipe_key": header.recipe_key}
     return Group({"entry": entry}, attrs)
@@ -144,6 +161,11 @@ def data_path(layouts: Sequence[str], name: str) -> str:
 def monitor_path(layouts: Sequence[str], name: str) -> str:
     """HDF5 path of the monitor of one layout."""
     return f"{data_path(layouts, name).removesuffix('/data')}/monitor/data"
+
+
+def integral_path(name: str) -> str:
+    """HDF5 path of an integral parameter."""
+    return f"/entry/integrals/{name}"
 
 
 def frames_path(column: str) -> str:
@@ -218,7 +240,7 @@ def _parameter(value: Any) -> Dataset:
 
 
 def _data(layout: PatternLayout) -> Group:
-    quantity, unit = _AXES[layout.unit]
+    quantity, unit = (layout.cut, "1/nm") if layout.cut else _AXES[layout.unit]
     edges = layout.radial_edges
     shape = layout.norm.shape
     children: dict[str, Node] = {
@@ -264,6 +286,18 @@ def _frames(columns: Mapping[str, Column]) -> Group:
         attrs = {**({"units": column.units} if column.units else {}), **column.attrs}
         children[name] = _growing(column.shape, column.dtype, attrs)
     return nx("NXcollection", children)
+
+
+def _integrals(header: AzintHeader) -> Group:
+    """Integral parameters of each frame, beside its number, so that their history can be plotted."""
+    children: dict[str, Node] = {}
+    for name, (text, power) in _INTEGRALS.items():
+        children[name] = _growing((), "<f8", {"long_name": text, "units": f"{ANY}, powers of the axis: {power}"})
+    limits = [] if header.integral_range is None else list(header.integral_range)
+    attrs: dict[str, Any] = {"signal": "I0", "axes": ["."], "auxiliary_signals": list(_INTEGRALS)[1:]}
+    if limits:
+        children["limits"] = Dataset(limits, {"long_name": "range of the radial axis"})
+    return nx("NXdata", children, **attrs)
 
 
 def _growing(shape: tuple[int, ...], dtype: str, attrs: Mapping[str, Any]) -> Dataset:

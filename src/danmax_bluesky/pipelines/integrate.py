@@ -1,5 +1,6 @@
 """Integrate a scan: from a detector file to files of patterns."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +18,12 @@ from danmax_bluesky.pipelines.job import ScanInfo, output_path
 from danmax_bluesky.pipelines.output import IfExists, RecipeOutput
 from danmax_bluesky.pipelines.recipes import PreparedRecipe, prepare, recipe_settings
 from danmax_bluesky.pipelines.scans import info_of, journal_beside, measured_scan
-from danmax_bluesky.storage.frames import Frames, Hdf5Frames, open_frames
+from danmax_bluesky.storage.frames import FrameError, Frames, Hdf5Frames, open_frames
 
 BESIDE_FRAMES = ("frame_number", "timestamp")
 _BESIDE_UNITS = {"timestamp": "s"}
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -36,6 +39,7 @@ class IntegrationReport:
         seconds: how long it took, the matrix included.
         errors: frame number -> why it could not be read.
         problems: what else went wrong, one sentence each.
+        warnings: what speaks against the calibration, one sentence each.
     """
 
     output: Path
@@ -44,6 +48,7 @@ class IntegrationReport:
     seconds: float
     errors: Mapping[int, str]
     problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 def integrate_scan(
@@ -94,6 +99,7 @@ def integrate_scan(
         target = output or output_path(first, prepared.settings.name)
         sink = RecipeOutput(prepared, integrators, target, info, [frames.name], if_exists)
         errors: dict[int, str] = {}
+        warnings = check_first(frames, numbers[0], [sink])
         done = sink.resumed
         keyed = {sink.key(name): integrator for name, integrator in integrators.items()}
         try:
@@ -109,7 +115,7 @@ def integrate_scan(
             sink.close()
     finally:
         frames.close()
-    return IntegrationReport(target, done, sink.resumed, time.monotonic() - begun, errors, problems)
+    return IntegrationReport(target, done, sink.resumed, time.monotonic() - begun, errors, problems, warnings)
 
 
 def what_is_known(
@@ -133,6 +139,19 @@ def prepare_for(frames: Frames, settings: RecipeSettings | Mapping[str, Any], in
     """The recipe bound to these frames, with the detector's own mask."""
     own_mask = frames.pixel_mask() if isinstance(frames, Hdf5Frames) else None
     return prepare(recipe_settings(settings), frames.shape, own_mask, info.detector, info.energy_kev)
+
+
+def check_first(frames: Frames, number: int, sinks: Sequence[RecipeOutput]) -> list[str]:
+    """Look whether a frame contradicts the calibration of each recipe; what does is logged as well."""
+    image = np.empty(frames.shape, frames.dtype)
+    try:
+        frames.read_into(number, image)
+    except FrameError:
+        return []
+    warnings = [text for sink in sinks for text in sink.check(image)]
+    for text in warnings:
+        _log.warning("%s", text)
+    return warnings
 
 
 def with_columns_of(info: ScanInfo, frames: Frames, columns: Mapping[str, np.ndarray] | None = None) -> ScanInfo:

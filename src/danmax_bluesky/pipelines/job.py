@@ -86,6 +86,7 @@ class Outcome:
         resumed: how many of them a process before this one had written.
         problems: what went wrong, one sentence each.
         failed: there is no file, or it is not whole.
+        warnings: what speaks against the calibration, one sentence each.
     """
 
     recipe: str
@@ -94,6 +95,7 @@ class Outcome:
     resumed: int = 0
     problems: Sequence[str] = ()
     failed: bool = False
+    warnings: Sequence[str] = ()
 
 
 def output_path(frames: Path, recipe: str = "azint", root: Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
 from danmax_bluesky.pipelines.follow import Stretches, follow
-from danmax_bluesky.pipelines.integrate import prepare_for, values_beside, with_columns_of
+from danmax_bluesky.pipelines.integrate import check_first, prepare_for, values_beside, with_columns_of
 from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import Job, Outcome
 from danmax_bluesky.pipelines.output import RecipeOutput
@@ -44,9 +45,10 @@ def run_job(
         return [_failure(recipe, error) for recipe in job.recipes]
     try:
         sinks, outcomes = _sinks(job, frames)
+        warnings: list[str] = []
         if sinks:
-            _follow(job, frames, sinks, stretches, publish, patience_s)
-        return outcomes + _finish(job, frames, sinks, stretches)
+            _follow(job, frames, sinks, stretches, publish, patience_s, warnings)
+        return [replace(outcome, warnings=warnings) for outcome in outcomes + _finish(job, frames, sinks, stretches)]
     finally:
         frames.close()
 
@@ -92,11 +94,16 @@ def _follow(
     stretches: Stretches,
     publish: Publish | None,
     patience_s: float,
+    warnings: list[str],
 ) -> None:
     keyed = {sink.key(name): integrator for sink in sinks for name, integrator in sink.integrators.items()}
     done = min(sink.done for sink in sinks)
     numbers = follow(frames, stretches, done, patience_s)
+    checked = done >= 0
     for block in integrate_blocks(frames, keyed, numbers, job.threads, ATTEMPTS):
+        if not checked:
+            warnings += check_first(frames, int(block.index[0]), sinks)
+            checked = True
         for number, text in block.errors.items():
             _log.warning("frame %d is left out: %s", number, text)
         for sink in sinks:

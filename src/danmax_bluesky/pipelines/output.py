@@ -13,12 +13,14 @@ import numpy as np
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.nxazint import (
+    CONTRAST,
     STATE,
     AzintHeader,
     Column,
     PatternLayout,
     data_path,
     frames_path,
+    integral_path,
     monitor_path,
     nxazint_tree,
 )
@@ -26,6 +28,8 @@ from danmax_bluesky.formats.tree import Dataset, Group
 from danmax_bluesky.pipelines.blocks import Block
 from danmax_bluesky.pipelines.job import ScanInfo
 from danmax_bluesky.pipelines.recipes import PreparedRecipe
+from danmax_bluesky.scattering.checks import orientation_warnings, ring_contrast
+from danmax_bluesky.scattering.classifiers import NAMES, integral_parameters
 from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.scattering.matrix import effective_mask
 from danmax_bluesky.storage.patterns import PatternFile, StoredRows
@@ -107,8 +111,23 @@ class RecipeOutput:
                 self._file.write(f"{data}/frame_norm", first + int(row), norm)
         rows[frames_path("valid")] = np.array([int(i) not in block.errors for i in block.index], np.uint8)
         rows[frames_path("masked_pixels")] = masked
+        rows |= {integral_path(name): values for name, values in self.integrals(block).items()}
         self._file.append(block.index, rows)
         self.done = int(block.index[-1])
+
+    def check(self, image: np.ndarray) -> list[str]:
+        """What speaks against the orientation, seen in one frame; also put on record."""
+        recipe = next(iter(self.prepared.recipes.values()))
+        contrast = ring_contrast(recipe.geometry, image, recipe.mask)
+        self._file.set(CONTRAST, contrast)
+        return [f"{self.path.name}: {text}" for text in orientation_warnings(recipe.geometry, contrast)]
+
+    def integrals(self, block: Block) -> dict[str, np.ndarray]:
+        """Integral parameters of each frame of a block, of the layout that is plotted."""
+        first = self._layouts[0]
+        axis = self.integrators[first].matrix.radial_axis
+        intensity = block.patterns[self.key(first)].intensity
+        return integral_parameters(axis, intensity, self.prepared.settings.integral_range).columns()
 
     def index(self) -> np.ndarray:
         """Number of each frame that is written."""
@@ -161,12 +180,17 @@ class RecipeOutput:
         self._file.set(STATE, NORMALISING)
         relative = monitor / self.prepared.settings.monitor_reference
         relative = np.where(relative > 0, relative, np.nan)
+        self._normalise_integrals(relative)
         for name in self._layouts:
             data = data_path(self._layouts, name)
             for dataset in ("I", "I_errors") if self._has_errors[name] else ("I",):
                 self._file.scale(f"{data}/{dataset}", 1.0 / relative)
             self._file.write(monitor_path(self._layouts, name), 0, monitor)
             self._file.set(f"{data.removesuffix('data')}monitor_applied", True)
+
+    def _normalise_integrals(self, relative: np.ndarray) -> None:
+        for name in NAMES[:3]:  # the correlation length is a ratio
+            self._file.scale(integral_path(name), 1.0 / relative)
 
     def _copy(self, old: "StoredRows") -> None:
         for first in range(0, len(old), _COPY_ROWS):
@@ -197,6 +221,7 @@ def _tree(
         program=PROGRAM,
         version=f"{version('danmax_bluesky')} (pyFAI {version('pyFAI')}, numba {version('numba')})",
         inputs=list(inputs),
+        integral_range=prepared.settings.integral_range,
         monitor=prepared.settings.monitor,
         scan=info.scan,
     )
@@ -233,6 +258,7 @@ def _layout(prepared: PreparedRecipe, integrator: Integrator) -> PatternLayout:
         azimuth_edges_deg=matrix.azimuth_edges_deg,
         parameters={"recipe": prepared.settings.name, "poni": poni, "mask": mask, **files, **recipe.parameters()},
         has_errors=recipe.error_model != "none",
+        cut="" if recipe.cut is None else recipe.cut.quantity,
     )
 
 

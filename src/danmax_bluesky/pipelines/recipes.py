@@ -6,16 +6,29 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from danmax_bluesky.config import AbsolutePath, RecipeSettings
 from danmax_bluesky.errors import CalibrationError, SettingsError
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
 from danmax_bluesky.scattering.recipe import Recipe
+from danmax_bluesky.scattering.slices import Cut
 from danmax_bluesky.storage.frames import read_image, read_mask
 
 PATTERN = "azint1d"
 CAKE = "azint2d"
+
+
+class SliceSettings(BaseModel):
+    """A cut along the rows or columns of the detector, for grazing incidence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    direction: Literal["x", "y"]
+    plane: Literal["in-plane", "vertical"]
+    position: int = Field(ge=0, description="row (for x) or column (for y), counted from 0")
+    margin: int = Field(1, ge=0, description="pixels on either side that belong to it")
+    incident_angle: float = Field(0.0, description="degrees")
 
 
 class IntegrationSettings(RecipeSettings):
@@ -30,6 +43,7 @@ class IntegrationSettings(RecipeSettings):
     sectors: tuple[tuple[float, float], ...] = Field((), description="azimuth ranges, degrees: a pattern for each")
     cake_only: bool = Field(False, description="a cake without the pattern of the full circle beside it")
     solid_angle: bool = True
+    polarization_axis: float = Field(0.0, description="degrees that turn the plane of polarisation off the horizontal")
     weighting: Literal["pyfai", "azint"] = "pyfai"
     dark: AbsolutePath | None = Field(None, description="image to subtract")
     dark_frames: int = Field(1, ge=1, description="number of frames that the dark is the mean of")
@@ -37,6 +51,10 @@ class IntegrationSettings(RecipeSettings):
     threshold: float | None = Field(None, description="counts above which a pixel is masked in that frame")
     clip_sigma: float | None = Field(None, gt=0, description="mask pixels so many σ from the mean of their bin")
     clip_cycles: int = Field(5, ge=1)
+    integral_range: tuple[float, float] | None = Field(
+        None, description="range of the radial axis, in unit, for the integral parameters; None takes all"
+    )
+    slices: tuple[SliceSettings, ...] = Field((), description="cuts along rows or columns, beside the pattern")
     monitor: str = Field("", description="data key of the monitor that intensities are divided by")
     monitor_reference: float = Field(1.0, gt=0, description="monitor counts that leave an intensity as it is")
 
@@ -124,6 +142,7 @@ def prepare(
         splitting=settings.splitting,
         solid_angle=settings.solid_angle,
         polarization_factor=settings.polarization_factor,
+        polarization_axis_deg=settings.polarization_axis,
         dark=images["dark"],
         dark_frames=settings.dark_frames,
         flat=images["flat"],
@@ -133,10 +152,15 @@ def prepare(
         clip_sigma=settings.clip_sigma,
         clip_cycles=settings.clip_cycles,
     )
-    if recipe.dimensions == 1:
-        return PreparedRecipe(settings, {PATTERN: recipe}, texts)
-    full = {} if settings.cake_only else {PATTERN: replace(recipe, azimuth_bins=1, sectors_deg=())}
-    return PreparedRecipe(settings, {**full, CAKE: recipe}, texts)
+    layouts = {PATTERN: recipe}
+    if recipe.dimensions == 2:
+        full = {} if settings.cake_only else {PATTERN: replace(recipe, azimuth_bins=1, sectors_deg=())}
+        layouts = {**full, CAKE: recipe}
+    for number, cut in enumerate(settings.slices, 1):
+        band = Cut(cut.direction, cut.plane, cut.position, cut.margin, cut.incident_angle)
+        plain = replace(recipe, azimuth_bins=1, sectors_deg=(), azimuth_range_deg=None, radial_range=None)
+        layouts[f"slice{number}"] = replace(plain, cut=band, splitting="no")
+    return PreparedRecipe(settings, layouts, texts)
 
 
 def _geometry(

@@ -180,6 +180,8 @@ class Supervisor:
             with self._changed:
                 self._open.pop(reply["id"], None)
                 self._deaths = 0
+                for text in dict.fromkeys(text for outcome in outcomes for text in outcome.warnings):
+                    _log.warning("%s", text)
                 for outcome in outcomes:
                     for problem in outcome.problems:
                         _log.error("azimuthal integration %s: %s", reply["id"], problem)

@@ -12,6 +12,7 @@ from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.kernels import norm_of
 from danmax_bluesky.scattering.recipe import Recipe
+from danmax_bluesky.scattering.slices import axis_edges
 from danmax_bluesky.scattering.subpixel import Part, subdivided
 
 
@@ -74,7 +75,9 @@ def build_matrix(recipe: Recipe) -> Matrix:
     weights = _pixel_weights(recipe, integrator)
     mask = effective_mask(recipe, weights)
     ranges = recipe.sectors_deg or (recipe.azimuth_range_deg,)
-    if recipe.subdivision:
+    if recipe.cut is not None:
+        parts = [_from_cut(recipe, mask)]
+    elif recipe.subdivision:
         parts = [subdivided(recipe, integrator, mask, sector) for sector in ranges]
     else:
         parts = [_from_pyfai(recipe, integrator, mask, sector) for sector in ranges]
@@ -119,7 +122,8 @@ def _pixel_weights(recipe: Recipe, integrator: AzimuthalIntegrator) -> np.ndarra
     if recipe.solid_angle:
         weights *= np.asarray(integrator.solidAngleArray(shape))
     if recipe.polarization_factor is not None:
-        weights *= np.asarray(integrator.polarization(shape, factor=recipe.polarization_factor))
+        offset: Any = math.radians(recipe.polarization_axis_deg)
+        weights *= np.asarray(integrator.polarization(shape, factor=recipe.polarization_factor, axis_offset=offset))
     if recipe.flat is not None:
         weights *= np.nan_to_num(recipe.flat, nan=0.0, posinf=0.0, neginf=0.0)
     return weights.ravel()
@@ -155,6 +159,20 @@ def _from_pyfai(
     radial_index, azimuth_index = np.divmod(bins, recipe.azimuth_bins)
     rows = np.stack([azimuths[:-1], azimuths[1:]], axis=1)
     return starts, azimuth_index * recipe.radial_bins + radial_index, shares, edges, rows
+
+
+def _from_cut(recipe: Recipe, mask: np.ndarray) -> Part:
+    """Each pixel of the band in the bin of its column, or row."""
+    assert recipe.cut is not None
+    shape = recipe.geometry.shape
+    inside = np.zeros(shape, bool)
+    inside[recipe.cut.band(shape)] = True
+    inside &= ~mask
+    rows, columns = np.nonzero(inside)
+    bins = columns if recipe.cut.direction == "x" else rows
+    starts = np.concatenate([[0], np.cumsum(inside.ravel())])
+    edges = axis_edges(recipe.cut, recipe.geometry)
+    return starts, bins, np.ones(bins.size, np.float32), edges, np.zeros((1, 2))
 
 
 def _without_garbage(engine: Any, orientation: int) -> Any:

@@ -11,6 +11,7 @@ import pyFAI
 
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.geometry import Geometry
+from danmax_bluesky.scattering.slices import Cut
 
 UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
 ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")
@@ -35,6 +36,8 @@ class Recipe:
         splitting: "no", "bbox", "full", or "4x4": each pixel divided in so many points.
         solid_angle: correct for the solid angle of a pixel.
         polarization_factor: 1 horizontal, -1 vertical, 0 circular; None does not correct.
+        polarization_axis_deg: turns the plane of polarisation away from the horizontal.
+        cut: a band of pixels, instead of rings; the other axes are then left aside.
         dark: counts of a frame without beam, shape of the image, or None.
         dark_frames: over how many frames `dark` was averaged; its variance is dark / dark_frames.
         flat: relative efficiency of the pixels, or None.
@@ -56,6 +59,8 @@ class Recipe:
     splitting: str = "bbox"
     solid_angle: bool = True
     polarization_factor: float | None = 0.999997
+    polarization_axis_deg: float = 0.0
+    cut: Cut | None = None
     dark: np.ndarray | None = field(default=None, repr=False)
     dark_frames: int = 1
     flat: np.ndarray | None = field(default=None, repr=False)
@@ -98,13 +103,17 @@ class Recipe:
 
     @property
     def dimensions(self) -> int:
-        """1 for a pattern, 2 for a cake or sectors."""
+        """1 for a pattern or a cut, 2 for a cake or sectors."""
+        if self.cut is not None:
+            return 1
         return 2 if self.azimuth_bins > 1 or len(self.sectors_deg) > 1 else 1
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of what one frame gives: (radial,) or (azimuthal, radial)."""
         rows = max(self.azimuth_bins, len(self.sectors_deg))
+        if self.cut is not None:
+            return (self.geometry.shape[1] if self.cut.direction == "x" else self.geometry.shape[0],)
         return (rows, self.radial_bins) if self.dimensions == 2 else (self.radial_bins,)
 
     def parameters(self) -> dict[str, Any]:
@@ -122,6 +131,8 @@ class Recipe:
             "orientation": self.geometry.orientation,
             "solid_angle": self.solid_angle,
             "polarization_factor": self.polarization_factor,
+            "polarization_axis": self.polarization_axis_deg or None,
+            "cut": None if self.cut is None else json.dumps(vars(self.cut)),
             "dark_frames": None if self.dark is None else self.dark_frames,
             "error_model": self.error_model,
             "weighting": self.weighting,
@@ -133,7 +144,7 @@ class Recipe:
     def matrix_key(self) -> str:
         """Hash of everything that the matrix depends on; equal keys mean equal matrices."""
         names = ("unit", "radial_bins", "radial_range", "azimuth_bins", "azimuth_range", "sectors", "splitting")
-        names += ("solid_angle", "polarization_factor", "weighting")
+        names += ("solid_angle", "polarization_factor", "polarization_axis", "cut", "weighting")
         parameters = self.parameters()
         stated = {name: parameters[name] for name in names} | {"version": MATRIX_VERSION, "pyFAI": pyFAI.version}
         stated["poni"] = self.geometry.poni_text()

@@ -1,0 +1,296 @@
+"""Calibrations of other programs: SAXSDOG's JSON, FIT2D's and Nika's texts, read as a geometry, and SAXSDOG's written.
+
+FIT2D and SAXSDOG look at an image from its last row upwards. So a geometry read from them has orientation 2, for the
+image as it lies in the file, and a FIT2D mask that belongs to it must be turned top to bottom.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pyFAI.geometry.fit2d import convert_from_Fit2d
+
+from danmax_bluesky.errors import FormatError
+from danmax_bluesky.scattering.geometry import Geometry
+from danmax_bluesky.scattering.slices import Cut
+
+ORIENTATION = 2
+_FIT2D = {
+    "centre": re.compile(
+        r"Refined Beam cent(?:re|er) .*pixels\S*\s*=?\s*([-+.\dEe]+)[\s,]+([-+.\dEe]+)", re.IGNORECASE
+    ),
+    "distance_mm": re.compile(r"Refined sample to detector distance\s*\(?\S*\)?\s*=\s*([-+.\dEe]+)", re.IGNORECASE),
+    "wavelength": re.compile(r"Refined wavelength\s*\(?\S*\)?\s*=\s*([-+.\dEe]+)", re.IGNORECASE),
+    "tilt_rotation_deg": re.compile(
+        r"Refined tilt plane rotation angle\s*(?:\(.*?\))?\s*=\s*([-+.\dEe]+)", re.IGNORECASE
+    ),
+    "tilt_deg": re.compile(r"Refined tilt angle\s*(?:\(.*?\))?\s*=\s*([-+.\dEe]+)", re.IGNORECASE),
+}
+_NIKA = {
+    "x": ("beamcenterx", "xcenter"),
+    "y": ("beamcentery", "ycenter"),
+    "distance_mm": ("sampletoccddistance", "sampletodetectordistance", "sdd"),
+    "wavelength": ("wavelength",),
+    "tilt_x": ("horizontaltilt", "xtilt", "tiltx"),
+    "tilt_y": ("verticaltilt", "ytilt", "tilty"),
+}
+
+
+@dataclass(frozen=True)
+class SaxsdogMask:
+    """One entry of a SAXSDOG calibration: a mask, and how to integrate with it.
+
+    Attributes:
+        name: of the entry.
+        mask_file: as written, relative to the calibration; "" for none.
+        splitting: from the oversampling.
+        unit: of the radial axis.
+        radial_bins: from the pixels in a radial element.
+        radial_range: 1/nm.
+        azimuth_bins: more than 1 in phi mode.
+        integral_range: range of the integral parameters, 1/nm, or None.
+    """
+
+    name: str
+    mask_file: str
+    splitting: str
+    unit: str
+    radial_bins: int
+    radial_range: tuple[float, float]
+    azimuth_bins: int
+    integral_range: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class SaxsdogCalibration:
+    """What a SAXSDOG calibration says.
+
+    Attributes:
+        geometry: for the image as it lies in its file.
+        masks: in the order of the file.
+        cuts: its slices.
+        polarization_factor: None if it does not correct.
+        polarization_axis_deg: of the plane of polarisation, off the horizontal.
+        directory: the data's folder, in parts.
+        threads: as asked for.
+        title: as written.
+    """
+
+    geometry: Geometry
+    masks: tuple[SaxsdogMask, ...]
+    cuts: tuple[Cut, ...]
+    polarization_factor: float | None
+    polarization_axis_deg: float
+    directory: tuple[str, ...]
+    threads: int
+    title: str = ""
+
+
+def geometry_of_fit2d(
+    shape: tuple[int, int],
+    pixel_um: tuple[float, float],
+    centre_px: tuple[float, float],
+    distance_mm: float,
+    wavelength_angstrom: float,
+    tilt_deg: float = 0.0,
+    tilt_rotation_deg: float = 0.0,
+) -> Geometry:
+    """A geometry from FIT2D's numbers.
+
+    Args:
+        shape: rows and columns of the image.
+        pixel_um: height and width of a pixel, µm.
+        centre_px: of the beam, column and row, the row counted from the LAST row of the image.
+        distance_mm: along the beam.
+        wavelength_angstrom: Å.
+        tilt_deg: of the detector.
+        tilt_rotation_deg: of the plane of the tilt.
+    """
+    poni: Any = convert_from_Fit2d(
+        {
+            "directDist": distance_mm,
+            "centerX": centre_px[0],
+            "centerY": centre_px[1],
+            "tilt": tilt_deg,
+            "tiltPlanRotation": tilt_rotation_deg,
+            "pixelX": pixel_um[1],
+            "pixelY": pixel_um[0],
+            "wavelength": wavelength_angstrom,
+        }
+    )
+    return Geometry(
+        *(float(getattr(poni, f"_{name}")) for name in ("dist", "poni1", "poni2", "rot1", "rot2", "rot3")),
+        wavelength_m=wavelength_angstrom * 1e-10,
+        pixel1_m=pixel_um[0] * 1e-6,
+        pixel2_m=pixel_um[1] * 1e-6,
+        shape=shape,
+        orientation=ORIENTATION,
+    )
+
+
+def geometry_of_fit2d_text(text: str, shape: tuple[int, int], pixel_um: tuple[float, float]) -> Geometry:
+    """The result of FIT2D's calibrant refinement, as its window or log shows it.
+
+    Raises:
+        FormatError: a line is missing.
+    """
+    found: dict[str, Any] = {}
+    for name, pattern in _FIT2D.items():
+        match = pattern.search(text)
+        if match is None and not name.startswith("tilt"):
+            raise FormatError(f"FIT2D text: no line gives the refined {name.replace('_', ' ')}")
+        found[name] = None if match is None else [float(number) for number in match.groups()]
+    tilt, rotation = ((found[name] or [0.0])[0] for name in ("tilt_deg", "tilt_rotation_deg"))
+    x, y = found["centre"]
+    return geometry_of_fit2d(shape, pixel_um, (x, y), found["distance_mm"][0], found["wavelength"][0], tilt, rotation)
+
+
+def geometry_of_nika_text(text: str, shape: tuple[int, int], pixel_um: tuple[float, float]) -> Geometry:
+    """A Nika calibration, as `name = value` lines; Nika counts rows from the top and from the middle of pixels.
+
+    Its two tilts are turned into FIT2D's tilt and rotation as SAXSDOG's converter does.
+
+    Raises:
+        FormatError: a value is missing.
+    """
+    pairs = {
+        re.sub(r"[^a-z]", "", name.lower()): value
+        for name, value in re.findall(r"^\s*([^=:;\n]+?)\s*[=:]\s*([-+.\dEe]+)", text.replace(";", "\n"), re.MULTILINE)
+    }
+    found: dict[str, float] = {}
+    for name, spellings in _NIKA.items():
+        value = next((pairs[spelling] for spelling in spellings if spelling in pairs), None)
+        if value is None and not name.startswith("tilt"):
+            raise FormatError(f"Nika text: none of {', '.join(spellings)} is given")
+        found[name] = float(value or 0.0)
+    vertical, horizontal = math.sin(math.radians(found["tilt_y"])), math.sin(math.radians(-found["tilt_x"]))
+    return geometry_of_fit2d(
+        shape,
+        pixel_um,
+        (found["x"] + 0.5, shape[0] - found["y"] - 0.5),
+        found["distance_mm"],
+        found["wavelength"],
+        math.degrees(math.asin(min(1.0, math.hypot(vertical, horizontal)))),
+        math.degrees(math.atan2(vertical, horizontal)),
+    )
+
+
+def saxsdog_calibration(text: str) -> SaxsdogCalibration:
+    """Read a SAXSDOG calibration.
+
+    Raises:
+        FormatError: it is no JSON, or something is missing.
+    """
+    try:
+        raw = json.loads(text)
+        place = raw["Geometry"]
+        rows, columns = (int(n) for n in place["Imagesize"])
+        pixels = [float(size) for size in place["PixelSizeMicroM"]]
+        tilt = place["Tilt"]
+        geometry = geometry_of_fit2d(
+            (rows, columns),
+            (pixels[0], pixels[-1]),
+            (float(place["BeamCenter"][1]), float(place["BeamCenter"][0])),
+            float(place["DedectorDistanceMM"]),
+            float(raw["Wavelength"]),
+            float(tilt["TiltAngleDeg"]),
+            float(tilt["TiltRotDeg"]),
+        )
+        masks = tuple(_mask(entry, geometry) for entry in raw.get("Masks", ()))
+        cuts = tuple(_cut(entry, rows) for entry in raw.get("Slices") or ())
+        polarization = raw.get("PolarizationCorrection")
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise FormatError(f"this is no SAXSDOG calibration: {type(error).__name__} {error}") from None
+    return SaxsdogCalibration(
+        geometry=geometry,
+        masks=masks,
+        cuts=cuts,
+        polarization_factor=None if not polarization else 2.0 * float(polarization["Fraction"]) - 1.0,
+        polarization_axis_deg=0.0 if not polarization else float(polarization.get("Angle", 0.0)),
+        directory=tuple(raw.get("Directory") or ()),
+        threads=int(raw.get("Threads") or 2),
+        title=str(raw.get("Title", "")),
+    )
+
+
+def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) -> str:
+    """A geometry as a SAXSDOG calibration.
+
+    Args:
+        geometry: of any orientation; it is expressed for the image as it lies in its file.
+        others: further entries, such as Masks, which it must have to be complete.
+    """
+    fit2d = geometry.integrator().getFit2D()
+    if geometry.orientation != ORIENTATION:
+        fit2d = _mirrored(geometry)
+    content = {
+        "Title": "",
+        "Geometry": {
+            "Tilt": {
+                "TiltRotDeg": float(fit2d["tiltPlanRotation"]),
+                "TiltAngleDeg": float(fit2d["tilt"]),
+            },
+            "Imagesize": list(geometry.shape),
+            "BeamCenter": [float(fit2d["centerY"]), float(fit2d["centerX"])],
+            "PixelSizeMicroM": [geometry.pixel1_m * 1e6, geometry.pixel2_m * 1e6],
+            "DedectorDistanceMM": float(fit2d["directDist"]),
+        },
+        "Wavelength": geometry.wavelength_angstrom,
+        "Masks": [],
+        "Directory": [],
+        "Threads": 2,
+        **(others or {}),
+    }
+    return json.dumps(content, indent=2)
+
+
+def _mirrored(geometry: Geometry) -> dict[str, float]:
+    """FIT2D's numbers of the image turned so that it lies as orientation 2 has it."""
+    fit2d = dict(geometry.integrator().getFit2D().items())
+    rotation = float(fit2d["tiltPlanRotation"])
+    rows, columns = geometry.shape
+    if geometry.orientation in (3, 4):  # the row axis points the other way
+        fit2d["centerY"] = rows - float(fit2d["centerY"])
+        rotation = -rotation
+    if geometry.orientation in (1, 4):  # the column axis does
+        fit2d["centerX"] = columns - float(fit2d["centerX"])
+        rotation = 180.0 - rotation
+    return {**fit2d, "tiltPlanRotation": rotation}
+
+
+def _mask(entry: Mapping[str, Any], geometry: Geometry) -> SaxsdogMask:
+    rows, columns = geometry.shape
+    row, column = geometry.beam_centre_px()
+    corners = np.array([[0, 0], [0, columns], [rows, 0], [rows, columns]], float)
+    farthest_px = float(np.hypot(corners[:, 0] - row, corners[:, 1] - column).max())
+    largest_q = float(np.max(geometry.integrator().center_array(geometry.shape, unit="q_nm^-1")))
+    number = max(1, math.floor(farthest_px / float(entry.get("PixelPerRadialElement", 1)))) + 1
+    start, stop = float(entry.get("qStart", 0.0)), float(entry.get("qStop", 0.0))
+    limits = (start, stop) if stop > start else None
+    phi = bool(entry.get("Phi-mode"))
+    return SaxsdogMask(
+        name=str(entry.get("Name") or ""),
+        mask_file=str(entry.get("MaskFile") or ""),
+        splitting=f"{int(entry['Oversampling'])}x{int(entry['Oversampling'])}",
+        unit="q_nm^-1",
+        radial_bins=1 if phi else number,
+        radial_range=limits if phi and limits else (0.0, largest_q * number / max(1, number - 1)),
+        azimuth_bins=2 * number if phi else 1,
+        integral_range=limits,
+    )
+
+
+def _cut(entry: Mapping[str, Any], rows: int) -> Cut:
+    """A slice; SAXSDOG counts its position from 1, for "x" from the last row."""
+    position = int(entry["CutPosition"]) - 1
+    return Cut(
+        direction=entry["Direction"],
+        plane="in-plane" if entry["Plane"] == "InPlane" else "vertical",
+        position=rows - 1 - position if entry["Direction"] == "x" else position,
+        margin=int(entry.get("CutMargin", 1)),
+        incident_deg=float(entry.get("IncidentAngle", 0.0)),
+    )

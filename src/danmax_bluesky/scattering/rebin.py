@@ -1,0 +1,57 @@
+"""Summing and rebinning of patterns that are integrated already, with errors that are right.
+
+A pattern and its norm n tell the sums behind it: signal I n and variance (σ n)². Sums of sums are exact; so a mean
+over frames, or over neighbouring bins, is what an integration of all their pixels together would have given, except
+that the shares of a pixel which was split between two bins that are joined count as independent.
+"""
+
+import numpy as np
+
+from danmax_bluesky.errors import CalibrationError
+
+
+def join(
+    intensity: np.ndarray, sigma: np.ndarray | None, norm: np.ndarray, frames: int = 1, bins: int = 1
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Join groups of consecutive frames, and of neighbouring radial bins.
+
+    Args:
+        intensity: shape (n_frames, ..., n_radial); NaN where a bin is empty.
+        sigma: same shape, or None.
+        norm: effective norm of each bin of each frame, same shape; 0 where empty. With a monitor, the norm times it.
+        frames: in a group; a last group that is not full is joined as it is.
+        bins: in a group; bins that fill no group are left out.
+
+    Returns:
+        Intensity, sigma and norm, of shape (n_groups, ..., n_radial // bins).
+
+    Raises:
+        CalibrationError: a group is larger than there are bins, or smaller than 1.
+    """
+    if frames < 1 or not 1 <= bins <= intensity.shape[-1]:
+        raise CalibrationError(
+            f"groups of {frames} frames and {bins} bins: both must be at least 1, and there must be "
+            f"as many bins (there are {intensity.shape[-1]})"
+        )
+    filled = (norm > 0) & np.isfinite(intensity)
+    weight = np.where(filled, norm, 0.0)
+    signal = np.where(filled, intensity, 0.0) * weight
+    sums = [_grouped(array, frames, bins) for array in (signal, weight)]
+    total = sums[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(total > 0, sums[0] / total, np.nan)
+        if sigma is None:
+            return mean, None, total
+        variance = _grouped((np.where(filled, sigma, 0.0) * weight) ** 2, frames, bins)
+        return mean, np.where(total > 0, np.sqrt(variance) / total, np.nan), total
+
+
+def join_edges(edges: np.ndarray, bins: int) -> np.ndarray:
+    """Edges of joined bins, shape (n // bins + 1,)."""
+    return edges[: (edges.size - 1) // bins * bins + 1 : bins]
+
+
+def _grouped(array: np.ndarray, frames: int, bins: int) -> np.ndarray:
+    kept = array.shape[-1] // bins * bins
+    joined = array[..., :kept].reshape(*array.shape[:-1], kept // bins, bins).sum(axis=-1)
+    return np.add.reduceat(joined, np.arange(0, len(joined), frames), axis=0)

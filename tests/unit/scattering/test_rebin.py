@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.integrator import Integrator
+from danmax_bluesky.scattering.rebin import join, join_edges
+from danmax_bluesky.scattering.recipe import Recipe
+
+
+def test_joined_frames_are_the_pattern_of_their_sum(geometry, frame):
+    """Each with bad pixels of its own, so that the norms differ."""
+    rng = np.random.default_rng(1)
+    frames = np.stack([np.where(rng.random(frame.shape) < 0.1, -1, rng.poisson(5, frame.shape)) for _ in range(6)])
+    integrator = Integrator(Recipe(geometry, radial_bins=40, splitting="bbox"))
+    patterns = integrator.integrate(frames.astype(np.int32))
+    mean, sigma, norm = join(patterns.intensity, patterns.sigma, patterns.norm, frames=6)
+    counts = np.maximum(frames, 0).astype(float)
+    signal = variance = weight = 0.0
+    for one, good in zip(counts, frames >= 0, strict=True):
+        matrix = dense(integrator.matrix, 40, frame.size)
+        signal = signal + matrix @ one.ravel()
+        variance = variance + matrix**2 @ one.ravel()
+        weight = weight + matrix @ (integrator.matrix.weights.astype(float) * good.ravel())
+    filled = weight > 0
+    assert np.allclose(norm[0], weight)
+    assert np.allclose(mean[0][filled], signal[filled] / weight[filled])
+    assert np.allclose(sigma[0][filled], np.sqrt(variance[filled]) / weight[filled])
+
+
+def test_joined_bins_are_the_pattern_of_wider_bins(geometry, frame):
+    recipe = {"mask": frame < 0, "splitting": "no", "radial_range": (0.0, 0.8)}
+    fine = Integrator(Recipe(geometry, radial_bins=60, **recipe))
+    wide = Integrator(Recipe(geometry, radial_bins=12, **recipe))
+    patterns = fine.integrate(frame[None])
+    mean, sigma, norm = join(patterns.intensity, patterns.sigma, patterns.norm, bins=5)
+    expected = wide.integrate(frame[None])
+    assert np.allclose(mean, expected.intensity, equal_nan=True)
+    assert np.allclose(sigma, expected.sigma, equal_nan=True)
+    assert np.allclose(norm, expected.norm)
+    assert join_edges(fine.matrix.radial_edges, 5) == pytest.approx(wide.matrix.radial_edges)
+
+
+def test_a_last_group_that_is_not_full_is_joined_as_it_is():
+    mean, _, norm = join(np.array([[1.0], [3.0], [5.0]]), None, np.ones((3, 1)), frames=2)
+    assert mean.ravel().tolist() == [2.0, 5.0]
+    assert norm.ravel().tolist() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("groups", [{"frames": 0}, {"bins": 0}, {"bins": 4}])
+def test_groups_that_cannot_be_are_refused(groups):
+    with pytest.raises(CalibrationError, match="groups of"):
+        join(np.ones((2, 3)), None, np.ones((2, 3)), **groups)
+
+
+def dense(matrix, n_bins, n_pixels):
+    out = np.zeros((n_bins, n_pixels))
+    pixel = np.repeat(np.arange(n_pixels), np.diff(matrix.starts))
+    np.add.at(out, (matrix.bins.astype(int), pixel), matrix.coefficients.astype(float))
+    return out
