@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import signal
 import threading
+import time
 
 import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
@@ -28,6 +31,9 @@ SMALL = {
 }
 
 
+CAMPAIGN = (pytest.mark.campaign,)
+
+
 def tomography(session, nsteps=400, fields=40):
     return session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, nsteps, 0.01, npt_fields=fields, get_dark_after=False)
 
@@ -43,11 +49,22 @@ def frames_on_disk(path):
         return len(file["/entry/instrument/orca/data"])
 
 
-@pytest.mark.parametrize(
-    "phase",
-    ["proj", *(pytest.param(name, marks=pytest.mark.campaign) for name in ("dark", "flat", "ortho", "flat_after"))],
-)
-def test_a_killed_server_ends_the_scan_and_the_next_one_works(tmp_path, phase):
+def reconnected(session, seconds=120):
+    deadline = time.monotonic() + seconds
+    while missing := asyncio.run_coroutine_threadsafe(session.beamline.reconnect(), session.RE.loop).result(60):
+        assert time.monotonic() < deadline, missing
+
+
+PHASES = ("dark", "flat", "proj", "ortho", "flat_after")
+IN_FULL = [
+    pytest.param(victim, phase, marks=() if (victim, phase) in (("tango", "proj"), ("panda", "flat")) else CAMPAIGN)
+    for victim in ("tango", "panda", "world")
+    for phase in PHASES
+]
+
+
+@pytest.mark.parametrize(("victim", "phase"), IN_FULL)
+def test_a_killed_server_ends_the_scan_and_the_next_one_works(tmp_path, victim, phase):
     file = tmp_path / "twin.toml"
     ports = ["--port", str(free_port()), "--panda-port", str(free_port())]
     assignments = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
@@ -62,7 +79,10 @@ def test_a_killed_server_ends_the_scan_and_the_next_one_works(tmp_path, phase):
 
     def kill():
         reached.wait(120)
-        server.kill()
+        if victim == "world":
+            server.kill()
+        else:
+            os.kill(int(server.addresses[f"{victim}_pid"]), signal.SIGKILL)
 
     with server, make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path / "data")})) as session:
         session.RE.subscribe(watch)
@@ -80,12 +100,12 @@ def test_a_killed_server_ends_the_scan_and_the_next_one_works(tmp_path, phase):
         journal = session.paths.visit.raw / "scan-0001_documents.jsonl"
         written = [json.loads(line) for line in journal.read_text().splitlines()]
         assert [name for name, _ in written] == [name for name, _ in documents]
+
+        if victim == "world":
+            server.start()
+        reconnected(session)
+        documents.clear()
+        session.RE(tomography(session, 60, 5))
+        assert documents[-1][1]["exit_status"] == "success"
         documented = sum(n for name, n in stop["num_events"].items() if name != "baseline")
         assert frames_on_disk(session.paths.visit.raw / "scan-0001_orca.h5") >= documented
-
-        with server:
-            missing = asyncio.run_coroutine_threadsafe(session.beamline.reconnect(), session.RE.loop).result(60)
-            assert missing == {}
-            documents.clear()
-            session.RE(tomography(session, 60, 5))
-            assert documents[-1][1]["exit_status"] == "success"

@@ -5,7 +5,7 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bluesky.protocols import Reading
@@ -18,6 +18,8 @@ from danmax_bluesky.devices.lost import LinkLostError, LostReading, lost
 
 logger = logging.getLogger(__name__)
 ANSWER_S = 1.0
+TIMEOUT_S = 5.0
+LOST_S = 0.2
 
 
 def use_server(address: str) -> None:
@@ -111,10 +113,7 @@ class PvaWatch:
         if not isinstance(value, Exception):
             self.last_answer, self.lost = time.time(), None
             return None
-        if self.lost is None:
-            self.lost = lost(self._device.name, f"pva://{pv}", self.last_answer, str(value) or type(value).__name__)
-            logger.warning("%s", self.lost)
-        return self.lost
+        return self._lose(pv, value)
 
     def _watch(self) -> None:
         for child in walk_devices(self._device).values():
@@ -123,6 +122,29 @@ class PvaWatch:
                 if isinstance(backend, transport.PvaSignalBackend):
                     self._watched.append(_Watched(backend, self.tell))
                     backend.set_callback = self._watched[-1]  # type: ignore[method-assign]
+                    for name in ("get_value", "get_reading", "get_setpoint", "put"):
+                        setattr(backend, name, self._in_time(getattr(backend, name), backend.read_pv))
+
+    def _in_time(self, ask: Callable[..., Awaitable[Any]], pv: str) -> Callable[..., Awaitable[Any]]:
+        """The same question, answered soon or not at all: at once, if the server is known to be lost."""
+
+        async def asked(*arguments: Any) -> Any:
+            try:
+                async with asyncio.timeout(LOST_S if self.lost else TIMEOUT_S):
+                    answer = await ask(*arguments)
+            except (TimeoutError, Disconnected) as error:
+                raise self._lose(pv, error) from error
+            self.last_answer, self.lost = time.time(), None
+            return answer
+
+        return asked
+
+    def _lose(self, pv: str, error: Exception) -> LinkLostError:
+        if self.lost is None:
+            reason = str(error) or type(error).__name__
+            self.lost = lost(self._device.name, f"pva://{pv}", self.last_answer, reason)
+            logger.warning("%s", self.lost)
+        return self.lost
 
 
 class _Watched:

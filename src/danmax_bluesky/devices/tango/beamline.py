@@ -67,7 +67,7 @@ class Devices:
         """Connect all devices side by side; or, `again`, those that are missing or were lost since.
 
         Returns:
-            `missing` as it is then.
+            `missing` as it is then, and with it what was connected and does not answer now.
         """
         lost: set[str] = set(self.missing if again else self.by_name)
         if again:
@@ -91,7 +91,10 @@ class Devices:
                 raise result
             else:
                 self.missing.pop(name, None)
-        return self.missing
+        lost_links = {
+            connector.link.name: str(connector.link.lost) for connector in self._connectors if connector.link.lost
+        }
+        return {**self.missing, **lost_links}
 
     def close(self) -> None:
         """Let go of every device."""

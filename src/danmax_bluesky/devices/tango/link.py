@@ -19,6 +19,7 @@ import tango
 from ophyd_async.core import NotConnectedError
 
 from danmax_bluesky.devices.lost import LinkLostError, lost
+from danmax_bluesky.devices.tango.failures import is_absence, reason
 from danmax_bluesky.errors import DeviceError
 
 T = TypeVar("T")
@@ -26,7 +27,6 @@ HEARTBEAT_S = 1.1  # Tango does not try to connect more often than once a second
 REVIVALS = 3
 TIMEOUT_S = 3.0
 POLL_S = 0.1
-_ABSENT = {"API_CantConnectToDevice", "API_CorbaException", "API_DeviceTimedOut", "API_DeviceNotExported"}
 
 logger = logging.getLogger(__name__)
 
@@ -275,14 +275,3 @@ def _quietly(work: Callable[[tango.DeviceProxy], None], proxy: tango.DeviceProxy
         work(proxy)
     except tango.DevFailed as error:
         logger.debug("%s: %s", proxy.name(), reason(error))
-
-
-def is_absence(error: tango.DevFailed) -> bool:
-    """True if the device was not reached, False if it was and refused."""
-    return any(getattr(item, "reason", "") in _ABSENT for item in error.args)
-
-
-def reason(error: Any) -> str:
-    """What was wrong at first; the rest of Tango's stack tells who passed it on."""
-    said = [" ".join(str(item.desc).split()) for item in getattr(error, "args", ()) if hasattr(item, "desc")]
-    return said[0] if said else str(error) or type(error).__name__

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tango import DevFailed
 from tango.server import Device, run
 
-from danmax_bluesky.devices.tango.link import reason
+from danmax_bluesky.devices.tango.failures import reason
 from danmax_bluesky.errors import DeviceError
 
 LOOPBACK = "127.0.0.1"

@@ -18,7 +18,8 @@ from danmax_bluesky.devices.tango.backend import (
     to_tango,
 )
 from danmax_bluesky.devices.tango.connector import renamed
-from danmax_bluesky.devices.tango.link import Link, is_absence, reason
+from danmax_bluesky.devices.tango.failures import is_absence, reason
+from danmax_bluesky.devices.tango.link import Link
 from danmax_bluesky.devices.tango.serving import trl
 from danmax_bluesky.errors import DeviceError, SettingsError
 

@@ -7,10 +7,12 @@ somebody who waits for the world.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from danmax_bluesky.config import Settings
@@ -18,6 +20,7 @@ from danmax_bluesky.devices.twin.axis import Axis
 from danmax_bluesky.devices.twin.camera import MakeProcess, VirtualCamera
 from danmax_bluesky.devices.twin.camera_client import CameraProcess
 from danmax_bluesky.devices.twin.clock import RealClock
+from danmax_bluesky.devices.twin.panda import SEQUENCERS
 from danmax_bluesky.devices.twin.world import World
 from danmax_bluesky.errors import DeviceError
 
@@ -31,8 +34,22 @@ ANSWER_S = 2.5
 Key = tuple[str, str]
 Listener = Callable[[str, str, Any], None]
 Guard = Callable[[], contextlib.AbstractContextManager[Any]]
+nobody_guards: Guard = contextlib.nullcontext
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PandaFacts:
+    """What a server of the PandA has to know beside its registers.
+
+    Attributes:
+        datasets: names of what it captures.
+        buses: position bus of each sequencer at first, by the name of the sequencer.
+    """
+
+    datasets: tuple[str, ...]
+    buses: Mapping[str, str]
 
 
 class Hub:
@@ -45,15 +62,16 @@ class Hub:
     """
 
     def __init__(
-        self, settings: Settings, make_process: MakeProcess = CameraProcess, guard: Guard = contextlib.nullcontext
+        self, settings: Settings, make_process: MakeProcess = CameraProcess, guard: Guard = nobody_guards
     ) -> None:
         self.settings = settings
         self._make_process = make_process
         self._guard = guard
         self._loop = asyncio.new_event_loop()
         self._values: dict[Key, Any] = {}
+        self._told: dict[Key, Any] = {}
         self._listeners: list[Listener] = []
-        self._news: queue.SimpleQueue[tuple[str, str, Any] | None] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[tuple[str, str, Any] | Callable[[], None] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run_loop, name="twin world", daemon=True),
             threading.Thread(target=self._tell, name="twin news", daemon=True),
@@ -84,6 +102,30 @@ class Hub:
     def listen(self, listener: Listener) -> None:
         """Tell `listener(device, register, value)` of everything that is published from now on."""
         self._listeners.append(listener)
+
+    def join(self, greet: Callable[[dict[Key, Any]], None], listener: Listener) -> Callable[[], None]:
+        """Greet somebody with every value, then tell the listener of everything that is published after that.
+
+        Returns:
+            what ends it.
+        """
+
+        def begin() -> None:
+            greet(dict(self._told))
+            self._listeners.append(listener)
+
+        self.after_news(begin)
+        return lambda: self.after_news(lambda: self._listeners.remove(listener))
+
+    def after_news(self, work: Callable[[], None]) -> None:
+        """Do something in the listeners' thread, after everything that was published until now was told."""
+        self._news.put(work)
+
+    @property
+    def panda_facts(self) -> PandaFacts:
+        """What a server of the PandA has to know beside its registers."""
+        virtual = self._made_world.panda
+        return PandaFacts(tuple(virtual.datasets), {name: virtual.registers[f"{name}.posa"] for name in SEQUENCERS})
 
     def get(self, device: str, register: str) -> Any:
         """The value of a register now."""
@@ -186,11 +228,20 @@ class Hub:
     def _tell(self) -> None:
         with self._guard():
             while (news := self._news.get()) is not None:
-                for listener in self._listeners:
-                    try:
-                        listener(*news)
-                    except Exception:
-                        logger.exception("%s %s could not be told", news[0], news[1])
+                if callable(news):
+                    _safely(news, "a listener")
+                    continue
+                device, register, value = news
+                self._told[device, register] = value
+                for listener in tuple(self._listeners):
+                    _safely(functools.partial(listener, device, register, value), f"{device} {register}")
+
+
+def _safely(work: Callable[[], None], what: str) -> None:
+    try:
+        work()
+    except Exception:
+        logger.exception("%s could not be told", what)
 
 
 def _motor(axis: Axis) -> dict[str, Any]:

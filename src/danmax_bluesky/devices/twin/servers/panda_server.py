@@ -15,7 +15,8 @@ from p4p.server.thread import SharedPV
 from p4p.util import WorkQueue
 
 from danmax_bluesky.devices.twin.panda import COMPARES, SEQUENCERS
-from danmax_bluesky.devices.twin.servers.hub import PANDA, Hub
+from danmax_bluesky.devices.twin.servers.hub import PANDA
+from danmax_bluesky.devices.twin.servers.wire import AnyHub
 from danmax_bluesky.errors import DanmaxError
 
 LOOPBACK = "127.0.0.1"
@@ -93,7 +94,7 @@ class PandaServer:
         port: TCP port; 0 takes a free one.
     """
 
-    def __init__(self, hub: Hub, prefix: str, host: str = LOOPBACK, port: int = 0) -> None:
+    def __init__(self, hub: AnyHub, prefix: str, host: str = LOOPBACK, port: int = 0) -> None:
         self.prefix = prefix
         self._hub = hub
         self._queue = WorkQueue(maxsize=1000)
@@ -157,11 +158,9 @@ class PandaServer:
             self._pvs[register].post(self._fields[register].value(value))
 
 
-def _fields(hub: Hub) -> Iterator[tuple[str, str, Field]]:
+def _fields(hub: AnyHub) -> Iterator[tuple[str, str, Field]]:
     """(block, field, what it is) of everything that is served."""
-    if hub.world is None:
-        raise ValueError("start the hub before its PandA is served")
-    virtual = hub.world.panda
+    facts = hub.panda_facts
     buses = tuple(dict.fromkeys(("ZERO", hub.settings.encoder.source, *BUSES)))
     enable = Field("enum", "ZERO", BITS)
     number, whole = Field("d", 0.0), Field("i", 0)
@@ -177,7 +176,7 @@ def _fields(hub: Hub) -> Iterator[tuple[str, str, Field]]:
         yield block, "prescale", Field("d", 1.0)
         yield block, "prescale_units", Field("enum", "us", UNITS)
         yield block, "enable", enable
-        yield block, "posa", Field("enum", virtual.registers[f"{block}.posa"], buses)
+        yield block, "posa", Field("enum", facts.buses[block], buses)
     for block in COMPARES:
         yield block, "active", flag
         yield block, "dir", Field("enum", "Positive", DIRECTIONS)
@@ -195,7 +194,7 @@ def _fields(hub: Hub) -> Iterator[tuple[str, str, Field]]:
     yield "data", "capture_mode", Field("enum", "FIRST_N", MODES)
     yield "data", "capture", Field("?", False)
     yield "data", "flush_period", Field("d", 0.1)
-    datasets = virtual.datasets
+    datasets = list(facts.datasets)
     columns = (("name", "s"), ("dtype", "s"))
     table = {"name": datasets, "dtype": ["float64"] * len(datasets)}
     yield "data", "datasets", Field("table", table, columns=columns, writable=False)

@@ -9,7 +9,8 @@ from tango import AttrWriteType, DevDouble, DevLong64, DevState, DevString, Exce
 from tango.server import Device, attribute, command
 
 from danmax_bluesky.config import MotorSettings, Settings
-from danmax_bluesky.devices.twin.servers.hub import MONITOR, RING, SHUTTER, Hub
+from danmax_bluesky.devices.twin.servers.hub import MONITOR, RING, SHUTTER
+from danmax_bluesky.devices.twin.servers.wire import AnyHub
 from danmax_bluesky.errors import DanmaxError
 
 DOMAIN = "danmax"
@@ -44,7 +45,7 @@ class Register:
 class TwinDevice(Device):
     """A device of the world; its registers are attributes, and every change is an event."""
 
-    hub: ClassVar[Hub]
+    hub: ClassVar[AnyHub]
     twin: ClassVar[str]
     table: ClassVar[tuple[Register, ...]] = ()
 
@@ -214,7 +215,7 @@ class TwinMonitor(TwinDevice):
     table = (Register("Value", "intensity", DevDouble, doc="counts; how much beam comes through the shutter"),)
 
 
-def device_classes(hub: Hub) -> dict[str, type[Device]]:
+def device_classes(hub: AnyHub) -> dict[str, type[Device]]:
     """Tango device name -> class, for everything but the PandA."""
     settings = hub.settings
     classes: dict[str, type[Device]] = {}
@@ -253,7 +254,7 @@ def attribute_of(device: str, name: str) -> str:
     return f"{path}/{name}{mark}{fragment}"
 
 
-def _of(kind: type[TwinDevice], hub: Hub, name: str, table: tuple[Register, ...]) -> type[Device]:
+def _of(kind: type[TwinDevice], hub: AnyHub, name: str, table: tuple[Register, ...]) -> type[Device]:
     return type(f"{kind.__name__}_{name}", (kind,), {"hub": hub, "twin": name, "table": table, "__doc__": kind.__doc__})
 
 
