@@ -81,9 +81,7 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) ->
         "plan_name": Dataset(start.get("plan_name", "")),
         "start_time": Dataset(iso(start["time"])),
         **_end(record),
-        "program_name": Dataset(
-            "danmax_bluesky", {"version": str(start.get("versions", {}).get("danmax_bluesky", ""))}
-        ),
+        "program_name": Dataset("danmax_bluesky", {"version": _version(start)}),
         "status": Dataset(
             record.status, {"description": "complete, incomplete, failed, aborted, or open: still measured"}
         ),
@@ -100,6 +98,11 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) ->
         "bluesky": _documents(record),
     }
     return nx("NXentry", fields, **({"default": default} if default else {}))
+
+
+def _version(start: Mapping[str, Any]) -> str:
+    versions = start.get("versions", {})
+    return str(versions.get("danmax-bluesky", versions.get("danmax_bluesky", "")))
 
 
 def _end(record: RunRecord) -> dict[str, Node]:
@@ -153,6 +156,9 @@ def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Pat
     }
     for key in record.image_keys:
         fields[key] = _detector(record, key, tables.get(key), folder)
+    configuration = _configuration(record)
+    if configuration:
+        fields["configuration"] = nx("NXcollection", configuration)
     for name, snapshot in zip(SNAPSHOTS, (record.snapshots[:1], record.snapshots[1:][-1:]), strict=True):
         if snapshot:
             fields[name] = nx(
@@ -164,6 +170,20 @@ def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Pat
                 time=iso(snapshot[0].time),
             )
     return nx("NXinstrument", fields)
+
+
+def _configuration(record: RunRecord) -> dict[str, Node]:
+    """How each device was set, as its first segment found it: one group a device."""
+    devices: dict[str, Node] = {}
+    for segment in record.segments:
+        for device, values in segment.configuration.items():
+            if values and device not in devices:
+                fields: dict[str, Node] = {
+                    key.removeprefix(f"{device}-"): quantity(storable(value), segment.configuration_units.get(key, ""))
+                    for key, value in values.items()
+                }
+                devices[device] = nx("NXcollection", fields)
+    return devices
 
 
 def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Path) -> Group:
@@ -188,7 +208,9 @@ def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Pat
         fields["count_time"] = quantity(table.exposure_s[own], "s")
         fields["image_key"] = Dataset(table.image_key[own].astype(np.int32))
         fields["image_key_control"] = Dataset(table.image_key_control[own].astype(np.int32))
-        fields["frame_row"] = Dataset(table.row[own], {"description": "row of `data` that each entry of image_key is about"})
+        fields["frame_row"] = Dataset(
+            table.row[own], {"description": "row of `data` that each entry of image_key is about"}
+        )
     return nx("NXdetector", fields)
 
 

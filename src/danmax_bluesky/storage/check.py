@@ -16,6 +16,7 @@ from danmax_bluesky.storage.checksums import changed
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
 from danmax_bluesky.storage.journal import is_being_written
 from danmax_bluesky.storage.provenance import Provenance, is_current
+from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.references import Reference, references
 from danmax_bluesky.storage.scalars import load_scalars
 
@@ -125,10 +126,15 @@ def _run(record: RunRecord) -> Iterator[Finding]:
     files = record.files
     if files.documents.exists() and record.stop is None:
         alive = is_being_written(files.documents)
-        text = "the run is still being measured" if alive else "the process that measured died; use `danmax rebuild`"
-        yield Finding(Severity.WARNING if alive else Severity.ERROR, files.documents, text)
         if alive:
+            yield Finding(Severity.WARNING, files.documents, "the run is still being measured")
             return
+        if _was_rebuilt(files):
+            text = "the process that measured died; its files were rebuilt from what it left"
+            yield Finding(Severity.WARNING, files.documents, text)
+        else:
+            yield Finding(Severity.ERROR, files.documents, "the process that measured died; use `danmax rebuild`")
+        record = recover(record)
     loaded = load_scalars(record)
     for problem in loaded.problems:
         yield Finding(Severity.ERROR, files.documents, problem)
@@ -147,6 +153,18 @@ def _run(record: RunRecord) -> Iterator[Finding]:
                     shown = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
                     text = f"{key} lost {len(lost)} frames of {segment.name}: triggers {shown}"
                     yield Finding(Severity.ERROR, segment.images[key].file, text)
+
+
+def _was_rebuilt(files: ScanFiles) -> bool:
+    """Whether the master tells of a run that was cut off, as only a rebuild says without a stop document."""
+    if not files.master.exists():
+        return False
+    try:
+        with open_to_read(files.master) as master:
+            status = master.get("entry/status")
+            return isinstance(status, h5py.Dataset) and status.asstr()[()] == "incomplete"
+    except StorageError:
+        return False  # told by the check of the file
 
 
 def _digests(files: ScanFiles, *, deep: bool) -> Iterator[Finding]:

@@ -1,0 +1,83 @@
+"""A process that is killed in the middle of a scan loses no frame that was on disk, and the next scan works."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
+import pytest
+
+from danmax_bluesky.formats.record import fold
+from danmax_bluesky.storage.journal import read_journal
+
+PHASES = ("dark", "flat", "proj", "ortho", "flat_after", "dark_after")
+DANMAX = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()"]
+SMALL = [
+    "detectors.orca.width=96", "detectors.orca.height=32", "formats.integrate=False", "catalog.kind=off",
+    "motors.tom_sam_x.velocity=40",
+]  # fmt: skip
+ONLY_IN_THE_CAMPAIGN = [
+    pytest.param(phase, id=f"kill-{phase}", marks=() if phase == "proj" else pytest.mark.campaign) for phase in PHASES
+]
+
+
+def danmax(root, *arguments):
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    return [*DANMAX, *arguments, "--data-root", str(root), *settings]
+
+
+def scan_command(root, num):
+    fields = ["--npt-fields", "10", "--fields-flag", "111111", "--latency", "0.02"]
+    return danmax(root, "tomoscan", "ascanct", "tom_ry", "0", "180", str(num), "0.02", *fields)
+
+
+def names(journal):
+    return [doc["name"] for name, doc in read_journal(journal) if name == "descriptor"]
+
+
+def frames_of(detector_file):
+    with h5py.File(detector_file, locking=False) as file:
+        return len(file["/entry/instrument/orca/data"])
+
+
+@pytest.mark.parametrize("phase", ONLY_IN_THE_CAMPAIGN)
+def test_a_killed_scan_is_made_whole_again_and_the_next_gets_the_next_number(tmp_path, phase):
+    process = subprocess.Popen(scan_command(tmp_path, 100), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 120
+        while True:
+            assert time.monotonic() < until, "the scan did not come to its phase"
+            assert process.poll() is None, "the scan ended before it could be killed"
+            journals = list(tmp_path.rglob("scan-0001_documents.jsonl"))
+            if journals and phase in names(journals[0]):
+                break
+            time.sleep(0.02)
+        if phase == "proj":
+            time.sleep(1.0)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    (journal,) = journals
+    raw = journal.parent
+    time.sleep(1.0)  # the camera's process notices, writes what it has, and ends
+    on_disk = frames_of(raw / "scan-0001_orca.h5")
+
+    for command in ("rebuild", "check"):
+        done = subprocess.run(
+            danmax(tmp_path, command, str(journal)), capture_output=True, text=True, timeout=120, check=False
+        )
+        if command == "rebuild":
+            assert done.returncode == 0, done.stdout + done.stderr
+    with h5py.File(raw / "scan-0001.h5") as master:
+        assert master["entry/status"].asstr()[()] == "incomplete"
+        if on_disk:
+            assert len(master["entry_orca/instrument/detector/data"]) == on_disk
+    errors = [line for line in done.stdout.splitlines() if line.strip().startswith("error")]
+    assert all("the run is incomplete" in line for line in errors), done.stdout
+
+    done = subprocess.run(scan_command(tmp_path, 30), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = fold(read_journal(raw / "scan-0002_documents.jsonl"))
+    assert record.is_complete
