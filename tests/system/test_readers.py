@@ -260,3 +260,52 @@ def test_our_own_reader_gives_the_same_from_both_files(master, dxchange_file, fr
         np.testing.assert_array_equal(scan.frames[5].values, frames[45])
         assert scan.missing == ()
         assert scan.flats.shape == (40, 256, 512)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory) -> ScanFiles:
+    """A mesh of diffraction frames over two motors."""
+    options = {
+        "twin.clock": "fast",
+        "detectors.pilatus.width": 487,
+        "detectors.pilatus.height": 407,
+        "formats.integrate": False,
+        "catalog.kind": "off",
+        "data_root": str(tmp_path_factory.mktemp("mesh")),
+    }
+    with make_session(load_settings(options=options)) as session:
+        session.RE(session.plans.mesh("tom_sam_x", 0, 1, 2, "tom_sam_y", 0, 2, 3, 0.1, sample="CeO2"))
+        session.wait_for_files()
+        return ScanFiles.of(session.last_run)
+
+
+def test_a_mesh_has_a_frame_and_a_position_for_each_point(mesh):
+    assert check_file(mesh.master) == []
+    scan = open_scan(mesh.master)
+    assert scan.status == "complete"
+    positions = scan.positions["primary"]
+    points = {
+        (round(x, 6), round(y, 6))
+        for x, y in zip(positions["tom_sam_x"].values, positions["tom_sam_y"].values, strict=True)
+    }
+    assert points == {(x, y) for x in (0.0, 0.5, 1.0) for y in (0.0, 0.666667, 1.333333, 2.0)}
+    assert positions["tom_sam_x"].attrs["units"] == "mm"
+    frames = scan.detector("pilatus")["data"]
+    assert (frames.shape, frames.dtype) == ((12, 407, 487), np.int32)
+    with h5py.File(mesh.detector("pilatus")) as file:
+        np.testing.assert_array_equal(frames.values, file["entry/instrument/pilatus/data"][:])
+
+
+def test_silx_opens_a_mesh_with_its_frames(mesh):
+    need("silx")
+    silx_io, nxdata = importlib.import_module("silx.io"), importlib.import_module("silx.io.nxdata")
+    with silx_io.open(str(mesh.master)) as file:
+        shown = nxdata.get_default(file)
+        assert shown.is_valid
+        assert shown.signal.shape == (12, 407, 487)
+
+
+def test_a_mesh_is_no_tomography(mesh):
+    with h5py.File(mesh.master) as file:
+        assert list(file) == ["entry"]
+    assert not mesh.dxchange("pilatus", alone=True).exists()

@@ -74,6 +74,7 @@ class Segment:
         times: POSIX seconds of each event, empty for streams that have external rows only.
         configuration: device -> configuration key -> value, as in the descriptor.
         hints: device -> hinted fields.
+        configuration_units: configuration key -> units.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Segment:
     times: Sequence[float] = ()
     configuration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    configuration_units: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of rows on record: of the longest external key, or of the events."""
@@ -299,6 +301,12 @@ class RecordBuilder(DocumentRouter):
                 device: hint.get("fields", [])
                 for descriptor in descriptors
                 for device, hint in descriptor.get("hints", {}).items()
+            },
+            configuration_units={
+                key: value.get("units") or ""
+                for descriptor in descriptors
+                for configuration in descriptor.get("configuration", {}).values()
+                for key, value in configuration.get("data_keys", {}).items()
             },
         )
 
