@@ -159,7 +159,7 @@ def test_every_word_is_known_to_the_shell_and_listed(typed):
         assert set(WORDS) <= set(shell.magics_manager.magics["line"])
         assert shell.user_ns["tom_ry"] is session.beamline.motors["tom_ry"]
         complete = next(iter(shell.strdispatchers["complete_command"].s_matches("%mv")))
-        assert "tom_sam_x" in complete(shell, None)
+        assert "tom_sam_x" in complete(None)
         assert [f"%{word}" for word in WORDS] == [text.split()[0] for text in WORDS.values()]
     finally:
         session.RE.md = before
