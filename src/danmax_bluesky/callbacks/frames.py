@@ -1,10 +1,11 @@
 """From a run's record to a table of its frames: which trigger each belongs to, what it shows, at which angle."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.callbacks.rotation import segment_angles
+from danmax_bluesky.callbacks.rotation import TriggerAngles, segment_angles
 from danmax_bluesky.formats.frames_table import KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
 from danmax_bluesky.formats.parts import planned_segment
 from danmax_bluesky.formats.record import FrameSource, RunRecord, Segment
@@ -21,7 +22,9 @@ def frame_tables(record: RunRecord) -> dict[str, FrameTable]:
     Args:
         record: with scalars loaded (`storage.scalars.load_scalars`).
     """
-    return {key: _table(record, key) for key in record.image_keys}
+    angles = {segment.name: segment_angles(record, segment) for segment in record.segments}
+    triggers = _first_triggers(record, angles)
+    return {key: _table(record, key, angles, triggers) for key in record.image_keys}
 
 
 def has_rotation(record: RunRecord) -> bool:
@@ -31,28 +34,27 @@ def has_rotation(record: RunRecord) -> bool:
     )
 
 
-def first_triggers(record: RunRecord) -> dict[str, int]:
+def _first_triggers(record: RunRecord, angles: Mapping[str, TriggerAngles]) -> dict[str, int]:
     """Segment -> number, counted since arming, of its first trigger.
 
     It follows from the triggers of the segments before: those that the PandA captured, or else those planned. A process
     that died may have left the PandA's file behind the camera's; only its last segment can be short.
     """
-    recorded = {segment.name: segment for segment in record.segments}
     first: dict[str, int] = {}
     total = 0
     for name, num in record.planned.items():
         first[name] = total
-        known = name in recorded and record.stop is not None
-        sent = segment_angles(record, recorded[name]).sent if known else None
+        sent = angles[name].sent if name in angles and record.stop is not None else None
         total += num if sent is None else sent
     return first
 
 
-def _table(record: RunRecord, key: str) -> FrameTable:
+def _table(record: RunRecord, key: str, angles: Mapping[str, TriggerAngles], triggers: Mapping[str, int]) -> FrameTable:
     pieces = [
         piece
         for segment in record.segments
-        if key in segment.external and (piece := _piece(record, segment, key)) is not None
+        if key in segment.external
+        and (piece := _piece(record, segment, key, angles[segment.name], triggers)) is not None
     ]
     sources = [piece["source"] for piece in pieces]
     places = list(dict.fromkeys((source.file, source.dataset) for source in sources))
@@ -69,14 +71,9 @@ def _table(record: RunRecord, key: str) -> FrameTable:
         lengths=tuple(lengths[place] for place in places),
         frame_shape=(example.shape[0], example.shape[1]),
         dtype=example.dtype,
-        file_index=joined("file_index", np.int64)
-        if not pieces
-        else np.concatenate(
-            [
-                np.full(len(piece["row"]), places.index((piece["source"].file, piece["source"].dataset)))
-                for piece in pieces
-            ]
-        ),
+        file_index=np.repeat(
+            [places.index((source.file, source.dataset)) for source in sources], [len(piece["row"]) for piece in pieces]
+        ).astype(np.int64),
         row=joined("row", np.int64),
         segment_names=tuple(piece["name"] for piece in pieces),
         segment=np.repeat(np.arange(len(pieces)), [len(piece["row"]) for piece in pieces]),
@@ -93,7 +90,9 @@ def _table(record: RunRecord, key: str) -> FrameTable:
     )
 
 
-def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | None:
+def _piece(
+    record: RunRecord, segment: Segment, key: str, angles: TriggerAngles, triggers: Mapping[str, int]
+) -> dict[str, Any] | None:
     """The rows of one segment; None where none of its frames is on disk."""
     source = segment.external[key]
     available = min(source.stop, source.length or 0)
@@ -101,9 +100,8 @@ def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | No
     if not len(rows):
         return None
     promised = planned_segment(record, segment.name)
-    first = first_triggers(record).get(segment.name, 0)
+    first = triggers.get(segment.name, 0)
     numbers, guessed = _frame_numbers(segment.columns.get(f"{key}_frame_number"), len(rows))
-    angles = segment_angles(record, segment)
     audit = audit_phase(
         segment.name,
         segment.planned if segment.planned is not None else len(rows),
@@ -131,7 +129,6 @@ def _piece(record: RunRecord, segment: Segment, key: str) -> dict[str, Any] | No
         "row": rows,
         "index": index,
         "trigger": np.full(len(rows), -1) if numbers is None else numbers,
-        "file_index": np.zeros(len(rows)),
         "image_key": np.where(belongs, int(key_of_kind), int(ImageKey.INVALID)),
         "angle_deg": angle,
         "angle_flag": flag,

@@ -211,3 +211,24 @@ def test_grafting_makes_the_groups_on_the_way_and_replaces_nothing():
         grafted(tree, "/a/b/c", Dataset(2))
     with pytest.raises(ValueError, match="not a group"):
         grafted(tree, "/a/b/c/d", Dataset(2))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.EROFS, "its folder may not be written to; change that, then `danmax rebuild`"),
+        (errno.EACCES, "its folder may not be written to"),
+        (errno.EDQUOT, "no space left on the disk"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_a_way_out(tmp_path, monkeypatch, code, said):
+    def refuse(*arguments, **options):
+        raise OSError(
+            f"Unable to create file (unable to open file, errno = {code}, error message = '{os.strerror(code)}')"
+        )
+
+    monkeypatch.setattr(write.h5py, "File", refuse)
+    with pytest.raises(StorageError, match=said):
+        write_tree(tmp_path / "out.h5", own_tree())
+    assert os.listdir(tmp_path) == []
