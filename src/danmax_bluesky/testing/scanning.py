@@ -49,7 +49,8 @@ class Measured:
         """The frames of a segment, shape (n, height, width)."""
         source = next(found for found in self.record.segments if found.name == segment).external[detector]
         with h5py.File(source.file) as file:
-            return file[source.dataset][source.start : source.stop]
+            frames: Any = file[source.dataset]
+            return frames[source.start : source.stop]
 
     def angles_deg(self, segment: str, detector: str = "orca") -> np.ndarray:
         """The angles that the files give to the frames of a segment."""
