@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 FIRST_STEPS = """
 assert transmission.shape == (64, 256) and 0.9 < np.nanmedian(transmission[:, :20]) < 1.1
 assert np.nanmedian(transmission[:, 118:138]) < 0.8
-assert len(scan.theta_deg) == 361 and abs(scan.theta_deg[180] - 90) < 0.01
+assert len(theta_deg) == 361 and abs(theta_deg[180] - 90) < 0.01
 assert correlation > 0.95, correlation
 assert patterns.intensity.shape[0] == 5
 assert len(found) >= 15 and worst < 0.01, (len(found), worst)
