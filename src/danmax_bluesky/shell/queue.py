@@ -18,7 +18,6 @@ from pydantic.fields import FieldInfo
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
-from danmax_bluesky.shell.start import devices
 from danmax_bluesky.tomography.scan import TomoScan
 
 Plan = Callable[..., MsgGenerator[Any]]
@@ -57,7 +56,7 @@ class Argument:
 
 def queue_namespace(session: Session) -> dict[str, Any]:
     """What stands in the worker's namespace: RE, every plan with a description of its parameters, every device."""
-    return {"RE": session.RE, **queue_plans(session), **devices(session)}
+    return {"RE": session.RE, **queue_plans(session), **session.beamline.devices}
 
 
 def queue_plans(session: Session) -> dict[str, Plan]:
