@@ -25,6 +25,8 @@ class Integrate:
         threads: of the worker.
         publish: address of the 0MQ socket on which it publishes patterns, such as tcp://127.0.0.1:0; "" for none.
         on_done: called with the run's uid and the outcomes when its files are written, in a thread of its own.
+        on_journal: called, likewise, with uid and journal of each run of patterns when it begins; the catalogue's
+            service has a method `announce` that takes them.
     """
 
     def __init__(
@@ -32,10 +34,11 @@ class Integrate:
         threads: int = 2,
         publish: str = "tcp://127.0.0.1:0",
         on_done: Callable[[str, Sequence[Outcome]], None] | None = None,
+        on_journal: Callable[[str, Path], None] | None = None,
     ) -> None:
         self._threads = threads
         self._on_done = on_done
-        self.supervisor = Supervisor(publish, self._done)
+        self.supervisor = Supervisor(publish, self._done, on_journal)
         self._router = PerRun(self._one_run)
 
     @property

@@ -86,6 +86,7 @@ class AzintHeader:
         title: of the entry, such as the command as typed.
         run_uid: of the run, or what stands for it.
         recipe_key: hash of everything that the patterns depend on beside the frames.
+        recipe_settings: the recipe as it was written down, JSON.
         instrument: name of the beamline.
         source_name: name of the laboratory.
         wavelength_angstrom: Å.
@@ -96,12 +97,14 @@ class AzintHeader:
         inputs: absolute paths of the files that were integrated.
         integral_range: range of the radial axis for the integral parameters, or None for all.
         monitor: key of the beam monitor by which intensities were divided, or "".
+        monitor_reference: what it counts where an intensity stays as it is.
         scan: further scalars of the run, such as sample or scan number.
     """
 
     title: str
     run_uid: str
     recipe_key: str
+    recipe_settings: str
     instrument: str
     source_name: str
     wavelength_angstrom: float
@@ -112,6 +115,7 @@ class AzintHeader:
     inputs: Sequence[str] = ()
     integral_range: tuple[float, float] | None = None
     monitor: str = ""
+    monitor_reference: float = 1.0
     scan: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -150,6 +154,7 @@ def nxazint_tree(
     children["integrals"] = _integrals(header)
     entry = nx("NXentry", children, default="data")
     attrs = {"NX_class": "NXroot", "default": "entry", "run_uid": header.run_uid, "recipe_key": header.recipe_key}
+    attrs["recipe_settings"] = header.recipe_settings
     return Group({"entry": entry}, attrs)
 
 
@@ -205,7 +210,8 @@ def _body(header: AzintHeader, layout: PatternLayout) -> dict[str, Node]:
         "data": _data(layout),
     }
     if header.monitor:
-        body["monitor"] = nx("NXmonitor", {"data": _growing((), "<f8", {"units": "counts", "key": header.monitor})})
+        growing = _growing((), "<f8", {"units": "counts", "key": header.monitor})
+        body["monitor"] = nx("NXmonitor", {"data": growing}, reference=header.monitor_reference)
     return body
 
 
@@ -229,6 +235,7 @@ def _reduction(header: AzintHeader, layout: PatternLayout) -> Group:
                 {
                     **{name: _parameter(value) for name, value in layout.parameters.items() if value is not None},
                     "files": Dataset(json.dumps(list(header.inputs))),
+                    "settings": Dataset(header.recipe_settings),
                 },
             ),
         },

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -30,6 +30,21 @@ class Block:
     index: np.ndarray
     patterns: Mapping[str, Patterns]
     errors: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Block"]) -> "Block":
+        """Consecutive blocks as one."""
+        patterns = {
+            name: Patterns(
+                *(
+                    np.concatenate([getattr(part.patterns[name], field) for part in parts])
+                    for field in ("intensity", "sigma", "norm", "masked")
+                )
+            )
+            for name in parts[0].patterns
+        }
+        errors = {number: text for part in parts for number, text in part.errors.items()}
+        return cls(np.concatenate([part.index for part in parts]), patterns, errors)
 
     def after(self, number: int) -> "Block | None":
         """The part with frame numbers greater than `number`; None if there is none."""

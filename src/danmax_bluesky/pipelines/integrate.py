@@ -1,6 +1,5 @@
 """Integrate a scan: from a detector file to files of patterns."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.pipelines.blocks import batches, integrate_blocks
+from danmax_bluesky.pipelines.cluster import integrate_on_cluster
 from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import ScanInfo, output_path
 from danmax_bluesky.pipelines.output import IfExists, RecipeOutput
@@ -22,8 +22,6 @@ from danmax_bluesky.storage.frames import FrameError, Frames, Hdf5Frames, open_f
 
 BESIDE_FRAMES = ("frame_number", "timestamp")
 _BESIDE_UNITS = {"timestamp": "s"}
-
-_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -61,6 +59,7 @@ def integrate_scan(
     info: ScanInfo | None = None,
     columns: Mapping[str, np.ndarray] | None = None,
     threads: int = 2,
+    client: Any = None,
     if_exists: IfExists = "refuse",
     progress: Progress | None = None,
 ) -> IntegrationReport:
@@ -75,6 +74,7 @@ def integrate_scan(
         info: what else is known of the scan; None takes it from the run's journal, if one lies beside the file.
         columns: name -> values for each of these frames, beside those that stand in the detector file.
         threads: blocks of frames at a time.
+        client: of a Dask cluster that integrates instead, from `cluster_client`.
         if_exists: what to do with a file that the same run wrote before.
         progress: called with the frames done and the frames in all.
 
@@ -84,7 +84,7 @@ def integrate_scan(
         AcquisitionError: there is no frame to integrate.
     """
     begun = time.monotonic()
-    first = source if isinstance(source, Path) else source[0]
+    first = _paths(source)[0]
     if info is None:
         info, rows, columns = what_is_known(first, rows, columns)
     frames = open_frames(source, dataset)
@@ -104,7 +104,12 @@ def integrate_scan(
         keyed = {sink.key(name): integrator for name, integrator in integrators.items()}
         try:
             todo = (number for number in numbers if number > sink.done)
-            for block in integrate_blocks(frames, keyed, batches(todo), threads):
+            blocks = (
+                integrate_blocks(frames, keyed, batches(todo), threads)
+                if client is None
+                else integrate_on_cluster(client, tuple(_paths(source)), dataset, prepared.settings, info, todo)
+            )
+            for block in blocks:
                 sink.write(block)
                 errors.update(block.errors)
                 done += len(block.index)
@@ -116,6 +121,10 @@ def integrate_scan(
     finally:
         frames.close()
     return IntegrationReport(target, done, sink.resumed, time.monotonic() - begun, errors, problems, warnings)
+
+
+def _paths(source: Path | Sequence[Path]) -> list[Path]:
+    return [source] if isinstance(source, Path) else list(source)
 
 
 def what_is_known(
@@ -142,16 +151,13 @@ def prepare_for(frames: Frames, settings: RecipeSettings | Mapping[str, Any], in
 
 
 def check_first(frames: Frames, number: int, sinks: Sequence[RecipeOutput]) -> list[str]:
-    """Look whether a frame contradicts the calibration of each recipe; what does is logged as well."""
+    """Look whether a frame contradicts the calibration of each recipe; one sentence for each contradiction."""
     image = np.empty(frames.shape, frames.dtype)
     try:
         frames.read_into(number, image)
     except FrameError:
         return []
-    warnings = [text for sink in sinks for text in sink.check(image)]
-    for text in warnings:
-        _log.warning("%s", text)
-    return warnings
+    return [text for sink in sinks for text in sink.check(image)]
 
 
 def with_columns_of(info: ScanInfo, frames: Frames, columns: Mapping[str, np.ndarray] | None = None) -> ScanInfo:

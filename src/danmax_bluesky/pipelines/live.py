@@ -10,24 +10,34 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, StorageError
+from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
+from danmax_bluesky.pipelines.derived import DerivedRun
 from danmax_bluesky.pipelines.follow import Stretches, follow
 from danmax_bluesky.pipelines.integrate import check_first, prepare_for, values_beside, with_columns_of
 from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import Job, Outcome
+from danmax_bluesky.pipelines.notes import note_integration
 from danmax_bluesky.pipelines.output import RecipeOutput
 from danmax_bluesky.pipelines.scans import measured_scan
+from danmax_bluesky.scattering.classifiers import NAMES
 from danmax_bluesky.storage.frames import Hdf5Frames
+from danmax_bluesky.storage.journal import read_journal
 
 ATTEMPTS = 20
 PATIENCE_S = 5.0
 _log = logging.getLogger(__name__)
 
 Publish = Callable[["RecipeOutput", Block], None]
+Began = Callable[[Sequence[tuple[str, Path]]], None]
 
 
 def run_job(
-    job: Job, stretches: Stretches, publish: Publish | None = None, patience_s: float = PATIENCE_S
+    job: Job,
+    stretches: Stretches,
+    publish: Publish | None = None,
+    began: Began | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> list[Outcome]:
     """Follow a detector file until its run ends.
 
@@ -37,8 +47,10 @@ def run_job(
         job: what to do.
         stretches: which frames are wanted; told from another thread.
         publish: called with each block that is on disk.
+        began: called with the uid and the journal of each run of patterns.
         patience_s: how long to wait, after the end, for frames that were announced and are not on disk.
     """
+    begun_s = time.time()
     try:
         frames = _open(job, stretches)
     except DanmaxError as error:
@@ -46,11 +58,70 @@ def run_job(
     try:
         sinks, outcomes = _sinks(job, frames)
         warnings: list[str] = []
+        runs = _derived_runs(job, sinks)
+        if began:
+            began([(run.uid, run.path) for run in runs.values()])
         if sinks:
-            _follow(job, frames, sinks, stretches, publish, patience_s, warnings)
-        return [replace(outcome, warnings=warnings) for outcome in outcomes + _finish(job, frames, sinks, stretches)]
+            _follow(job, frames, sinks, stretches, publish, patience_s, warnings, runs)
+        for sink, run in runs.items():
+            _tell(run, sink)
+        outcomes += _finish(job, frames, sinks, stretches)
+        for run in runs.values():
+            run.stop("success" if stretches.complete else "abort")
     finally:
         frames.close()
+    _note(job, outcomes, begun_s)
+    return [replace(outcome, warnings=warnings) for outcome in outcomes]
+
+
+def _derived_runs(job: Job, sinks: Sequence[RecipeOutput]) -> dict[RecipeOutput, DerivedRun]:
+    """A run of patterns for each recipe, where the documents of the scan are at hand."""
+    start = _start_of(job)
+    if start is None:
+        return {}
+    runs = {}
+    for sink in sinks:
+        recipe = sink.prepared.settings.model_dump(mode="json")
+        try:
+            runs[sink] = DerivedRun(sink.path, start, recipe, sink.datasets(), NAMES)
+            _tell(runs[sink], sink)
+        except StorageError as error:
+            _log.warning("the patterns of %s are not told to the catalogue: %s", sink.path, error)
+    return runs
+
+
+def _tell(run: DerivedRun, sink: RecipeOutput) -> None:
+    if len(sink) > run.rows:
+        run.append(len(sink), sink.stored_integrals(run.rows))
+
+
+def _start_of(job: Job) -> Mapping[str, Any] | None:
+    if not job.journal or not Path(job.journal).exists():
+        return None
+    return next((doc for name, doc in read_journal(Path(job.journal)) if name == "start"), None)
+
+
+def _note(job: Job, outcomes: Sequence[Outcome], begun_s: float) -> None:
+    """Put each recipe into the provenance of the scan, if the run says where that is."""
+    start = _start_of(job)
+    if start is None:
+        return
+    outputs = {str(recipe.get("name", "azint")): (recipe, Path(path)) for recipe, path in _pairs(job)}
+    for outcome in outcomes:
+        recipe, output = outputs[outcome.recipe]
+        note_integration(
+            ScanFiles.of(start),
+            recipe,
+            Path(job.file),
+            output,
+            begun_s=begun_s,
+            problems=outcome.problems,
+            failed=outcome.failed,
+        )
+
+
+def _pairs(job: Job) -> list[tuple[Mapping[str, Any], str]]:
+    return list(zip(job.recipes, job.outputs, strict=True))
 
 
 def _open(job: Job, stretches: Stretches) -> Hdf5Frames:
@@ -70,7 +141,7 @@ def _open(job: Job, stretches: Stretches) -> Hdf5Frames:
 def _sinks(job: Job, frames: Hdf5Frames) -> tuple[list[RecipeOutput], list[Outcome]]:
     sinks: list[RecipeOutput] = []
     failed: list[Outcome] = []
-    for settings, output in zip(job.recipes, job.outputs, strict=True):
+    for settings, output in _pairs(job):
         try:
             info = with_columns_of(job.scan_info(), frames)
             prepared = prepare_for(frames, settings, info)
@@ -95,6 +166,7 @@ def _follow(
     publish: Publish | None,
     patience_s: float,
     warnings: list[str],
+    runs: Mapping[RecipeOutput, DerivedRun],
 ) -> None:
     keyed = {sink.key(name): integrator for sink in sinks for name, integrator in sink.integrators.items()}
     done = min(sink.done for sink in sinks)
@@ -112,6 +184,8 @@ def _follow(
                 sink.write(fresh)
                 if publish:
                     publish(sink, fresh)
+                if sink in runs:
+                    _tell(runs[sink], sink)
 
 
 def _finish(job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretches: Stretches) -> list[Outcome]:

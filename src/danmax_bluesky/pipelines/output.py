@@ -133,6 +133,20 @@ class RecipeOutput:
         """Number of each frame that is written."""
         return self._file.index()
 
+    def datasets(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Data key -> HDF5 path and shape of one pattern, of the layout that is plotted."""
+        first = self._layouts[0]
+        data, shape = data_path(self._layouts, first), self.prepared.recipes[first].shape
+        kinds = ("I", "I_errors") if self._has_errors[first] else ("I",)
+        return {kind: (f"{data}/{kind}", shape) for kind in kinds}
+
+    def stored_integrals(self, first: int) -> dict[str, np.ndarray]:
+        """Integral parameters from row `first` on, as they are in the file."""
+        return {name: self._file.rows(integral_path(name), first, len(self._file)) for name in NAMES}
+
+    def __len__(self) -> int:
+        return len(self._file)
+
     def taken_at(self, numbers: np.ndarray) -> list[float | None]:
         """When frames were taken, POSIX seconds, None where the detector does not say."""
         known = None if self._timestamps is None else self._timestamps()
@@ -213,6 +227,7 @@ def _tree(
         title=info.title,
         run_uid=info.run_uid,
         recipe_key=recipe_key(prepared),
+        recipe_settings=prepared.settings.model_dump_json(),
         instrument=info.instrument,
         source_name=info.source_name,
         wavelength_angstrom=geometry.wavelength_angstrom,
@@ -223,6 +238,7 @@ def _tree(
         inputs=list(inputs),
         integral_range=prepared.settings.integral_range,
         monitor=prepared.settings.monitor,
+        monitor_reference=prepared.settings.monitor_reference,
         scan=info.scan,
     )
     return nxazint_tree(header, layouts, {**_OWN_COLUMNS, **info.columns})
@@ -264,10 +280,15 @@ def _layout(prepared: PreparedRecipe, integrator: Integrator) -> PatternLayout:
 
 def state_of(path: Path) -> int | None:
     """How far the integration in a file went, or None if it is no file of patterns of this program."""
+    return known_state(path)[0]
+
+
+def known_state(path: Path) -> tuple[int | None, str]:
+    """How far the integration in a file went, and by which settings (JSON); None and "" if it is none of ours."""
     with suppress(StorageError, KeyError):
         old = StoredRows.of(path)
         try:
-            return old.state
+            return old.state, old.settings
         finally:
             old.close()
-    return None
+    return None, ""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import AcquisitionError
@@ -22,6 +23,7 @@ _COMMAND = (sys.executable, "-m", "danmax_bluesky.pipelines.worker")
 _log = logging.getLogger(__name__)
 
 Listener = Callable[[str, Sequence[Outcome]], None]
+JournalListener = Callable[[str, Path], None]
 
 
 class Supervisor:
@@ -30,10 +32,15 @@ class Supervisor:
     Args:
         publish: address of the worker's 0MQ socket, "" for none.
         on_done: called with a job's id and its outcomes, in a thread of its own.
+        on_journal: called with the uid and the journal of each run of patterns when it begins, likewise.
     """
 
-    def __init__(self, publish: str = "", on_done: Listener | None = None) -> None:
+    def __init__(
+        self, publish: str = "", on_done: Listener | None = None, on_journal: JournalListener | None = None
+    ) -> None:
         self._publish = publish
+        self._on_journal = on_journal
+        self._announced: set[str] = set()
         self._on_done = on_done
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._open: dict[str, list[dict[str, Any]]] = {}
@@ -175,6 +182,11 @@ class Supervisor:
     def _heard(self, reply: Mapping[str, Any]) -> None:
         if reply["event"] == "ready":
             self.address = reply["publish"]
+        elif reply["event"] == "began":
+            for uid, path in reply["journals"]:
+                if self._on_journal and uid not in self._announced:
+                    self._announced.add(uid)
+                    self._on_journal(uid, Path(path))
         elif reply["event"] == "done":
             outcomes = [Outcome(**fields) for fields in reply["outcomes"]]
             with self._changed:

@@ -15,7 +15,9 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 from danmax_bluesky.pipelines.follow import Stretches
@@ -80,9 +82,15 @@ class Worker:
             except (BrokenPipeError, ValueError):
                 pass  # nobody listens any more; the files are written all the same
 
+    def _began(self, job: Job, runs: Sequence[tuple[str, Path]]) -> None:
+        journals = [[uid, str(path)] for uid, path in runs]
+        self.reply({"event": "began", "id": job.id, "journals": journals})
+
     def _run(self, job: Job, stretches: Stretches) -> None:
         try:
-            outcomes = run_job(job, stretches, self._publisher and self._publisher.publish)
+            outcomes = run_job(
+                job, stretches, self._publisher and self._publisher.publish, lambda runs: self._began(job, runs)
+            )
         except Exception as error:  # told to the parent, which tells the user
             _log.exception("job %s", job.id)
             text = f"{type(error).__name__}: {error}"

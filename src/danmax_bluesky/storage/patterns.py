@@ -92,6 +92,10 @@ class PatternFile:
         """Number of each frame that is written."""
         return self._dataset(INDEX)[...]
 
+    def rows(self, name: str, first: int, last: int) -> np.ndarray:
+        """Rows of one dataset that are written."""
+        return self._dataset(name)[first:last]
+
     def set(self, name: str, value: Any) -> None:
         """Change a scalar."""
         dataset = self._dataset(name)
@@ -138,6 +142,7 @@ class StoredRows:
 
     Attributes:
         key: hash of the recipe that it was written by.
+        settings: the recipe as it was written down, JSON.
         state: how far the integration went.
     """
 
@@ -145,6 +150,7 @@ class StoredRows:
         self._file = file
         self._close = close
         self.key = str(file.attrs.get("recipe_key", ""))
+        self.settings = str(file.attrs.get("recipe_settings", ""))
         state: Any = file[STATE]
         self.state = int(state[()])
         index: Any = file[INDEX]
@@ -208,6 +214,9 @@ class StoredPatterns:
         azimuth_axis_deg: shape (n_azimuthal,), or None for patterns.
         index: number of each frame in its source.
         columns: name -> what is known of each frame.
+        integrals: name -> integral parameter of each frame.
+        own_norms: rows of norm of frames that had bad pixels; rows of zeros, or none, for the others.
+        monitor: by which each frame was divided, or None.
     """
 
     intensity: np.ndarray
@@ -220,6 +229,20 @@ class StoredPatterns:
     azimuth_axis_deg: np.ndarray | None
     index: np.ndarray
     columns: dict[str, np.ndarray]
+    integrals: dict[str, np.ndarray]
+    own_norms: np.ndarray
+    monitor: np.ndarray | None
+
+    def frame_norms(self) -> np.ndarray:
+        """Norm of each frame, times its monitor, shape of the intensities; 0 where a bin is empty."""
+        norms = np.broadcast_to(self.norm, self.intensity.shape).astype(float)
+        for row, norm in enumerate(self.own_norms):
+            if norm.any():
+                norms[row] = norm
+        norms = np.where(np.isfinite(self.intensity), norms, 0.0)
+        if self.monitor is None:
+            return norms
+        return norms * self.monitor.reshape((-1,) + (1,) * (norms.ndim - 1))
 
 
 def read_patterns(path: Path, layout: str | None = None) -> StoredPatterns:
@@ -240,6 +263,7 @@ def read_patterns(path: Path, layout: str | None = None) -> StoredPatterns:
         index = np.arange(len(group["I"])) if stored is None else stored[...]
         count = len(index)
         frames: Any = file.get("/entry/frames") or {}
+        integrals: Any = file.get("/entry/integrals") or {}
         axis = group["radial_axis"]
         return StoredPatterns(
             intensity=group["I"][:count],
@@ -252,7 +276,37 @@ def read_patterns(path: Path, layout: str | None = None) -> StoredPatterns:
             azimuth_axis_deg=group["azimuthal_axis"][...] if "azimuthal_axis" in group else None,
             index=index,
             columns={name: frames[name][:count] for name in frames if name != "index"},
+            integrals={name: node[:count] for name, node in integrals.items() if node.maxshape[0] is None},
+            own_norms=group["frame_norm"][:count] if "frame_norm" in group else np.zeros((0, *group["I"].shape[1:])),
+            monitor=_monitor(group.parent, count),
         )
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The parameters that a file of patterns was made with: name -> number, text or array.
+
+    Raises:
+        StorageError: it cannot be read, or tells none.
+    """
+    with open_to_read(path) as file:
+        found: Any = file.get("/entry/reduction/input") or file.get("/entry/azint1d/reduction/input")
+        if found is None:
+            raise StorageError(f"{path} does not tell how it was made (/entry/reduction/input)")
+        return {name: _plain(node) for name, node in found.items()}
+
+
+def _plain(node: Any) -> Any:
+    value = node[()]
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _monitor(entry: Any, count: int) -> np.ndarray | None:
+    applied = entry.get("monitor_applied")
+    if applied is None or not applied[()]:
+        return None
+    return entry["monitor/data"][:count] / float(entry["monitor"].attrs.get("reference", 1.0))
 
 
 def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:

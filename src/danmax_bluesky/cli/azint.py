@@ -1,0 +1,229 @@
+"""`danmax azint`: integrate scans, folders or a whole visit; rebin and export what is integrated."""
+
+import json
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.errors import DanmaxError, SettingsError
+from danmax_bluesky.pipelines.batch import TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
+from danmax_bluesky.pipelines.cluster import cluster_client
+from danmax_bluesky.pipelines.export import export_text, rebin_file
+from danmax_bluesky.pipelines.feeder import new_files
+from danmax_bluesky.pipelines.integrate import IntegrationReport
+from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+
+LOOK_EVERY_S = 3.0
+SHOWN = 3
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("azint")
+@click.argument("paths", nargs=-1, type=_PATH)
+@click.option("--poni", type=_PATH, help="pyFAI geometry")
+@click.option("--mask", type=_PATH, help=".npy, .edf, .tif or .msk; other than 0 is bad")
+@click.option("--config", type=_PATH, help="recipe(s) in TOML or JSON, or a SAXSDOG calibration")
+@click.option("--name", help="name of the recipe; stands in the file's name when it is not 'azint'")
+@click.option("--detector", help="of the files of a scan; those that have recipes if not given")
+@click.option("--dataset", help="HDF5 path of the frames, where a file holds several")
+@click.option("--orientation", type=click.IntRange(1, 4), help="how the image lies in memory, as pyFAI counts")
+@click.option("--unit", type=click.Choice(["q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm"]))
+@click.option("--bins", "radial_bins", type=int, help="radial bins")
+@click.option("--range", "radial_range", nargs=2, type=float, help="first and last radius, in unit")
+@click.option("--azimuth-bins", type=int, help="more than 1 for a cake")
+@click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees")
+@click.option("--sector", "sectors", nargs=2, type=float, multiple=True, help="azimuth range, degrees; may be repeated")
+@click.option("--splitting", help="no, bbox, full, or such as 4x4")
+@click.option("--error-model", type=click.Choice(["poisson", "pyfai-poisson", "azimuthal", "none"]))
+@click.option("--weighting", type=click.Choice(["pyfai", "azint"]))
+@click.option("--polarization", "polarization_factor", type=float)
+@click.option("--no-solid-angle", is_flag=True, help="do not correct for the solid angle")
+@click.option("--dark", type=_PATH, help="image to subtract")
+@click.option("--flat", type=_PATH, help="image to divide by")
+@click.option("--threshold", type=float, help="mask pixels above it, frame by frame")
+@click.option("--clip", "clip_sigma", type=float, help="mask pixels so many σ from the mean of their bin")
+@click.option("--monitor", help="data key of the monitor to divide by")
+@click.option("--integral-range", nargs=2, type=float, help="range of the integral parameters, in unit")
+@click.option("--out", type=_PATH, help="folder to write to; below process/azint/ if not given")
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="processes, on a Dask cluster")
+@click.option("--scheduler", default="", help="address of a Dask cluster that runs already")
+@click.option("--again", is_flag=True, help="integrate also what is done, as with a new calibration")
+@click.option("--follow", is_flag=True, help="keep looking for new files; Ctrl-C ends it")
+@click.option("--feeder", default="", help='0MQ address that publishes {"command": "new file", "argument": PATH}')
+@click.option("--dry-run", is_flag=True, help="only show what would be done")
+@click.option("--rebin", nargs=2, type=int, metavar="FRAMES BINS", help="join frames and bins of integrated files")
+@click.option("--export", type=click.Choice(["chi", "xye"]), help="write integrated files as text, one for each frame")
+@click.pass_obj
+def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -> None:
+    """Integrate FILES or whole FOLDERS: detector files of scans, other HDF5 files, series of TIFF or CBF images.
+
+    What is done is left, what was broken off is continued. Recipes come from --config, or from the run itself, or from
+    the settings; single options change them. With --rebin or --export the files are integrated ones.
+
+    \b
+    One scan:            danmax azint raw/day1/scan-0007_pilatus.h5 --poni cal.poni --mask mask.npy
+    A visit, overnight:  danmax azint 20260000/2026000001 --workers 4
+    While measuring:     danmax azint 20260000/2026000001/raw --follow
+    Sum of 10 frames:    danmax azint --rebin 10 1 process/azint/day1/scan-0007_pilatus_integrated.h5
+    """  # noqa: D301  click reads \b
+    console = Console()
+    if not paths and not options["feeder"]:
+        raise click.UsageError("name a file or a folder")
+    if options["rebin"]:
+        _rebin(console, paths, *options["rebin"], out=options["out"])
+        return
+    if options["export"]:
+        _export(console, paths, options["export"], options["out"])
+        return
+    several = options["workers"] > 1 or options["scheduler"]
+    with cluster_client(options["scheduler"], options["workers"]) if several else nullcontext() as client:
+        failed = _integrate(console, settings, paths, options, client)
+    if failed:
+        raise SettingsError(f"{failed} of the integrations failed; see above")
+
+
+def _integrate(
+    console: Console, settings: SettingsSource, paths: Sequence[Path], options: dict[str, Any], client: Any
+) -> int:
+    recipes = _Recipes(settings, options)
+    failed, seen = 0, set()
+    for sources in _sources(paths, recipes.detectors(), options):
+        tasks = list(plan_tasks(sources, recipes.of, options["out"], again=options["again"]))
+        fresh = [task for task in tasks if task.state in TO_DO and task.output not in seen]
+        if options["dry_run"]:
+            console.print(_table(tasks))
+            return 0
+        if fresh:
+            failed += _run(console, fresh, options, client)
+            seen |= {task.output for task in fresh}
+        elif not options["follow"] and not options["feeder"]:
+            console.print(_table(tasks) if tasks else "no frames found there")
+    return failed
+
+
+def _sources(paths: Sequence[Path], detectors: Sequence[str], options: dict[str, Any]) -> Iterator[list[Source]]:
+    """What there is; again and again with --follow, one by one from a feeder."""
+    if options["feeder"]:
+        for path in new_files(options["feeder"]):
+            if path.exists():
+                yield find_sources([path], detectors, options["dataset"])
+        return
+    while True:
+        yield find_sources(paths, detectors, options["dataset"])
+        if not options["follow"]:
+            return
+        time.sleep(LOOK_EVERY_S)
+
+
+def _run(console: Console, tasks: Sequence[Task], options: dict[str, Any], client: Any) -> int:
+    failed = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        everything = bars.add_task("scans", total=len(tasks))
+        for task in tasks:
+            bar = bars.add_task(task.source.name, total=None)
+
+            def show(done: int, total: int, bar: Any = bar) -> None:
+                bars.update(bar, completed=done, total=total)
+
+            try:
+                report = run_task(
+                    task, threads=options["threads"], client=client, again=options["again"], progress=show
+                )
+            except DanmaxError as error:
+                failed += 1
+                console.print(f"[red]{escape(task.source.name)} failed:[/] {escape(str(error))}", soft_wrap=True)
+            else:
+                _tell(console, report)
+            bars.remove_task(bar)
+            bars.advance(everything)
+    return failed
+
+
+def _tell(console: Console, report: IntegrationReport) -> None:
+    rate = (report.frames - report.resumed) / report.seconds
+    console.print(f"{report.output}: {report.frames} patterns, {rate:.0f} frames/s", soft_wrap=True, highlight=False)
+    unread = [f"frame {number}: {text}" for number, text in report.errors.items()]
+    more = [f"and {len(unread) - SHOWN} more frames that could not be read"] if len(unread) > SHOWN else []
+    for text in [*report.warnings, *report.problems, *unread[:SHOWN], *more]:
+        console.print(f"  [yellow]{escape(text)}[/]", soft_wrap=True, highlight=False)
+
+
+def _table(tasks: Sequence[Task]) -> Table:
+    table = Table("frames", "recipe", Column("patterns", overflow="fold"), "state")
+    for task in tasks:
+        table.add_row(escape(task.source.name), task.settings.name, escape(str(task.output)), task.state)
+    return table
+
+
+class _Recipes:
+    """Recipes for each source: from --config, else of its run, else of the settings; options change them."""
+
+    def __init__(self, settings: SettingsSource, options: dict[str, Any]) -> None:
+        self._settings = settings
+        self._detector = options["detector"]
+        self._given = _read_config(options["config"]) if options["config"] else None
+        names = ("poni", "mask", "name", "orientation", "unit", "radial_bins", "radial_range", "azimuth_bins")
+        names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
+        names += ("dark", "flat", "threshold", "clip_sigma", "monitor", "integral_range")
+        self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
+        if options["no_solid_angle"]:
+            self._changes["solid_angle"] = False
+
+    def detectors(self) -> list[str]:
+        """Whose files count."""
+        if self._detector:
+            return [self._detector]
+        given = self._given if self._given is not None else self._settings().recipes
+        return list(dict.fromkeys(recipe.detector for recipe in given))
+
+    def of(self, source: Source) -> list[IntegrationSettings]:
+        """The recipes of one source."""
+        if self._given is not None:
+            return [self._changed(recipe) for recipe in self._given]
+        start = start_of(source)
+        detector = source.paths[0].stem.partition("_")[2]
+        of_run = [recipe for recipe in (start or {}).get("recipes", ()) if recipe.get("detector") == detector]
+        recipes = of_run or [recipe.model_dump() for recipe in self._settings().recipes]
+        if not of_run and self._changes.get("poni"):
+            recipes = recipes[:1]
+        return [self._changed(recipe_settings(recipe)) for recipe in recipes]
+
+    def _changed(self, recipe: IntegrationSettings) -> IntegrationSettings:
+        return recipe_settings({**recipe.model_dump(), **self._changes}) if self._changes else recipe
+
+
+def _read_config(file: Path) -> list[IntegrationSettings]:
+    text = read_text(file)
+    try:
+        content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+    except (tomllib.TOMLDecodeError, ValueError) as error:
+        raise SettingsError(f"{file} is no valid {file.suffix.lstrip('.') or 'JSON'}: {error}") from None
+    if isinstance(content, dict) and "Geometry" in content:
+        return recipes_of_saxsdog(file, file.parent / f"{file.stem}_recipes")
+    entries = content.get("recipes", [content]) if isinstance(content, dict) else content
+    return [recipe_settings(entry) for entry in entries]
+
+
+def _rebin(console: Console, files: Sequence[Path], frames: int, bins: int, out: Path | None) -> None:
+    for file in files:
+        name = f"{file.stem}_rebinned_{frames}x{bins}.h5"
+        console.print(f"{rebin_file(file, (out or file.parent) / name, frames, bins)}", soft_wrap=True)
+
+
+def _export(console: Console, files: Sequence[Path], kind: Any, out: Path | None) -> None:
+    for file in files:
+        written = list(export_text(file, kind, out))
+        console.print(f"{len(written)} files in {written[0].parent}" if written else f"{file}: nothing to export")

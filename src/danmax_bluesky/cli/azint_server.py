@@ -1,0 +1,51 @@
+"""`danmax azint-server`: an integration server, controlled over HTTP on loopback."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.pipelines.service import IntegrationService
+from danmax_bluesky.pipelines.service_http import ServiceServer, new_token, write_token
+
+
+@click.command("azint-server")
+@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.option("--port", type=int, default=0, help="0 takes a free one")
+@click.option(
+    "--feeder", default="", help="0MQ address that announces new files; without it the folder is looked through"
+)
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="where to put the token; ROOT/.azint_token if not given"
+)
+@click.pass_obj
+def command(
+    settings: SettingsSource, root: Path | None, port: int, feeder: str, threads: int, token_file: Path | None
+) -> None:
+    """Integrate what comes to lie below ROOT, by the calibration that is sent to the server.
+
+    It answers on the loopback interface alone, and only to those who know the token. For example:
+
+    \b
+    danmax azint-server 20260000/2026000001 --port 8090
+    curl -H "Authorization: Bearer $(cat .azint_token)" http://127.0.0.1:8090/status
+    curl -H "Authorization: Bearer $(cat .azint_token)" http://127.0.0.1:8090/new \\
+         -d '{"calibration": {"poni": "cal.poni", "unit": "q_A^-1"}, "folder": "raw/day1"}'
+    """  # noqa: D301  click reads \b
+    console = Console()
+    place = root or settings().data_root
+    token = new_token()
+    file = token_file or place / ".azint_token"
+    write_token(file, token)
+    service = IntegrationService(place, feeder, threads)
+    server = ServiceServer(service, token, port)
+    console.print(f"{server.address}, for those who know {file}; Ctrl-C ends it", soft_wrap=True, highlight=False)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+        service.close()

@@ -1,0 +1,207 @@
+"""Which frames there are below some folders, what is to be done with each, and doing it."""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from danmax_bluesky.errors import DanmaxError, StorageError
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.pipelines.integrate import IntegrationReport, Progress, integrate_scan
+from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.notes import note_integration
+from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state
+from danmax_bluesky.pipelines.recipes import IntegrationSettings
+from danmax_bluesky.pipelines.scans import journal_beside
+from danmax_bluesky.storage.frames import HDF5_ENDINGS, IMAGE_ENDINGS
+from danmax_bluesky.storage.journal import is_being_written, read_journal
+
+OURS = re.compile(r"scan-\d{4,}(?:_(?P<part>.+))?")
+NOT_FRAMES = ("_integrated", "_dxchange", "_panda", "_master")
+SETTLED_S = 2.0
+_SERIES = re.compile(r"^(.*?)[_-]?(\d+)$")
+
+State = Literal["new", "to be continued", "other recipe", "done", "being measured"]
+TO_DO: tuple[State, ...] = ("new", "to be continued", "other recipe")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames that become one file of patterns.
+
+    Attributes:
+        paths: one HDF5 file, or the images of a series in order.
+        dataset: HDF5 path, or None to look for it.
+    """
+
+    paths: tuple[Path, ...]
+    dataset: str | None = None
+
+    @property
+    def name(self) -> str:
+        """For a table."""
+        return self.paths[0].name if len(self.paths) == 1 else f"{self.paths[0].name} … {self.paths[-1].name}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One source and one recipe.
+
+    Attributes:
+        source: the frames.
+        settings: the recipe.
+        output: the file of patterns.
+        state: whether there is something to do.
+    """
+
+    source: Source
+    settings: IntegrationSettings
+    output: Path
+    state: State
+
+
+def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str | None = None) -> list[Source]:
+    """Frames in files and below folders, in order.
+
+    Of the files of a scan, those of the named detectors count; of other HDF5 files, all that are no file of patterns.
+    Images are joined to series by the name before their number.
+
+    Args:
+        paths: files and folders.
+        detectors: names of detectors.
+        dataset: HDF5 path of the frames, or None to look for it.
+
+    Raises:
+        StorageError: a path does not exist.
+    """
+    wanted = set(detectors)
+    hdf5: dict[Path, None] = {}
+    images: dict[tuple[Path, str, str], list[Path]] = {}
+    for path in paths:
+        if not path.exists():
+            raise StorageError(f"{path} does not exist")
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix.lower() in HDF5_ENDINGS:
+                if path.is_file() or holds_frames(file, wanted):
+                    hdf5[file] = None
+            elif file.suffix.lower() in IMAGE_ENDINGS and not file.name.startswith("."):
+                match = _SERIES.match(file.stem)
+                prefix = match[1] if match else file.stem
+                images.setdefault((file.parent, prefix, file.suffix), []).append(file)
+    series = [Source(tuple(sorted(files, key=_number))) for files in images.values()]
+    return [Source((file,), dataset) for file in hdf5] + series
+
+
+def holds_frames(file: Path, detectors: set[str]) -> bool:
+    """True if the name says that the file holds frames of one of the detectors, or nothing of the kind."""
+    if file.name.startswith(".") or file.stem.endswith(NOT_FRAMES) or "process" in file.parts[:-1]:
+        return False
+    match = OURS.fullmatch(file.stem)
+    return match is None or match["part"] in detectors
+
+
+def plan_tasks(
+    sources: Iterable[Source],
+    recipes_of: Callable[[Source], Sequence[IntegrationSettings]],
+    folder: Path | None = None,
+    *,
+    again: bool = False,
+) -> Iterator[Task]:
+    """What is to be done.
+
+    Args:
+        sources: the frames.
+        recipes_of: recipes for each of them.
+        folder: where to write, None beside the raw data.
+        again: integrate also what is done.
+    """
+    for source in sources:
+        for settings in recipes_of(source):
+            output = output_path(_named(source), settings.name, folder)
+            yield Task(source, settings, output, _state(source, settings, output, again=again))
+
+
+def _named(source: Source) -> Path:
+    """What an output is named after: the file, or the series without its number."""
+    first = source.paths[0]
+    match = _SERIES.match(first.stem)
+    return first if len(source.paths) == 1 or not match or not match[1] else first.with_name(match[1] + first.suffix)
+
+
+def _state(source: Source, settings: IntegrationSettings, output: Path, *, again: bool) -> State:
+    if is_growing(source):
+        return "being measured"
+    if again or not output.exists():
+        return "new"
+    state, by = known_state(output)
+    if by != settings.model_dump_json():
+        return "other recipe"
+    inputs = [*source.paths, *(path for path in (settings.poni, settings.mask, settings.dark, settings.flat) if path)]
+    newest = max(path.stat().st_mtime for path in inputs if path.exists())
+    finished = state in (COMPLETE, INCOMPLETE)
+    return "done" if finished and output.stat().st_mtime >= newest else "to be continued"
+
+
+def is_growing(source: Source) -> bool:
+    """True while the run that the frames belong to is measured, or an image has only just been written."""
+    beside = journal_beside(source.paths[0])
+    if beside is not None:
+        return is_being_written(beside[0])
+    return time.time() - source.paths[-1].stat().st_mtime < SETTLED_S and len(source.paths) > 1
+
+
+def run_task(
+    task: Task, *, threads: int = 2, client: Any = None, again: bool = False, progress: Progress | None = None
+) -> IntegrationReport:
+    """Integrate, and put it into the provenance of the scan.
+
+    Raises:
+        DanmaxError: it cannot be done.
+    """
+    begun_s = time.time()
+    paths = task.source.paths
+    source: Path | Sequence[Path] = paths[0] if len(paths) == 1 else paths
+    files = _scan_files(paths[0])
+    recipe = task.settings.model_dump(mode="json")
+    try:
+        report = integrate_scan(
+            source,
+            task.settings,
+            task.output,
+            dataset=task.source.dataset,
+            threads=threads,
+            client=client,
+            if_exists="replace" if again else "resume",
+            progress=progress,
+        )
+    except DanmaxError as error:
+        if files is not None:
+            note_integration(files, recipe, paths[0], task.output, begun_s=begun_s, problems=[str(error)], failed=True)
+        raise
+    if files is not None:
+        unread = [f"frame {number}: {text}" for number, text in report.errors.items()]
+        note_integration(files, recipe, paths[0], task.output, begun_s=begun_s, problems=[*unread, *report.problems])
+    return report
+
+
+def start_of(source: Source) -> Mapping[str, Any] | None:
+    """Start document of the run that the frames belong to, or None."""
+    beside = journal_beside(source.paths[0])
+    if beside is None:
+        return None
+    return next((doc for name, doc in read_journal(beside[0]) if name == "start"), None)
+
+
+def _scan_files(path: Path) -> ScanFiles | None:
+    start = start_of(Source((path,)))
+    try:
+        return None if start is None else ScanFiles.of(start)
+    except DanmaxError:
+        return None
+
+
+def _number(file: Path) -> tuple[int, str]:
+    match = _SERIES.match(file.stem)
+    return (int(match[2]) if match else 0, file.name)

@@ -1,0 +1,124 @@
+"""Calibrations of other programs, made into the files that a recipe names: .poni, .npy and the settings themselves."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from danmax_bluesky.errors import FormatError
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.scattering.calibration_files import (
+    SaxsdogCalibration,
+    SaxsdogMask,
+    geometry_of_fit2d_text,
+    geometry_of_nika_text,
+    saxsdog_calibration,
+)
+from danmax_bluesky.scattering.geometry import Geometry
+from danmax_bluesky.storage.frames import read_mask
+
+
+def recipes_of_saxsdog(file: Path, folder: Path, detector: str = "pilatus") -> list[IntegrationSettings]:
+    """Make a SAXSDOG calibration into recipes, one for each of its masks.
+
+    Args:
+        file: the calibration.
+        folder: where the .poni and the masks are written.
+        detector: name of the detector.
+
+    Raises:
+        FormatError: it is no such calibration, or has no masks.
+        StorageError: a mask is missing.
+    """
+    calibration = saxsdog_calibration(read_text(file))
+    if not calibration.masks:
+        raise FormatError(f"{file} lists no Masks, and they say how to integrate; add one")
+    folder.mkdir(parents=True, exist_ok=True)
+    poni = folder / f"{file.stem}.poni"
+    poni.write_text(calibration.geometry.poni_text(), encoding="utf-8")
+    several = len(calibration.masks) > 1
+    return [
+        recipe_settings(_recipe(calibration, entry, file, poni, detector, f"_{number}" if several else ""))
+        for number, entry in enumerate(calibration.masks)
+    ]
+
+
+def _recipe(
+    calibration: SaxsdogCalibration, entry: SaxsdogMask, file: Path, poni: Path, detector: str, suffix: str
+) -> dict[str, Any]:
+    mask = None
+    if entry.mask_file:
+        source = file.parent / entry.mask_file
+        pixels = read_mask(source)
+        if source.suffix == ".msk":
+            pixels = pixels[::-1]  # FIT2D counts rows from the last one
+        mask = poni.with_name(f"{poni.stem}{suffix}_mask.npy")
+        np.save(mask, pixels)
+    slices = [
+        {
+            "direction": cut.direction,
+            "plane": cut.plane,
+            "position": cut.position,
+            "margin": cut.margin,
+            "incident_angle": cut.incident_deg,
+        }
+        for cut in calibration.cuts
+    ]
+    return {
+        "name": entry.name or f"azint{suffix}",
+        "detector": detector,
+        "poni": str(poni),
+        "mask": None if mask is None else str(mask),
+        "unit": entry.unit,
+        "radial_bins": entry.radial_bins,
+        "radial_range": entry.radial_range,
+        "azimuth_bins": entry.azimuth_bins,
+        "cake_only": entry.azimuth_bins > 1,
+        "splitting": entry.splitting,
+        "weighting": "azint",
+        "solid_angle": False,
+        "polarization_factor": calibration.polarization_factor,
+        "polarization_axis": calibration.polarization_axis_deg,
+        "integral_range": entry.integral_range,
+        "slices": slices,
+    }
+
+
+def foreign_geometry(file: Path, shape: tuple[int, int] | None, pixel_um: float | None) -> Geometry:
+    """The geometry in a calibration of SAXSDOG, FIT2D or Nika.
+
+    Args:
+        file: JSON of SAXSDOG, or a text of FIT2D or Nika.
+        shape: rows and columns of the image; the texts do not tell.
+        pixel_um: size of a pixel; likewise.
+
+    Raises:
+        FormatError: it is none of them, or shape and pixel are needed.
+    """
+    text = read_text(file)
+    try:
+        is_json = isinstance(json.loads(text), Mapping)
+    except ValueError:
+        is_json = False
+    if is_json:
+        return saxsdog_calibration(text).geometry
+    if shape is None or pixel_um is None:
+        raise FormatError(f"{file} does not tell the size of image and pixel; give --shape and --pixel-um")
+    pixels = (pixel_um, pixel_um)
+    if "refined" in text.lower():
+        return geometry_of_fit2d_text(text, shape, pixels)
+    return geometry_of_nika_text(text, shape, pixels)
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file.
+
+    Raises:
+        FormatError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}") from error

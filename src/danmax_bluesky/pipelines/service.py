@@ -1,0 +1,295 @@
+"""An integration service that works through new files by one calibration at a time, as SAXSDOG's server does.
+
+New files come from a folder that is looked through, or from a feeder. A new calibration replaces the old one; what was
+integrated by the old one is integrated again only if that is asked for.
+"""
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from danmax_bluesky.errors import DanmaxError, SettingsError
+from danmax_bluesky.pipelines.batch import TO_DO, Task, find_sources, plan_tasks, run_task
+from danmax_bluesky.pipelines.feeder import new_files
+from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.storage.patterns import read_patterns
+
+LOOK_EVERY_S = 2.0
+HISTORY = 100_000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """What became of one frame.
+
+    Attributes:
+        file: of patterns.
+        frame: number in it.
+        time_s: when it was taken, as far as the detector said, else when it was integrated; POSIX seconds.
+        integrals: name -> value.
+    """
+
+    file: str
+    frame: int
+    time_s: float
+    integrals: Mapping[str, float]
+
+
+@dataclass
+class _Queue:
+    """One calibration at work."""
+
+    recipes: list[IntegrationSettings]
+    folder: Path
+    again: bool = False
+    closed_s: float | None = None
+    aborted: bool = False
+    seen: set[Path] = field(default_factory=set)
+    done: int = 0
+    frames: int = 0
+    failed: list[str] = field(default_factory=list)
+    begun_s: float = field(default_factory=time.time)
+
+
+class IntegrationService:
+    """Integrates new files in a thread of its own.
+
+    Args:
+        root: folder below which it reads and writes, and nowhere else.
+        feeder: 0MQ address that announces new files; "" looks through the folder instead.
+        threads: blocks of frames at a time.
+    """
+
+    def __init__(self, root: Path, feeder: str = "", threads: int = 2) -> None:
+        self.root = root.resolve()
+        self._threads = threads
+        self._feeder = feeder
+        self._lock = threading.Lock()
+        self._queue: _Queue | None = None
+        self._announced: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._history: deque[HistoryEntry] = deque(maxlen=HISTORY)
+        self._latest: Path | None = None
+        self._ending = threading.Event()
+        self._workers = [threading.Thread(target=self._work, name="azint service", daemon=True)]
+        if feeder:
+            self._workers.append(threading.Thread(target=self._listen, name="azint feeder", daemon=True))
+        for worker in self._workers:
+            worker.start()
+
+    def new(self, calibration: Mapping[str, Any], folder: str = "", detector: str = "pilatus") -> dict[str, Any]:
+        """Begin with a calibration: a SAXSDOG one, a recipe, or {"recipes": [...]}; an old queue is aborted.
+
+        Raises:
+            DanmaxError: it cannot be used.
+        """
+        place = self._below_root(folder or "/".join(calibration.get("Directory") or ()))
+        recipes = self._recipes(calibration, place, detector)
+        self._begin(_Queue(recipes, place))
+        return {"result": "new queue", "data": self.status()["data"]}
+
+    def abort(self) -> dict[str, Any]:
+        """End the queue: what is under way is finished, the rest is left."""
+        with self._lock:
+            if self._queue:
+                self._queue.aborted = True
+        return {"result": "queue aborted", "data": self.status()["data"]}
+
+    def close_queue(self) -> dict[str, Any]:
+        """Take no new files; what is there already is worked through."""
+        with self._lock:
+            if self._queue and self._queue.closed_s is None:
+                self._queue.closed_s = time.time()
+        return {"result": "queue closed", "data": self.status()["data"]}
+
+    def clear(self) -> dict[str, Any]:
+        """Forget the history."""
+        with self._lock:
+            self._history.clear()
+            if self._queue:
+                self._queue.done = self._queue.frames = 0
+                self._queue.failed.clear()
+        return {"result": "cleared", "data": self.status()["data"]}
+
+    def reintegrate(self, calibration: Mapping[str, Any] | None = None, detector: str = "pilatus") -> dict[str, Any]:
+        """Integrate everything in the folder again, by a new calibration or the same.
+
+        Raises:
+            DanmaxError: there is no queue, or the calibration cannot be used.
+        """
+        with self._lock:
+            current = self._queue
+        if current is None:
+            raise SettingsError("there is no queue; send a calibration with `new` first")
+        recipes = current.recipes if not calibration else self._recipes(calibration, current.folder, detector)
+        self._begin(_Queue(recipes, current.folder, again=True))
+        return {"result": "reintegrating", "data": self.status()["data"]}
+
+    def status(self) -> dict[str, Any]:
+        """What goes on."""
+        with self._lock:
+            current = self._queue
+            data: dict[str, Any] = {"history": len(self._history), "feeder": self._feeder, "root": str(self.root)}
+            if current is None:
+                return {"result": "no queue", "data": data}
+            seconds = max(time.time() - current.begun_s, 1e-9)
+            data |= {
+                "folder": str(current.folder),
+                "recipes": [recipe.name for recipe in current.recipes],
+                "state": "aborted" if current.aborted else "running" if current.closed_s is None else "closed",
+                "files processed": current.done,
+                "images processed": current.frames,
+                "images per second": current.frames / seconds,
+                "failed": list(current.failed),
+                "latest": None if self._latest is None else str(self._latest),
+            }
+        return {"result": data["state"], "data": data}
+
+    def history(self, limit: int = 1000) -> dict[str, Any]:
+        """Integral parameters of the last frames."""
+        with self._lock:
+            last = list(self._history)[-limit:]
+        return {"result": "history", "data": [vars(entry) for entry in last]}
+
+    def latest(self) -> dict[str, Any]:
+        """The last pattern that was written, to be plotted."""
+        with self._lock:
+            path = self._latest
+        if path is None:
+            raise SettingsError("no pattern was written yet")
+        patterns = read_patterns(path)
+        return {
+            "result": "pattern",
+            "data": {
+                "file": str(path),
+                "frame": int(patterns.index[-1]),
+                "axis": patterns.radial_axis.tolist(),
+                "quantity": patterns.quantity,
+                "unit": patterns.unit,
+                "intensity": _numbers(patterns.intensity[-1]),
+                "sigma": None if patterns.sigma is None else _numbers(patterns.sigma[-1]),
+            },
+        }
+
+    def close(self) -> None:
+        """End."""
+        self._ending.set()
+        for worker in self._workers:
+            worker.join(30)
+
+    def _below_root(self, folder: str) -> Path:
+        place = (self.root / folder).resolve()
+        if not place.is_relative_to(self.root):
+            raise SettingsError(f"{folder} lies outside {self.root}, which this server keeps to")
+        if not place.is_dir():
+            raise SettingsError(f"{place} is no folder")
+        return place
+
+    def _recipes(self, calibration: Mapping[str, Any], place: Path, detector: str) -> list[IntegrationSettings]:
+        if "Geometry" not in calibration:
+            entries = calibration.get("recipes", [calibration])
+            return [recipe_settings({"detector": detector, **self._with_paths(entry)}) for entry in entries]
+        folder = place / ".azint_server"
+        folder.mkdir(exist_ok=True)
+        for mask in calibration.get("Masks", ()):
+            file = str(mask.get("MaskFile") or "")
+            if file:
+                self._below_root(str(Path(file).parent))
+        written = place / f".calibration-{time.time_ns()}.json"
+        written.write_text(json.dumps(dict(calibration)), encoding="utf-8")
+        try:
+            return recipes_of_saxsdog(written, folder, detector)
+        finally:
+            written.unlink()
+
+    def _with_paths(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """The files that a recipe names, as paths below the root."""
+        files = {name: entry[name] for name in ("poni", "mask", "dark", "flat") if entry.get(name)}
+        return {
+            **entry,
+            **{name: str(self._below_root(str(Path(file).parent)) / Path(file).name) for name, file in files.items()},
+        }
+
+    def _begin(self, fresh: _Queue) -> None:
+        """Put a queue in the place of the one that is there."""
+        with self._lock:
+            if self._queue:
+                self._queue.aborted = True
+            self._queue = fresh
+
+    def _listen(self) -> None:
+        for path in new_files(self._feeder, lambda: not self._ending.is_set()):
+            if path.resolve().is_relative_to(self.root):
+                self._announced.put(path)
+
+    def _work(self) -> None:
+        while not self._ending.is_set():
+            with self._lock:
+                current = self._queue
+            tasks = [] if current is None or current.aborted else self._tasks(current)
+            for task in tasks:
+                if current is None or current.aborted or self._ending.is_set():
+                    break
+                self._run(current, task)
+                current.seen.add(task.output)
+            if not tasks:
+                self._ending.wait(0.1 if current is None or self._feeder else LOOK_EVERY_S)
+
+    def _tasks(self, current: _Queue) -> list[Task]:
+        """What is there to be done, and was not tried yet."""
+        detectors = {recipe.detector for recipe in current.recipes}
+        if self._feeder and not current.again:
+            paths = []
+            while not self._announced.empty():
+                paths.append(self._announced.get())
+            sources = [source for path in paths if path.exists() for source in find_sources([path], detectors)]
+        else:
+            sources = find_sources([current.folder], detectors)
+        if current.closed_s is not None:
+            last = current.closed_s
+            sources = [source for source in sources if source.paths[-1].stat().st_mtime <= last]
+        tasks = plan_tasks(sources, lambda _: current.recipes, again=current.again)
+        return [task for task in tasks if task.state in TO_DO and task.output not in current.seen]
+
+    def _run(self, current: _Queue, task: Task) -> None:
+        try:
+            report = run_task(task, threads=self._threads, again=current.again)
+        except DanmaxError as error:
+            with self._lock:
+                current.failed.append(f"{task.source.name}: {error}")
+            _log.warning("%s: %s", task.source.name, error)
+            return
+        patterns = read_patterns(report.output)
+        taken = patterns.columns.get("timestamp", np.full(len(patterns.index), time.time()))
+        entries = [
+            HistoryEntry(
+                str(report.output),
+                int(number),
+                float(taken[row]) if row < len(taken) else time.time(),
+                {name: _number(values[row]) for name, values in patterns.integrals.items()},
+            )
+            for row, number in enumerate(patterns.index)
+        ]
+        with self._lock:
+            self._history.extend(entries)
+            self._latest = report.output
+            current.done += 1
+            current.frames += report.frames
+
+
+def _number(value: Any) -> Any:
+    return float(value) if np.isfinite(value) else None
+
+
+def _numbers(values: np.ndarray) -> list[Any]:
+    return [_number(value) for value in np.asarray(values).ravel()]

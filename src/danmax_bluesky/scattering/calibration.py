@@ -1,0 +1,161 @@
+"""Refining a geometry on the rings of a calibrant, with pyFAI's machinery."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from pyFAI.calibrant import get_calibrant, names
+from pyFAI.goniometer import SingleGeometry
+
+from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.geometry import Geometry
+
+PARAMETERS = ("dist", "poni1", "poni2", "rot1", "rot2", "rot3")
+ROUNDS = 4
+MIN_POINTS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class RingResidual:
+    """How well one ring fits.
+
+    Attributes:
+        ring: its number, from 0.
+        two_theta_deg: where the calibrant has it, degrees.
+        points: number of control points on it.
+        mean_deg: mean of measured minus expected, degrees.
+        rms_deg: root of its mean square, degrees.
+    """
+
+    ring: int
+    two_theta_deg: float
+    points: int
+    mean_deg: float
+    rms_deg: float
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """A refined geometry, and how well it fits.
+
+    Attributes:
+        geometry: the result.
+        rms_deg: root of the mean square of measured minus expected 2theta over all control points, degrees.
+        before_deg: the same with the geometry that was guessed.
+        rings: one entry for each ring that has points.
+        points: row and column of each control point, and the number of its ring, shape (n, 3).
+    """
+
+    geometry: Geometry
+    rms_deg: float
+    before_deg: float
+    rings: tuple[RingResidual, ...]
+    points: np.ndarray
+
+
+def refine_geometry(
+    image: np.ndarray,
+    guess: Geometry,
+    calibrant: str,
+    mask: np.ndarray | None = None,
+    max_rings: int | None = None,
+    fixed: Sequence[str] = ("rot3", "wavelength"),
+    points_per_deg: float = 1.0,
+) -> Refinement:
+    """Refine a geometry that is near the truth: rings must overlap with where they are guessed.
+
+    Control points are looked for about each ring, the geometry is refined, and both are repeated.
+
+    Args:
+        image: counts, shape (H, W); negative is bad.
+        guess: where to begin.
+        calibrant: pyFAI's name, such as "CeO2".
+        mask: True is bad.
+        max_rings: use so many rings at most, from the inner ones.
+        fixed: parameters that stay, of dist, poni1, poni2, rot1, rot2, rot3 and wavelength.
+        points_per_deg: control points for each degree of a ring.
+
+    Raises:
+        CalibrationError: the calibrant is not known, a parameter is not, or too few points are found.
+    """
+    if calibrant not in names():
+        raise CalibrationError(f"calibrant {calibrant!r} is not known; pyFAI knows {', '.join(sorted(names()))}")
+    unknown = set(fixed) - {*PARAMETERS, "wavelength"}
+    if unknown:
+        raise CalibrationError(f"{', '.join(sorted(unknown))} cannot be fixed; allowed are {', '.join(PARAMETERS)}")
+    bad = (image < 0) | ~np.isfinite(image)
+    if mask is not None:
+        bad |= mask
+    counts = np.where(bad, 0, image).astype(np.float32)
+    geometry = guess
+    before: float | None = None
+    for _ in range(ROUNDS):
+        refinement = _with_points(counts, bad, geometry, calibrant, max_rings, points_per_deg)
+        if before is None:
+            before = _rms_deg(_residuals(refinement))
+        refinement.refine3(fix=list(fixed))
+        geometry = _geometry_of(refinement, geometry)
+    refinement = _with_points(counts, bad, geometry, calibrant, max_rings, points_per_deg)
+    residuals = np.degrees(_residuals(refinement))
+    points = np.asarray(refinement.data)
+    expected = np.degrees(np.asarray(get_calibrant(calibrant, geometry.wavelength_m).get_2th()))
+    rings = tuple(
+        RingResidual(
+            int(ring),
+            float(expected[int(ring)]),
+            int(on.sum()),
+            float(residuals[on].mean()),
+            float(np.sqrt(np.mean(residuals[on] ** 2))),
+        )
+        for ring in np.unique(points[:, 2])
+        if (on := points[:, 2] == ring).any()
+    )
+    rms = float(np.sqrt(np.mean(residuals**2)))
+    return Refinement(geometry, rms, before or 0.0, rings, points[:, :3])
+
+
+def _with_points(
+    counts: np.ndarray, bad: np.ndarray, geometry: Geometry, calibrant: str, max_rings: int | None, density: float
+) -> Any:
+    """PyFAI's refinement of one geometry, with control points on its rings."""
+    detector: Any = geometry.integrator().detector
+    detector.mask = bad.astype(np.int8)
+    single = SingleGeometry(
+        "frame",
+        counts,
+        calibrant=get_calibrant(calibrant, geometry.wavelength_m),
+        detector=detector,
+        geometry=_integrator(geometry, detector),
+    )
+    single.extract_cp(max_rings=max_rings, pts_per_deg=density)
+    refinement: Any = single.geometry_refinement
+    if refinement.data is None or len(refinement.data) < MIN_POINTS:
+        found = 0 if refinement.data is None else len(refinement.data)
+        raise CalibrationError(
+            f"{found} points of {calibrant} rings were found, {MIN_POINTS} are needed; is the guess near, "
+            "the calibrant right, and the orientation that of the image?"
+        )
+    return refinement
+
+
+def _integrator(geometry: Geometry, detector: Any) -> Any:
+    integrator = geometry.integrator()
+    integrator.detector = detector
+    return integrator
+
+
+def _geometry_of(refinement: Any, like: Geometry) -> Geometry:
+    numbers = {name: float(getattr(refinement, name)) for name in PARAMETERS}
+    return replace(like, **numbers, wavelength_m=float(refinement.wavelength), stated_orientation=like.orientation)
+
+
+def _residuals(refinement: Any) -> np.ndarray:
+    """Measured minus expected 2theta of each control point, rad."""
+    data = np.asarray(refinement.data, float)
+    measured = refinement.tth(data[:, 0], data[:, 1])
+    return np.asarray(measured - refinement.calc_2th(data[:, 2].astype(int), refinement.wavelength))
+
+
+def _rms_deg(residuals: np.ndarray) -> float:
+    return float(np.degrees(np.sqrt(np.mean(residuals**2))))
