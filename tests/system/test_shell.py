@@ -101,6 +101,27 @@ def test_the_beamlines_profile_without_addresses_tells_what_is_missing(tmp_path)
     assert re.search(r"needs the PV prefix of its PandA \(panda\)", said.stdout + said.stderr)
 
 
+def test_danmax_shell_knows_the_same_words(tmp_path):
+    known = {key: value for key, value in os.environ.items() if not key.startswith("DANMAX_")}
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from danmax_bluesky.cli import main; main()",
+            "shell",
+            "--run",
+            "%mv tom_sam_x 1.5\nprint('AT', RE.md['visit'])",
+        ],
+        env={**known, **SMALL, "DANMAX_DATA_ROOT": str(tmp_path / "data"), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert re.search(r"tom_sam_x\W+1\.5\W+mm", said.stdout), said.stdout + said.stderr
+    assert "AT 2026000001" in said.stdout
+
+
 def test_motors_are_moved_and_shown(typed):
     session, words, console = typed
     words.mv("tom_sam_x 1.5 tom_ry 10")

@@ -8,6 +8,7 @@ import pytest
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore
 from danmax_bluesky.session import make_session
+from danmax_bluesky.shell import namespace
 from danmax_bluesky.testing.servers import ServerProcess
 
 tango = pytest.importorskip("tango")
@@ -147,6 +148,7 @@ def test_a_scan_takes_what_a_plain_client_set_and_tells_what_it_did(arguments, s
         client.scan_end = 7.0
         server.kill()
     with make_session(load_settings(options=options)) as session:
+        assert namespace(session)["configurator"]["nsteps"].source.startswith("file://")
         documents = []
         session.RE(session.plans.tomo_scan(), lambda name, doc: documents.append((name, doc)))
         master = str(session.files()[1].parent / "scan-0001.h5")
@@ -156,6 +158,8 @@ def test_a_scan_takes_what_a_plain_client_set_and_tells_what_it_did(arguments, s
     with ServerProcess(arguments) as server:
         (address,) = server.addresses.values()
         client = tango.DeviceProxy(address)
+        with make_session(load_settings(options={**options, "configurator": address})) as session:
+            assert namespace(session)["configurator"]["nsteps"].source == address.replace("#", "/nsteps#")
         assert (client.ScanState, client.Label, client.Progress, client.Remaining) == ("idle", "", 100.0, 0.0)
         assert client.FramesSaved == client.FramesCollected == 14
         assert client.LastFile == master

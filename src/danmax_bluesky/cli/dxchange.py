@@ -41,6 +41,7 @@ from danmax_bluesky.storage.recovery import healed, recover
 )
 @click.option("--volume", type=click.IntRange(1), help="with --volume-deg: only this volume, as /exchange")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="configuration file (JSON)")
+@click.option("--print-config", is_flag=True, help="print the configuration that would be used, to begin one's own")
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="another file than the usual one")
 @click.pass_obj
 def command(
@@ -54,23 +55,28 @@ def command(
     volume_deg: float | None,
     volume: int | None,
     config: Path | None,
+    print_config: bool,
     out: Path | None,
 ) -> None:
     """Write the DXchange file of a run, as tomopy, dxchange, httomo, algotom and tomocupy read it.
 
-    Frames are linked, not copied, unless --copy is given. What the file holds is told by a configuration; copy the one
-    of the package (danmax_bluesky/formats/dxchange_configuration.json), which an editor completes by its schema.
+    Frames are linked, not copied, unless --copy is given. What the file holds is told by a configuration: begin your
+    own with --print-config; an editor completes and checks it by its schema.
     """
     if not copied and (order != "theta:y:x" or chunks or compression != "keep"):
         raise click.UsageError("--order, --chunks and --compression say how to copy; give --copy too")
     if volume and not volume_deg:
         raise click.UsageError("--volume needs --volume-deg, which says how long a volume is")
     now = settings()
+    configuration = load_configuration(config or now.formats.dxchange_configuration)
+    if print_config:
+        click.echo(configuration.model_dump_json(by_alias=True, exclude_defaults=True, indent=2))
+        return
     copying = Copying(order, _chunks(chunks), compression) if copied else None
     record = healed(recover(record_of(journal_of(now, scan))))
     paths = write_dxchange(
         record,
-        load_configuration(config or now.formats.dxchange_configuration),
+        configuration,
         detectors=detectors or None,
         export=Export(copying, volume_deg, volume),
         out=out.absolute() if out else None,

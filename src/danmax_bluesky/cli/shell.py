@@ -13,11 +13,11 @@ def command(settings: SettingsSource, code: str | None) -> None:
     from IPython.terminal.embed import InteractiveShellEmbed
 
     from danmax_bluesky.session import make_session
-    from danmax_bluesky.shell import banner, namespace
+    from danmax_bluesky.shell import install
 
     with make_session(settings()) as session:
-        session.show_progress()
-        shell = InteractiveShellEmbed(user_ns=namespace(session), banner1=banner(session), exit_msg="")
+        shell = InteractiveShellEmbed(banner1="", exit_msg="")
+        install(shell, session)
         if code is None:
             shell()
         else:

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
+from danmax_bluesky.shell.start import devices
 from danmax_bluesky.tomography.scan import TomoScan
 
 Plan = Callable[..., MsgGenerator[Any]]
@@ -56,7 +57,7 @@ class Argument:
 
 def queue_namespace(session: Session) -> dict[str, Any]:
     """What stands in the worker's namespace: RE, every plan with a description of its parameters, every device."""
-    return {"RE": session.RE, **queue_plans(session), **session.beamline.devices}
+    return {"RE": session.RE, **queue_plans(session), **devices(session)}
 
 
 def queue_plans(session: Session) -> dict[str, Plan]:

@@ -1,5 +1,6 @@
 """Puts a session into an IPython shell."""
 
+import asyncio
 import atexit
 import logging
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 from bluesky.utils import FailedStatus
+from ophyd_async.core import NotConnectedError
 from rich.console import Console
 
+from danmax_bluesky.devices.configurator import make_configurator
 from danmax_bluesky.devices.lost import told
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.errors import DanmaxError, DeviceError
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
 from danmax_bluesky.shell.live import LiveView
@@ -18,6 +21,7 @@ from danmax_bluesky.shell.magics import Magics
 from danmax_bluesky.shell.metadata import StoredMetadata
 
 NAME = "DanMAX"
+CONNECT_S = 20.0
 
 
 def install(shell: Any, session: Session, console: Console | None = None) -> None:
@@ -44,7 +48,30 @@ def install(shell: Any, session: Session, console: Console | None = None) -> Non
 def namespace(session: Session) -> dict[str, Any]:
     """Names at the prompt: session, RE, every plan, every device, and bluesky's own plans as bp and bps."""
     plans = {name: getattr(session.plans, name) for name in plan_names()}
-    return {"session": session, "RE": session.RE, "bp": bp, "bps": bps, **plans, **session.beamline.devices}
+    return {"session": session, "RE": session.RE, "bp": bp, "bps": bps, **plans, **devices(session)}
+
+
+def devices(session: Session) -> dict[str, Any]:
+    """Every device of the beamline by its name, and the configurator with the scan parameters.
+
+    Raises:
+        DeviceError: the settings name a Tango device for the configurator, and it does not answer.
+    """
+    address = session.settings.configurator
+    if address:
+        from danmax_bluesky.devices.tango.configurator import tango_configurator
+
+        configurator = tango_configurator(address)
+    else:
+        configurator = make_configurator(session.plans.configurator)
+    try:
+        asyncio.run_coroutine_threadsafe(configurator.connect(), session.RE.loop).result(CONNECT_S)
+    except NotConnectedError as error:
+        raise DeviceError(
+            f"configurator {address} does not answer ({' '.join(str(error).split())}); start `danmax tango-server`, or "
+            "leave the setting `configurator` empty"
+        ) from error
+    return {**session.beamline.devices, configurator.name: configurator}
 
 
 def banner(session: Session) -> str:

@@ -14,9 +14,10 @@ import xarray as xr
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.frames_table import ImageKey
 from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.peek import attribute, class_of, column, node_at, plain, stack_of, text_at
 from danmax_bluesky.storage.provenance import read_table
-from danmax_bluesky.storage.references import references, resolved, virtual_sources
-from danmax_bluesky.storage.stack import FrameStack, Piece
+from danmax_bluesky.storage.references import references
+from danmax_bluesky.storage.stack import FrameStack
 
 BLOCK_BYTES = 64 * 2**20
 _KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
@@ -136,9 +137,9 @@ def open_scan(path: str | Path) -> Scan:
         entry = _entry(file)
         return Scan(
             path=file_path,
-            title=_text(file, f"{entry}/title") or _text(file, "exchange/title"),
-            status=_text(file, f"{entry}/status") or str(file.attrs.get("run_status", "")),
-            uid=_text(file, f"{entry}/entry_identifier") or str(file.attrs.get("run_uid", "")),
+            title=text_at(file, f"{entry}/title") or text_at(file, "exchange/title"),
+            status=text_at(file, f"{entry}/status") or str(file.attrs.get("run_status", "")),
+            uid=text_at(file, f"{entry}/entry_identifier") or str(file.attrs.get("run_uid", "")),
             detectors=detectors,
             positions=dict(_positions(file, entry)),
             snapshots=dict(_snapshots(file, entry)),
@@ -180,7 +181,7 @@ def _missing(file: h5py.File) -> Iterator[str]:
 def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
     """Frames of each NXdetector; where an NXtomo entry tells more of the same frames, from there."""
     told: set[str] = set()
-    tomo = [str(name) for name in file if _text(file, f"{name}/definition") == "NXtomo"]
+    tomo = [str(name) for name in file if text_at(file, f"{name}/definition") == "NXtomo"]
     for name in tomo:
         detector = f"{name}/instrument/detector"
         stack = stack_of(file, f"{detector}/data")
@@ -188,23 +189,23 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
             short = name.removeprefix("entry_")
             told.add(short)
             columns = {
-                "image_key": _column(file, f"{detector}/image_key", len(stack)),
-                "image_key_control": _column(file, f"{detector}/image_key_control", len(stack)),
-                "rotation_angle": _column(file, f"{name}/sample/rotation_angle", len(stack)),
-                "timestamp": _column(file, f"{name}/frames/timestamp", len(stack)),
+                "image_key": column(file, f"{detector}/image_key", len(stack)),
+                "image_key_control": column(file, f"{detector}/image_key_control", len(stack)),
+                "rotation_angle": column(file, f"{name}/sample/rotation_angle", len(stack)),
+                "timestamp": column(file, f"{name}/frames/timestamp", len(stack)),
             }
             yield short, _dataset(short, stack, columns)
     entry = _entry(file)
     instrument = file.get(f"{entry}/instrument")
     for name in list(instrument) if isinstance(instrument, h5py.Group) else ():
         name = str(name)
-        node = _node(file, f"{entry}/instrument/{name}")
-        if name in told or not isinstance(node, h5py.Group) or _class(node) != "NXdetector":
+        node = node_at(file, f"{entry}/instrument/{name}")
+        if name in told or not isinstance(node, h5py.Group) or class_of(node) != "NXdetector":
             continue
         stack = stack_of(file, f"{entry}/instrument/{name}/data") or stack_of(file, f"{entry}/{name}/data")
         if stack is not None:
-            keys = _column(file, f"{entry}/instrument/{name}/image_key", len(stack))
-            control = _column(file, f"{entry}/instrument/{name}/image_key_control", len(stack))
+            keys = column(file, f"{entry}/instrument/{name}/image_key", len(stack))
+            control = column(file, f"{entry}/instrument/{name}/image_key_control", len(stack))
             columns = {"image_key": keys, "image_key_control": keys if control is None else control}
             columns["rotation_angle"] = _angles(file, entry, name, len(stack))
             yield name, _dataset(name, stack, columns)
@@ -216,18 +217,18 @@ def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
     kinds = [("data_dark", "theta_dark", ImageKey.DARK), ("data_white", "theta_white", ImageKey.FLAT)]
     kinds.append(("data", "theta", ImageKey.PROJECTION))
     parts = [(f"{base}/{data}", f"{base}/{theta}", key) for data, theta, key in kinds]
-    if "orthogonal" in _text(file, "exchange_1/title"):
+    if "orthogonal" in text_at(file, "exchange_1/title"):
         parts.append(("exchange_1/data", "exchange_1/theta", ImageKey.ALIGNMENT))
     stacks, keys, angles = [], [], []
     for data, theta, key in parts:
         stack = stack_of(file, data)
         if stack is not None:
-            stacks.append(_lazy(stack, _attribute(file, data, "axes")))
+            stacks.append(_lazy(stack, attribute(file, data, "axes")))
             keys.append(np.full(len(stacks[-1]), int(key)))
-            found = _column(file, theta, len(stacks[-1]))
+            found = column(file, theta, len(stacks[-1]))
             angles.append(np.full(len(stacks[-1]), np.nan) if found is None else found[1])
     if stacks:
-        name = _text(file, "measurement/instrument/detector/name") or "detector"
+        name = text_at(file, "measurement/instrument/detector/name") or "detector"
         control = np.concatenate(keys)
         frames = da.concatenate(stacks)
         yield (
@@ -242,31 +243,6 @@ def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 },
             ),
         )
-
-
-def stack_of(file: h5py.File, path: str) -> FrameStack | None:
-    """The frames at a path, whatever stands there: a dataset, a link, a virtual dataset; None if there are none.
-
-    Raises:
-        StorageError: a virtual dataset whose sources cannot be told apart.
-    """
-    link = _link(file, path)
-    home = Path(file.filename)
-    if isinstance(link, h5py.ExternalLink):
-        target = resolved(link.filename, home)
-        try:
-            with open_to_read(target) as other:
-                return stack_of(other, link.path)
-        except StorageError:
-            return None  # named in Scan.missing
-    if isinstance(link, h5py.SoftLink):
-        return stack_of(file, link.path) if link.path in file else None
-    node = _node(file, path)
-    if not isinstance(node, h5py.Dataset) or node.ndim != 3:
-        return None
-    if node.is_virtual:
-        return FrameStack.of_sources(list(virtual_sources(node, path, home)), node.shape, node.dtype)
-    return FrameStack([Piece(home, str(node.name), np.arange(node.shape[0]))], node.shape[1:], node.dtype)
 
 
 def _dataset(name: str, stack: FrameStack, columns: Mapping[str, tuple[str, np.ndarray] | None]) -> xr.Dataset:
@@ -295,31 +271,31 @@ def _meta(stack: FrameStack) -> np.ndarray:
 
 def _angles(file: h5py.File, entry: str, detector: str, length: int) -> tuple[str, np.ndarray] | None:
     """The axis of an NXdata named as the detector: the one that it names, or the only one that is there."""
-    group = _node(file, f"{entry}/{detector}")
-    if not isinstance(group, h5py.Group) or _class(group) != "NXdata":
+    group = node_at(file, f"{entry}/{detector}")
+    if not isinstance(group, h5py.Group) or class_of(group) != "NXdata":
         return None
     named = np.atleast_1d(group.attrs.get("axes", []))
     first = str(named[0].decode() if len(named) and isinstance(named[0], bytes) else (named[0] if len(named) else ""))
     along = [name.removesuffix("_indices") for name in group.attrs if name.endswith("_indices")]
     candidates = [name for name in (first, first.removesuffix("_set"), *along) if name]
     for name in candidates:
-        found = _column(file, f"{entry}/{detector}/{name}", length)
+        found = column(file, f"{entry}/{detector}/{name}", length)
         if found is not None and found[1].dtype.kind == "f":
             return found[0] or "degree", found[1]
     return None
 
 
 def _positions(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
-    measurement = _node(file, f"{entry}/measurement")
+    measurement = node_at(file, f"{entry}/measurement")
     if isinstance(measurement, h5py.Group):
         for segment, group in measurement.items():
             if isinstance(group, h5py.Group):
                 yield segment, _rows(file, f"{entry}/measurement/{segment}", list(group))
         return
-    group = _node(file, entry)
+    group = node_at(file, entry)
     for name in list(group) if isinstance(group, h5py.Group) else ():
-        data = _node(file, f"{entry}/{name}")
-        if isinstance(data, h5py.Group) and _class(data) == "NXdata" and stack_of(file, f"{entry}/{name}/data"):
+        data = node_at(file, f"{entry}/{name}")
+        if isinstance(data, h5py.Group) and class_of(data) == "NXdata" and stack_of(file, f"{entry}/{name}/data"):
             along = [key.removesuffix("_indices") for key in data.attrs if key.endswith("_indices")]
             yield name, _rows(file, f"{entry}/{name}", along)
 
@@ -328,20 +304,20 @@ def _rows(file: h5py.File, path: str, names: Sequence[str]) -> xr.Dataset:
     """The columns of a group that have a number for each row."""
     columns = {}
     for name in names:
-        node = _node(file, f"{path}/{name}")
+        node = node_at(file, f"{path}/{name}")
         if isinstance(node, h5py.Dataset) and node.ndim == 1 and node.dtype.kind in "biuf":
-            columns[name] = ("row", node[:], {"units": _attribute(file, f"{path}/{name}", "units")})
+            columns[name] = ("row", node[:], {"units": attribute(file, f"{path}/{name}", "units")})
     longest = max((len(values) for _, values, _ in columns.values()), default=0)
     fitting = {name: column for name, column in columns.items() if len(column[1]) == longest}
-    return xr.Dataset(fitting, attrs={"kind": _text(file, f"{path}/kind")})
+    return xr.Dataset(fitting, attrs={"kind": text_at(file, f"{path}/kind")})
 
 
 def _snapshots(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
     for when in ("start", "end"):
-        group = _node(file, f"{entry}/instrument/{when}_positioners")
+        group = node_at(file, f"{entry}/instrument/{when}_positioners")
         if isinstance(group, h5py.Group):
             values = {
-                name: ((), _plain(node[()]), {"units": _attribute(file, str(node.name), "units")})
+                name: ((), plain(node[()]), {"units": attribute(file, str(node.name), "units")})
                 for name, node in group.items()
                 if isinstance(node, h5py.Dataset) and node.ndim == 0
             }
@@ -349,20 +325,20 @@ def _snapshots(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
         elif when == "start":
             positioners = dict(_positioners(file, f"{entry}/instrument"))
             if positioners:
-                yield when, xr.Dataset(positioners, attrs={"time": _text(file, f"{entry}/start_time")})
+                yield when, xr.Dataset(positioners, attrs={"time": text_at(file, f"{entry}/start_time")})
 
 
 def _positioners(file: h5py.File, path: str) -> Iterator[tuple[str, Any]]:
     """Every NXpositioner with a value, as other programs write what they recorded once in a scan."""
-    instrument = _node(file, path)
+    instrument = node_at(file, path)
     for name in list(instrument) if isinstance(instrument, h5py.Group) else ():
-        group = _node(file, f"{path}/{name}")
+        group = node_at(file, f"{path}/{name}")
         if not isinstance(group, h5py.Group):
             continue
-        value = _node(file, f"{path}/{name}/value")
-        if _class(group) == "NXpositioner" and isinstance(value, h5py.Dataset) and value.ndim == 0:
-            yield name, ((), _plain(value[()]), {"units": _attribute(file, f"{path}/{name}/value", "units")})
-        elif _class(group) == "NXcollection":
+        value = node_at(file, f"{path}/{name}/value")
+        if class_of(group) == "NXpositioner" and isinstance(value, h5py.Dataset) and value.ndim == 0:
+            yield name, ((), plain(value[()]), {"units": attribute(file, f"{path}/{name}/value", "units")})
+        elif class_of(group) == "NXcollection":
             yield from _positioners(file, f"{path}/{name}")
 
 
@@ -377,47 +353,6 @@ def _entry(file: h5py.File) -> str:
     named = file.attrs.get("default", "entry")
     name = named.decode() if isinstance(named, bytes) else str(named)
     return name if name in file and name.startswith("entry") else "entry"
-
-
-def _column(file: h5py.File, path: str, length: int) -> tuple[str, np.ndarray] | None:
-    """(units, values) of a one-dimensional dataset of this length, or None."""
-    node = _node(file, path)
-    if not isinstance(node, h5py.Dataset) or node.shape != (length,):
-        return None
-    return _attribute(file, path, "units"), node[:]
-
-
-def _node(file: h5py.File, path: str) -> Any:
-    try:
-        return file.get(path)
-    except (OSError, RuntimeError, KeyError):
-        return None
-
-
-def _link(file: h5py.File, path: str) -> Any:
-    parent, _, name = path.rpartition("/")
-    group = _node(file, parent or "/")
-    return group.get(name, getlink=True) if isinstance(group, h5py.Group) and name in group else None
-
-
-def _class(group: h5py.Group) -> str:
-    return str(_plain(group.attrs.get("NX_class", "")))
-
-
-def _attribute(file: h5py.File, path: str, name: str) -> str:
-    node = _node(file, path)
-    return str(_plain(node.attrs.get(name, ""))) if isinstance(node, h5py.HLObject) else ""
-
-
-def _text(file: h5py.File, path: str) -> str:
-    node = _node(file, path)
-    if not isinstance(node, h5py.Dataset) or node.ndim:
-        return ""
-    return str(_plain(node[()]))
-
-
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _selected(frames: xr.DataArray, rows: np.ndarray) -> xr.DataArray:

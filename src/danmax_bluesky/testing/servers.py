@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0
 
 
 DANMAX = (sys.executable, "-c", "from danmax_bluesky.cli import main; main()")

@@ -114,9 +114,9 @@ class TangoBackend(SignalBackend[Any]):
             case Fixed():
                 return f"fixed://{name}"
             case Verbs(state=attribute):
-                return f"{self.link.address}/{attribute.name}"
+                return self.link.address_of(attribute.name)
             case place:
-                return f"{self.link.address}/{place.name}"
+                return self.link.address_of(place.name)
 
     async def connect(self, timeout: float) -> None:
         """Read the attribute's configuration, and see that its type is that of the signal."""
@@ -286,7 +286,7 @@ class TangoCommandBackend(CommandBackend[[], None]):
 
     def source(self, name: str) -> str:
         """Address of the first command."""
-        return f"{self.link.address}/{self._names[0] if self._names else name}"
+        return self.link.address_of(self._names[0] if self._names else name)
 
     async def connect(self, timeout: float) -> None:
         """See that the commands exist."""

@@ -1,8 +1,8 @@
 """The line to one Tango device: one proxy, one thread that talks to it, and when it last answered.
 
 Everything that is asked of a device goes through its link, in the order in which it was asked. Events of an attribute
-are subscribed to once, when somebody first listens, and stay so. A device that stops answering is then noticed within
-seconds: every listener is told, and told again when the device is back. Its server may be started again under the same
+are subscribed to once, when somebody first listens, and stay so. A device that stops answering is then noticed within a
+second: every listener is told, and told again when the device is back. Its server may be started again under the same
 address at any time.
 """
 
@@ -23,7 +23,8 @@ from danmax_bluesky.devices.tango.failures import is_absence, reason
 from danmax_bluesky.errors import DeviceError
 
 T = TypeVar("T")
-HEARTBEAT_S = 1.1  # Tango does not try to connect more often than once a second
+HEARTBEAT_S = 0.4
+RETRY_S = 1.1  # Tango does not try to connect more often than once a second
 REVIVALS = 3
 TIMEOUT_S = 3.0
 POLL_S = 0.1
@@ -149,6 +150,11 @@ class Link:
         self._heartbeat: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, f"tango {self.name}", initializer=_let_tango_know_this_thread)
 
+    def address_of(self, name: str) -> str:
+        """Address of an attribute or a command of the device."""
+        device, mark, fragment = self.address.partition("#")
+        return f"{device}/{name}{mark}{fragment}"
+
     async def connect(self, timeout_s: float, again: bool = False) -> None:
         """Find the device.
 
@@ -214,7 +220,7 @@ class Link:
         for _ in range(REVIVALS):
             if self.lost is None:
                 break
-            await asyncio.sleep(HEARTBEAT_S)  # Tango tries no sooner after it failed
+            await asyncio.sleep(RETRY_S)
             with contextlib.suppress(DeviceError):
                 await self.ask(lambda proxy: proxy.ping(), "ping")
         await self._in_thread(lambda: None)  # the subscriptions were begun before that
@@ -257,7 +263,7 @@ class Link:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(RETRY_S if self.lost else HEARTBEAT_S)
             with contextlib.suppress(DeviceError):  # a loss was told to everybody already
                 await self.ask(lambda proxy: proxy.ping(), "ping")
 

@@ -28,7 +28,7 @@ PANDA = "panda"
 SHUTTER = "fast_shutter"
 RING = "ring_current"
 MONITOR = "beam_monitor"
-START_S = 60.0
+START_S = 150.0
 ANSWER_S = 2.5
 
 Key = tuple[str, str]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from danmax_bluesky.errors import DeviceError
 
-START_S = 60.0
+START_S = 150.0
 LOOK_EVERY_S = 0.1
 READY = "READY "
 
@@ -68,7 +68,10 @@ class ServerFront:
                     return json.loads(line.removeprefix(READY))
         except queue.Empty:
             raise DeviceError(f"the {self.name} server of the twin is not ready after {START_S:g} s") from None
-        raise DeviceError(f"the {self.name} server of the twin ended before it was ready; its output says why")
+        code = self._process.wait() if self._process else None
+        raise DeviceError(
+            f"the {self.name} server of the twin ended with status {code} before it was ready; its output says why"
+        )
 
     def end(self) -> None:
         """End the process."""
