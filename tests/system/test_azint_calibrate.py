@@ -1,0 +1,101 @@
+"""`danmax calibrate`, on a real exposure and on a simulated one."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from pyFAI.calibrant import get_calibrant
+
+from danmax_bluesky.cli import cli
+from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.pipelines.calibrate import calibrate_frame, guessed_geometry
+from danmax_bluesky.scattering.geometry import Geometry, geometry_of_poni
+
+SHAPE = (407, 487)
+TRUE = Geometry(0.11, 0.033, 0.04, 0.02, -0.01, 0.0, 0.4e-10, 172e-6, 172e-6, SHAPE, 2)
+
+
+@pytest.fixture(scope="module")
+def frame() -> np.ndarray:
+    angle = np.degrees(TRUE.integrator().center_array(SHAPE, unit="2th_rad"))
+    lines = np.degrees(get_calibrant("LaB6", TRUE.wavelength_m).get_2th())
+    rate = 20 + sum(400 * np.exp(-0.5 * ((angle - line) / 0.06) ** 2) for line in lines)
+    image = np.random.default_rng(3).poisson(rate).astype(np.int32)
+    image[195:212] = -1
+    return image
+
+
+def calibrate(*arguments) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["calibrate", *map(str, arguments)])
+    return result.exit_code, result.output + str(result.exception or "")
+
+
+def test_a_known_geometry_is_found_from_a_wrong_guess(frame):
+    guess = guessed_geometry(
+        SHAPE, distance_mm=111.0, beam_px=(203, 246), energy_kev=30.996, pixel_um=172, orientation=2
+    )
+    result = calibrate_frame(frame, guess, "LaB6")
+    found = result.refinement.geometry
+    assert found.dist == pytest.approx(TRUE.dist, rel=1e-3)
+    assert found.beam_centre_px() == pytest.approx(TRUE.beam_centre_px(), abs=0.3)
+    assert result.refinement.rms_deg < 0.3 * result.refinement.before_deg
+    assert len(result.peaks) >= 10
+    assert max(abs(peak.error_deg) for peak in result.peaks) < 0.01
+
+
+def test_a_guess_that_is_turned_over_is_warned_of(frame):
+    turned = TRUE.oriented(4)
+    with pytest.raises(CalibrationError, match="is the guess near"):
+        calibrate_frame(np.zeros_like(frame), TRUE, "LaB6")
+    warnings = calibrate_frame(frame[::-1], turned.oriented(2), "LaB6", max_rings=3).warnings
+    assert any("rings contradict" in text for text in warnings)
+
+
+def test_a_real_exposure_of_ceria(recorded_data, tmp_path):
+    powder = recorded_data / "powder"
+    out = tmp_path / "new.poni"
+    code, text = calibrate(
+        *(powder / "CeO2_Pilatus1M.tif", "--guess", powder / "CeO2_Pilatus1M.poni"),
+        *("--orientation", 2, "--calibrant", "CeO2", "--out", out),
+    )
+    assert code == 0, text
+    assert "17 of them within 0.01 degrees" in " ".join(text.split())
+    assert out.with_suffix(".png").stat().st_size > 10_000
+    geometry = geometry_of_poni(out.read_text(), (1043, 981))
+    assert geometry.orientation == geometry.stated_orientation == 2
+    assert geometry.dist == pytest.approx(0.20867, abs=5e-5)
+    assert "rms error" in out.read_text()
+    again, message = calibrate(powder / "CeO2_Pilatus1M.tif", "--guess", out, "--out", out)
+    assert again != 0
+    assert "exists already" in message
+
+
+def test_calibrations_of_other_programs_are_converted(tmp_path):
+    text = "Refined Beam centre (pixels) = 210.8 60.3\nRefined sample to detector distance = 350.0 mm\n"
+    (tmp_path / "fit2d.txt").write_text(text + "Refined wavelength = 1.54 Angstroms\n")
+    code, output = calibrate(tmp_path / "fit2d.txt", "--convert", "--shape", 195, 487, "--pixel-um", 172)
+    assert code == 0, output
+    geometry = geometry_of_poni((tmp_path / "fit2d.poni").read_text(), (195, 487))
+    assert geometry.beam_centre_px() == pytest.approx((195 - 60.3, 210.8))
+    code, output = calibrate(
+        tmp_path / "fit2d.poni", "--convert", "--shape", 195, 487, "--out", tmp_path / "saxsdog.json"
+    )
+    assert code == 0, output
+    code, output = calibrate(tmp_path / "saxsdog.json", "--convert", "--out", tmp_path / "again.poni")
+    assert code == 0, output
+    again = geometry_of_poni((tmp_path / "again.poni").read_text(), (195, 487))
+    assert again.beam_centre_px() == pytest.approx(geometry.beam_centre_px())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--calibrant", "Chalk", "--distance", 100, "--beam", 10, 10, "--pixel-um", 172], "'Chalk' is not known"),
+        (["--distance", 100], "all of --distance, --beam, --energy and --pixel-um are needed"),
+        (["--fix", "colour", "--distance", 100, "--beam", 10, 10, "--pixel-um", 172], "colour cannot be fixed"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_said(tmp_path, frame, options, message):
+    np.save(tmp_path / "frame.npy", frame)
+    code, text = calibrate(tmp_path / "frame.npy", *options)
+    assert code != 0
+    assert message in text

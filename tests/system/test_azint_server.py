@@ -1,0 +1,207 @@
+"""`danmax azint-server`: controlled over HTTP, and by nobody who does not know its token."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import zmq
+
+from danmax_bluesky.callbacks.journal import DocumentJournal
+from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.service import IntegrationService
+from danmax_bluesky.pipelines.service_http import ServiceServer, new_token, write_token
+from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
+
+SHAPE = (97, 83)
+PONI = """poni_version: 2.1
+Detector: Detector
+Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
+Distance: 0.1
+Poni1: 0.0075
+Poni2: 0.0079
+Rot1: 0.0
+Rot2: 0.0
+Rot3: 0.0
+Wavelength: 3.5e-11
+"""
+
+
+class Client:
+    def __init__(self, server):
+        self.address, self.token = server.address, server.token
+
+    def __call__(self, path, body=None, **headers):
+        data = None if body is None else json.dumps(body).encode()
+        sent = {"Authorization": f"Bearer {self.token}", **headers}
+        request = urllib.request.Request(self.address + path, data=data, headers=sent)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture
+def root(tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    (tmp_path / "cal.poni").write_text(PONI)
+    return tmp_path
+
+
+@pytest.fixture
+def serve(root):
+    made = []
+
+    def start(feeder=""):
+        import threading
+
+        service = IntegrationService(root, feeder, threads=1)
+        server = ServiceServer(service, new_token())
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        made.append((service, server, thread))
+        return Client(server)
+
+    yield start
+    for service, server, thread in made:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        service.close()
+
+
+def measure(root, scan_id):
+    run = PowderRun(root, [], {"primary": ("data", 6)}, SHAPE, scan_id, consumers=[DocumentJournal()])
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.start()
+    run.segment("primary")
+    with DetectorWriter(run.file, ring_frames(SHAPE, 6, seed=scan_id)) as writer:
+        writer.append(6)
+    run.rows("primary", 6)
+    run.stop()
+    return run
+
+
+def until(client, condition, timeout_s=60.0):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        status = client("/status")
+        if condition(status["data"]):
+            return status
+        time.sleep(0.05)
+    raise AssertionError(status)
+
+
+def test_a_calibration_sets_it_to_work_and_another_one_again(root, serve):
+    client = serve()
+    assert client("/status")["result"] == "no queue"
+    run = measure(root, 1)
+    recipe = {"poni": "cal.poni", "radial_bins": 40}
+    assert client("/new", {"calibration": recipe})["result"] == "new queue"
+    until(client, lambda data: data["images processed"] == 6)
+    assert read_patterns(output_path(run.file)).intensity.shape == (6, 40)
+    latest = client("/latest")["data"]
+    assert (latest["quantity"], len(latest["axis"])) == ("q", 40)
+    history = client("/history?limit=3")["data"]
+    assert [entry["frame"] for entry in history] == [3, 4, 5]
+    assert history[0]["integrals"]["I0"] > 0
+    measure(root, 2)
+    until(client, lambda data: data["files processed"] == 2)
+    client("/reintegrate", {"calibration": {**recipe, "radial_bins": 20}})
+    until(client, lambda data: data["files processed"] == 2)
+    assert read_patterns(output_path(run.file)).intensity.shape == (6, 20)
+    client("/clear", {})
+    assert client("/history")["data"] == []
+
+
+def test_a_queue_is_closed_or_dropped(root, serve):
+    client = serve()
+    client("/new", {"calibration": {"poni": "cal.poni"}})
+    assert client("/close", {})["result"] == "queue closed"
+    time.sleep(0.05)
+    late = measure(root, 1)
+    assert client("/status")["data"]["state"] == "closed"
+    assert client("/abort", {})["result"] == "queue aborted"
+    assert client("/status")["data"]["state"] == "aborted"
+    assert not output_path(late.file).exists()
+
+
+def test_a_feeder_tells_what_is_new(root, serve):
+    feeder = zmq.Context.instance().socket(zmq.PUB)
+    port = feeder.bind_to_random_port("tcp://127.0.0.1")
+    try:
+        client = serve(f"tcp://127.0.0.1:{port}")
+        run = measure(root, 1)
+        client("/new", {"calibration": {"poni": "cal.poni", "radial_bins": 30}})
+        deadline = time.monotonic() + 60
+        while client("/status")["data"]["files processed"] < 1 and time.monotonic() < deadline:
+            feeder.send_json({"command": "new file", "argument": str(run.file)})
+            feeder.send_json({"command": "new file", "argument": "/etc/passwd"})
+            time.sleep(0.1)
+        assert read_patterns(output_path(run.file)).intensity.shape == (6, 30)
+        assert client("/status")["data"]["failed"] == []
+    finally:
+        feeder.close()
+
+
+def test_a_saxsdog_calibration_is_understood(root, serve):
+    client = serve()
+    np.save(root / "mask.npy", np.zeros(SHAPE, bool))
+    run = measure(root, 1)
+    calibration = {
+        "Geometry": {
+            "Tilt": {"TiltRotDeg": 0, "TiltAngleDeg": 0},
+            "Imagesize": list(SHAPE),
+            "BeamCenter": [50.0, 45.0],
+            "PixelSizeMicroM": [172.0],
+            "DedectorDistanceMM": 100.0,
+        },
+        "Wavelength": 0.35,
+        "Masks": [{"MaskFile": "mask.npy", "Oversampling": 2, "PixelPerRadialElement": 1, "qStart": 1, "qStop": 8}],
+        "Directory": [],
+    }
+    client("/new", {"calibration": calibration})
+    until(client, lambda data: data["images processed"] == 6)
+    assert read_patterns(output_path(run.file)).unit == "1/nm"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code", "message"),
+    [
+        ("/status", None, 401, "unauthorized"),
+        ("/new", {"calibration": {"poni": "../outside.poni"}}, 400, "lies outside"),
+        ("/new", {"calibration": {"poni": "cal.poni"}, "folder": ".."}, 400, "lies outside"),
+        ("/new", {"calibration": {"unit": 3, "colour": "red"}}, 400, "colour"),
+        ("/new", {}, 400, "calibration"),
+        ("/reintegrate", {}, 400, "no queue"),
+        ("/latest", None, 400, "no pattern"),
+        ("/format-disk", {}, 404, "not found"),
+    ],
+)
+def test_what_must_not_be_is_refused(root, serve, path, body, code, message):
+    client = serve()
+    if code == 401:
+        client.token = "guessed"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        client(path, body)
+    with caught.value as answer:
+        assert answer.code == code
+        assert message in answer.read().decode()
+
+
+def test_a_page_in_a_browser_cannot_reach_it_under_another_name(serve):
+    client = serve()
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        client("/status", Host="evil.example")
+    with caught.value as answer:
+        assert answer.code == 401
+
+
+def test_the_token_is_its_owners_alone(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_token(path, "secret")
+    assert path.read_text() == "secret\n"
+    assert path.stat().st_mode & 0o077 == 0
