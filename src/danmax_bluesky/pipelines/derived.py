@@ -173,8 +173,6 @@ class DerivedRun:
             "derived_from": start["uid"],
             "recipe": dict(recipe),
             "segments": [],
-            "data_session": [],
-            "data_groups": [],
             **{key: start[key] for key in _KEPT if key in start},
         }
         self._emit("start", document)
