@@ -11,7 +11,6 @@ averages both ends of the register and tells nothing, so there the neighbours do
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.triggers import EncoderScale
@@ -170,7 +169,8 @@ def _from_mean(scale: EncoderScale, planned: np.ndarray | None, mean: np.ndarray
     if finite.sum() < 3:
         return AnglesResult(angles, flags)
     # A single frame that is nonsense does not show in a running median, a drift against the plan does.
-    usual = median_filter(np.where(finite, deviation, np.median(deviation[finite])), 5, mode="mirror")
+    filled = np.pad(np.where(finite, deviation, np.median(deviation[finite])), 2, mode="reflect")
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(filled, 5), axis=-1)
     doubtful = finite & _near_the_wrap(scale, expected + usual, expected)
     good = finite & ~doubtful
     if not good.any():
