@@ -74,18 +74,31 @@ async def test_a_motor_without_events_can_be_stopped(server):
     await motor.velocity.set(4000.0)
 
 
+def valve(address: str) -> Shutter:
+    place = tables.Attribute("Place", words={"open": "OUT", "closed": "IN"})
+    return Shutter("valve", TangoConnector(address, {"state": place, "setpoint": place}))
+
+
 async def test_a_shutter_that_is_an_enumeration(server):
-    table = {
-        "state": tables.Attribute("Place", words={"open": "OUT", "closed": "IN"}),
-        "setpoint": tables.Attribute("Place", words={"open": "OUT", "closed": "IN"}),
-    }
-    shutter = Shutter("valve", TangoConnector(server["odd/test/valve"], table))
+    shutter = valve(server["odd/test/valve"])
     await shutter.connect()
     await shutter.set("open")
     assert (await shutter.read())["valve"]["value"] == "open"
     assert tango.DeviceProxy(server["odd/test/valve"]).Place == 1
     await shutter.set("closed")
     assert (await shutter.read())["valve"]["value"] == "closed"
+
+
+async def test_an_event_that_is_lost_is_made_up_for(server):
+    """As are those that a server sends while it is still being subscribed to."""
+    proxy = tango.DeviceProxy(server["odd/test/valve"])
+    shutter = valve(server["odd/test/valve"])
+    await shutter.connect()
+    proxy.Hush(True)
+    await shutter.set("open")
+    await shutter.set("closed")
+    proxy.Hush(False)
+    assert proxy.Place == 0
 
 
 async def test_a_detector_behind_lima_by_configuration_alone(server, tmp_path):

@@ -45,7 +45,7 @@ class ShutterLogic(MovableLogic[str]):
                 self.setpoint, new_position, self.readback, new_position, timeout=limit_s
             )
         except TimeoutError:
-            state = await self.readback.get_value()
+            state = await self.readback.get_value(cached=False)
             raise DeviceError(
                 f"{self.readback.name}: is {state!r} and not {new_position!r} after {limit_s:.3g} s; "
                 "look whether an interlock holds it"

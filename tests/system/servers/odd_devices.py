@@ -63,11 +63,12 @@ class QuietMotor(Device):
 
 
 class Valve(Device):
-    """A shutter whose state is an enumeration that is written."""
+    """A shutter whose state is an enumeration that is written; once hushed it loses its events."""
 
     def init_device(self):
         super().init_device()
         self.place = 0
+        self.hushed = False
         self.set_change_event("Place", True, False)
 
     @attribute(dtype="DevEnum", enum_labels=["IN", "OUT"], access=AttrWriteType.READ_WRITE)
@@ -76,7 +77,12 @@ class Valve(Device):
 
     def write_Place(self, value):
         self.place = value
-        self.push_change_event("Place", value)
+        if not self.hushed:
+            self.push_change_event("Place", value)
+
+    @command(dtype_in=bool)
+    def Hush(self, hushed):
+        self.hushed = hushed
 
 
 class LimaDetector(Device):

@@ -1,9 +1,10 @@
 """The line to one Tango device: one proxy, one thread that talks to it, and when it last answered.
 
 Everything that is asked of a device goes through its link, in the order in which it was asked. Events of an attribute
-are subscribed to once, when somebody first listens, and stay so. A device that stops answering is then noticed within a
-second: every listener is told, and told again when the device is back. Its server may be started again under the same
-address at any time.
+are subscribed to once, when somebody first listens, and stay so. From then on the device is looked at twice a second: a
+value of which no event told is told then, as those that are sent while a subscription is being set up are lost; and a
+device that stops answering is noticed, every listener is told, and told again when the device is back. Its server may
+be started again under the same address at any time.
 """
 
 import asyncio
@@ -58,12 +59,28 @@ class Feed:
         self._event: int | None = None
         self._is_polled = False
         self._poll: asyncio.Task[None] | None = None
-        self._told: Any = None
+        self._heard = 0
+        self._heard_before = 0
+
+    @property
+    def is_subscribed(self) -> bool:
+        """True if readings come by themselves."""
+        return self._event is not None or self._is_polled
+
+    def count_silence(self) -> bool:
+        """True if somebody listens and no event came since this was asked before."""
+        heard, self._heard_before = self._heard_before, self._heard
+        return bool(self.listeners) and not self._is_polled and heard == self._heard
+
+    def look_at(self, answer: Any) -> None:
+        """Tell what was read, unless an event came meanwhile."""
+        if self._heard == self._heard_before and not answer.has_failed:
+            self._tell(answer)
 
     def add(self, listener: Listener) -> None:
         """Begin to tell a listener, first what is so now."""
         self.listeners.append(listener)
-        if self._event is None and not self._is_polled:
+        if not self.is_subscribed:
             self._link.run_soon(self.begin)
         else:
             self._link.run_soon(lambda proxy: self._in_loop(self._tell, proxy.read_attribute(self.name)))
@@ -105,6 +122,7 @@ class Feed:
     def _on_event(self, event: Any) -> None:
         """Called in a thread of Tango's."""
         if not event.err:
+            self._heard += 1
             self._in_loop(self._tell, event.attr_value)
 
     def _in_loop(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -265,7 +283,20 @@ class Link:
         while True:
             await asyncio.sleep(RETRY_S if self.lost else HEARTBEAT_S)
             with contextlib.suppress(DeviceError):  # a loss was told to everybody already
-                await self.ask(lambda proxy: proxy.ping(), "ping")
+                await self._look()
+
+    async def _look(self) -> None:
+        """See that the device answers, and tell what no event told."""
+        silent = [feed for feed in self._feeds.values() if feed.count_silence()]
+        if self.lost or not silent:
+            await self.ask(lambda proxy: proxy.ping(), "ping")
+            return
+        names = [feed.name for feed in silent]
+        answers: Any = await self.ask(lambda proxy: proxy.read_attributes(names), ", ".join(names))
+        for feed, answer in zip(silent, answers, strict=True):
+            feed.look_at(answer)
+            if not feed.is_subscribed:  # a server that is busy may have refused
+                self.run_soon(feed.begin)
 
 
 _known_threads = threading.local()
