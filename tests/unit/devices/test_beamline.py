@@ -209,10 +209,11 @@ async def test_a_camera_can_be_disarmed_while_it_arms(beamline, monkeypatch):
     monkeypatch.setattr(twin_camera, "COMMAND_S", 0.01)
     orca = beamline.cameras["orca"]
     process = beamline.twin.world.cameras["orca"]._process
-    arm, process.arm = process.arm, lambda path, num: None
+    asked = asyncio.Event()
+    arm, process.arm = process.arm, lambda path, num: asked.set()
     await orca.stage()
     preparing = orca.prepare(level(2))
-    await asyncio.sleep(0.03)
+    await asyncio.wait_for(asked.wait(), 60)
     preparing.task.cancel()
     await orca.unstage()
     assert process.commands[-1] == "disarm"
