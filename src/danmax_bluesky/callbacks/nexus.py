@@ -41,10 +41,11 @@ def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = Non
     problems: tuple[str, ...] = ()
     with scan_lock(files.raw, files.stem):
         now = time.time()
-        tree = master_tree(loaded, tables, files.master, written_s=now, actions=Provenance(files).actions())
+        look = look_from(files.raw)
+        actions = Provenance(files).actions()
+        tree = master_tree(loaded, tables, files.master, written_s=now, actions=actions, look=look)
         table = next((table for table in tables.values() if has_dxchange(table)), None)
         if dxchange is not None and table is not None:
-            look = look_from(files.raw)
             exchange, problems = dxchange_tree(loaded, table, dxchange, files.master, look, written_s=now, actions=None)
             tree = _joined(tree, exchange)
         write_tree(files.master, tree, replace_own=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from danmax_bluesky.formats.dxchange import Found, Look
 from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.nxtomo import detector_geometry, entry_name, nxtomo_entry, source_group
 from danmax_bluesky.formats.parts import (
@@ -43,6 +44,7 @@ def master_tree(
     *,
     written_s: float,
     actions: Sequence[Action] = (),
+    look: Look | None = None,
 ) -> Group:
     """The master of a run.
 
@@ -55,10 +57,11 @@ def master_tree(
         path: where the master will lie.
         written_s: POSIX seconds of now, for the file's own time stamp.
         actions: the provenance so far.
+        look: tells what the detectors' files hold beside their frames; None where nobody can look.
     """
     shown = {name: table for name, table in tables.items() if len(table)}
     tomo = {name: table for name, table in shown.items() if table.has_rotation}
-    entry = _entry(record, shown, path.parent)
+    entry = _entry(record, shown, path.parent, look)
     provenance = nx("NXcollection", process_tree(actions, PROVENANCE))
     entry = Group({**entry.children, "provenance": provenance, **process_groups(actions)}, entry.attrs)
     # NXtomo first: nabu takes a file for what its first entry is.
@@ -67,7 +70,7 @@ def master_tree(
     return with_targets(Group(root, {**root_attributes(record, path.name, written_s), "default": "entry"}))
 
 
-def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) -> Group:
+def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, look: Look | None) -> Group:
     start = record.start
     pictures = _pictures(record, tables, folder)
     curves = _curves(record)
@@ -91,7 +94,7 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) ->
             "NXcollection",
             {key: Dataset(str(start.get(key, ""))) for key in ("proposal", "visit", "folder")},
         ),
-        "instrument": _instrument(record, tables, folder),
+        "instrument": _instrument(record, tables, folder, look),
         "measurement": _measurement(record, tables),
         **pictures,
         **curves,
@@ -139,7 +142,7 @@ def _sample(record: RunRecord) -> Group:
     return nx("NXsample", {key: Dataset(storable(value)) for key, value in sample.items()})
 
 
-def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) -> Group:
+def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, look: Look | None) -> Group:
     source = record.start.get("source", {})
     energy_kev = float(source.get("energy_kev", np.nan))
     fields: dict[str, Node] = {
@@ -155,7 +158,7 @@ def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Pat
         "beam": nx("NXbeam", {"incident_energy": quantity(energy_kev, "keV")}),
     }
     for key in record.image_keys:
-        fields[key] = _detector(record, key, tables.get(key), folder)
+        fields[key] = _detector(record, key, tables.get(key), folder, look)
     configuration = _configuration(record)
     if configuration:
         fields["configuration"] = nx("NXcollection", configuration)
@@ -173,20 +176,25 @@ def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Pat
 
 
 def _configuration(record: RunRecord) -> dict[str, Node]:
-    """How each device was set, as its first segment found it: one group a device."""
+    """How each device was set, as its first segment found it: one group a device.
+
+    A camera that exposes as long as its trigger's gate ignores the exposure that it is set to: `count_time` tells.
+    """
     devices: dict[str, Node] = {}
     for segment in record.segments:
         for device, values in segment.configuration.items():
             if values and device not in devices:
+                gated = values.get(f"{device}-trigger_mode") == "EXTERNAL_LEVEL"
                 fields: dict[str, Node] = {
                     key.removeprefix(f"{device}-"): quantity(storable(value), segment.configuration_units.get(key, ""))
                     for key, value in values.items()
+                    if not (gated and key == f"{device}-exposure_time")
                 }
                 devices[device] = nx("NXcollection", fields)
     return devices
 
 
-def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Path) -> Group:
+def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Path, look: Look | None) -> Group:
     settings = detector_settings(record, key)
     source = next(segment.images[key] for segment in record.segments if key in segment.images)
     file = relative(source.file, folder)
@@ -198,6 +206,8 @@ def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Pat
         **detector_geometry(record, key),
     }
     beside = source.dataset.rsplit("/", 1)[0]
+    if look is not None and isinstance(look(file, f"{beside}/pixel_mask"), Found):
+        fields["pixel_mask"] = ExternalLink(file, f"{beside}/pixel_mask")
     for segment in record.segments:
         for scalar in segment.external.values():
             name = scalar.dataset.rsplit("/", 1)[-1]

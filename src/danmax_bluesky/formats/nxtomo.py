@@ -89,7 +89,7 @@ def _instrument(record: RunRecord, table: FrameTable, folder: Path, every: np.nd
             "detector": nx(
                 "NXdetector",
                 {
-                    "data": frames_of(table, every, folder),
+                    "data": frames_of(table, every, folder, units="counts"),
                     "image_key": Dataset(table.image_key.astype(np.int32)),
                     "image_key_control": Dataset(table.image_key_control.astype(np.int32)),
                     "sequence_number": Dataset(np.arange(len(table), dtype=np.uint32)),
@@ -111,9 +111,16 @@ def source_group(record: RunRecord) -> Group:
             "type": Dataset("Synchrotron X-ray Source"),
             "probe": Dataset("x-ray"),
             "energy": quantity(float(source.get("ring_energy_gev", np.nan)), "GeV"),
-            "current": quantity(float(source.get("ring_current_ma", np.nan)), "mA"),
+            "current": quantity(ring_current_ma(record), "mA"),
         },
     )
+
+
+def ring_current_ma(record: RunRecord) -> float:
+    """Current of the storage ring when the run began, mA; where it was not read, that of the settings, or NaN."""
+    read = record.snapshots[0].values.get("ring_current") if record.snapshots else None
+    told = record.start.get("source", {}).get("ring_current_ma", np.nan)
+    return float(read if isinstance(read, int | float) else told)
 
 
 def detector_geometry(record: RunRecord, detector: str) -> dict[str, Node]:

@@ -213,7 +213,8 @@ def _values(values: Mapping[str, Any]) -> Group:
     for key, value in values.items():
         name = str(key).replace("/", "_") or "_"
         nested = isinstance(value, Mapping) or (
-            isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value)
+            isinstance(value, list | tuple)
+            and (not value or any(isinstance(item, Mapping | list | tuple) for item in value))
         )
         if nested:
             children[name] = Dataset(json.dumps(value, default=str), {"type": "application/json"})

@@ -6,6 +6,7 @@ is still going or that was killed. Every file that a run leaves behind is a func
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from event_model import DocumentRouter
 from danmax_bluesky.formats.layout import ScanFiles
 
 BASELINE = "baseline"
+MONITOR = "_monitor"
+"""End of the name of a stream with values that were noted while frames were taken, at moments of their own."""
+_ENCODER = re.compile(r"(mean|min|max|start|end|diff)")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Segment:
 
     Attributes:
         name: stream name, unique in the run.
-        kind: "dark", "flat", "projection", "alignment", "invalid" or "data".
+        kind: "dark", "flat", "projection", "alignment", "invalid", "data", or "monitor" for values beside frames.
         planned: number of events that the start document promised, or None when it promised none.
         external: data key -> where its rows lie.
         columns: data key -> values, shape (n_events, ...), for what came inside the documents, and for the scalars of
@@ -156,13 +160,18 @@ class RunRecord:
     def missing(self) -> dict[str, int]:
         """Segment name -> number of promised rows that are not there; empty for a complete run.
 
-        A row counts once every 2D detector of the segment has its frame.
+        A row counts once every 2D detector of the segment has its frame. A segment that `may_end_early` misses nothing.
         """
         done = {
             segment.name: min([len(source) for source in segment.images.values()] or [len(segment)])
             for segment in self.segments
         }
-        return {name: num - done.get(name, 0) for name, num in self.planned.items() if num != done.get(name, 0)}
+        open_ended = {entry["name"] for entry in self.start.get("segments", ()) if entry.get("may_end_early")}
+        return {
+            name: num - done.get(name, 0)
+            for name, num in self.planned.items()
+            if num != done.get(name, 0) and not (name in open_ended and done.get(name))
+        }
 
     @property
     def is_complete(self) -> bool:
@@ -252,6 +261,7 @@ class RecordBuilder(DocumentRouter):
 
     def _segment(self, name: str, descriptors: list[Mapping[str, Any]], promised: Mapping[str, Any]) -> Segment:
         keys = {key: value for descriptor in descriptors for key, value in descriptor["data_keys"].items()}
+        units = {key: value.get("units") or self._usual_units(key) for key, value in keys.items()}
         owner = {
             key: device
             for descriptor in descriptors
@@ -273,7 +283,7 @@ class RecordBuilder(DocumentRouter):
                     stop=base + last,
                     shape=_row_shape(shape),
                     dtype=keys[key].get("dtype_numpy", "<f8"),
-                    units=keys[key].get("units") or "",
+                    units=units[key],
                     device=owner.get(key, ""),
                     limit=limit,
                 )
@@ -286,11 +296,11 @@ class RecordBuilder(DocumentRouter):
         planned = promised.get("num")
         return Segment(
             name=name,
-            kind=promised.get("kind", "data"),
+            kind=promised.get("kind", "monitor" if name.endswith(MONITOR) else "data"),
             planned=None if planned is None else int(planned),
             external=external,
             columns=columns,
-            units={key: value.get("units") or "" for key, value in keys.items()},
+            units=units,
             times=tuple(float(event["time"]) for event in events),
             configuration={
                 device: configuration["data"]
@@ -309,6 +319,13 @@ class RecordBuilder(DocumentRouter):
                 for key, value in configuration.get("data_keys", {}).items()
             },
         )
+
+    def _usual_units(self, key: str) -> str:
+        """Units of what a detector or the PandA wrote beside its frames, whose data keys carry none."""
+        if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
+            return "s"
+        motor = ((self._start or {}).get("rotation") or {}).get("motor", "")
+        return "counts" if motor and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")) else ""
 
     def _snapshots(self, descriptors: list[Mapping[str, Any]]) -> tuple[Snapshot, ...]:
         units = {

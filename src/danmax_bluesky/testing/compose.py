@@ -5,7 +5,7 @@ something that does not share its code.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -223,33 +223,26 @@ def _keys(detector: str, shape: tuple[int, int], *, counts: bool) -> dict[str, d
             "shape": list(shape),
             "dtype_numpy": "<u2",
             "external": "STREAM:",
-            "units": "counts",
         }
     }
     if counts:
-        keys[f"{detector}_frame_number"] = _scalar("<u4", "")
-        keys[f"{detector}_timestamp"] = _scalar("<f8", "s")
+        keys[f"{detector}_frame_number"] = _scalar("<u4")
+        keys[f"{detector}_timestamp"] = _scalar("<f8")
     return keys
 
 
-def _scalar(dtype: str, units: str) -> dict[str, Any]:
+def _scalar(dtype: str) -> dict[str, Any]:
+    """A data key as devices tell it of what they write to files: without units."""
     return {
         "source": "file",
         "dtype": "number",
         "shape": [],
         "dtype_numpy": dtype,
         "external": "STREAM:",
-        "units": units,
     }
 
 
-PANDA_UNITS: Mapping[str, str] = {
-    "tom_ry_mean": "counts",
-    "tom_ry_end": "counts",
-    "tom_ry_diff": "counts",
-    "pcap_ts_trig": "s",
-    "pcap_bits0": "",
-}
+PANDA_KEYS = ("tom_ry_mean", "tom_ry_end", "tom_ry_diff", "pcap_ts_trig", "pcap_bits0")
 
 
 def _documents(
@@ -287,20 +280,23 @@ def _documents(
         if not part.sent and part.taken is not None:
             break
         keys = {key: value for name in detectors for key, value in _keys(name, shape, counts=counts_frames).items()}
-        keys |= {key: _scalar("<f8", units) for key, units in PANDA_UNITS.items()}
+        keys |= {key: _scalar("<f8") for key in PANDA_KEYS}
         stream = run.compose_descriptor(
             validate=False,
             name=part.name,
             data_keys=keys,
             object_keys={
                 **{name: [key for key in keys if key.startswith(name)] for name in detectors},
-                "panda": list(PANDA_UNITS),
+                "panda": list(PANDA_KEYS),
             },
             configuration={
                 name: {
-                    "data": {f"{name}-exposure_time": 0.01},
-                    "timestamps": {f"{name}-exposure_time": 0.0},
-                    "data_keys": {f"{name}-exposure_time": {**number, "units": "s"}},
+                    "data": {f"{name}-exposure_time": 0.01, f"{name}-trigger_mode": "EXTERNAL_LEVEL"},
+                    "timestamps": {f"{name}-exposure_time": 0.0, f"{name}-trigger_mode": 0.0},
+                    "data_keys": {
+                        f"{name}-exposure_time": {**number, "units": "s"},
+                        f"{name}-trigger_mode": {"source": "soft", "dtype": "string", "shape": []},
+                    },
                 }
                 for name in detectors
             },
@@ -310,7 +306,7 @@ def _documents(
         for device in (*detectors, "panda"):
             count = part.sent if device == "panda" else written
             file = folder / f"{stem}_{device}.h5"
-            names = PANDA_UNITS if device == "panda" else _keys(device, shape, counts=counts_frames)
+            names = PANDA_KEYS if device == "panda" else _keys(device, shape, counts=counts_frames)
             for key in names:
                 dataset = (
                     key if device == "panda" else f"/entry/instrument/{device}/{key.removeprefix(device)[1:] or 'data'}"

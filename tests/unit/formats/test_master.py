@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from danmax_bluesky.formats.dxchange import Found
 from danmax_bluesky.formats.frames_table import AngleFlag, FrameTable, ImageKey
 from danmax_bluesky.formats.master import master_tree
 from danmax_bluesky.formats.parts import fill_value, storable, udunits
-from danmax_bluesky.formats.record import RunRecord, Segment
-from danmax_bluesky.formats.tree import SoftLink, VirtualDataset
+from danmax_bluesky.formats.record import FrameSource, RunRecord, Segment, Snapshot
+from danmax_bluesky.formats.tree import ExternalLink, SoftLink, VirtualDataset
 
 FOLDER = Path("/data/p/v/raw/f")
 START = {
@@ -91,6 +92,43 @@ def test_every_length_and_energy_has_units():
     }.items():
         assert tree[path].attrs["units"] == units
     assert tree["entry/instrument/monochromator/wavelength"].value == pytest.approx(0.61992, abs=1e-5)
+
+
+def test_the_current_of_the_ring_is_the_one_that_was_read():
+    assert np.isnan(tree_of(table())["entry/instrument/source/current"].value)
+    snapshots = tuple(Snapshot(1.7e9, {"ring_current": value}, {"ring_current": "mA"}) for value in (251.5, 249.0))
+    tree = tree_of(table(), snapshots=snapshots)
+    assert tree["entry/instrument/source/current"].value == 251.5
+    assert tree["entry_orca/instrument/source/current"].value == 251.5
+
+
+def with_frames(configuration):
+    source = FrameSource("orca", FOLDER / "scan-0003_orca.h5", "/entry/instrument/orca/data", 0, 3, (4, 6), "<u2")
+    return RunRecord(
+        START, None, (Segment("proj", "projection", 3, external={"orca": source}, configuration=configuration),)
+    )
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("EXTERNAL_LEVEL", False), ("EXTERNAL_EDGE", True)])
+def test_an_exposure_that_is_set_is_told_only_where_the_trigger_does_not_decide(mode, shown):
+    record = with_frames({"orca": {"orca-exposure_time": 0.01, "orca-trigger_mode": mode}})
+    tree = master_tree(record, {}, FOLDER / "scan-0003.h5", written_s=1.7e9)
+    assert ("exposure_time" in tree["entry/instrument/configuration/orca"].children) == shown
+
+
+@pytest.mark.parametrize("found", [Found((4, 6), "<u4"), "there is no such dataset"])
+def test_a_mask_beside_the_frames_is_linked(found):
+    asked = []
+    tree = master_tree(
+        with_frames({}),
+        {},
+        FOLDER / "scan-0003.h5",
+        written_s=1.7e9,
+        look=lambda file, path: asked.append((file, path)) or found,
+    )
+    assert asked == [("scan-0003_orca.h5", "/entry/instrument/orca/pixel_mask")]
+    link = tree["entry/instrument/orca"].children.get("pixel_mask")
+    assert link == (ExternalLink(*asked[0]) if isinstance(found, Found) else None)
 
 
 def test_alignment_frames_are_projections_to_those_who_do_not_know_them():

@@ -32,8 +32,8 @@ def test_segments_are_slices_of_one_file(run):
     }
     assert record.segments[2].images["orca"].limit == 39
     assert record.image_keys == ("orca",)
-    assert record.segments[2].configuration["orca"] == {"orca-exposure_time": 0.01}
-    assert record.segments[2].configuration_units == {"orca-exposure_time": "s"}
+    assert record.segments[2].configuration["orca"]["orca-exposure_time"] == 0.01
+    assert record.segments[2].configuration_units["orca-exposure_time"] == "s"
     assert [segment.name for segment in record.segments_of("flat")] == ["flat", "flat_after"]
 
 
@@ -77,6 +77,17 @@ def test_a_phase_that_recurs_has_streams_of_its_own(tmp_path):
 def test_before_the_start_there_is_no_record():
     with pytest.raises(ValueError, match="no start document"):
         _ = RecordBuilder().record
+
+
+def test_what_devices_write_to_files_has_its_usual_units(run):
+    units = fold(run.documents).segments[2].units
+    assert {key: units[key] for key in ("tom_ry_mean", "tom_ry_diff", "pcap_ts_trig", "orca_timestamp")} == {
+        "tom_ry_mean": "counts",
+        "tom_ry_diff": "counts",
+        "pcap_ts_trig": "s",
+        "orca_timestamp": "s",
+    }
+    assert units["pcap_bits0"] == units["orca_frame_number"] == ""
 
 
 def test_a_moved_record_points_to_where_the_files_are(run):

@@ -85,3 +85,21 @@ def test_files_that_are_no_scan_are_named(tmp_path):
         open_scan(tmp_path / "gone.h5")
     with pytest.raises(StorageError, match="holds 0 masters"):
         open_scan(tmp_path)
+
+
+def test_the_recorded_k11_scan(recorded_data):
+    folder = recorded_data / "tomography"
+    scan = open_scan(folder / "k11-18014.nxs")
+    with h5py.File(folder / "k11-18014" / "k11-18014-imaging.h5") as file:
+        frames = file["/entry/detector/detector"][:]
+    np.testing.assert_array_equal(scan.frames.values, frames[100:3101])
+    np.testing.assert_array_equal(scan.flats.values, frames[[*range(50), *range(3101, 3151)]])
+    np.testing.assert_array_equal(scan.darks.values, frames[[*range(50, 100), *range(3151, 3201)]])
+    assert len(scan.alignment) == 0
+    with h5py.File(folder / "k11-18014" / "k11-18014-pcompPanda.h5") as file:
+        encoder = file["/entry/gts_theta.value/gts_theta.value"][:].ravel()
+    np.testing.assert_array_equal(scan.angles.values, encoder[100:3101])
+    assert scan.angles.attrs["units"] == "degree"
+    assert scan.positions["imaging"]["gts_theta_value"].sizes == {"row": 3201}
+    assert scan.snapshots["start"]["dcm1.dcm1_pitch"].attrs["units"]
+    assert any("k11-18014-detectorPanda.h5 does not exist" in text for text in scan.missing)
