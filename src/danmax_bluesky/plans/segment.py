@@ -28,6 +28,9 @@ from danmax_bluesky.tomography.triggers import (
 )
 
 COLLECT_EVERY_S = 0.25
+FLIGHT_LEAD_S = 0.05
+FLIGHT_ROOM_S = 0.3
+"""What a motor flies on after the last exposure: its controller may be late in telling that it moves."""
 SETTLE_LOOKS = 20
 LABELS = {"projection": "proj", "alignment": "ortho"}
 """What the cameras are told that their frames are, where it is not the kind of the phase."""
@@ -41,7 +44,39 @@ _TRIGGERS = {
 }
 
 
-def take(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> MsgGenerator[None]:
+@dataclass(frozen=True)
+class Flight:
+    """A motor that moves at constant speed past a phase whose exposures are timed.
+
+    Attributes:
+        motor: its name.
+        motion: the part at constant speed, with room before the first and after the last exposure.
+        lead_s: time at constant speed before the first exposure begins.
+    """
+
+    motor: str
+    motion: SweepMotion
+    lead_s: float
+
+
+def flight_of(motor: str, phase: Phase, step: float, start: float) -> Flight:
+    """The flight that takes a motor by one step from each exposure of a phase to the next.
+
+    Args:
+        motor: its name.
+        phase: at rest as far as rotation is concerned.
+        step: in the motor's units, negative to fall.
+        start: position at the middle of the first exposure.
+    """
+    speed = step / phase.period_s
+    begin = start - speed * (phase.exposure_s / 2 + FLIGHT_LEAD_S)
+    time_s = FLIGHT_LEAD_S + phase.duration_s + FLIGHT_ROOM_S
+    return Flight(motor, SweepMotion(begin, begin + speed * time_s, time_s), FLIGHT_LEAD_S)
+
+
+def take(
+    rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None, flight: Flight | None = None
+) -> MsgGenerator[None]:
     """Measure one phase: its own stream, from the first gate to the last frame.
 
     Nothing of it can be replayed, so an immediate pause ends the run; what was measured is collected and documented.
@@ -50,6 +85,7 @@ def take(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> Ms
         rig: the devices.
         phase: what is to be measured.
         homes: where the translations that go with the rotation stood when the scan began; None takes where they are.
+        flight: of a motor meanwhile, for a phase at rest.
 
     Raises:
         AcquisitionError: a camera stalled, or gave no frame at all.
@@ -58,16 +94,19 @@ def take(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> Ms
     for travel in phase.travels:
         if travel.motor not in known:
             known[travel.motor] = yield from sent_to(rig.motor(travel.motor))
-    yield from bpp.rewindable_wrapper(_take(rig, phase, known), False)
+    yield from bpp.rewindable_wrapper(_take(rig, phase, known, flight), False)
 
 
-def _take(rig: Rig, phase: Phase, homes: Mapping[str, float]) -> MsgGenerator[None]:
+def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | None) -> MsgGenerator[None]:
     yield from wait_for_beam(rig)
     devices = (*rig.detectors, rig.panda)
     moving = phase.motion in ("sweep", "list", "free")
     rows = yield from _rows(rig, phase)
+    if flight is not None:
+        acceleration_s = float((yield from bps.rd(rig.motor(flight.motor).acceleration_time)))
+        rows = (GateRow(low_us=round((acceleration_s + flight.lead_s) * 1e6), gate=False), *rows)
     table = SeqTableInfo(sequence_table=sequencer_table(rig, rows), repeats=1)
-    flown = yield from _prepare_motion(rig, phase, homes) if moving else _none()
+    flown = yield from _prepare_motion(rig, phase, homes) if moving else _prepare_carried(rig, flight)
     yield from bps.declare_stream(*devices, name=phase.name, collect=True)
     for device in devices:
         yield from bps.abs_set(device.events_to_kickoff, phase.num, group="count")
@@ -84,11 +123,14 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float]) -> MsgGenerator[No
             yield from collect_until_complete(rig, (), phase)
         else:
             yield from bps.prepare(rig.sequencer, table, wait=True)
-            yield from bps.kickoff(rig.sequencer, wait=True)
+            if flight is None:
+                yield from bps.kickoff(rig.sequencer, wait=True)
             for motor in flown:
                 yield from bps.kickoff(motor, group="motion")
             if flown:
                 yield from bps.wait(group="motion")
+            if flight is not None:  # its gates are counted from when the motor moves
+                yield from bps.kickoff(rig.sequencer, wait=True)
             yield from collect_until_complete(rig, (rig.sequencer, *flown), phase)
         guard.check(phase)
 
@@ -197,27 +239,32 @@ class StallWatch:
     """Notices a camera that stopped while triggers go on.
 
     Args:
-        patience_s: how long a camera may write nothing although triggers were sent.
+        patience_s: how long a camera may write nothing after a trigger that it has not answered was seen.
     """
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._behind: dict[str, tuple[int, int, float]] = {}
+        self._counts: dict[str, tuple[int, int]] = {}
+        self._overdue_since_s: dict[str, float] = {}
 
     def look(self, camera: str, sent: int, written: int, now_s: float) -> None:
-        """Compare the counts of this moment with those since which the camera wrote nothing.
+        """Compare the counts of this moment with those of the last look at which the camera had written more.
 
         Raises:
             AcquisitionError: it wrote nothing for too long, and triggers were sent meanwhile.
         """
-        before = self._behind.get(camera)
-        if before is None or before[0] != written or sent == before[1]:
-            self._behind[camera] = (written, sent if before is None or before[0] != written else before[1], now_s)
+        sent_then, written_then = self._counts.get(camera, (sent, -1))
+        if written != written_then:
+            self._counts[camera] = (sent, written)
+            self._overdue_since_s.pop(camera, None)
             return
-        if now_s - before[2] > self._patience_s:
+        if sent == sent_then:
+            return
+        waited_s = now_s - self._overdue_since_s.setdefault(camera, now_s)
+        if waited_s > self._patience_s:
             raise AcquisitionError(
-                f"{camera} stalled: {written} frames, and none for {now_s - before[2]:.1f} s while the PandA went from "
-                f"{before[1]} to {sent} triggers; look at the camera's server. What was measured is on disk"
+                f"{camera} stalled: {written} frames, and none for {waited_s:.1f} s while the PandA went from "
+                f"{sent_then} to {sent} triggers; look at the camera's server. What was measured is on disk"
             )
 
 
@@ -341,6 +388,11 @@ def _label(devices: Sequence[Any], text: str) -> MsgGenerator[None]:
         yield from bps.wait(group="label")
 
 
-def _none() -> MsgGenerator[tuple[Any, ...]]:
-    yield from bps.null()
-    return ()
+def _prepare_carried(rig: Rig, flight: Flight | None) -> MsgGenerator[tuple[Any, ...]]:
+    """Bring the motor that flies past to where it runs up from."""
+    if flight is None:
+        return ()
+    motor = rig.motor(flight.motor)
+    yield from _prepare_flight(motor, flight.motion, 0.0)
+    yield from bps.wait(group="motion")
+    return (motor,)

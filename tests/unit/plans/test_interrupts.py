@@ -1,0 +1,134 @@
+import asyncio
+import threading
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import pytest
+from bluesky.run_engine import RunEngine
+from bluesky.utils import Msg, RequestAbort, RequestStop, RunEngineInterrupted
+
+from danmax_bluesky.plans.interrupts import heeding
+
+
+@pytest.fixture
+def engine():
+    engine = RunEngine(call_returns_result=False)
+    engine.preprocessors.append(heeding(engine))
+    engine.deaf = threading.Event()
+
+    async def deaf(_msg):
+        """Drops the cancellation, as `asyncio.wait_for` of Python 3.11 may."""
+        engine.deaf.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            return "dropped"
+        return "nothing came"
+
+    engine.register_command("deaf", deaf)
+    yield engine
+    engine.loop.call_soon_threadsafe(engine.loop.stop)
+    engine._th.join(10)
+    engine.loop.close()
+
+
+def plan(seen):
+    def inner():
+        yield from bps.open_run()
+        seen.append((yield Msg("deaf")))
+        yield from bps.checkpoint()
+        seen.append("went on")
+        yield from bps.close_run()
+
+    def cleanup():
+        yield from bps.null()
+        yield from bps.null()
+        seen.append("cleaned up")
+
+    return (yield from bpp.finalize_wrapper(inner(), cleanup))
+
+
+def interrupt(engine, act):
+    def wait_and_act():
+        engine.deaf.wait(30)
+        act()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("abort", "abort"), ("stop", "success"), ("halt", "abort")],
+)
+def test_an_interruption_that_was_dropped_takes_place(engine, how, status):
+    seen, stops = [], []
+    thread = interrupt(engine, getattr(engine, how))
+    with pytest.raises(RunEngineInterrupted):
+        engine(plan(seen), {"stop": [lambda _name, doc: stops.append(doc["exit_status"])]})
+    thread.join()
+    assert "went on" not in seen
+    assert ("cleaned up" in seen) is (how != "halt")
+    assert stops == [status]
+    assert engine.state == "idle"
+
+
+def test_a_pause_that_was_dropped_takes_place_and_the_plan_goes_on(engine):
+    seen = []
+    thread = interrupt(engine, engine.request_pause)
+
+    def resumable():
+        yield from bps.checkpoint()
+        yield from plan(seen)
+
+    with pytest.raises(RunEngineInterrupted):
+        engine(resumable())
+    thread.join()
+    assert engine.state == "paused"
+    assert "went on" not in seen
+    engine._command_registry["deaf"] = engine._command_registry["null"]
+    engine.resume()
+    assert seen[-2:] == ["went on", "cleaned up"]
+
+
+def test_errors_and_values_pass_as_they_are(engine):
+    def fails():
+        raise ValueError("no")
+        yield
+
+    def mends():
+        try:
+            yield Msg("no such command")
+        except Exception as error:
+            yield from bps.null()
+            return type(error).__name__
+        return ""
+
+    with pytest.raises(ValueError, match="no"):
+        engine(fails())
+    seen = []
+
+    def outer():
+        seen.append((yield from mends()))
+
+    engine(outer())
+    assert seen == ["InvalidCommand"]
+
+
+def test_what_was_heard_is_thrown_once(engine):
+    seen = []
+
+    def inner():
+        try:
+            yield from bps.sleep(30)
+        except (RequestAbort, RequestStop) as error:
+            seen.append(type(error).__name__)
+            yield from bps.null()
+            yield from bps.null()
+            raise
+
+    threading.Timer(0.2, engine.abort).start()
+    with pytest.raises(RunEngineInterrupted):
+        engine(inner())
+    assert seen == ["RequestAbort"]
