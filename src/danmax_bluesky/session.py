@@ -14,6 +14,7 @@ from bluesky.run_engine import RunEngine
 from rich.console import Console
 from rich.table import Table
 
+from danmax_bluesky.callbacks.behind import Behind
 from danmax_bluesky.callbacks.catalog import CatalogFeed
 from danmax_bluesky.callbacks.dxchange import DXchangeWriter
 from danmax_bluesky.callbacks.guard import Guard
@@ -21,14 +22,17 @@ from danmax_bluesky.callbacks.integrate import Integrate
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.callbacks.nexus import NexusMaster
 from danmax_bluesky.callbacks.progress import ProgressBars
+from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
 from danmax_bluesky.callbacks.records import ScanRecords
 from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
 from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.plans.interrupts import heeding
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.user import Plans
 from danmax_bluesky.tomography.triggers import EncoderScale
@@ -71,6 +75,7 @@ class Session:
         visit.create()
         self.paths = ScanPaths(visit)
         self.RE = RunEngine(_metadata(settings), scan_id_source=self.paths.claim, call_returns_result=False)
+        self.RE.preprocessors.append(heeding(self.RE))
         self.last_run: dict[str, Any] | None = None
         self.integration: Integrate | None = None
         self.catalog_service: CatalogService | None = None
@@ -92,7 +97,13 @@ class Session:
         self.RE.subscribe(Guard(ProgressBars(console), "progress"))
 
     def wait_for_files(self, timeout_s: float = 600.0) -> None:
-        """Wait until everything that follows from the runs so far is written: files made by worker processes too."""
+        """Wait until everything that follows from the runs so far is written: files made by worker processes too.
+
+        Raises:
+            AcquisitionError: it took longer, or an integration failed.
+        """
+        self.writing.wait(timeout_s)
+        self.provenance.wait(timeout_s)
         if self.integration:
             self.integration.wait(timeout_s)
 
@@ -138,10 +149,16 @@ class Session:
         self.RE.subscribe(DocumentJournal())
         self.guards: list[Guard] = []
         self._guarded(ScanRecords(self.plans.configurator.update), "scan records")
+        self.provenance = ProvenanceRecorder()
+        writers = [self._guard(self.provenance, "provenance")]
         if formats.nexus:
-            self._guarded(NexusMaster(), "NeXus master")
+            inside = load_configuration(formats.dxchange_configuration) if formats.dxchange == "master" else None
+            writers.append(self._guard(NexusMaster(inside), "NeXus master"))
         if formats.dxchange == "file":
-            self._guarded(DXchangeWriter(formats.dxchange_configuration), "DXchange file")
+            writers.append(self._guard(DXchangeWriter(formats.dxchange_configuration), "DXchange file"))
+        self.writing = Behind(*writers)
+        self._exit.callback(self.writing.close)
+        self.RE.subscribe(self.writing)
         if formats.integrate:
             self.integration = Integrate()
             self._exit.callback(self.integration.close)
@@ -153,9 +170,12 @@ class Session:
             self._guarded(CatalogFeed(self.catalog_service), "catalogue")
 
     def _guarded(self, consumer: Any, name: str) -> None:
+        self.RE.subscribe(self._guard(consumer, name))
+
+    def _guard(self, consumer: Any, name: str) -> Guard:
         guard = Guard(consumer, name)
         self.guards.append(guard)
-        self.RE.subscribe(guard)
+        return guard
 
     def _remember(self, _name: str, doc: dict[str, Any]) -> None:
         self.last_run = doc

@@ -75,6 +75,7 @@ def run(session: Session, phase: str = "", act: Callable[[], Any] | None = None,
     if session.RE.state == "paused":
         with contextlib.suppress(DanmaxError):  # a run that was paused in the middle of a phase ends when it is resumed
             session.RE.resume()
+    session.wait_for_files()
     assert session.last_run is not None
     files = ScanFiles.of(session.last_run)
     return Outcome(load_scalars(fold(read_journal(files.documents))), error)

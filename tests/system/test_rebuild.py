@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
 from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.storage.provenance import Provenance, read_table
 from danmax_bluesky.storage.reading import open_scan
 
 
@@ -33,6 +33,14 @@ def test_a_tomography_is_made_again_checked_and_copied(sessions, tmp_path):
     session = sessions()
     files = measured(session, session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 60, 0.005, npt_fields=5))
     dxchange = files.dxchange("orca", alone=True)
+    for file in (files.master, dxchange):
+        rows = {row["actor"]: row for row in read_table(file)}
+        assert {actor: row["status"] for actor, row in rows.items()} == {
+            "acquisition": "SUCCESS",
+            "dxchange": "SUCCESS",
+        }
+    noted = {note.path: note.checksum for action in Provenance(files).actions() for note in action.outputs}
+    assert noted["scan-0001_orca.h5"]
     with h5py.File(dxchange) as file:
         before = file["exchange/data"][:]
     files.master.unlink()
@@ -62,11 +70,19 @@ def test_patterns_are_made_again_too(sessions):
     assert "whole" in danmax("check", files.raw)
 
 
+def test_the_master_holds_the_groups_of_dxchange_if_so_asked(sessions):
+    session = sessions(formats__dxchange="master")
+    files = measured(session, session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 60, 0.005, npt_fields=2))
+    with h5py.File(files.master) as file:
+        assert file["exchange/data"].shape[0] == 61
+        assert file["exchange/data_dark"].shape[0] == 4
+    assert not files.dxchange("orca", alone=True).exists()
+
+
 @pytest.mark.parametrize("which", ["master", "dxchange"])
 def test_an_acquisition_is_measured_again_from_the_file_alone(sessions, tmp_path, which, monkeypatch):
     session = sessions()
     files = measured(session, session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 60, 0.005, npt_fields=2))
-    danmax("rebuild", files.raw)
     source = files.master if which == "master" else files.dxchange("orca", alone=True)
     alone = Path(shutil.copy(source, tmp_path / "alone.h5"))
     session.close()

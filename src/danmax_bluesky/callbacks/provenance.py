@@ -56,8 +56,7 @@ class _OneRun:
             self._row = begin_acquisition(self._builder.record)
         elif name == "stop":
             record = self._builder.record
-            end_acquisition(record, self._row)
-            if any(is_still_open(path) for path in detector_files(record)):
+            if not end_acquisition(record, self._row):
                 thread = threading.Thread(target=seal, args=(record, self._row), name=f"digests of {record.files.stem}")
                 thread.daemon = True
                 self._sealing.append(thread)
@@ -98,8 +97,12 @@ def begin_acquisition(record: RunRecord) -> str:
     )
 
 
-def end_acquisition(record: RunRecord, row: str) -> None:
-    """Note how a run ended, and which files it left, with their digests."""
+def end_acquisition(record: RunRecord, row: str) -> bool:
+    """Note how a run ended, and which files it left, with their digests.
+
+    Returns:
+        False if a writer still holds a file open: its digest is then to be noted later.
+    """
     files = record.files
     sources = {source.file for segment in record.segments for source in segment.external.values()}
     outputs = [note_of(path, files.raw) for path in detector_files(record)]
@@ -119,3 +122,4 @@ def end_acquisition(record: RunRecord, row: str) -> None:
         failed=not record.is_complete,
         when_s=record.stop["time"] if record.stop else None,
     )
+    return all(note.size is not None for note in outputs)
