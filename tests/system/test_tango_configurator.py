@@ -38,6 +38,7 @@ def running(arguments):
 @pytest.fixture
 def proxy(running, store):
     store.reset(*BY_NAME)
+    running.proxy.set_timeout_millis(30_000)
     return running.proxy
 
 
