@@ -204,7 +204,7 @@ def replay_phases(
     base = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho", "data": "data"}
     plan: list[Phase] = []
     for kind, num in wanted:
-        phase = Phase(base[kind], kind, num, exposure * 1e-6, period * 1e-6, parked_deg=parked_deg)
+        phase = Phase(base[kind], kind, num, exposure / 1e6, period / 1e6, parked_deg=parked_deg)
         if angles and kind in ("projection", "alignment"):
             mine, angles = angles[:num], angles[num:]
             phase = dataclasses.replace(phase, motion="step", angles_deg=tuple(mine), parked_deg=mine[0])
@@ -301,12 +301,12 @@ class _Timing:
 
     def fields(self, name: str, kind: Kind, num: int, parked_deg: float) -> Phase:
         exposure, period = self.flat_us if kind == "flat" else self.projection_us
-        return Phase(name, kind, num, exposure * 1e-6, period * 1e-6, parked_deg=parked_deg)
+        return Phase(name, kind, num, exposure / 1e6, period / 1e6, parked_deg=parked_deg)
 
     def steps(self, name: str, kind: Kind, angles_deg: Sequence[float]) -> Phase:
         exposure, period = self.projection_us
         angles = tuple(float(angle) for angle in angles_deg)
-        return Phase(name, kind, len(angles), exposure * 1e-6, period * 1e-6, "step", angles, angles[0])
+        return Phase(name, kind, len(angles), exposure / 1e6, period / 1e6, "step", angles, angles[0])
 
     def free(self, num: int, start_deg: float, speed_deg_s: float) -> Phase:
         rest = self.fields("proj", "projection", num, start_deg)
