@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -188,7 +189,9 @@ class FormatSettings(_Model):
 class SnapshotSettings(_Model):
     """A value that is recorded at the start and at the end of every scan, beside the motors."""
 
-    address: str = Field(description="Tango attribute, such as tango://host:port/family/member/Position")
+    address: str = Field(
+        default="", description="Tango attribute, such as tango://host:port/family/member/Position; empty on the twin"
+    )
     units: str = Field(default="", description="empty takes those of the control system")
     description: str = ""
     required: bool = Field(
@@ -272,6 +275,11 @@ def _default_detectors() -> dict[str, DetectorSettings]:
     }
 
 
+def _default_snapshot() -> dict[str, SnapshotSettings]:
+    names = tomllib.loads(resources.files("danmax_bluesky").joinpath("snapshot.toml").read_text(encoding="utf-8"))
+    return {name: SnapshotSettings(**entry) for name, entry in names.items()}
+
+
 class Settings(_Model):
     """Everything that differs from one beamtime, or one machine, to the next."""
 
@@ -304,7 +312,7 @@ class Settings(_Model):
         default="", description="Tango device with the scan parameters; empty takes the visit's file"
     )
     snapshot: dict[str, SnapshotSettings] = Field(
-        default_factory=dict, description="values recorded with every scan, under these names"
+        default_factory=_default_snapshot, description="values recorded with every scan, under these names"
     )
     tango: TangoSettings = TangoSettings()
     flat_position: dict[str, float] = Field(
@@ -405,9 +413,10 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
-    """Let a partial entry for a known motor or detector change only what it names."""
+    """Let a partial entry for a known motor, detector or value of the snapshot change only what it names."""
     merged = dict(raw)
-    for key, defaults in (("motors", _default_motors()), ("detectors", _default_detectors())):
+    known_names = (("motors", _default_motors()), ("detectors", _default_detectors()), ("snapshot", _default_snapshot()))
+    for key, defaults in known_names:
         given = raw.get(key)
         if isinstance(given, dict):
             known = {name: model.model_dump() for name, model in defaults.items()}

@@ -255,6 +255,11 @@ def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths) -> Rig:
                 "bits": encoder.bits,
             },
             "capture": settings.capture.model_dump(),
+            "descriptions": {
+                name: known.description
+                for name, known in (*settings.motors.items(), *settings.snapshot.items())
+                if known.description
+            },
             "detector_settings": {
                 name: detector.model_dump(mode="json") for name, detector in settings.detectors.items()
             },

@@ -1,6 +1,7 @@
 """The same scans over Tango and PVAccess as in process: the twin as real servers on loopback."""
 
 import asyncio
+import fnmatch
 from pathlib import Path
 
 import h5py
@@ -29,6 +30,10 @@ SMALL = {
     "sample": "bone",
 }
 COUNTS_PER_DEG = 11930463
+RECORDED_AT_DANMAX = (
+    *("ea_ppm3_1", "ea_xrf_z", "ea_slit1_*", "ea_slit2_*", "ea_mm_*", "ea_bst_*", "hex_*", "Spinner moving"),
+    *("IVU_R3_304_GAP", "hdcm_energy", "Pilatus energy", "Pilatus threshold"),
+)
 
 
 def twin_server(file: Path, *options: str) -> ServerProcess:
@@ -113,7 +118,10 @@ def test_the_baseline_has_the_units_of_the_control_system(session):
 
 def test_the_snapshot_has_the_beamlines_own_names_and_tells_what_is_missing(server, tmp_path):
     _, file = server
-    gone = {"snapshot.hex_x.address": "tango://127.0.0.1:1/no/such/one/Position#dbase=no"}
+    gone = {
+        "snapshot.hex_x.address": "tango://127.0.0.1:1/no/such/one/Position#dbase=no",
+        "snapshot.mlm_energy.address": "",
+    }
     with make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path), **gone})) as session:
         record = measured(session, session.plans.azint_count(1, 0.05))
         energy_ev = 1000.0 * session.settings.source.energy_kev
@@ -122,7 +130,13 @@ def test_the_snapshot_has_the_beamlines_own_names_and_tells_what_is_missing(serv
     values, units = record.snapshots[0].values, record.snapshots[0].units
     assert (values["hdcm_energy"], units["hdcm_energy"]) == (energy_ev, "eV")
     with h5py.File(master) as file:
-        assert "hdcm_energy" in file["/entry/instrument/start_positioners"]
+        found = {name: dict(node.attrs) for name, node in file["/entry/instrument/start_positioners"].items()}
+    for pattern in RECORDED_AT_DANMAX:
+        names = fnmatch.filter(found, pattern)
+        assert names, pattern
+        assert all(found[name].get("long_name") for name in names)
+        assert pattern == "Spinner moving" or all(found[name].get("units") in ("mm", "degree", "eV") for name in names)
+    assert "mlm_energy" not in found
     assert (values["IVU_R3_304_GAP"], units["IVU_R3_304_GAP"]) == (6.5, "mm")
     assert np.isnan(values["hex_x"])
     assert values["snapshot_missing"] == "hex_x"

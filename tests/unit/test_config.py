@@ -110,3 +110,11 @@ def test_a_prefix_that_ends_with_a_colon_is_text(monkeypatch):
     monkeypatch.setenv("DANMAX_PANDA", "DANMAX-PANDA:")
     settings = load_settings(options={"twin.recorded_powder": "null", "flat_position": "{tom_sam_x: 3}"})
     assert (settings.panda, settings.flat_position) == ("DANMAX-PANDA:", {"tom_sam_x": 3.0})
+
+
+def test_an_entry_of_the_snapshot_changes_only_what_it_names():
+    settings = load_settings(options={"snapshot.hdcm_energy.address": "a/b/c/Energy", "snapshot.bench.units": "mm"})
+    assert settings.snapshot["hdcm_energy"].units == "eV"
+    assert settings.snapshot["hdcm_energy"].address == "a/b/c/Energy"
+    assert settings.snapshot["bench"].units == "mm"
+    assert "Spinner moving" in settings.snapshot

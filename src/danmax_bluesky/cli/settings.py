@@ -1,5 +1,7 @@
 """`danmax settings`: what can be set, and to what it is set now."""
 
+import re
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -32,13 +34,17 @@ def command(settings: SettingsSource, toml: bool) -> None:
 
 def as_toml(values: dict, prefix: str = "") -> str:
     """Nested values as TOML text: scalars and lists first, then one table for each mapping."""
-    plain = [f"{key} = {_literal(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    plain = [f"{_key(key)} = {_literal(value)}" for key, value in values.items() if not isinstance(value, dict)]
     tables = [
-        f"\n[{prefix}{key}]\n{as_toml(value, f'{prefix}{key}.')}"
+        f"\n[{prefix}{_key(key)}]\n{as_toml(value, f'{prefix}{_key(key)}.')}"
         for key, value in values.items()
         if isinstance(value, dict)
     ]
     return "\n".join(plain + tables)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _literal(name)
 
 
 def _literal(value: object) -> str:
@@ -49,5 +55,5 @@ def _literal(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_literal(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_literal(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {_literal(item)}" for key, item in value.items()) + "}"
     return str(value)

@@ -10,6 +10,7 @@ Use it so:
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,12 @@ from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
-from danmax_bluesky.devices.snapshot import Tolerated
+from danmax_bluesky.devices.snapshot import Read, Recorded, Snapshot, Tolerated
 from danmax_bluesky.devices.twin.bind import bind
 from danmax_bluesky.devices.twin.camera import MakeProcess
 from danmax_bluesky.devices.twin.camera_client import CameraProcess
 from danmax_bluesky.devices.twin.faults import Faults
+from danmax_bluesky.devices.twin.surroundings import surroundings
 from danmax_bluesky.devices.twin.world import World
 from danmax_bluesky.errors import DeviceError
 
@@ -75,6 +77,7 @@ class Beamline:
     beam_monitor: BeamMonitor | None = None
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _connected: "Devices | None" = field(default=None, repr=False)
+    _snapshot: Snapshot | None = field(default=None, repr=False)
 
     @property
     def rotation(self) -> Motor:
@@ -90,11 +93,10 @@ class Beamline:
     @property
     def snapshot(self) -> tuple[Any, ...]:
         """What is read at the start and at the end of every run; a device that does not answer stops none."""
-        readable = (*self.motors.values(), self.shutter, self.ring_current)
-        if self._connected is None:
-            return readable
-        connected = tuple(Tolerated(device) for device in readable if device.name not in self.missing)
-        return (*connected, self._connected.snapshot) if self._connected.snapshot else connected
+        readable: tuple[Any, ...] = (*self.motors.values(), self.shutter, self.ring_current)
+        if self._connected is not None:
+            readable = tuple(Tolerated(device) for device in readable if device.name not in self.missing)
+        return (*readable, self._snapshot) if self._snapshot else readable
 
     @property
     def missing(self) -> Mapping[str, str]:
@@ -160,7 +162,21 @@ async def make_beamline(
         world.close()
         raise
     loop = asyncio.get_running_loop()
-    return Beamline(settings, motors, cameras, panda, shutter, ring_current, Twin(world), monitor, loop)
+    singles = (panda, shutter, ring_current)
+    snapshot = Snapshot(settings.snapshot, _standing_still(settings)) if settings.snapshot else None
+    return Beamline(settings, motors, cameras, *singles, Twin(world), monitor, loop, _snapshot=snapshot)
+
+
+def _standing_still(settings: Settings) -> dict[str, Read]:
+    """How the values of the snapshot are read on the twin."""
+
+    def reader(value: float) -> Read:
+        async def read() -> Recorded:
+            return Recorded(value, "", time.time())
+
+        return read
+
+    return {name: reader(value) for name, value in surroundings(settings).items()}
 
 
 async def _make_connected(settings: Settings, path_provider: PathProvider) -> Beamline:
@@ -174,4 +190,13 @@ async def _make_connected(settings: Settings, path_provider: PathProvider) -> Be
     singles = (found.panda, found.shutter, found.ring_current)
     loop = asyncio.get_running_loop()
     monitor = found.beam_monitor
-    return Beamline(settings, found.motors, found.cameras, *singles, beam_monitor=monitor, _loop=loop, _connected=found)
+    return Beamline(
+        settings,
+        found.motors,
+        found.cameras,
+        *singles,
+        beam_monitor=monitor,
+        _loop=loop,
+        _connected=found,
+        _snapshot=found.snapshot,
+    )

@@ -162,12 +162,13 @@ def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Pat
     configuration = _configuration(record)
     if configuration:
         fields["configuration"] = nx("NXcollection", configuration)
+    told = {key: {"long_name": text} for key, text in record.start.get("descriptions", {}).items()}
     for name, snapshot in zip(SNAPSHOTS, (record.snapshots[:1], record.snapshots[1:][-1:]), strict=True):
         if snapshot:
             fields[name] = nx(
                 "NXcollection",
                 {
-                    key: quantity(storable(value), snapshot[0].units.get(key, ""))
+                    key: quantity(storable(value), snapshot[0].units.get(key, ""), **told.get(key, {}))
                     for key, value in snapshot[0].values.items()
                 },
                 time=iso(snapshot[0].time),

@@ -317,7 +317,7 @@ def _snapshots(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
         group = node_at(file, f"{entry}/instrument/{when}_positioners")
         if isinstance(group, h5py.Group):
             values = {
-                name: ((), plain(node[()]), {"units": attribute(file, str(node.name), "units")})
+                name: ((), plain(node[()]), _described(file, str(node.name)))
                 for name, node in group.items()
                 if isinstance(node, h5py.Dataset) and node.ndim == 0
             }
@@ -326,6 +326,12 @@ def _snapshots(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
             positioners = dict(_positioners(file, f"{entry}/instrument"))
             if positioners:
                 yield when, xr.Dataset(positioners, attrs={"time": text_at(file, f"{entry}/start_time")})
+
+
+def _described(file: h5py.File, path: str) -> dict[str, str]:
+    """Units, and what it is where the file says so."""
+    about = attribute(file, path, "long_name")
+    return {"units": attribute(file, path, "units"), **({"long_name": about} if about else {})}
 
 
 def _positioners(file: h5py.File, path: str) -> Iterator[tuple[str, Any]]:

@@ -223,6 +223,15 @@ async def test_a_camera_can_be_disarmed_while_it_arms(beamline, monkeypatch):
     await orca.unstage()
 
 
+async def test_the_twin_has_a_value_for_every_name_of_the_snapshot(beamline):
+    snapshot = beamline.snapshot[-1]
+    keys, readings = await snapshot.describe(), await snapshot.read()
+    energy_ev = 1000.0 * beamline.settings.source.energy_kev
+    assert (readings["hdcm_energy"]["value"], keys["hdcm_energy"]["units"]) == (energy_ev, "eV")
+    assert readings["snapshot_missing"]["value"] == ""
+    assert set(beamline.settings.snapshot) < set(readings)
+
+
 async def test_the_shutter_takes_its_time(beamline):
     world = beamline.twin.world
     begin = world.clock.now_ns()

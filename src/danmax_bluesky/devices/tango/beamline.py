@@ -173,8 +173,9 @@ async def connect_devices(settings: Settings, path_provider: PathProvider, toler
         else None
     )
     panda = Panda(settings.panda, path_provider, name="panda")
-    links = SnapshotLinks(settings.snapshot, settings.tango)
-    snapshot = Snapshot(settings.snapshot, links.readers) if settings.snapshot else None
+    recorded = {name: entry for name, entry in settings.snapshot.items() if entry.address or entry.required}
+    links = SnapshotLinks(recorded, settings.tango)
+    snapshot = Snapshot(recorded, links.readers) if recorded else None
     singles = (panda, shutter, ring_current)
     devices = Devices(settings, motors, cameras, *singles, missing, snapshot, monitor, links, connectors)
     await asyncio.gather(devices.connect(), links.connect())

@@ -11,6 +11,7 @@ from tango.server import Device, attribute, command
 from danmax_bluesky.config import MotorSettings, Settings
 from danmax_bluesky.devices.twin.servers.hub import MONITOR, RING, SHUTTER
 from danmax_bluesky.devices.twin.servers.wire import AnyHub
+from danmax_bluesky.devices.twin.surroundings import surroundings
 from danmax_bluesky.errors import DanmaxError
 
 DOMAIN = "danmax"
@@ -177,30 +178,25 @@ class TwinCamera(TwinDevice):
 class TwinSurroundings(Device):
     """What stands still beside the scan: energies, gap, slits, under the names that DanMAX records them by."""
 
-    energy_kev: ClassVar[float] = 20.0
+    settings: ClassVar[Settings]
 
     def initialize_dynamic_attributes(self) -> None:
-        """Make the attributes."""
-        for name, (value, unit) in self._values().items():
-            self.add_attribute(attribute(name=name, dtype=DevDouble, unit=unit, fget=self._read))
-            logger.debug("%s = %g %s", name, value, unit)
+        """Make an attribute for every value of the snapshot."""
+        self._values = {attribute_name(name): value for name, value in surroundings(self.settings).items()}
+        for name, known in self.settings.snapshot.items():
+            self.add_attribute(
+                attribute(
+                    name=attribute_name(name),
+                    dtype=DevDouble,
+                    unit=known.units,
+                    doc=known.description,
+                    fget=self._read,
+                )
+            )
         self.set_state(DevState.ON)
 
-    def _values(self) -> dict[str, tuple[float, str]]:
-        energy_ev = self.energy_kev * 1000.0
-        slits = {f"ea_slit{number}_{side}": (0.5, "mm") for number in (1, 2) for side in ("top", "bottom", "in", "out")}
-        return {
-            "hdcm_energy": (energy_ev, "eV"),
-            "mlm_energy": (energy_ev, "eV"),
-            "IVU_R3_304_GAP": (6.5, "mm"),
-            "ea_ppm3_1": (0.0, "mm"),
-            "ea_xrf_z": (100.0, "mm"),
-            **slits,
-        }
-
     def _read(self, attr: Any) -> float:
-        known = {name.lower(): value for name, (value, _) in self._values().items()}
-        return known[attr.get_name().lower()]
+        return self._values[attr.get_name()]
 
 
 class TwinRing(TwinDevice):
@@ -225,7 +221,7 @@ def device_classes(hub: AnyHub) -> dict[str, type[Device]]:
         classes[f"{DOMAIN}/detector/{name}"] = _of(TwinCamera, hub, name, TwinCamera.table)
     classes[f"{DOMAIN}/shutter/{SHUTTER}"] = _of(TwinShutter, hub, SHUTTER, ())
     classes[f"{DOMAIN}/machine/surroundings"] = type(
-        "TwinSurroundings_1", (TwinSurroundings,), {"energy_kev": settings.source.energy_kev}
+        "TwinSurroundings_1", (TwinSurroundings,), {"settings": settings}
     )
     classes[f"{DOMAIN}/machine/{RING}"] = _of(TwinRing, hub, RING, TwinRing.table)
     classes[f"{DOMAIN}/machine/{MONITOR}"] = _of(TwinMonitor, hub, MONITOR, TwinMonitor.table)
@@ -240,12 +236,17 @@ def addresses_as_settings(settings: Settings, addresses: Mapping[str, str]) -> d
         "detectors": {name: {"address": addresses[f"{DOMAIN}/detector/{name}"]} for name in settings.detectors},
         "shutter": addresses[f"{DOMAIN}/shutter/{SHUTTER}"],
         "snapshot": {
-            name: {"address": attribute_of(addresses[f"{DOMAIN}/machine/surroundings"], name)}
-            for name in ("hdcm_energy", "mlm_energy", "IVU_R3_304_GAP", "ea_ppm3_1", "ea_xrf_z", "ea_slit1_top")
+            name: {"address": attribute_of(addresses[f"{DOMAIN}/machine/surroundings"], attribute_name(name))}
+            for name in settings.snapshot
         },
         "ring_current": addresses[f"{DOMAIN}/machine/{RING}"],
         "beam_monitor": addresses[f"{DOMAIN}/machine/{MONITOR}"],
     }
+
+
+def attribute_name(name: str) -> str:
+    """What Tango calls a value of the snapshot: its names hold no spaces."""
+    return name.replace(" ", "_")
 
 
 def attribute_of(device: str, name: str) -> str:
