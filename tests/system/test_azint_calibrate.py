@@ -1,5 +1,7 @@
 """`danmax calibrate`, on a real exposure and on a simulated one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -7,7 +9,7 @@ from pyFAI.calibrant import get_calibrant
 
 from danmax_bluesky.cli import cli
 from danmax_bluesky.errors import CalibrationError
-from danmax_bluesky.pipelines.calibrate import calibrate_frame, guessed_geometry
+from danmax_bluesky.pipelines.calibrate import calibrate_frame, frame_of, guessed_geometry
 from danmax_bluesky.scattering.geometry import Geometry, geometry_of_poni
 
 SHAPE = (407, 487)
@@ -31,7 +33,7 @@ def calibrate(*arguments) -> tuple[int, str]:
 
 def test_a_known_geometry_is_found_from_a_wrong_guess(frame):
     guess = guessed_geometry(
-        SHAPE, distance_mm=111.0, beam_px=(203, 246), energy_kev=30.996, pixel_um=172, orientation=2
+        SHAPE, distance_mm=111.0, beam_px=(228, 213), energy_kev=30.996, pixel_um=172, orientation=2
     )
     result = calibrate_frame(frame, guess, "LaB6")
     found = result.refinement.geometry
@@ -42,12 +44,27 @@ def test_a_known_geometry_is_found_from_a_wrong_guess(frame):
     assert max(abs(peak.error_deg) for peak in result.peaks) < 0.01
 
 
-def test_a_guess_that_is_turned_over_is_warned_of(frame):
-    turned = TRUE.oriented(4)
-    with pytest.raises(CalibrationError, match="is the guess near"):
+def test_a_guess_that_leads_astray_is_refused_and_not_refined(frame):
+    with pytest.raises(CalibrationError, match="0 points of LaB6 rings were found"):
         calibrate_frame(np.zeros_like(frame), TRUE, "LaB6")
-    warnings = calibrate_frame(frame[::-1], turned.oriented(2), "LaB6", max_rings=3).warnings
-    assert any("rings contradict" in text for text in warnings)
+    far = replace(TRUE, poni1=TRUE.poni1 + 0.005)
+    with pytest.raises(CalibrationError, match="do not lie on rings of LaB6"):
+        calibrate_frame(frame, far, "LaB6", max_rings=4)
+    with pytest.raises(CalibrationError, match="do not lie on rings of Si"):
+        calibrate_frame(frame, TRUE, "Si", max_rings=4)
+
+
+def test_an_image_turned_over_is_told_of(recorded_data):
+    """As it is stored, the recorded exposure does not fit its calibration; refined, it fits as it is stored."""
+    powder = recorded_data / "powder"
+    image = frame_of(powder / "CeO2_Pilatus1M.tif")
+    guess = guessed_geometry(image.shape, poni=(powder / "CeO2_Pilatus1M.poni").read_text())
+    result = calibrate_frame(image, guess, "CeO2", max_rings=4)
+    (warning,) = result.warnings
+    assert "of the guess: the rings contradict orientation 3" in warning
+    assert "with orientation 2" in warning
+    assert result.refinement.geometry.orientation == 3
+    assert sum(abs(peak.error_deg) <= 0.01 for peak in result.peaks) >= 15
 
 
 def test_a_real_exposure_of_ceria(recorded_data, tmp_path):

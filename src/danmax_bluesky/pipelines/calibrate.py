@@ -112,11 +112,15 @@ def calibrate_frame(
         picture: a picture is drawn beside this path, with the ending .png.
 
     Raises:
-        CalibrationError: no ring is found, or the calibrant is not known.
+        CalibrationError: no ring is found, or the calibrant is not known; with what speaks against the guess.
     """
-    warnings = orientation_warnings(guess, ring_contrast(guess, image, mask))
-    refinement = refine_geometry(image, guess, calibrant, mask, max_rings, fixed)
+    warnings = [f"of the guess: {text}" for text in orientation_warnings(guess, ring_contrast(guess, image, mask))]
+    try:
+        refinement = refine_geometry(image, guess, calibrant, mask, max_rings, fixed)
+    except CalibrationError as error:
+        raise CalibrationError("\n".join([str(error), *warnings])) from None
     geometry = refinement.geometry
+    warnings += orientation_warnings(geometry, ring_contrast(geometry, image, mask))
     integrator = Integrator(Recipe(geometry, mask=mask, unit="2th_deg", radial_bins=BINS))
     pattern = integrator.integrate(image[None]).intensity[0]
     axis = integrator.matrix.radial_axis

@@ -12,8 +12,12 @@ from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.geometry import Geometry
 
 PARAMETERS = ("dist", "poni1", "poni2", "rot1", "rot2", "rot3")
-ROUNDS = 4
+RINGS = (3, 6, 12, None, None)
+"""How many rings each round takes, from the inner ones: the outer ones lie so near together that a rough guess would
+take one for the next."""
 MIN_POINTS = 20
+BY_CHANCE = 1 / np.sqrt(3)
+"""Scatter of points that know nothing of the rings, in units of how far from a ring they are looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +67,10 @@ def refine_geometry(
     fixed: Sequence[str] = ("rot3", "wavelength"),
     points_per_deg: float = 1.0,
 ) -> Refinement:
-    """Refine a geometry that is near the truth: rings must overlap with where they are guessed.
+    """Refine a geometry that is near the truth: the inner rings must overlap with where they are guessed.
 
-    Control points are looked for about each ring, the geometry is refined, and both are repeated.
+    Control points are looked for about each ring, the geometry is refined, and both are repeated with more rings; the
+    tilt is left alone while they are few.
 
     Args:
         image: counts, shape (H, W); negative is bad.
@@ -77,7 +82,8 @@ def refine_geometry(
         points_per_deg: control points for each degree of a ring.
 
     Raises:
-        CalibrationError: the calibrant is not known, a parameter is not, or too few points are found.
+        CalibrationError: the calibrant is not known, a parameter is not, too few points are found, or they do not
+            lie on the rings in the end.
     """
     if calibrant not in names():
         raise CalibrationError(f"calibrant {calibrant!r} is not known; pyFAI knows {', '.join(sorted(names()))}")
@@ -90,16 +96,19 @@ def refine_geometry(
     counts = np.where(bad, 0, image).astype(np.float32)
     geometry = guess
     before: float | None = None
-    for _ in range(ROUNDS):
-        refinement = _with_points(counts, bad, geometry, calibrant, max_rings, points_per_deg)
+    for rings in RINGS:
+        used = max_rings if rings is None else min(rings, max_rings or rings)
+        refinement = _with_points(counts, bad, geometry, calibrant, used, points_per_deg)
         if before is None:
             before = _rms_deg(_residuals(refinement))
-        refinement.refine3(fix=list(fixed))
+        tilt = () if rings is None else ("rot1", "rot2")
+        refinement.refine3(fix=[*fixed, *tilt])
         geometry = _geometry_of(refinement, geometry)
     refinement = _with_points(counts, bad, geometry, calibrant, max_rings, points_per_deg)
     residuals = np.degrees(_residuals(refinement))
     points = np.asarray(refinement.data)
     expected = np.degrees(np.asarray(get_calibrant(calibrant, geometry.wavelength_m).get_2th()))
+    _check_scatter(residuals, points[:, 2].astype(int), expected, calibrant)
     rings = tuple(
         RingResidual(
             int(ring),
@@ -113,6 +122,19 @@ def refine_geometry(
     )
     rms = float(np.sqrt(np.mean(residuals**2)))
     return Refinement(geometry, rms, before or 0.0, rings, points[:, :3])
+
+
+def _check_scatter(residuals: np.ndarray, rings: np.ndarray, expected: np.ndarray, calibrant: str) -> None:
+    """Points are looked for within a quarter of the way to the next ring, and found there whatever is measured."""
+    reach = np.diff(expected, append=2 * expected[-1] - expected[-2]) / 4
+    scatter = float(np.sqrt(np.mean((residuals / reach[rings]) ** 2)))
+    if scatter > 0.5 * BY_CHANCE:
+        rms = float(np.sqrt(np.mean(residuals**2)))
+        raise CalibrationError(
+            f"the points that were found do not lie on rings of {calibrant}: they scatter by {rms:.4f} degrees, "
+            f"{scatter / BY_CHANCE:.0%} of what chance gives; is the guess near, the calibrant right, and the "
+            "orientation that of the image?"
+        )
 
 
 def _with_points(
