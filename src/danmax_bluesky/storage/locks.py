@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from danmax_bluesky.errors import StorageError
 
 TIMEOUT_S = 60.0
+POLL_S = 0.005
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def scan_lock(folder: Path, stem: str, timeout_s: float = TIMEOUT_S) -> Iterator
         raise StorageError(f"{folder} does not exist; the files of {stem} were moved, or its disk is not there")
     lock = FileLock(path, mode=0o664)
     try:
-        lock.acquire(timeout=timeout_s)
+        lock.acquire(timeout=timeout_s, poll_interval=POLL_S)
     except Timeout:
         raise StorageError(
             f"{path} was held by another process for {timeout_s:g} s; end that process, then `danmax rebuild`"

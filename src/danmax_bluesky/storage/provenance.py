@@ -213,28 +213,33 @@ def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
     Raises:
         StorageError: the file cannot be written now; nothing changed.
     """
-    if is_current(path, actions, base):
+    if path.stat().st_size > COPY_BELOW_BYTES:
+        _update_in_place(path, actions, base)
         return
-    if path.stat().st_size <= COPY_BELOW_BYTES:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            shutil.copy2(path, temporary)
-            with h5py.File(temporary, "r+", libver=("v110", "latest"), locking=False) as file:
-                _update(file, actions, base)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        shutil.copy2(path, temporary)
+        with h5py.File(temporary, "r+", libver=("v110", "latest"), locking=False) as file:
+            changed = _update(file, actions, base)
+        if changed:
             flush_to_disk(temporary)
             os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:
-            raise StorageError(explain(path, error)) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-    else:
-        try:
-            with h5py.File(path, "r+", libver=("v110", "latest")) as file:
-                _update(file, actions, base)
-        except (OSError, RuntimeError) as error:
-            if any(word in str(error) for word in _REFUSED):
-                raise StorageError(f"{path} is open in another program; its table is updated next time") from None
-            raise StorageError(explain(path, error)) from error
+    except (OSError, RuntimeError) as error:
+        raise StorageError(explain(path, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _update_in_place(path: Path, actions: Sequence[Action], base: str) -> None:
+    if is_current(path, actions, base):
+        return
+    try:
+        with h5py.File(path, "r+", libver=("v110", "latest")) as file:
+            _update(file, actions, base)
+    except (OSError, RuntimeError) as error:
+        if any(word in str(error) for word in _REFUSED):
+            raise StorageError(f"{path} is open in another program; its table is updated next time") from None
+        raise StorageError(explain(path, error)) from error
 
 
 def is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
@@ -319,23 +324,29 @@ def _texts(row: np.void) -> tuple[str, ...]:
     return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in row)
 
 
-def _update(file: h5py.File, actions: Sequence[Action], base: str) -> None:
+def _update(file: h5py.File, actions: Sequence[Action], base: str) -> bool:
+    """Write the rows and groups that are new or changed; False if there are none."""
     group = file.require_group(base)
     found = group.get("table")
     if not isinstance(found, h5py.Dataset):
         found = group.create_dataset("table", (0,), TABLE_TYPE, chunks=(64,), maxshape=(None,))
     old = [_texts(row) for row in found[:]]
-    found.resize((len(actions),))
+    changed = len(old) != len(actions)
+    if changed:
+        found.resize((len(actions),))
     for index, action in enumerate(actions):
         row = action.row(base)
         if index >= len(old) or old[index] != row or _changes(group, action) != action.changes:
+            changed = True
             found[index] = np.array(row, TABLE_DTYPE)
             _replace(group, action.group, actor_group(action))
     if base == MASTER_BASE:
         entry = file.require_group("entry")
         for name, node in process_groups(actions).items():
             if isinstance(node, Group) and name not in entry:
+                changed = True
                 _replace(entry, name, node)
+    return changed
 
 
 def _replace(parent: Any, name: str, tree: Group) -> None:
