@@ -113,6 +113,11 @@ class DetectorSettings(_Model):
     attributes: dict[str, str] = Field(
         default_factory=dict, description="what its Tango attributes are called when not as usual"
     )
+    dataset: str = Field(
+        default="",
+        description="of the frames in the detector's file; empty for /entry/instrument/<name>/data, which has "
+        "frame_number and timestamp beside it",
+    )
     width: int = Field(ge=1, le=16384)
     height: int = Field(ge=1, le=16384)
     pixel_size_m: float = Field(gt=0, description="size of a pixel of the sensor, metres")
@@ -415,8 +420,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     """Let a partial entry for a known motor, detector or value of the snapshot change only what it names."""
     merged = dict(raw)
-    known_names = (("motors", _default_motors()), ("detectors", _default_detectors()), ("snapshot", _default_snapshot()))
-    for key, defaults in known_names:
+    named = {"motors": _default_motors(), "detectors": _default_detectors(), "snapshot": _default_snapshot()}
+    for key, defaults in named.items():
         given = raw.get(key)
         if isinstance(given, dict):
             known = {name: model.model_dump() for name, model in defaults.items()}

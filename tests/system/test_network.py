@@ -97,6 +97,11 @@ def test_a_tomography_over_the_network_is_the_same_as_in_process(session, rehear
             assert counts.max() < 0.001 * COUNTS_PER_DEG
         assert mean_of(one) == pytest.approx(mean_of(other), rel=0.01)
     assert far.image_keys == near.image_keys
+    told = session.plans.configurator
+    orca = tango.DeviceProxy(session.settings.detectors["orca"].address)
+    assert (orca.DarkFile, orca.WhiteFile) == (told.get("dark_file"), told.get("white_file"))
+    taken = sum(len(segment) for segment in near.segments)
+    assert orca.WhiteFile.endswith(f"scan-0001_orca.h5::/entry/instrument/orca/data[{taken - 5}:{taken}]")
 
 
 def test_a_powder_pattern_over_the_network(session):

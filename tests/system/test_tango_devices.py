@@ -8,14 +8,16 @@ import pytest
 tango = pytest.importorskip("tango")
 
 from ophyd_async.core import (  # noqa: E402
+    DetectorTrigger,
     NotConnectedError,
     StaticFilenameProvider,
     StaticPathProvider,
+    TriggerInfo,
     wait_for_value,
 )
 
 from danmax_bluesky.config import MotorSettings  # noqa: E402
-from danmax_bluesky.devices.camera import Camera, TriggerMode  # noqa: E402
+from danmax_bluesky.devices.camera import Camera  # noqa: E402
 from danmax_bluesky.devices.lost import LinkLostError  # noqa: E402
 from danmax_bluesky.devices.motor import Motor  # noqa: E402
 from danmax_bluesky.devices.shutter import Shutter  # noqa: E402
@@ -103,20 +105,27 @@ async def test_an_event_that_is_lost_is_made_up_for(server):
 
 async def test_a_detector_behind_lima_by_configuration_alone(server, tmp_path):
     provider = StaticPathProvider(StaticFilenameProvider("scan-0001_lima"), tmp_path)
-    camera = Camera(provider, "lima", TangoConnector(server["odd/test/lima"], tables.LIMA))
+    connector = TangoConnector(server["odd/test/lima"], tables.LIMA)
+    camera = Camera(provider, "lima", connector, dataset="/entry_0000/measurement/data")
     await camera.connect()
-    await camera.trigger_mode.set(TriggerMode.LEVEL)
     await camera.exposure_time.set(0.25)
-    await camera.num_frames.set(9)
-    await camera.arm.execute()
+    await camera.stage()
+    await camera.prepare(TriggerInfo(trigger=DetectorTrigger.EXTERNAL_LEVEL, number_of_events=9))
     proxy = tango.DeviceProxy(server["odd/test/lima"])
     assert (proxy.acq_trigger_mode, proxy.acq_expo_time, proxy.acq_nb_frames) == ("EXTERNAL_GATE", 0.25, 9)
+    assert (proxy.saving_directory, proxy.saving_prefix) == (str(tmp_path), "scan-0001_lima")
+    assert await camera.file_path.get_value() == str(tmp_path / "scan-0001_lima.h5")
     assert await camera.armed.get_value() is True
-    assert await camera.frames_written.get_value() == 0
+    await camera.events_to_kickoff.set(9)
+    await camera.kickoff()
     proxy.Pretend(7)
-    assert await camera.frames_written.get_value() == 7
+    await wait_for_value(camera.frames_written, 7, timeout=30)
+    documents = [doc async for _, doc in camera.collect_asset_docs()]
+    assert documents[0]["parameters"]["dataset"] == "/entry_0000/measurement/data"
+    assert documents[1]["indices"] == {"start": 0, "stop": 7}
+    assert list(await camera.describe_collect()) == ["lima"]
     assert (await camera.width.get_value(), await camera.readout_time.get_value()) == (96, 0.002)
-    await camera.disarm.execute()
+    await camera.unstage()
     assert await camera.armed.get_value() is False
 
 

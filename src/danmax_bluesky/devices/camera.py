@@ -7,7 +7,8 @@ What the hardware behind the signals promises, whichever control system it belon
 - `arm` gets ready for `num_frames` exposures in `trigger_mode`, opening the file if it is not open; with "INTERNAL" it
   starts them. `armed` then becomes True. `disarm` ends everything, closes the file, and sets `armed` to False.
 - The file holds /entry/instrument/<name>/data (n, height, width), and beside it frame_number (the hardware's counter
-  of the trigger, which counts lost frames too) and timestamp (POSIX seconds).
+  of the trigger, which counts lost frames too) and timestamp (POSIX seconds). A detector that has its frames elsewhere
+  has no such counters: a frame that is lost then can be told from the others only by how many there are.
 """
 
 import asyncio
@@ -58,6 +59,7 @@ class Camera(SegmentedDetector):
         connector: of the control system; None makes soft signals.
         level_trigger: True if the gate of the trigger can be the exposure (EXTERNAL_LEVEL); else only its rising edge
             is seen and `exposure_time` is the exposure.
+        dataset: of the frames in its file, if that is laid out otherwise.
     """
 
     exposure_time: SignalRW[float]
@@ -67,6 +69,8 @@ class Camera(SegmentedDetector):
     num_frames: SignalRW[int]
     file_path: SignalRW[str]
     label: SignalRW[str]
+    dark_file: SignalRW[str]
+    white_file: SignalRW[str]
     armed: SignalR[bool]
     frames_written: SignalR[int]
     frames_triggered: SignalR[int]
@@ -83,12 +87,24 @@ class Camera(SegmentedDetector):
         connector: DeviceConnector | None = None,
         *,
         level_trigger: bool = True,
+        dataset: str = "",
     ) -> None:
+        self._dataset = dataset
         connector = connector or SoftConnector()
         connector.create_children_from_annotations(self)
         trigger = LevelTriggerLogic(self) if level_trigger else CameraTriggerLogic(self)
         self.add_detector_logics(trigger, CameraAcquireLogic(self), CameraDataLogic(self, path_provider))
         super().__init__(name=name, connector=connector)
+
+    @property
+    def has_counters(self) -> bool:
+        """True if its file tells the trigger and the time of each frame."""
+        return not self._dataset
+
+    @property
+    def dataset(self) -> str:
+        """Of the frames in its file."""
+        return self._dataset or f"/entry/instrument/{self.name}/data"
 
 
 class CameraTriggerLogic(DetectorTriggerLogic):
@@ -182,18 +198,19 @@ class CameraDataLogic(DetectorDataLogic):
         height, width, dtype = await asyncio.gather(
             self.camera.height.get_value(), self.camera.width.get_value(), self.camera.dtype.get_value()
         )
-        group = f"/entry/instrument/{self.camera.name}"
         resources = [
             StreamResourceInfo(
                 data_key=datakey_name,
                 shape=(height, width),
                 chunk_shape=(1, height, width),
                 dtype_numpy=np.dtype(dtype).str,
-                parameters={"dataset": f"{group}/data"},
-            ),
-            _scalar(f"{datakey_name}_frame_number", "<u4", f"{group}/frame_number"),
-            _scalar(f"{datakey_name}_timestamp", "<f8", f"{group}/timestamp"),
+                parameters={"dataset": self.camera.dataset},
+            )
         ]
+        if self.camera.has_counters:
+            group = self.camera.dataset.removesuffix("/data")
+            resources.append(_scalar(f"{datakey_name}_frame_number", "<u4", f"{group}/frame_number"))
+            resources.append(_scalar(f"{datakey_name}_timestamp", "<f8", f"{group}/timestamp"))
         return StreamResourceDataProvider(
             uri=f"{path.directory_uri}{path.filename}.h5",
             resources=resources,

@@ -13,6 +13,7 @@ from ophyd_async.core import FlyMotorInfo
 from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
 
 from danmax_bluesky.errors import AcquisitionError, ScanError
+from danmax_bluesky.plans.fields import frames_so_far, name_fields
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import sent_to, wait_for_beam
 from danmax_bluesky.tomography.phases import Phase
@@ -113,6 +114,7 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
         yield from bps.abs_set(device.stall_timeout, patience_s(phase), group="count")
     yield from bps.wait(group="count")
     yield from _label(rig.detectors, LABELS.get(phase.kind, phase.kind))
+    before = yield from frames_so_far(rig)
     guard = PauseGuard((rig.sequencer, *flown))
 
     def measure() -> MsgGenerator[None]:
@@ -145,6 +147,7 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
         yield from _label(rig.detectors, "")
 
     yield from bpp.contingency_wrapper(measure(), except_plan=keep_what_is_there, final_plan=unlabel)
+    yield from name_fields(rig, phase, before)
     yield from _audit(rig, phase)
 
 

@@ -95,7 +95,9 @@ class LimaDetector(Device):
             "latency_time": 0.002,
             "acq_trigger_mode": "INTERNAL_TRIGGER",
             "acq_nb_frames": 1,
+            "saving_directory": "",
             "saving_prefix": "",
+            "saving_suffix": "",
         }
         self.done = -1
         self.status = "Ready"

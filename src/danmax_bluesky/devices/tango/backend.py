@@ -1,7 +1,7 @@
 """Signals and commands on Tango attributes and commands, by events where the server sends them, else by polling.
 
 How a child of a device is found in Tango is a value: an `Attribute`, a `Property` of an attribute, a `Command`, `Verbs`
-(a text that is set by commands) or a `Fixed` value that this hardware does not tell.
+(a text that is set by commands), a `FilePath` in parts, or a `Fixed` value that this hardware does not tell.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import tango
@@ -71,6 +72,20 @@ class Verbs:
 
 
 @dataclass(frozen=True)
+class FilePath:
+    """The path of a file that is written to three attributes: its folder, its name, and the suffix of its name."""
+
+    directory: str
+    name: str
+    suffix: str
+
+    @property
+    def parts(self) -> list[str]:
+        """The attributes."""
+        return [self.directory, self.name, self.suffix]
+
+
+@dataclass(frozen=True)
 class Fixed:
     """A value that the hardware neither tells nor takes."""
 
@@ -84,7 +99,7 @@ class Command:
     names: tuple[str, ...]
 
 
-Place = Attribute | Property | Verbs | Fixed
+Place = Attribute | Property | Verbs | FilePath | Fixed
 
 
 class TangoBackend(SignalBackend[Any]):
@@ -139,7 +154,7 @@ class TangoBackend(SignalBackend[Any]):
                 return self._place
             case Verbs(state=attribute):
                 return attribute
-            case Property(name=name):
+            case Property(name=name) | FilePath(name=name):
                 return Attribute(name)
         raise DeviceError(f"{self.link.name}: a fixed value has no attribute")
 
@@ -155,6 +170,10 @@ class TangoBackend(SignalBackend[Any]):
                 if value not in commands:
                     raise DeviceError(f"{self.link.name}: {value!r} is none of {', '.join(commands)}")
                 await self.link.ask(lambda proxy: proxy.command_inout(commands[value]), commands[value])
+            case FilePath(parts=parts):
+                path = PurePosixPath(value)
+                pairs = list(zip(parts, (str(path.parent), path.stem, path.suffix), strict=True))
+                await self.link.ask(lambda proxy: proxy.write_attributes(pairs), f"{', '.join(parts)} = {value}")
             case Fixed():
                 self._place = Fixed(value)
             case Property() as place:
@@ -193,6 +212,8 @@ class TangoBackend(SignalBackend[Any]):
             return Reading(value=self._convert(self._place.value), timestamp=0.0, alarm_severity=0)
         if isinstance(self._place, Property):
             return await self._limit(self._place)
+        if isinstance(self._place, FilePath):
+            return await self._path(self._place)
         attribute = self._attribute
         return self._reading(await self.link.ask(lambda proxy: proxy.read_attribute(attribute.name), attribute.name))
 
@@ -201,6 +222,12 @@ class TangoBackend(SignalBackend[Any]):
         found = _number(getattr(self._config, place.part))
         value = place.default if found is None else found
         return Reading(value=self._convert(value), timestamp=self.link.last_answer or 0.0, alarm_severity=0)
+
+    async def _path(self, place: FilePath) -> Reading[Any]:
+        answers: Any = await self.link.ask(lambda proxy: proxy.read_attributes(place.parts), ", ".join(place.parts))
+        directory, name, suffix = (answer.value or "" for answer in answers)
+        path = PurePosixPath(directory, f"{name}{suffix}")
+        return Reading(value=str(path), timestamp=answers[1].time.totime(), alarm_severity=0)
 
     async def get_value(self) -> Any:
         """The value."""
@@ -234,8 +261,8 @@ class TangoBackend(SignalBackend[Any]):
         return self.datatype(value) if isinstance(self.datatype, type) and value is not None else value
 
     def _reading(self, answer: Any) -> Reading[Any]:
-        if isinstance(self._place, Property):
-            raise DeviceError(f"{self.link.name}: a limit sends no events")
+        if isinstance(self._place, Property | FilePath):
+            raise DeviceError(f"{self.link.name}: a limit or a path sends no events")
         value = from_tango(answer.value, self.datatype, self._attribute, self._config)
         return Reading(value=value, timestamp=answer.time.totime(), alarm_severity=int(answer.quality))
 

@@ -152,6 +152,7 @@ async def connect_devices(settings: Settings, path_provider: PathProvider, toler
             name,
             connector(name, detector.address, interfaces[detector.interface], detector.attributes),
             level_trigger=detector.level_trigger,
+            dataset=detector.dataset,
         )
         for name, detector in settings.detectors.items()
     }

@@ -17,6 +17,7 @@ from ophyd_async.core import (
 from danmax_bluesky.devices.tango.backend import (
     Attribute,
     Command,
+    FilePath,
     Fixed,
     Place,
     Property,
@@ -106,7 +107,7 @@ def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command
                 result[child] = replace(place, name=name)
             case Property(units=units), _:
                 result[child] = Attribute(name, units=units)
-            case Fixed(), _:
+            case Fixed() | FilePath(), _:
                 result[child] = Attribute(name)
             case Verbs() as place, _:
                 result[child] = Attribute(name, words=place.state.words)

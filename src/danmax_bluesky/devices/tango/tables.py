@@ -4,7 +4,7 @@ Settings may name every child otherwise: `attributes` of a motor or a detector.
 """
 
 from danmax_bluesky.config import MotorSettings
-from danmax_bluesky.devices.tango.backend import Attribute, Command, Fixed, Property, Verbs
+from danmax_bluesky.devices.tango.backend import Attribute, Command, FilePath, Fixed, Property, Verbs
 from danmax_bluesky.devices.tango.connector import Table
 
 
@@ -45,6 +45,8 @@ CAMERA: Table = {
     "num_frames": Attribute("nTriggers"),
     "file_path": Attribute("DestinationFilename"),
     "label": Attribute("Label"),
+    "dark_file": Attribute("DarkFile"),
+    "white_file": Attribute("WhiteFile"),
     "armed": Attribute("State", true=("RUNNING",)),
     "frames_written": Attribute("FramesWritten"),
     "frames_triggered": Attribute("FramesTriggered"),
@@ -68,8 +70,10 @@ LIMA: Table = {
         },
     ),
     "num_frames": Attribute("acq_nb_frames"),
-    "file_path": Attribute("saving_prefix"),
+    "file_path": FilePath("saving_directory", "saving_prefix", "saving_suffix"),
     "label": Fixed(""),
+    "dark_file": Fixed(""),
+    "white_file": Fixed(""),
     "armed": Attribute("acq_status", true=("Running",)),
     "frames_written": Attribute("last_image_saved", offset=-1.0),
     "frames_triggered": Attribute("last_image_ready", offset=-1.0),
@@ -79,4 +83,5 @@ LIMA: Table = {
     "arm": Command(("prepareAcq", "startAcq")),
     "disarm": Command(("stopAcq",)),
 }
-"""A detector behind LIMA's generic interface; its file has to be laid out as `devices.camera` wants it."""
+"""A detector behind LIMA's generic interface, one HDF5 file an arming: saving_mode AUTO_FRAME, saving_format HDF5BS,
+an empty saving_index_format. The setting `dataset` of the detector tells where in it the frames are."""

@@ -264,6 +264,8 @@ def _camera(camera: VirtualCamera) -> dict[str, Any]:
         "height": settings.height,
         "dtype": "uint16" if settings.kind == "imaging" else "int32",
         "label": "",
+        "dark_file": "",
+        "white_file": "",
         "armed": False,
         "frames_written": 0,
         "frames_triggered": 0,

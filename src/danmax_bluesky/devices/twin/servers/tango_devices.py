@@ -154,6 +154,8 @@ class TwinCamera(TwinDevice):
         Register("nTriggers", "num_frames", DevLong64, "num_frames", doc="exposures to be armed for"),
         Register("DestinationFilename", "file_path", DevString, "file_path", doc="a new file resets the counters"),
         Register("Label", "label", DevString, "label", doc="kind of the frames now being taken"),
+        Register("DarkFile", "dark_file", DevString, "dark_file", doc="latest darks, as file::dataset[first:end]"),
+        Register("WhiteFile", "white_file", DevString, "white_file", doc="latest flats, as file::dataset[first:end]"),
         Register("FramesWritten", "frames_written", DevLong64),
         Register("FramesTriggered", "frames_triggered", DevLong64),
         Register("Width", "width", DevLong64, unit="pixel"),
@@ -220,9 +222,7 @@ def device_classes(hub: AnyHub) -> dict[str, type[Device]]:
     for name in settings.detectors:
         classes[f"{DOMAIN}/detector/{name}"] = _of(TwinCamera, hub, name, TwinCamera.table)
     classes[f"{DOMAIN}/shutter/{SHUTTER}"] = _of(TwinShutter, hub, SHUTTER, ())
-    classes[f"{DOMAIN}/machine/surroundings"] = type(
-        "TwinSurroundings_1", (TwinSurroundings,), {"settings": settings}
-    )
+    classes[f"{DOMAIN}/machine/surroundings"] = type("TwinSurroundings_1", (TwinSurroundings,), {"settings": settings})
     classes[f"{DOMAIN}/machine/{RING}"] = _of(TwinRing, hub, RING, TwinRing.table)
     classes[f"{DOMAIN}/machine/{MONITOR}"] = _of(TwinMonitor, hub, MONITOR, TwinMonitor.table)
     return classes
