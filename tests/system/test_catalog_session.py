@@ -1,5 +1,6 @@
 """Scans of a real session in its catalogue: what Tiled serves is what the detectors wrote."""
 
+import io
 import os
 import signal
 import threading
@@ -11,11 +12,13 @@ import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import numpy as np
 import pytest
 from bluesky.utils import RequestAbort, RunEngineInterrupted
+from rich.console import Console
 
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.catalog.client import find_runs, lines
 from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.shell.runs import catalog_namespace
 
 pytestmark = pytest.mark.slow
 LIMIT_S = 180.0
@@ -103,6 +106,18 @@ def test_an_aborted_scan_is_in_the_catalogue_with_what_was_taken(session):
     np.testing.assert_array_equal(served, frames[: len(served)])
 
 
+def test_a_mesh_has_its_positions_and_its_frames(session):
+    start = measure(session, session.plans.mesh("tom_sam_y", 0, 0.2, 1, "tom_sam_x", -0.3, 0.3, 2, 0.05))
+    run = session.catalog[-1]
+    assert run.start["uid"] == start["uid"]
+    table = run["primary"].read(["tom_sam_y", "tom_sam_x"])
+    assert table["tom_sam_x"].values == pytest.approx([-0.3, 0, 0.3, 0.3, 0, -0.3], abs=1e-3)
+    assert table["tom_sam_y"].values == pytest.approx([0, 0, 0, 0.2, 0.2, 0.2], abs=1e-3)
+    with h5py.File(ScanFiles.of(start).detector("pilatus")) as file:
+        np.testing.assert_array_equal(run["primary"]["pilatus"].read(), file["/entry/instrument/pilatus/data"][()])
+    assert run.validate(raise_on_error=True)
+
+
 def test_a_powder_measurement_is_found_by_its_detector(session):
     start = measure(session, session.plans.azint_count(3, 0.05, sample="CeO2"))
     run = find_runs(session.catalog, detector="pilatus", since="1h")[-1]
@@ -130,6 +145,26 @@ def test_a_closed_session_leaves_nothing_running_and_a_lost_catalogue_is_made_ag
         assert run["baseline"]["ring_current"].shape == (2,)
         later.close(LIMIT_S)
     assert later.place.feeder.is_free
+
+
+def test_at_the_prompt_runs_are_found_as_with_databroker(session):
+    start = measure(session, session.plans.azint_count(1, 0.05, sample="quartz"))
+    console = Console(file=io.StringIO(), width=120)
+    names = catalog_namespace(session, console)
+    cat = names["cat"]
+    assert len(cat) == len(session.catalog)
+    assert list(cat)[-1] == start["uid"]
+    for which in (-1, start["scan_id"], start["uid"], start["uid"][:8]):
+        assert cat[which].start["uid"] == start["uid"]
+    assert names["find_runs"](sample="quartz", since="1h")[-1].start["uid"] == start["uid"]
+    assert repr(cat) == repr(session.catalog)
+    assert cat.metadata is not None
+    names["runs"](sample="quartz")
+    names["runs"](sample="nothing like it")
+    said = console.file.getvalue()
+    assert f"{start['scan_id']:04d}" in said
+    assert "azint_count" in said
+    assert "no run is all of that" in said
 
 
 def eventually(condition):

@@ -19,6 +19,7 @@ from danmax_bluesky.session import Session
 from danmax_bluesky.shell.live import LiveView
 from danmax_bluesky.shell.magics import Magics
 from danmax_bluesky.shell.metadata import StoredMetadata
+from danmax_bluesky.shell.runs import catalog_namespace
 
 NAME = "DanMAX"
 CONNECT_S = 20.0
@@ -37,7 +38,7 @@ def install(shell: Any, session: Session, console: Console | None = None) -> Non
     session.RE.md = kept  # type: ignore[assignment]  any mapping will do, whatever the annotation says
     session.show_progress()
     session.RE.subscribe(LiveView(plots=_may_plot(shell)))
-    shell.push(namespace(session))
+    shell.push({**namespace(session), **catalog_namespace(session, console)})
     Magics(session, console).register(shell)
     shell.set_custom_exc((DanmaxError, FailedStatus), _explain)
     logging.getLogger("bluesky").addFilter(_is_no_explained_error)
@@ -86,6 +87,7 @@ def banner(session: Session) -> str:
         "  words    %wa %wm %mv %ct %ascan %ascanct %tomoscan %reconnect; %danmax tells what they take",
         '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 360, 0.01, npt_fields=10, sample="bone"))',
         "           %tomoscan ascanct tom_ry 0 180 360 0.01 --npt-fields 10 --sample bone",
+        '  find     cat[-1]  cat[12]  cat["3c5a1f"]  find_runs(sample="bone")[-1]  runs(since="today")',
         "  help     tomo_scan?",
     ]
     if beamline.missing:

@@ -1,0 +1,50 @@
+"""The runs at the prompt: `cat[-1]`, `cat[12]`, `cat["3c5a1f"]`, `find_runs(sample="bone")`, `runs()`."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+
+from danmax_bluesky.pipelines.catalog import client
+from danmax_bluesky.pipelines.catalog.tables import table_of
+from danmax_bluesky.session import Session
+
+
+class Cat:
+    """The catalogue of a session; nobody waits for its server before they ask it something."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getitem__(self, which: Any) -> Any:
+        return self._session.catalog[which]
+
+    def __len__(self) -> int:
+        return len(self._session.catalog)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._session.catalog)
+
+    def __repr__(self) -> str:
+        return repr(self._session.catalog)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # shells look for methods of theirs
+            raise AttributeError(name)
+        return getattr(self._session.catalog, name)
+
+
+def catalog_namespace(session: Session, console: Console) -> dict[str, Any]:
+    """Names at the prompt: cat, find_runs and runs."""
+
+    @functools.wraps(client.find_runs)
+    def find_runs(**asked: Any) -> Any:
+        return client.find_runs(session.catalog, **asked)
+
+    def runs(last: int = 20, **asked: Any) -> None:
+        """Print the latest runs, or the latest of those that are all of what is asked for, as of `find_runs`."""
+        found = client.lines(find_runs(**asked), last)
+        console.print(table_of(found) if found else "no run is all of that")
+
+    return {"cat": Cat(session), "find_runs": find_runs, "runs": runs}
