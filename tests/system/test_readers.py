@@ -4,13 +4,16 @@ Each test needs the program it is about, and is skipped, saying so, where that i
 """
 
 import importlib
+import json
 import logging
 import shutil
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
+import event_model
 import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4 for readers that do not
 import numpy as np
@@ -18,6 +21,7 @@ import pytest
 
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.session import make_session
 from danmax_bluesky.storage.check import check_file
 from danmax_bluesky.storage.reading import open_scan
@@ -78,23 +82,21 @@ def test_every_pointer_of_the_files_leads_somewhere(master, dxchange_file):
     assert check_file(Path(dxchange_file)) == []
 
 
-def test_pynxtools_finds_the_nxtomo_entry_valid(master):
+def pynx(*words) -> list[str]:
+    """What the validator of pynxtools says."""
     program = Path(sys.executable).parent / "pynx"
     if not program.exists():
         pytest.skip("pynxtools is not installed; `pip install pynxtools`")
-    told = subprocess.run([str(program), "validate", master], capture_output=True, text=True, check=False, timeout=240)
-    lines = (told.stdout + told.stderr).splitlines()
+    told = subprocess.run([str(program), "validate", *words], capture_output=True, text=True, check=False, timeout=240)
+    return (told.stdout + told.stderr).splitlines()
+
+
+def test_pynxtools_finds_the_nxtomo_entry_valid(master):
+    lines = pynx(master)
     undocumented = {line.split("/entry_orca/")[1].split()[0] for line in lines if "has no documentation" in line}
     # What ESRF's programs read beyond the definition, and nothing else.
     assert undocumented == {"instrument/detector/image_key_control", "sample/x_pixel_size", "sample/y_pixel_size"}
-    told = subprocess.run(
-        [str(program), "validate", "--ignore-undocumented", master],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    text = told.stdout + told.stderr
+    text = "\n".join(pynx("--ignore-undocumented", master))
     assert "The entry `entry_orca`" in text
     assert "is NOT valid" not in text
     assert "is valid according to the `NXtomo` application definition" in text
@@ -269,7 +271,7 @@ def mesh(tmp_path_factory) -> ScanFiles:
         "twin.clock": "fast",
         "detectors.pilatus.width": 487,
         "detectors.pilatus.height": 407,
-        "formats.integrate": False,
+        "recipes": [{"detector": "pilatus", "radial_bins": 500}],
         "catalog.kind": "off",
         "data_root": str(tmp_path_factory.mktemp("mesh")),
     }
@@ -303,6 +305,60 @@ def test_silx_opens_a_mesh_with_its_frames(mesh):
         shown = nxdata.get_default(file)
         assert shown.is_valid
         assert shown.signal.shape == (12, 407, 487)
+
+
+def test_pynxtools_finds_the_patterns_of_a_mesh_valid(mesh):
+    lines = pynx("--ignore-undocumented", str(output_path(mesh.detector("pilatus"))))
+    assert any("according to the `NXazint1d` application definition" in line for line in lines)
+    # It looks for `units` where the definition declares them, among the other attributes, and never finds them there.
+    named = [line for line in lines if line.startswith("WARNING") and not line.endswith("definition.")]
+    required = [line for line in named if "/@units hasn't been supplied" in line]
+    assert named == required
+    with h5py.File(output_path(mesh.detector("pilatus"))) as file:
+        for line in required:
+            path = line.split("required attribute ")[1].split("/@units")[0]
+            assert file[path].attrs["units"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tiled_serves_a_mesh(mesh):
+    adapters = need("tiled.adapters.hdf5")
+    tree = adapters.HDF5Adapter.from_uris(mesh.master.as_uri())
+    with h5py.File(mesh.detector("pilatus")) as file:
+        frames = file["entry/instrument/pilatus/data"][:]
+    np.testing.assert_array_equal(tree["entry"]["pilatus"]["data"].read(slice=(slice(4, 6),)), frames[4:6])
+    assert tree["entry"]["measurement"]["primary"]["tom_sam_x"].read()[-1] == pytest.approx(1.0)
+
+
+def test_any_consumer_of_documents_reads_the_journals(files, mesh):
+    for journal, streams in (
+        (files.documents, {"baseline", "dark", "flat", "proj", "ortho", "flat_after"}),
+        (mesh.documents, {"baseline", "primary"}),
+    ):
+        consumer = Counting()
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            name, doc = json.loads(line)
+            event_model.schema_validators[event_model.DocumentNames[name]].validate(doc)
+            consumer(name, doc)
+        assert consumer.seen["start"] == consumer.seen["stop"] == 1
+        assert consumer.streams >= streams
+        assert consumer.seen["event"] >= 2
+
+
+class Counting(event_model.DocumentRouter):
+    """A consumer as anybody would write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = Counter()
+        self.streams = set()
+
+    def descriptor(self, doc):
+        self.streams.add(doc["name"])
+
+    def __call__(self, name, doc, validate=False):
+        self.seen[name] += 1
+        return super().__call__(name, doc, validate)
 
 
 def test_a_mesh_is_no_tomography(mesh):

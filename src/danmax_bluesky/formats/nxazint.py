@@ -24,6 +24,8 @@ _INTEGRALS = {
     "correlation_length": ("I1 / I2", -1),
 }
 _CHUNK_BYTES = 1 << 18
+_UNIT_NAMES = {"q_A^-1": "q", "2th_deg": "2th"}
+"""What azint, and GSAS-II after it, call these units."""
 _AXES = {
     "q_A^-1": ("q", "1/angstrom"),
     "q_nm^-1": ("q", "1/nm"),
@@ -57,8 +59,9 @@ class PatternLayout:
 
     @property
     def definition(self) -> str:
-        """Name of the application definition."""
-        return f"NXazint{self.norm.ndim}d"
+        """Name of the application definition, "" where there is none: it knows q and 2theta alone."""
+        known = _AXES[self.unit][0] in ("q", "2theta") and not self.cut
+        return f"NXazint{self.norm.ndim}d" if known else ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ class AzintHeader:
         integral_range: range of the radial axis for the integral parameters, or None for all.
         monitor: key of the beam monitor by which intensities were divided, or "".
         monitor_reference: what it counts where an intensity stays as it is.
-        scan: further scalars of the run, such as sample or scan number.
+        sample: its name, or "".
+        scan: further scalars of the run, such as the scan number.
     """
 
     title: str
@@ -116,6 +120,7 @@ class AzintHeader:
     integral_range: tuple[float, float] | None = None
     monitor: str = ""
     monitor_reference: float = 1.0
+    sample: str = ""
     scan: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -142,12 +147,12 @@ def nxazint_tree(
         ),
         **{name: Dataset(value) for name, value in header.scan.items()},
     }
+    sample = _sample(header, columns or {})
     if len(layouts) == 1:
-        children |= {"definition": Dataset(first.definition), **_body(header, first)}
+        children |= {**_definition(first), **_body(header, first), **sample}
     else:
         for name, layout in layouts.items():
-            named = {} if layout.cut else {"definition": Dataset(layout.definition)}
-            body = {**named, **_body(header, layout)}
+            body = {**_definition(layout), **_body(header, layout), **sample}
             children[name] = nx("NXsubentry", body, default="data")
         children["data"] = SoftLink(f"/entry/{next(iter(layouts))}/data")
     children["frames"] = _frames(columns or {})
@@ -176,6 +181,10 @@ def integral_path(name: str) -> str:
 def frames_path(column: str) -> str:
     """HDF5 path of a column of `/entry/frames`."""
     return f"/entry/frames/{column}"
+
+
+def _definition(layout: PatternLayout) -> dict[str, Node]:
+    return {"definition": Dataset(layout.definition)} if layout.definition else {}
 
 
 def _body(header: AzintHeader, layout: PatternLayout) -> dict[str, Node]:
@@ -234,12 +243,28 @@ def _reduction(header: AzintHeader, layout: PatternLayout) -> Group:
                 "NXparameters",
                 {
                     **{name: _parameter(value) for name, value in layout.parameters.items() if value is not None},
+                    "unit": Dataset(_UNIT_NAMES.get(layout.unit, layout.unit)),
+                    "pyfai_unit": Dataset(layout.unit),
+                    "azimuth_bins": Dataset(len(layout.norm) if layout.norm.ndim == 2 else 1),
                     "files": Dataset(json.dumps(list(header.inputs))),
                     "settings": Dataset(header.recipe_settings),
                 },
             ),
         },
     )
+
+
+def _sample(header: AzintHeader, columns: Mapping[str, Column]) -> dict[str, Node]:
+    """The sample, with what was measured of it in each frame where readers look for it; none if it has no name."""
+    if not header.sample:
+        return {}
+    linked = [name for name, column in columns.items() if _is_temperature(name, column)]
+    measured: dict[str, Node] = {name: SoftLink(frames_path(name)) for name in linked}
+    return {"sample": nx("NXsample", {"name": Dataset(header.sample), **measured})}
+
+
+def _is_temperature(name: str, column: Column) -> bool:
+    return "temperature" in name and column.units == "K"
 
 
 def _parameter(value: Any) -> Dataset:
@@ -291,20 +316,22 @@ def _frames(columns: Mapping[str, Column]) -> Group:
     children: dict[str, Node] = {}
     for name, column in columns.items():
         attrs = {**({"units": column.units} if column.units else {}), **column.attrs}
+        attrs |= {"target": frames_path(name)} if _is_temperature(name, column) else {}
         children[name] = _growing(column.shape, column.dtype, attrs)
     return nx("NXcollection", children)
 
 
 def _integrals(header: AzintHeader) -> Group:
-    """Integral parameters of each frame, beside its number, so that their history can be plotted."""
+    """Integral parameters of each frame.
+
+    A collection, since readers of the definition, GSAS-II among them, take any NXdata of the entry for the patterns.
+    """
     children: dict[str, Node] = {}
     for name, (text, power) in _INTEGRALS.items():
         children[name] = _growing((), "<f8", {"long_name": text, "units": f"{ANY}, powers of the axis: {power}"})
-    limits = [] if header.integral_range is None else list(header.integral_range)
-    attrs: dict[str, Any] = {"signal": "I0", "axes": ["."], "auxiliary_signals": list(_INTEGRALS)[1:]}
-    if limits:
-        children["limits"] = Dataset(limits, {"long_name": "range of the radial axis"})
-    return nx("NXdata", children, **attrs)
+    if header.integral_range is not None:
+        children["limits"] = Dataset(list(header.integral_range), {"long_name": "range of the radial axis"})
+    return nx("NXcollection", children)
 
 
 def _growing(shape: tuple[int, ...], dtype: str, attrs: Mapping[str, Any]) -> Dataset:
