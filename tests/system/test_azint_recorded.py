@@ -69,7 +69,8 @@ def test_every_parameter_is_on_record(report, recorded_data):
         assert given["poni"].asstr()[()] == (recorded_data / "powder" / "CeO2_Pilatus1M.poni").read_text()
         assert given["poni"].attrs["filename"].endswith("CeO2_Pilatus1M.poni")
         assert given["orientation"][()] == 2
-        assert given["unit"].asstr()[()] == "2th_deg"
+        assert given["unit"].asstr()[()] == "2th"
+        assert given["pyfai_unit"].asstr()[()] == "2th_deg"
         assert given["mask"].shape == (1043, 981)
         assert given["wavelength"][()] == pytest.approx(0.4066)
         assert given["polarization_factor"][()] == pytest.approx(0.999997)

@@ -35,6 +35,7 @@ from danmax_bluesky.scattering.matrix import effective_mask
 from danmax_bluesky.storage.patterns import PatternFile, StoredRows
 
 PROGRAM = "danmax_bluesky"
+SAMPLE = "sample_name"
 MEASURING, NORMALISING, COMPLETE, INCOMPLETE = range(4)
 _COPY_ROWS = 256
 _OWN_COLUMNS = {"index": Column("<i8"), "valid": Column("|u1"), "masked_pixels": Column("<i8")}
@@ -239,7 +240,8 @@ def _tree(
         integral_range=prepared.settings.integral_range,
         monitor=prepared.settings.monitor,
         monitor_reference=prepared.settings.monitor_reference,
-        scan=info.scan,
+        sample=str(info.scan.get(SAMPLE, "")),
+        scan={key: value for key, value in info.scan.items() if key != SAMPLE},
     )
     return nxazint_tree(header, layouts, {**_OWN_COLUMNS, **info.columns})
 

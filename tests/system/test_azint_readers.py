@@ -1,0 +1,284 @@
+"""Files of patterns in the hands of other programs: the application definitions themselves, silx, nexpy, GSAS-II."""
+
+import importlib
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+
+from danmax_bluesky.formats.nxazint import Column
+from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.testing.powder import ring_frames
+
+SHAPE = (97, 83)
+FRAMES = 6
+NXDL = "{http://definition.nexusformat.org/nxdl/3.1}"
+UNITS = {"NX_ANGLE": ("degree", "radian"), "NX_PER_LENGTH": ("1/angstrom", "1/nm")}
+PONI = """poni_version: 2.1
+Detector: Detector
+Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
+Distance: 0.1
+Poni1: 0.0075
+Poni2: 0.0079
+Rot1: 0.0
+Rot2: 0.0
+Rot3: 0.0
+Wavelength: 3.5e-11
+"""
+KINDS = {
+    "pattern": {"unit": "2th_deg"},
+    "cake": {"unit": "2th_deg", "azimuth_bins": 8},
+    "sectors": {"unit": "2th_deg", "sectors": [(0, 20), (90, 120)], "cake_only": True},
+    "q": {"unit": "q_A^-1", "error_model": "none"},
+    "monitored": {"unit": "q_nm^-1", "monitor": "i0"},
+}
+
+
+@pytest.fixture(scope="module")
+def detector_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("azint") / "frames.h5"
+    filters = hdf5plugin.Bitshuffle(cname="lz4")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=ring_frames(SHAPE, FRAMES), chunks=(1, *SHAPE), **filters)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(detector_file, tmp_path_factory):
+    """Makes a file of patterns of each kind, once."""
+    poni = detector_file.with_name("cal.poni")
+    poni.write_text(PONI)
+    columns = {"i0": np.linspace(1, 2, FRAMES), "cryo_temperature": np.linspace(90, 100, FRAMES)}
+    described = {"i0": Column("<f8", "counts"), "cryo_temperature": Column("<f8", "K")}
+    info = ScanInfo(scan={"sample_name": "ceria", "scan_id": 3}, columns=described)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        files = {}
+        for kind, settings in KINDS.items():
+            recipe = {"poni": str(poni), "radial_bins": 40, **settings}
+            output = detector_file.with_name(f"{kind}_integrated.h5")
+            files[kind] = integrate_scan(detector_file, recipe, output, info=info, columns=columns).output
+    return files
+
+
+def need(name):
+    """Import a program's package, or skip the test and say which."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(name, reason=f"{name} is not installed; `pip install {name.split('.')[0]}`")
+
+
+def definition(name) -> ET.Element:
+    """The application definition, as NeXus wrote it."""
+    found = importlib.util.find_spec("pynxtools")
+    if found is None or found.origin is None:
+        pytest.skip("the definitions of NeXus come with pynxtools; `pip install pynxtools`")
+    return ET.parse(Path(found.origin).parent / "definitions" / "applications" / f"{name}.nxdl.xml").getroot()
+
+
+def complaints(described, node, sizes) -> list[str]:
+    """What a group lacks, or has otherwise than the definition says."""
+    found: list[str] = []
+    for child in described:
+        if child.tag == f"{NXDL}attribute":
+            found += _attribute(child, node)
+        elif child.tag in (f"{NXDL}field", f"{NXDL}group"):
+            place = _place(child, node)
+            if place is not None:
+                found += _inside(child, place, sizes)
+            elif child.get("optional") != "true":
+                found.append(f"{node.name} has no {child.get('name') or child.get('type')}")
+    return found
+
+
+def _place(child, node):
+    if child.get("name"):
+        return node.get(child.get("name"))
+    classes = {name: group.attrs.get("NX_class") for name, group in node.items() if isinstance(group, h5py.Group)}
+    fitting = [name for name, kind in classes.items() if kind == child.get("type")]
+    assert len(fitting) < 2, f"{fitting} are all {child.get('type')}"
+    return node[fitting[0]] if fitting else None
+
+
+def _inside(child, place, sizes) -> list[str]:
+    found = []
+    if child.tag == f"{NXDL}field":
+        kinds = {"NX_BOOLEAN": "b", "NX_NUMBER": "iuf", "NX_FLOAT": "f", "NX_CHAR": "O", "NX_DATE_TIME": "O"}
+        if place.dtype.kind not in kinds[child.get("type", "NX_CHAR")]:
+            found.append(f"{place.name} is {place.dtype}, not {child.get('type')}")
+        dims = child.findall(f"{NXDL}dimensions/{NXDL}dim")
+        if dims and len(dims) != place.ndim:
+            found.append(f"{place.name} has {place.ndim} dimensions, not {len(dims)}")
+        for dim, size in zip(dims, place.shape, strict=True):
+            if sizes.setdefault(dim.get("value"), size) != size:
+                found.append(f"{place.name} has {size} for {dim.get('value')}")
+        allowed = [item.get("value") for item in child.findall(f"{NXDL}enumeration/{NXDL}item")]
+        if allowed and place.asstr()[()] not in allowed:
+            found.append(f"{place.name} is {place.asstr()[()]}")
+        if child.get("units") and place.attrs.get("units") != child.get("units"):
+            found.append(f"{place.name} is in {place.attrs.get('units')}, not {child.get('units')}")
+    return found + complaints(child, place, sizes)
+
+
+def _attribute(child, node) -> list[str]:
+    name = child.get("name")
+    if name not in node.attrs:
+        return [] if child.get("optional") == "true" else [f"{node.name} has no attribute {name}"]
+    value = node.attrs[name]
+    told = str([str(part) for part in value]) if isinstance(value, np.ndarray) else str(value)
+    items = [item.get("value") for item in child.findall(f"{NXDL}enumeration/{NXDL}item")]
+    allowed = [spelling for item in items for spelling in UNITS.get(item, (item,))]
+    return [] if not allowed or told in allowed else [f"{node.name}@{name} is {told}, not one of {allowed}"]
+
+
+def entries(file) -> list[h5py.Group]:
+    """Every entry and subentry that says which definition it follows."""
+    groups = [file["entry"], *(node for node in file["entry"].values() if isinstance(node, h5py.Group))]
+    return [group for group in groups if "definition" in group]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_entry_is_what_its_definition_says(made, kind):
+    with h5py.File(made[kind]) as file:
+        found = entries(file)
+        assert len(found) == (2 if kind == "cake" else 1)
+        for entry in found:
+            described = definition(entry["definition"].asstr()[()]).find(f"{NXDL}group")
+            sizes = {}
+            assert complaints(described, entry, sizes) == []
+            assert sizes["nImg"] == FRAMES
+            assert sizes["nRadEdge"] == sizes["nRad"] + 1 == 41
+            assert sizes.get("nEtaEdge", 1) == (9 if sizes.get("nEta") == 8 else 1)
+
+
+def test_a_file_that_lacks_something_is_found_out(made, tmp_path):
+    """The check above can fail."""
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(made["pattern"].read_bytes())
+    with h5py.File(damaged, "r+") as file:
+        del file["entry/reduction/program"]
+        file["entry/data"].attrs["interpretation"] = "image"
+        described = definition("NXazint1d").find(f"{NXDL}group")
+        assert complaints(described, file["entry"], {}) == [
+            "/entry/reduction has no program",
+            "/entry/data@interpretation is image, not one of ['spectrum']",
+        ]
+
+
+def test_pynxtools_misses_nothing_but_units_that_are_there(made):
+    """It knows no units where a definition states them as an attribute, as these do."""
+    program = Path(sys.executable).parent / "pynx"
+    if not program.exists():
+        pytest.skip("pynxtools is not installed; `pip install pynxtools`")
+    command = [str(program), "validate", "--ignore-undocumented", str(made["pattern"])]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    lines = [line for line in (told.stdout + told.stderr).splitlines() if "WARNING" in line and "Invalid" not in line]
+    assert lines
+    with h5py.File(made["pattern"]) as file:
+        for line in lines:
+            missed = re.search(r"required attribute (/\S+)/@units hasn't been supplied", line)
+            assert missed, line
+            assert file[missed[1]].attrs["units"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_silx_plots_the_patterns_by_default(made, kind):
+    need("silx")
+    silx_io, nxdata = importlib.import_module("silx.io"), importlib.import_module("silx.io.nxdata")
+    with silx_io.open(str(made[kind])) as file:
+        default = nxdata.get_default(file)
+        assert default is not None
+        assert default.is_valid
+        assert default.signal_name == "intensity"
+        assert default.axes_names[-1] == {"2": "2theta", "q": "q"}[KINDS[kind]["unit"][0]]
+        assert (default.errors is None) == (kind == "q")
+        assert default.interpretation == ("image" if kind == "sectors" else "spectrum")
+
+
+@pytest.mark.parametrize("kind", ["pattern", "cake"])
+def test_nexpy_plots_the_patterns_by_default(made, kind):
+    nexus = need("nexusformat.nexus")
+    root = nexus.nxload(made[kind])
+    plotted = root.plottable_data
+    assert plotted.is_plottable()
+    assert plotted.nxsignal.shape == plotted.nxerrors.shape == (FRAMES, 40)
+    assert plotted.nxaxes[-1].nxname == "radial_axis"
+
+
+def gsas_patterns(path) -> list[dict]:
+    """The powder patterns as GSAS-II finds them.
+
+    Source: GSASII/imports/G2pwd_HDF5.py of GSAS-II, 2025. The entry is the first NXentry of the file; one with
+    subentries and no definition stands for its second subentry where nobody is there to choose. Below the entry the
+    LAST group of a class, in the order of names, is taken for it; the unit must be "2th", and the axis degrees. A cake
+    is read row by row, so many to a frame as `azimuth_bins` says. Weights are 1/σ², and 0 where σ is 0 or no number.
+    """
+    with h5py.File(path) as file:
+        entry = next(group for group in file.values() if group.attrs.get("NX_class") == "NXentry")
+        if "definition" not in entry:
+            entry = [group for group in entry.values() if group.attrs.get("NX_class") == "NXsubentry"][1]
+        classes = {}
+
+        def walk(group):
+            classes[group.attrs.get("NX_class")] = group
+            for name in group:
+                node = group[name]
+                if isinstance(node, h5py.Group):
+                    walk(node)
+
+        walk(entry)
+        data, given = classes["NXdata"], classes["NXparameters"]
+        assert given["unit"].asstr()[()] == "2th"
+        number = int(given["azimuth_bins"][()]) if entry["definition"].asstr()[()] == "NXazint2d" else 1
+        count = len(data["I"])
+        followed = {name: node[...] for name, node in classes["NXsample"].items() if node.shape == (count,)}
+        kept = {
+            "wavelength": float(classes["NXmonochromator"]["wavelength"][()]),
+            "polarization": float(given["polarization_factor"][()]),
+            "sample": classes["NXsample"]["name"].asstr()[()],
+        }
+        found = []
+        for row in range(count * number):
+            frame, azimuth = divmod(row, number)
+            at = (frame, azimuth) if data["I"].ndim == 3 else (frame,)
+            sigma = data["I_errors"][at]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                weight = np.where(sigma == 0, 0, np.nan_to_num(1 / sigma**2))
+            temperature = {name: values[frame] for name, values in followed.items()}
+            found.append({"x": data["radial_axis"][...], "y": data["I"][at], "w": weight, **kept, **temperature})
+            if number > 1:
+                found[-1]["azimuth"] = float(data["azimuthal_axis"][azimuth])
+        return found
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("pattern", 1), ("cake", 8), ("sectors", 2)])
+def test_gsas_finds_every_pattern_with_what_it_needs(made, kind, rows):
+    found = gsas_patterns(made[kind])
+    assert len(found) == rows * FRAMES
+    stored = read_patterns(made[kind], "azint2d" if kind == "cake" else None)
+    for place, one in enumerate(found):
+        expected = stored.intensity.reshape(-1, 40)[place]
+        assert np.array_equal(one["y"], expected, equal_nan=True)
+        assert one["x"] == pytest.approx(stored.radial_axis)
+        assert one["w"][np.isnan(expected)] == pytest.approx(0)
+        assert (one["wavelength"], one["polarization"]) == pytest.approx((0.35, 0.999997))
+        assert one["sample"] == "ceria"
+        assert one["cryo_temperature"] == pytest.approx(90 + 2 * (place // rows))
+
+
+def test_an_axis_in_q_is_not_taken_for_degrees(made):
+    with h5py.File(made["q"]) as file:
+        assert file["entry/reduction/input/unit"].asstr()[()] == "q"
+        assert file["entry/reduction/input/pyfai_unit"].asstr()[()] == "q_A^-1"
+        assert json.loads(file["entry/reduction/input/settings"].asstr()[()])["unit"] == "q_A^-1"
