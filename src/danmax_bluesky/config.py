@@ -189,6 +189,7 @@ class FormatSettings(_Model):
     dxchange: Literal["file", "master", "off"] = "file"
     dxchange_configuration: AbsolutePath | None = Field(default=None, description="None takes the one in the package")
     integrate: bool = True
+    reconstruct: bool = Field(default=True, description="begin the reconstruction of a tomography when it ends")
 
 
 class SnapshotSettings(_Model):

@@ -23,6 +23,7 @@ from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.callbacks.nexus import NexusMaster
 from danmax_bluesky.callbacks.progress import ProgressBars
 from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.callbacks.reconstruct import Reconstruct
 from danmax_bluesky.callbacks.records import ScanRecords
 from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
@@ -100,10 +101,11 @@ class Session:
         """Wait until everything that follows from the runs so far is written: files made by worker processes too.
 
         Raises:
-            AcquisitionError: it took longer, or an integration failed.
+            AcquisitionError: it took longer, or an integration or a reconstruction failed.
         """
         self.writing.wait(timeout_s)
         self.provenance.wait(timeout_s)
+        self.reconstruction.wait(timeout_s)
         if self.integration:
             self.integration.wait(timeout_s)
 
@@ -156,6 +158,9 @@ class Session:
             writers.append(self._guard(NexusMaster(inside), "NeXus master"))
         if formats.dxchange == "file":
             writers.append(self._guard(DXchangeWriter(formats.dxchange_configuration), "DXchange file"))
+        self.reconstruction = Reconstruct()
+        if formats.reconstruct and formats.nexus:
+            writers.append(self._guard(self.reconstruction, "reconstruction"))
         self.writing = Behind(*writers)
         self._exit.callback(self.writing.close)
         self.RE.subscribe(self.writing)
@@ -201,6 +206,8 @@ def how_to_open(path: Path) -> str:
     """A program and a call that open a file of this kind."""
     if path.name.endswith("_dxchange.h5"):
         return "tomopy, dxchange, httomo, silx view"
+    if path.name.endswith("_slices.h5"):
+        return "silx view, ImageJ"
     if path.name.endswith("_integrated.h5"):
         return "silx view, GSAS-II, pyFAI"
     if path.suffix == ".h5":

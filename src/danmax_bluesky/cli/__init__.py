@@ -34,6 +34,7 @@ COMMANDS = {
     "copy": "copy a scan with everything it needs, verified",
     "provenance": "which programs did what to a file",
     "rerun": "run an action of a file's provenance again",
+    "reconstruct": "slices of a measured tomography",
     "azint": "integrate scans, folders or a whole visit",
     "calibrate": "refine a geometry from a frame of a calibrant",
     "azint-server": "an integration server, controlled over HTTP on loopback",

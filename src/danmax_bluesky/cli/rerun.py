@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from bluesky.utils import MsgGenerator
 from rich.console import Console
 
 from danmax_bluesky.callbacks import dxchange, rebuild
@@ -19,9 +20,17 @@ from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of
 from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tree import Copying
+from danmax_bluesky.pipelines import reconstruct
+from danmax_bluesky.pipelines.reconstruct import ReconstructionJob
+from danmax_bluesky.plans import classic
+from danmax_bluesky.plans.user import plan_names
+from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.provenance import read_details, read_table
 from danmax_bluesky.storage.recovery import healed, recover
+from danmax_bluesky.tomography.tori import ReconstructionSettings
+
+_CLASSIC = {"ct": classic.ct, "ascan": classic.ascan}
 
 
 @click.command("rerun")
@@ -32,8 +41,8 @@ def command(settings: SettingsSource, file: Path, row: int | None) -> None:
     """Do an action of FILE's provenance again, with the parameters that stand there, and add a row.
 
     FILE is a master or a DXchange file; ROW is counted as `danmax provenance FILE` shows it, the last one by default.
-    An export, an integration or a copy is done again on the same scan; an acquisition is measured again, as a new scan,
-    on the beamline of the settings.
+    An export, a reconstruction, an integration or a copy is done again on the same scan; an acquisition is measured
+    again, as a new scan, on the beamline of the settings.
     """
     rows = read_table(file)
     number = row or len(rows)
@@ -62,9 +71,13 @@ def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any]) -> str:
             return ", ".join(map(str, paths))
         case rebuild.INTEGRATION:
             return str(integrate_again(closed_record(record), parameters["recipe"]))
+        case reconstruct.ACTOR:
+            settings = ReconstructionSettings.model_validate(parameters["settings"])
+            job = ReconstructionJob.of(record, parameters["detector"], settings, parameters["center"])
+            return str(reconstruct.reconstruct_scan(job))
         case transfer.ACTOR:
             return str(transfer.copy_scan(record.files, Path(parameters["destination"])).files.raw)
-    raise FormatError(f"{actor}: only acquisitions, dxchange exports, integrations and copies can be done again")
+    raise FormatError(f"{actor}: only measurements, exports, reconstructions, integrations and copies can be repeated")
 
 
 def _chunks(copying: Mapping[str, Any]) -> tuple[int, ...] | None:
@@ -72,13 +85,21 @@ def _chunks(copying: Mapping[str, Any]) -> tuple[int, ...] | None:
 
 
 def _measure(settings: SettingsSource, parameters: Mapping[str, Any]) -> None:
-    if parameters.get("plan_name") != "tomo_scan" or not parameters.get("scan"):
-        raise FormatError(
-            f"a {parameters.get('plan_name')} is measured again by its command: danmax {parameters.get('command')}"
-        )
-    sample = (parameters.get("sample") or {}).get("name")
-    scan = {key: value for key, value in parameters["scan"].items() if value is not None}
-    run_and_report(
-        settings(),
-        lambda session: session.plans.tomo_scan(**scan, sample=sample, command=parameters.get("command")),
-    )
+    """Measure again what a start document tells of: by its scan value, or by how its plan was called."""
+    call = dict(parameters.get("call") or {})
+    name = call.pop("plan", None) or parameters.get("plan_name")
+    told = {"command": parameters.get("command"), "sample": (parameters.get("sample") or {}).get("name")}
+    if name == "tomo_scan" and parameters.get("scan"):
+        call = {key: value for key, value in parameters["scan"].items() if value is not None}
+    elif not call or name not in (*plan_names(), *_CLASSIC):
+        raise FormatError(f"a {name} cannot be measured again: its file does not tell how the plan was called")
+    elif name not in _CLASSIC:
+        told["detectors"] = tuple(parameters.get("detectors") or ())
+
+    def plan(session: Session) -> MsgGenerator[Any]:
+        if name not in _CLASSIC:
+            return getattr(session.plans, name)(**call, **told)
+        md = {"command": told["command"], "sample": parameters.get("sample")}
+        return _CLASSIC[name](session.rig, **call, md=md)
+
+    run_and_report(settings(), plan)

@@ -13,12 +13,14 @@ from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import sent_to
 from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, FlatPosition, MotorFacts
+from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.tori import tori_names, tori_problem
 
 BYTES_PER_PIXEL = {"imaging": 2, "counting": 4}
 
 
 def beamline_facts(
-    rig: Rig, settings: Settings, visit: VisitPaths, positions: FlatPositions, posflat: str
+    rig: Rig, settings: Settings, visit: VisitPaths, positions: FlatPositions, scan: TomoScan
 ) -> MsgGenerator[BeamlineFacts]:
     """Ask every motor and every detector; nothing moves."""
     motors = {}
@@ -43,7 +45,8 @@ def beamline_facts(
         motors=motors,
         rotation=rig.rotation.name,
         scale=rig.scale,
-        flat_positions=_flat_positions(settings, positions, posflat),
+        flat_positions=_flat_positions(settings, positions, scan.posflat),
+        tori=_tori(visit, scan),
         folder_problem=_folder_problem(visit),
         free_bytes=visit.free_bytes(),
         monitor=rig.monitor is not None,
@@ -79,6 +82,12 @@ def _flat_positions(settings: Settings, positions: FlatPositions, wanted: str) -
             continue
         known[name] = FlatPosition(position.moves, position.rotate_first_deg)
     return known
+
+
+def _tori(visit: VisitPaths, scan: TomoScan) -> Mapping[str, str]:
+    """Every settings file of a reconstruction, and what is wrong with the one that was asked for."""
+    names = dict.fromkeys(tori_names(visit.visit_folder), "")
+    return {**names, scan.tori_name: tori_problem(visit.visit_folder, scan.tori_name, scan.center)}
 
 
 def _folder_problem(visit: VisitPaths) -> str:

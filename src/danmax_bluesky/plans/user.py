@@ -91,7 +91,7 @@ class Plans:
         scan = TomoScan(**fitting(scan_arguments(self.configurator.scan_parameters(), given), given))
         typed = command or _call("tomo_scan", **given)
         rig = self._rig.with_detectors(self._known(scan.tomo_det) or self._active("imaging"))
-        facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan.posflat)
+        facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan)
         found = preflight(scan, facts)
         self.tell(scan_report(scan, found, given, full=dry_run))
         if dry_run:

@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ _CREATION: dict[str, Any] = {"libver": ("v110", "latest"), "track_order": True}
 TABLE_TYPE = np.dtype([(column, _TEXT) for column in COLUMNS])
 
 
-def write_tree(path: Path, tree: Group, *, replace_own: bool = False) -> None:
+def write_tree(
+    path: Path, tree: Group, *, replace_own: bool = False, fill: Callable[[h5py.File], None] | None = None
+) -> None:
     """Write a tree as an HDF5 file that appears at `path` complete, in one step.
 
     It is written under a temporary name in the same folder, flushed to the disk, and then linked into place, which
@@ -35,6 +38,7 @@ def write_tree(path: Path, tree: Group, *, replace_own: bool = False) -> None:
         path: where the file shall appear; its folder must exist.
         tree: what it shall hold.
         replace_own: replace a file that the same run wrote before.
+        fill: called with the file once the tree is in it, for what is too large for a tree.
 
     Raises:
         StorageError: a file is there that is not this run's; folder missing or read-only; disk full. Nothing
@@ -51,6 +55,8 @@ def write_tree(path: Path, tree: Group, *, replace_own: bool = False) -> None:
     try:
         with h5py.File(temporary, "x", **_CREATION) as file:
             write_into(file, tree)
+            if fill is not None:
+                fill(file)
         flush_to_disk(temporary)
         if replaces:
             os.replace(temporary, path)

@@ -1,0 +1,108 @@
+"""The last of the eleven steps: the reconstruction of a tomography begins when its files are written."""
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from danmax_bluesky.callbacks.derive import closed_record, ended_tables
+from danmax_bluesky.callbacks.dxchange import has_dxchange
+from danmax_bluesky.callbacks.per_run import PerRun
+from danmax_bluesky.errors import AcquisitionError
+from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
+from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.pipelines.reconstruct import ReconstructionJob, covers_half_turn
+from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori
+
+_log = logging.getLogger(__name__)
+_COMMAND = (sys.executable, "-m", "danmax_bluesky.pipelines.reconstruct")
+
+
+class Reconstruct:
+    """Starts a process for each detector of a tomography that is complete, with the settings file that the scan names.
+
+    Subscribe it within a `Guard`, after the NeXus master, from which the frames are read. Only one reconstructs at a
+    time: the others wait for their turn, so that a series of scans does not drown the machine.
+    """
+
+    def __init__(self) -> None:
+        self._router = PerRun(lambda start: _OneRun(self) if start.get("scan") and "data_root" in start else None)
+        self._turn = threading.Lock()
+        self._running: list[threading.Thread] = []
+        self.problems: list[str] = []
+
+    def __call__(self, name: str, doc: Any) -> None:
+        """Take one document."""
+        self._router(name, doc)
+
+    def begin(self, job: ReconstructionJob) -> None:
+        """Reconstruct when it is the turn of this job."""
+        thread = threading.Thread(target=self._do, args=(job,), name=f"slices of {job.stem}", daemon=True)
+        self._running.append(thread)
+        thread.start()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the slices of every run so far are written.
+
+        Raises:
+            AcquisitionError: it took longer, or a reconstruction failed since the last call.
+        """
+        deadline = time.monotonic() + timeout_s
+        for thread in self._running:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._running[:] = [thread for thread in self._running if thread.is_alive()]
+        if self._running:
+            raise AcquisitionError(f"{self._running[0].name} are not there after {timeout_s:g} s; they follow")
+        problems, self.problems = self.problems, []
+        if problems:
+            raise AcquisitionError("reconstruction: " + "; ".join(problems))
+
+    def _do(self, job: ReconstructionJob) -> None:
+        with self._turn:
+            done = subprocess.run([*_COMMAND, job.dumps()], capture_output=True, text=True, check=False)
+        if done.returncode:
+            problem = f"{job.stem}, {job.detector}: {done.stderr.strip() or f'status {done.returncode}'}"
+            self.problems.append(problem)
+            _log.error("reconstruction of %s", problem)
+
+
+class _OneRun:
+    def __init__(self, service: Reconstruct) -> None:
+        self._service = service
+        self._builder = RecordBuilder()
+
+    def __call__(self, name: str, doc: Any) -> None:
+        self._builder(name, doc)
+        if name == "stop":
+            for job in jobs_of(self._builder.record):
+                self._service.begin(job)
+
+
+def jobs_of(record: RunRecord, tori_name: str = "", center: str = "") -> list[ReconstructionJob]:
+    """What is to be reconstructed of a run: a job for each detector that saw the sample from all sides, and flats.
+
+    Args:
+        record: of a run that ended; one that is not complete has no job.
+        tori_name: of the settings file; "" takes the one that the scan names.
+        center: as of `ReconstructionJob`; "" takes what the scan says.
+
+    Raises:
+        SettingsError: there is no such settings file, or it cannot be used.
+    """
+    scan = record.start.get("scan") or {}
+    name = tori_name or str(scan.get("tori_name") or DEFAULT)
+    if name == NONE or not record.is_complete:
+        return []
+    settings = load_tori(record.files.process.parent, name)
+    return [
+        ReconstructionJob.of(record, detector, settings, center or str(scan.get("center") or "auto"))
+        for detector, table in ended_tables(closed_record(record)).items()
+        if _can_be_reconstructed(table)
+    ]
+
+
+def _can_be_reconstructed(table: FrameTable) -> bool:
+    projections = table.of(ImageKey.PROJECTION)
+    return has_dxchange(table) and len(table.of(ImageKey.FLAT)) > 0 and covers_half_turn(table.angle_deg[projections])

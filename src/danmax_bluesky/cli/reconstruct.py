@@ -1,0 +1,39 @@
+"""`danmax reconstruct`: slices of a measured tomography."""
+
+import click
+from rich.console import Console
+
+from danmax_bluesky.callbacks.rebuild import record_of
+from danmax_bluesky.callbacks.reconstruct import jobs_of
+from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.cli.scans import HELP, journals_of
+from danmax_bluesky.errors import ScanError
+from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
+from danmax_bluesky.storage.recovery import healed, recover
+
+
+@click.command("reconstruct", epilog=HELP)
+@click.argument("scan", required=False)
+@click.option("--tori", "tori_name", default="", help="name of a settings file in the visit's .tori/ folder")
+@click.option("--center", type=click.Choice(["auto", "tori"]), default=None, help="where the rotation axis is from")
+@click.pass_obj
+def command(settings: SettingsSource, scan: str | None, tori_name: str, center: str | None) -> None:
+    r"""Reconstruct a tomography, as the last step of a scan does; a settings file says which rows.
+
+    \b
+    A file .tori/bone.toml of the visit, all of it optional:
+      rows = "all"          # or "middle", or [first, last + 1, step]
+      centre_px = 1023.5    # used with --center tori
+      window = "hann"       # ramp, shepp-logan, cosine, hann
+      edge_px = 512         # for a sample that is wider than the field
+    """
+    for journal in journals_of(settings(), scan):
+        record = healed(recover(record_of(journal)))
+        jobs = jobs_of(record, tori_name, center or "")
+        if not jobs:
+            raise ScanError(
+                f"{record.files.master}: there is nothing to reconstruct: a complete scan with flats and half a turn "
+                f"is needed; this one is {record.status}"
+            )
+        for job in jobs:
+            Console().print(str(reconstruct_scan(job)), soft_wrap=True, highlight=False)

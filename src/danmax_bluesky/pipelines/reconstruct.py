@@ -1,0 +1,256 @@
+"""Slices from a measured tomography: in the process that calls, or in one of its own.
+
+    python -m danmax_bluesky.pipelines.reconstruct JOB
+
+JOB is a `ReconstructionJob` as JSON. This is the last of the eleven steps of a tomography: a slice to look at while the
+sample is still mounted, or the whole volume, as the settings file says that the scan names.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+
+from danmax_bluesky.errors import DanmaxError, ScanError
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.formats.parts import detector_settings
+from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.formats.tomoproc import SlicesLayout
+from danmax_bluesky.pipelines.pictures import save_image
+from danmax_bluesky.storage.checksums import note_of
+from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.reading import open_scan
+from danmax_bluesky.storage.slices import write_slices
+from danmax_bluesky.tomography.centre import find_centre
+from danmax_bluesky.tomography.reconstruct import DirectFourier, sinogram
+from danmax_bluesky.tomography.tori import ReconstructionSettings
+
+ACTOR = "reconstruction"
+TECHNIQUE = "tomo"
+CENTRE_ROWS = 12
+"""Rows of the middle half of the field, where light and sample are, that the rotation axis is found from."""
+NICENESS = 10
+"""The measurement goes first."""
+MOST_BYTES = 512 * 2**20
+HALF_TURN_DEG = 179.0
+_PROJECTION, _FLAT, _DARK = 0, 1, 2
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReconstructionJob:
+    """One detector of one scan, to be reconstructed.
+
+    Attributes:
+        raw: folder of the scan's files.
+        process: folder above everything that is computed.
+        folder: of the scan, below `raw/`.
+        stem: "scan-0001".
+        run_uid: of the run.
+        detector: whose projections.
+        settings: a `ReconstructionSettings`, as JSON holds it.
+        center: "auto" to find the rotation axis, "tori" to take that of the settings.
+        pixel_m: at the sample, metres, or None.
+        title: the command as typed.
+        sample: name of the sample.
+    """
+
+    raw: str
+    process: str
+    folder: str
+    stem: str
+    run_uid: str
+    detector: str
+    settings: dict[str, Any]
+    center: str = "auto"
+    pixel_m: float | None = None
+    title: str = ""
+    sample: str = ""
+
+    @classmethod
+    def of(
+        cls, record: RunRecord, detector: str, settings: ReconstructionSettings, center: str = "auto"
+    ) -> "ReconstructionJob":
+        """The job of a run."""
+        files, known = record.files, detector_settings(record, detector)
+        pixel_m = known.get("pixel_size_m")
+        return cls(
+            raw=str(files.raw),
+            process=str(files.process),
+            folder=files.folder,
+            stem=files.stem,
+            run_uid=record.uid,
+            detector=detector,
+            settings=settings.model_dump(mode="json"),
+            center=center,
+            pixel_m=None if pixel_m is None else float(pixel_m) / float(known.get("magnification", 1.0)),
+            title=str(record.start.get("command", "")),
+            sample=str((record.start.get("sample") or {}).get("name", "")),
+        )
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        """From `dumps`."""
+        return cls(**json.loads(text))
+
+    def dumps(self) -> str:
+        """As text."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @property
+    def files(self) -> ScanFiles:
+        """Of the scan."""
+        return ScanFiles(Path(self.raw), Path(self.process), self.folder, self.stem)
+
+    @property
+    def output(self) -> Path:
+        """Where the slices go."""
+        return self.files.process / TECHNIQUE / self.folder / f"{self.stem}_{self.detector}_slices.h5"
+
+
+def reconstruct_scan(job: ReconstructionJob) -> Path:
+    """Write the slices of a scan, and note that in its provenance.
+
+    Raises:
+        ScanError: it cannot be reconstructed: no projections, no flats, too small a turn.
+        StorageError: frames cannot be read, or the slices cannot be written.
+    """
+    files = job.files
+    with Provenance(files).action(
+        ACTOR,
+        description=f"slices of {job.detector}, {job.settings.get('rows')}, axis {job.center}",
+        parameters={"detector": job.detector, "settings": job.settings, "center": job.center},
+        inputs=[note_of(files.master, files.raw)],
+    ) as outputs:
+        written = _reconstruct(job)
+        outputs += [note_of(path, files.raw) for path in written]
+    return job.output
+
+
+def covers_half_turn(angle_deg: np.ndarray) -> bool:
+    """True if projections at these angles see the sample from all sides."""
+    known = angle_deg[np.isfinite(angle_deg)]
+    return len(known) > 1 and float(np.ptp(known)) >= HALF_TURN_DEG * (1 - 1 / len(known))
+
+
+def _reconstruct(job: ReconstructionJob) -> list[Path]:
+    settings = ReconstructionSettings.model_validate(job.settings)
+    stacks = _Stacks.of(open_scan(job.files.master).detector(job.detector), job.detector)
+    rows = settings.rows_of(stacks.height)
+    if not rows:
+        raise ScanError(f"rows = {settings.rows}: frames of {job.detector} have {stacks.height} rows")
+    middle = np.linspace(stacks.height / 4, 3 * stacks.height / 4, CENTRE_ROWS, endpoint=False).astype(int)
+    spread = sorted({*middle.tolist(), rows[len(rows) // 2]})
+    near = stacks.sinograms(spread)
+    if job.center == "tori":
+        if settings.centre_px is None:
+            raise ScanError("center 'tori' asks for the axis of the settings file, which does not say centre_px")
+        centre_px = settings.centre_px
+    else:
+        centre_px = find_centre(near, stacks.theta_deg).centre_px
+    engine = DirectFourier(stacks.width, stacks.theta_deg, centre_px, window=settings.window, edge_px=settings.edge_px)
+    scale = 1.0 if job.pixel_m is None else 1.0 / job.pixel_m
+    kept: dict[int, np.ndarray] = {}
+
+    def blocks() -> Iterator[np.ndarray]:
+        for block in stacks.blocks(rows):
+            lines = near[[spread.index(row) for row in block]] if set(block) <= set(spread) else stacks.sinograms(block)
+            slices = engine(lines) * np.float32(scale)
+            if rows[len(rows) // 2] in block:
+                kept[0] = slices[list(block).index(rows[len(rows) // 2])]
+            yield slices
+
+    layout = SlicesLayout(
+        run_uid=job.run_uid,
+        title=job.title,
+        sample=job.sample,
+        detector=job.detector,
+        rows=rows,
+        width=stacks.width,
+        pixel_m=job.pixel_m,
+        centre_px=centre_px,
+        raw_file=os.path.relpath(job.files.master, job.output.parent),
+        parameters={**job.settings, "center": job.center},
+    )
+    write_slices(job.output, layout, blocks())
+    if not settings.picture:
+        return [job.output]
+    label = "attenuation / 1/m" if job.pixel_m else "attenuation a pixel"
+    title = f"{job.sample or job.stem}: slice of row {rows[len(rows) // 2]}, axis at column {centre_px:.2f}"
+    return [job.output, save_image(job.output.with_suffix(".png"), kept[0], title, label=label)]
+
+
+@dataclass(frozen=True)
+class _Stacks:
+    """The frames of a tomography by their kind, read row by row."""
+
+    projections: xr.DataArray
+    flats: xr.DataArray
+    darks: xr.DataArray
+    theta_deg: np.ndarray
+
+    @classmethod
+    def of(cls, frames: xr.Dataset, detector: str) -> "_Stacks":
+        """Of what a scan's detector saw.
+
+        Raises:
+            ScanError: there is nothing to reconstruct from.
+        """
+        missing = [name for name in ("image_key_control", "rotation_angle") if name not in frames.coords]
+        if missing:
+            raise ScanError(f"{detector}: the file does not tell {' and '.join(missing)} of its frames")
+        key = frames["image_key_control"].values
+        theta = np.asarray(frames["rotation_angle"].values, float)
+        chosen = (key == _PROJECTION) & np.isfinite(theta)
+        if not covers_half_turn(theta[chosen]):
+            raise ScanError(f"{detector}: {chosen.sum()} projections do not cover half a turn; nothing to reconstruct")
+        if not (key == _FLAT).any():
+            raise ScanError(f"{detector}: there are no flats; measure some, or link those of another scan")
+        data = frames["data"]
+        projections, flats, darks = (
+            data.isel(frame=np.flatnonzero(kind)) for kind in (chosen, key == _FLAT, key == _DARK)
+        )
+        return cls(projections, flats, darks, theta[chosen])
+
+    @property
+    def height(self) -> int:
+        return int(self.projections.shape[1])
+
+    @property
+    def width(self) -> int:
+        return int(self.projections.shape[2])
+
+    def sinograms(self, rows: Any) -> np.ndarray:
+        """Of these rows, shape (n_rows, n_angles, width)."""
+        read = [stack.isel(y=list(rows)).values for stack in (self.projections, self.flats, self.darks)]
+        return sinogram(*read)
+
+    def blocks(self, rows: range) -> Iterator[range]:
+        """The rows in blocks that fit into memory."""
+        at_once = max(1, MOST_BYTES // (len(self.theta_deg) * self.width * 8))
+        for start in range(0, len(rows), at_once):
+            yield rows[start : start + at_once]
+
+
+def main(words: list[str]) -> int:
+    """Do one job; returns the status of the process, and prints what was written or why nothing was."""
+    try:
+        sys.stdout.write(f"{reconstruct_scan(ReconstructionJob.loads(words[0]))}\n")
+    except DanmaxError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    logging.basicConfig(level=logging.WARNING)
+    sys.exit(main(sys.argv[1:]))

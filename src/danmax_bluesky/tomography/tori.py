@@ -1,0 +1,113 @@
+"""How a tomography is to be reconstructed: named settings files of a visit.
+
+A visit keeps them in its `.tori/` folder, one TOML file for each name; `default` needs no file. A scan names the one
+that its reconstruction starts with when it ends (`tori_name`), and "none" starts no reconstruction.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from danmax_bluesky.errors import SettingsError
+from danmax_bluesky.tomography.reconstruct import Window
+
+DEFAULT = "default"
+NONE = "none"
+FOLDER = ".tori"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class ReconstructionSettings(BaseModel):
+    """What a settings file of a reconstruction may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: Literal["middle", "all"] | tuple[int, int, int] = Field(
+        default="middle", description='which rows become slices: "middle", "all", or [first, last + 1, step]'
+    )
+    centre_px: float | None = Field(
+        default=None, ge=0, description="column of the rotation axis, where a scan asks for that of the file"
+    )
+    window: Window = Field(default="ramp", description="softens high frequencies: ramp, shepp-logan, cosine, hann")
+    edge_px: int = Field(
+        default=0, ge=0, description="columns of continuation on either side; half the width if the sample reaches out"
+    )
+    picture: bool = Field(default=True, description="a PNG of the slice in the middle too")
+
+    @model_validator(mode="after")
+    def _rows_in_order(self) -> "ReconstructionSettings":
+        if isinstance(self.rows, tuple):
+            first, beyond, step = self.rows
+            if not (0 <= first < beyond and step > 0):
+                raise ValueError(f"rows = {list(self.rows)}: give [first, last + 1, step], none before 0")
+        return self
+
+    def rows_of(self, height: int) -> range:
+        """The rows that become slices, for frames of this height; those beyond it are left out."""
+        if self.rows == "all":
+            return range(height)
+        if isinstance(self.rows, tuple):
+            first, beyond, step = self.rows
+            return range(first, min(beyond, height), step)
+        return range(height // 2, height // 2 + 1)
+
+
+def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
+    """The settings of a name.
+
+    Args:
+        visit_folder: that holds `.tori/`.
+        name: of the file, without ".toml"; "default" need not exist.
+
+    Raises:
+        SettingsError: there is no such file, or it cannot be used, with what is allowed.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"tori_name {name!r}: a name of letters, digits, '_', '-' and '.', as in bone")
+    path = visit_folder / FOLDER / f"{name}.toml"
+    if not path.exists() and name == DEFAULT:
+        return ReconstructionSettings()
+    try:
+        told = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        known = ", ".join(tori_names(visit_folder))
+        raise SettingsError(f"tori_name {name!r}: there is no {path}; known are {known}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+    try:
+        return ReconstructionSettings.model_validate(told)
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'the file'} = {problem['input']!r}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        keys = ", ".join(ReconstructionSettings.model_fields)
+        raise SettingsError(f"{path}: {found} (it may say {keys})") from None
+
+
+def tori_names(visit_folder: Path) -> tuple[str, ...]:
+    """Every name that a scan may give, "default" and "none" first."""
+    found = sorted(path.stem for path in (visit_folder / FOLDER).glob("*.toml") if _NAME.fullmatch(path.stem))
+    return (DEFAULT, NONE, *(name for name in found if name not in (DEFAULT, NONE)))
+
+
+def tori_problem(visit_folder: Path, name: str, center: str) -> str:
+    """Why a scan cannot be reconstructed with the settings of this name; "" if it can.
+
+    Args:
+        visit_folder: as of `load_tori`.
+        name: as of `load_tori`.
+        center: "tori" if the rotation axis is to come from the file.
+    """
+    if name == NONE:
+        return ""
+    try:
+        settings = load_tori(visit_folder, name)
+    except SettingsError as error:
+        return str(error)
+    if center == "tori" and settings.centre_px is None:
+        return "center 'tori' asks for the axis of the file, which does not say centre_px"
+    return ""

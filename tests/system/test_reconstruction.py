@@ -1,0 +1,114 @@
+"""The eleventh step: slices of a tomography, begun by the scan itself or by `danmax reconstruct`."""
+
+import h5py
+import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from danmax_bluesky.cli import cli
+from danmax_bluesky.devices.twin.sources.phantom import truth_slice
+from danmax_bluesky.errors import DanmaxError, PreflightError
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.storage.provenance import read_details, read_table
+from danmax_bluesky.tomography.quality import compare_slices
+
+ROWS = range(8, 20, 4)
+
+
+@pytest.fixture(scope="module")
+def session(session_of):
+    return session_of(formats__reconstruct=True, detectors__orca__width=192, detectors__orca__height=32)
+
+
+def scan(session, **parameters):
+    given = {"npt_fields": 10, "get_ortho": False, **parameters}
+    session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 240, 0.005, **given))
+    files = ScanFiles.of(session.last_run)
+    return files, files.process / "tomo" / files.folder / f"{files.stem}_orca_slices.h5"
+
+
+def tori(session, name, text):
+    folder = session.paths.visit.visit_folder / ".tori"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.toml").write_text(text)
+
+
+def test_a_scan_begins_the_reconstruction_with_the_settings_that_it_names(session):
+    tori(session, "three", f'rows = [{ROWS.start}, {ROWS.stop}, {ROWS.step}]\nwindow = "shepp-logan"\n')
+    files, output = scan(session, tori_name="three")
+    session.wait_for_files()
+    with h5py.File(output) as file:
+        data = file["entry/data"]
+        assert file["entry/definition"].asstr()[()] == "NXtomoproc"
+        assert (data.attrs["signal"], file.attrs["default"]) == ("data", "entry")
+        assert list(data["row"]) == list(ROWS)
+        assert data["data"].shape == (len(ROWS), 192, 192)
+        assert data["data"].attrs["units"] == "1/m"
+        centre_px = file["entry/reconstruction/parameters/center"][()]
+        for row, image in zip(ROWS, data["data"], strict=True):
+            truth = truth_slice(session.beamline.twin.world.camera_config("orca"), row)
+            found = compare_slices(image / 1000, truth.attenuation_per_mm)
+            assert found.correlation > 0.9  # few projections of few photons: noise, and no more
+            assert found.gain == pytest.approx(1, abs=0.05)
+        assert centre_px == pytest.approx(truth.axis_column, abs=0.3)
+    assert output.with_suffix(".png").stat().st_size > 10_000
+    (row,) = [row for row in read_table(files.master) if row["actor"] == "reconstruction"]
+    assert row["status"] == "SUCCESS"
+
+
+def test_the_axis_may_come_from_the_file_and_an_action_is_done_again(session):
+    tori(session, "wrong", "centre_px = 80.0\npicture = false\n")
+    files, output = scan(session, tori_name="wrong", center="tori")
+    session.wait_for_files()
+    with h5py.File(output) as file:
+        assert file["entry/reconstruction/parameters/center"][()] == 80.0
+        before = file["entry/data/data"][()]
+    actors = [row["actor"] for row in read_table(files.master)]
+    again = CliRunner().invoke(cli, ["rerun", str(files.master), str(actors.index("reconstruction") + 1)])
+    assert again.exit_code == 0, again.output
+    with h5py.File(output) as file:
+        np.testing.assert_array_equal(file["entry/data/data"][()], before)
+    found = CliRunner().invoke(cli, ["reconstruct", str(files.master), "--tori", "default", "--center", "auto"])
+    assert found.exit_code == 0, found.output
+    assert str(output) in found.output
+    with h5py.File(output) as file:
+        assert abs(file["entry/reconstruction/parameters/center"][()] - 80) > 5
+    actors = [row["actor"] for row in read_table(files.master)]
+    assert actors.count("reconstruction") == 3
+    assert read_details(files.master, len(actors))["parameters"]["center"] == "auto"
+
+
+def test_none_begins_no_reconstruction(session):
+    files, output = scan(session, tori_name="none")
+    session.wait_for_files()
+    assert not output.exists()
+    assert "reconstruction" not in [row["actor"] for row in read_table(files.master)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "center", "told"),
+    [
+        ("wood", None, "auto", r"tori_name 'wood': .* known are default"),
+        ("box", 'window = "box"', "auto", r"tori_name 'box': .*box\.toml: window = 'box'"),
+        ("axis", "", "tori", "does not say centre_px"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_used_is_told_before_anything_moves(session, name, text, center, told):
+    if text is not None:
+        tori(session, name, text)
+    number = session.paths.number
+    with pytest.raises(PreflightError, match=told):
+        scan(session, tori_name=name, center=center)
+    assert session.paths.number == number
+
+
+def test_what_fails_is_in_the_provenance_and_told(session):
+    tori(session, "beyond", "rows = [900, 901, 1]")
+    files, output = scan(session, tori_name="beyond", center="auto")
+    with pytest.raises(DanmaxError, match="frames of orca have 32 rows"):
+        session.wait_for_files()
+    assert not output.exists()
+    (row,) = [row for row in read_table(files.master) if row["actor"] == "reconstruction"]
+    assert row["status"] == "FAILED"
+    assert "32 rows" in row["message"]
