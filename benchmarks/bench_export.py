@@ -11,6 +11,8 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -81,10 +83,11 @@ def forget(path: Path) -> None:
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def timed(source: Path, out: Path, action, *arguments, **options) -> float:
+def timed(source: Path, out: Path, action: Callable[[], object]) -> float:
+    """Seconds that it takes to make `out`, from the disk and onto it."""
     forget(source)
     began = time.perf_counter()
-    action(*arguments, **options)
+    action()
     with out.open("rb") as stream:
         os.fsync(stream.fileno())
     return time.perf_counter() - began
@@ -116,7 +119,7 @@ def by_copy(folder: Path, gigabytes: float) -> None:
     rates: dict[str, list[float]] = {}
     for _ in range(3):  # in turn, since other programs use the disk too
         rates.setdefault("cp", []).append(
-            size_mb / timed(source, out, subprocess.run, ["cp", str(source), str(out)], check=True)
+            size_mb / timed(source, out, partial(subprocess.run, ["cp", str(source), str(out)], check=True))
         )
         out.unlink()
         for label, copying in (
@@ -124,8 +127,8 @@ def by_copy(folder: Path, gigabytes: float) -> None:
             ("--copy --order y:theta:x", Copying(order="y:theta:x")),
             ("--copy --compression none", Copying(compression="none")),
         ):
-            seconds = timed(source, out, write_dxchange, record, export=Export(copying=copying), out=out)
-            rates.setdefault(label, []).append(size_mb / seconds)
+            export = partial(write_dxchange, record, export=Export(copying=copying), out=out)
+            rates.setdefault(label, []).append(size_mb / timed(source, out, export))
             out.unlink()
     best = {label: max(found) for label, found in rates.items()}
     print(f"\n{frames} frames of {shape[1]} x {shape[0]}, {size_mb:.0f} MB; best of three")
