@@ -13,7 +13,7 @@ from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
-from danmax_bluesky.pipelines.reconstruct import ReconstructionJob, covers_half_turn
+from danmax_bluesky.pipelines.reconstruction import ReconstructionJob, covers_half_turn
 from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori
 
 _log = logging.getLogger(__name__)

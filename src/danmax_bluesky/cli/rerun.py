@@ -21,7 +21,7 @@ from danmax_bluesky.formats.dxchange_configuration import configuration_of
 from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.pipelines import reconstruct
-from danmax_bluesky.pipelines.reconstruct import ReconstructionJob
+from danmax_bluesky.pipelines.reconstruction import ReconstructionJob
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session

@@ -6,25 +6,21 @@ JOB is a `ReconstructionJob` as JSON. This is the last of the eleven steps of a 
 sample is still mounted, or the whole volume, as the settings file says that the scan names.
 """
 
-import dataclasses
-import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from danmax_bluesky.errors import DanmaxError, ScanError
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.parts import detector_settings
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tomoproc import SlicesLayout
 from danmax_bluesky.pipelines.pictures import save_image
+from danmax_bluesky.pipelines.reconstruction import ReconstructionJob, covers_half_turn
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.reading import open_scan
@@ -34,86 +30,13 @@ from danmax_bluesky.tomography.reconstruct import DirectFourier, sinogram
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
 ACTOR = "reconstruction"
-TECHNIQUE = "tomo"
 CENTRE_ROWS = 12
 """Rows of the middle half of the field, where light and sample are, that the rotation axis is found from."""
 NICENESS = 10
 """The measurement goes first."""
 MOST_BYTES = 512 * 2**20
-HALF_TURN_DEG = 179.0
 _PROJECTION, _FLAT, _DARK = 0, 1, 2
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ReconstructionJob:
-    """One detector of one scan, to be reconstructed.
-
-    Attributes:
-        raw: folder of the scan's files.
-        process: folder above everything that is computed.
-        folder: of the scan, below `raw/`.
-        stem: "scan-0001".
-        run_uid: of the run.
-        detector: whose projections.
-        settings: a `ReconstructionSettings`, as JSON holds it.
-        center: "auto" to find the rotation axis, "tori" to take that of the settings.
-        pixel_m: at the sample, metres, or None.
-        title: the command as typed.
-        sample: name of the sample.
-    """
-
-    raw: str
-    process: str
-    folder: str
-    stem: str
-    run_uid: str
-    detector: str
-    settings: dict[str, Any]
-    center: str = "auto"
-    pixel_m: float | None = None
-    title: str = ""
-    sample: str = ""
-
-    @classmethod
-    def of(
-        cls, record: RunRecord, detector: str, settings: ReconstructionSettings, center: str = "auto"
-    ) -> "ReconstructionJob":
-        """The job of a run."""
-        files, known = record.files, detector_settings(record, detector)
-        pixel_m = known.get("pixel_size_m")
-        return cls(
-            raw=str(files.raw),
-            process=str(files.process),
-            folder=files.folder,
-            stem=files.stem,
-            run_uid=record.uid,
-            detector=detector,
-            settings=settings.model_dump(mode="json"),
-            center=center,
-            pixel_m=None if pixel_m is None else float(pixel_m) / float(known.get("magnification", 1.0)),
-            title=str(record.start.get("command", "")),
-            sample=str((record.start.get("sample") or {}).get("name", "")),
-        )
-
-    @classmethod
-    def loads(cls, text: str) -> Self:
-        """From `dumps`."""
-        return cls(**json.loads(text))
-
-    def dumps(self) -> str:
-        """As text."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @property
-    def files(self) -> ScanFiles:
-        """Of the scan."""
-        return ScanFiles(Path(self.raw), Path(self.process), self.folder, self.stem)
-
-    @property
-    def output(self) -> Path:
-        """Where the slices go."""
-        return self.files.process / TECHNIQUE / self.folder / f"{self.stem}_{self.detector}_slices.h5"
 
 
 def reconstruct_scan(job: ReconstructionJob) -> Path:
@@ -133,12 +56,6 @@ def reconstruct_scan(job: ReconstructionJob) -> Path:
         written = _reconstruct(job)
         outputs += [note_of(path, files.raw) for path in written]
     return job.output
-
-
-def covers_half_turn(angle_deg: np.ndarray) -> bool:
-    """True if projections at these angles see the sample from all sides."""
-    known = angle_deg[np.isfinite(angle_deg)]
-    return len(known) > 1 and float(np.ptp(known)) >= HALF_TURN_DEG * (1 - 1 / len(known))
 
 
 def _reconstruct(job: ReconstructionJob) -> list[Path]:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import finufft
 import numpy as np
@@ -22,8 +22,8 @@ import scipy.fft
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.centre import fast_length, find_centre
+from danmax_bluesky.tomography.tori import Window
 
-Window = Literal["ramp", "shepp-logan", "cosine", "hann"]
 FAINTEST = 1e-6
 """Transmission below which a pixel tells nothing; it is taken as this."""
 

@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from danmax_bluesky.errors import SettingsError
-from danmax_bluesky.tomography.reconstruct import Window
 
+Window = Literal["ramp", "shepp-logan", "cosine", "hann"]
 DEFAULT = "default"
 NONE = "none"
 FOLDER = ".tori"
