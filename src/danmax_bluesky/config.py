@@ -164,6 +164,16 @@ class TwinSettings(_Model):
     )
 
 
+class SliceSettings(_Model):
+    """A cut along the rows or columns of the detector, for grazing incidence."""
+
+    direction: Literal["x", "y"]
+    plane: Literal["in-plane", "vertical"]
+    position: int = Field(ge=0, description="row (for x) or column (for y), counted from 0")
+    margin: int = Field(1, ge=0, description="pixels on either side that belong to it")
+    incident_angle: float = Field(0.0, description="degrees")
+
+
 class RecipeSettings(_Model):
     """One azimuthal integration of one detector."""
 
@@ -171,15 +181,41 @@ class RecipeSettings(_Model):
     detector: str = "pilatus"
     poni: AbsolutePath | None = Field(default=None, description="pyFAI geometry; None takes the twin's own")
     mask: AbsolutePath | None = None
-    orientation: int = Field(
-        default=3, ge=1, le=4, description="how the image lies in memory, in pyFAI's and EXIF's terms"
+    orientation: int | None = Field(
+        default=None,
+        ge=1,
+        le=4,
+        description="how the image lies in memory, in pyFAI's and EXIF's terms; None takes what the .poni states, or 3",
     )
     unit: str = "q_A^-1"
-    radial_bins: int = Field(default=3000, ge=8)
+    radial_bins: int = Field(default=3000, ge=1)
+    radial_range: tuple[float, float] | None = Field(default=None, description="first and last edge, in unit")
     azimuth_bins: int = Field(default=1, ge=1, description="1 for a pattern, more for a cake")
+    azimuth_range: tuple[float, float] | None = Field(default=None, description="first and last azimuth, degrees")
+    sectors: tuple[tuple[float, float], ...] = Field(
+        default=(), description="azimuth ranges, degrees: a pattern for each"
+    )
+    cake_only: bool = Field(default=False, description="a cake without the pattern of the full circle beside it")
     splitting: str = "bbox"
+    solid_angle: bool = True
     polarization_factor: float | None = 0.999997
+    polarization_axis: float = Field(
+        default=0.0, description="degrees that turn the plane of polarisation off the horizontal"
+    )
     error_model: str = "poisson"
+    weighting: Literal["pyfai", "azint"] = "pyfai"
+    dark: AbsolutePath | None = Field(default=None, description="image to subtract")
+    dark_frames: int = Field(default=1, ge=1, description="number of frames that the dark is the mean of")
+    flat: AbsolutePath | None = Field(default=None, description="image to divide by")
+    threshold: float | None = Field(default=None, description="counts above which a pixel is masked in that frame")
+    clip_sigma: float | None = Field(default=None, gt=0, description="mask pixels so many σ from the mean of their bin")
+    clip_cycles: int = Field(default=5, ge=1)
+    integral_range: tuple[float, float] | None = Field(
+        default=None, description="range of the radial axis, in unit, for the integral parameters; None takes all"
+    )
+    slices: tuple[SliceSettings, ...] = Field(default=(), description="cuts along rows or columns, beside the pattern")
+    monitor: str = Field(default="", description="data key of the monitor that intensities are divided by")
+    monitor_reference: float = Field(default=1.0, gt=0, description="monitor counts that leave an intensity as it is")
 
 
 class FormatSettings(_Model):
@@ -203,6 +239,14 @@ class SnapshotSettings(_Model):
     required: bool = Field(
         default=False, description="a scan does not start without it; else it is recorded as missing"
     )
+
+
+class CounterSettings(_Model):
+    """A number that is read at every position of a scan, and plotted."""
+
+    address: str = Field(description="Tango attribute, such as tango://host:port/family/member/Value")
+    units: str = Field(default="", description="empty takes those of the control system")
+    description: str = ""
 
 
 class TangoSettings(_Model):
@@ -319,6 +363,9 @@ class Settings(_Model):
     )
     snapshot: dict[str, SnapshotSettings] = Field(
         default_factory=_default_snapshot, description="values recorded with every scan, under these names"
+    )
+    counters: dict[str, CounterSettings] = Field(
+        default_factory=dict, description="numbers read at every position of a step scan, under these names"
     )
     tango: TangoSettings = TangoSettings()
     flat_position: dict[str, float] = Field(

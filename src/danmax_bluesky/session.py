@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -27,15 +27,18 @@ from danmax_bluesky.callbacks.reconstruct import Reconstruct
 from danmax_bluesky.callbacks.records import ScanRecords
 from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
+from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.pipelines.job import Outcome
 from danmax_bluesky.plans.interrupts import heeding
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.user import Plans
+from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
 from danmax_bluesky.tomography.triggers import EncoderScale
 
 CONNECT_TIMEOUT_S = 30.0
@@ -85,7 +88,7 @@ class Session:
         try:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
             self._exit.callback(self.beamline.close)
-            self.rig = _rig(settings, self.beamline, self.paths)
+            self.rig = _rig(settings, self.beamline, self.paths, _integrals(settings, self.RE.loop))
             self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()
         except BaseException:
@@ -165,7 +168,10 @@ class Session:
         self._exit.callback(self.writing.close)
         self.RE.subscribe(self.writing)
         if formats.integrate:
-            self.integration = Integrate()
+            self.RE.subscribe(self._begin_integrals)
+            self.integration = Integrate(
+                on_done=self._integrated, on_journal=self._announce, on_integrals=self._tell_integrals
+            )
             self._exit.callback(self.integration.close)
             self._guarded(self.integration, "azimuthal integration")
         if self.settings.catalog.kind != "off":
@@ -181,6 +187,27 @@ class Session:
         guard = Guard(consumer, name)
         self.guards.append(guard)
         return guard
+
+    def _begin_integrals(self, name: str, doc: dict[str, Any]) -> None:
+        if name in ("start", "stop"):
+            for integrals in self.rig.integrals.values():
+                integrals.begin(doc["uid"] if name == "start" else "")
+
+    def _tell_integrals(
+        self, run: str, detector: str, recipe: str, frames: Sequence[int], values: Mapping[str, Sequence[float]]
+    ) -> None:
+        if detector in self.rig.integrals:
+            self.rig.integrals[detector].heard(run, recipe, frames, values)
+
+    def _integrated(self, run: str, detector: str, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.failed and detector in self.rig.integrals:
+                self.rig.integrals[detector].failed(run, outcome.recipe)
+
+    def _announce(self, uid: str, journal: Path) -> None:
+        """Patterns are a run of their own in the catalogue."""
+        if self.catalog_service is not None:
+            self.catalog_service.announce(uid, journal)
 
     def _remember(self, _name: str, doc: dict[str, Any]) -> None:
         self.last_run = doc
@@ -207,7 +234,7 @@ def how_to_open(path: Path) -> str:
     if path.name.endswith("_dxchange.h5"):
         return "tomopy, dxchange, httomo, silx view"
     if path.name.endswith("_slices.h5"):
-        return "silx view, ImageJ"
+        return "silx view"
     if path.name.endswith("_integrated.h5"):
         return "silx view, GSAS-II, pyFAI"
     if path.suffix == ".h5":
@@ -237,7 +264,15 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths) -> Rig:
+def _integrals(settings: Settings, loop: asyncio.AbstractEventLoop) -> dict[str, Integrals]:
+    """What the integration will say of each detector that has recipes."""
+    recipes: dict[str, list[str]] = {}
+    for recipe in settings.recipes if settings.formats.integrate else ():
+        recipes.setdefault(recipe.detector, []).append(recipe.name)
+    return {name: Integrals(name, names, INTEGRAL_NAMES, loop) for name, names in recipes.items()}
+
+
+def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths, integrals: Mapping[str, Integrals]) -> Rig:
     """The devices as plans see them; the active detectors are armed unless a plan is told otherwise."""
     encoder = settings.encoder
     active = [name for name, detector in settings.detectors.items() if detector.active]
@@ -273,5 +308,7 @@ def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths) -> Rig:
         },
         snapshot=beamline.snapshot,
         monitor=beamline.beam_monitor,
+        counters=beamline.counters,
         latest_scan=lambda: paths.number,
+        integrals=integrals,
     )

@@ -33,7 +33,7 @@ def integrate(tmp_path_factory):
     outcomes = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-        callback = Integrate(on_done=lambda uid, found: outcomes.extend(found))
+        callback = Integrate(on_done=lambda uid, detector, found: outcomes.extend(found))
         callback.outcomes = outcomes
         yield callback
         callback.close()
@@ -219,7 +219,7 @@ def test_what_the_run_measured_stands_beside_each_pattern(tmp_path, integrate):
     with h5py.File(output_path(run.file)) as file:
         assert file["entry/entry_identifier"].asstr()[()] == run.uid
         assert file["entry/title"].asstr()[()] == "azint_count(10, 0.1)"
-        assert file["entry/sample_name"].asstr()[()] == "CeO2"
+        assert file["entry/sample/name"].asstr()[()] == "CeO2"
         assert len(file["entry/frames/timestamp"]) == 4
 
 

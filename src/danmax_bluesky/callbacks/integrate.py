@@ -7,11 +7,14 @@ from typing import Any
 
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.formats.record import RecordBuilder, path_of_uri
 from danmax_bluesky.pipelines.job import Job, Outcome, output_path
 from danmax_bluesky.pipelines.scans import MEASURED, columns_of, info_of
 from danmax_bluesky.pipelines.supervisor import Supervisor
 
+FRAMES = "/entry/instrument/{detector}/data"
+IN_EVENTS = "events"
 _log = logging.getLogger(__name__)
 
 
@@ -24,21 +27,26 @@ class Integrate:
     Args:
         threads: of the worker.
         publish: address of the 0MQ socket on which it publishes patterns, such as tcp://127.0.0.1:0; "" for none.
-        on_done: called with the run's uid and the outcomes when its files are written, in a thread of its own.
+        on_done: called with the run's uid, the detector and the outcomes when its files are written, in a thread of
+            its own.
         on_journal: called, likewise, with uid and journal of each run of patterns when it begins; the catalogue's
             service has a method `announce` that takes them.
+        on_integrals: called, likewise, with the run's uid, detector, recipe, frame numbers, and parameter -> values of
+            the patterns that are written, for the detectors that a start document names under "integrals".
     """
 
     def __init__(
         self,
         threads: int = 2,
         publish: str = "tcp://127.0.0.1:0",
-        on_done: Callable[[str, Sequence[Outcome]], None] | None = None,
+        on_done: Callable[[str, str, Sequence[Outcome]], None] | None = None,
         on_journal: Callable[[str, Path], None] | None = None,
+        on_integrals: Callable[[str, str, str, Sequence[int], Mapping[str, Sequence[float]]], None] | None = None,
     ) -> None:
         self._threads = threads
         self._on_done = on_done
-        self.supervisor = Supervisor(publish, self._done, on_journal)
+        self._on_integrals = on_integrals
+        self.supervisor = Supervisor(publish, self._done, on_journal, self._known)
         self._router = PerRun(self._one_run)
 
     @property
@@ -67,7 +75,13 @@ class Integrate:
 
     def _done(self, job_id: str, outcomes: Sequence[Outcome]) -> None:
         if self._on_done:
-            self._on_done(job_id.partition("/")[0], outcomes)
+            run, _, detector = job_id.partition("/")
+            self._on_done(run, detector, outcomes)
+
+    def _known(self, job_id: str, recipe: str, frames: Sequence[int], integrals: Mapping[str, Sequence[float]]) -> None:
+        if self._on_integrals:
+            run, _, detector = job_id.partition("/")
+            self._on_integrals(run, detector, recipe, frames, integrals)
 
 
 class _OneRun:
@@ -83,6 +97,7 @@ class _OneRun:
         self._streams: dict[str, Mapping[str, Any]] = {}
         self._resources: dict[str, Mapping[str, Any]] = {}
         self._jobs: dict[str, str] = {}
+        self._early: set[str] = set()
         self._wanted: set[tuple[str, str]] = set()
 
     def __call__(self, name: str, doc: Any) -> None:
@@ -90,19 +105,30 @@ class _OneRun:
         match name:
             case "descriptor":
                 self._streams[doc["uid"]] = doc
+                self._begin_early(doc)
             case "stream_resource" if doc["data_key"] in self._recipes:
                 self._resources[doc["uid"]] = doc
-                self._begin(doc)
+                detector = doc["data_key"]
+                if detector not in self._jobs:
+                    self._begin(detector, path_of_uri(doc["uri"]), doc["parameters"]["dataset"])
             case "stream_datum" if doc["stream_resource"] in self._resources:
                 self._want(doc)
             case "stop":
                 self._end(doc)
 
-    def _begin(self, resource: Mapping[str, Any]) -> None:
-        detector = resource["data_key"]
-        if detector in self._jobs:
-            return
-        file = path_of_uri(resource["uri"])
+    def _begin_early(self, descriptor: Mapping[str, Any]) -> None:
+        """Where the plan waits for the integrals of a frame, its file is not documented before they are there."""
+        for detector, how in self._start.get("integrals", {}).items():
+            known = detector in self._recipes and detector in descriptor["data_keys"]
+            if how == IN_EVENTS and known and detector not in self._jobs:
+                planned = {entry["name"]: int(entry["num"]) for entry in self._start["segments"]}
+                file = ScanFiles.of(self._start).detector(detector)
+                said = self._start.get("detector_settings", {}).get(detector, {}).get("dataset")
+                self._begin(detector, file, said or FRAMES.format(detector=detector))
+                self._early.add(detector)
+                self._supervisor.rows(self._jobs[detector], 0, planned[descriptor["name"]])
+
+    def _begin(self, detector: str, file: Path, dataset: str) -> None:
         recipes = self._recipes[detector]
         keys = {
             key: value
@@ -110,17 +136,19 @@ class _OneRun:
             for key, value in stream["data_keys"].items()
             if detector in stream["data_keys"] and not key.startswith(f"{detector}_")
         }
+        flown = {name: Column("<f8", units) for name, units in self._start.get("flown", {}).items()}
         placed = "data_root" in self._start and "scan_id" in self._start
         job = Job.of(
-            info_of(self._start, detector, columns_of(keys)),
+            info_of(self._start, detector, {**columns_of(keys), **flown}),
             id=f"{self._start['uid']}/{detector}",
             file=str(file),
-            dataset=resource["parameters"]["dataset"],
+            dataset=dataset,
             detector=detector,
             recipes=[dict(recipe) for recipe in recipes],
             outputs=[str(output_path(file, str(recipe.get("name", "azint")))) for recipe in recipes],
             journal=str(ScanFiles.of(self._start).documents) if placed else "",
             threads=self._threads,
+            tell_integrals=detector in self._start.get("integrals", {}),
         )
         self._jobs[detector] = job.id
         self._supervisor.begin(job)
@@ -130,6 +158,8 @@ class _OneRun:
         stream = self._streams[datum["descriptor"]]["name"]
         resource = self._resources[datum["stream_resource"]]
         if self._kinds.get(stream, "data") not in MEASURED or (stream, resource["uid"]) in self._wanted:
+            return
+        if resource["data_key"] in self._early:
             return
         self._wanted.add((stream, resource["uid"]))
         start, _, stop = resource["parameters"].get("slice", "0:").partition(":")

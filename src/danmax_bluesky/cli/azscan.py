@@ -16,7 +16,8 @@ from danmax_bluesky.cli.tomoscan import command_line
 @click.argument("intervals", type=int)
 @click.argument("exp_time", type=float)
 @click.option("--relative", is_flag=True, help="count from where the motor stands, and return there")
-@click.option("--continuous", is_flag=True, help="do not stop at the positions (the rotation motor alone)")
+@click.option("--continuous", is_flag=True, help="do not stop at the positions")
+@click.option("--until", default="", help="end early, such as 'I0 < 50%' of the first, or 'I0 > 3.5'")
 @click.option("--det", "detectors", multiple=True, help="counting detector; may be repeated; the active ones if not")
 @click.pass_obj
 def command(settings: SettingsSource, **arguments: Any) -> None:

@@ -75,7 +75,8 @@ class Segment:
         columns: data key -> values, shape (n_events, ...), for what came inside the documents, and for the scalars of
             external files once `storage.load_scalars` has read them.
         units: data key -> units.
-        times: POSIX seconds of each event, empty for streams that have external rows only.
+        times: POSIX seconds of each event, or of each value that was monitored; empty for streams that have external
+            rows only.
         configuration: device -> configuration key -> value, as in the descriptor.
         hints: device -> hinted fields.
         configuration_units: configuration key -> units.
@@ -301,7 +302,7 @@ class RecordBuilder(DocumentRouter):
             external=external,
             columns=columns,
             units=units,
-            times=tuple(float(event["time"]) for event in events),
+            times=tuple(_moment(event, name) for event in events),
             configuration={
                 device: configuration["data"]
                 for descriptor in descriptors
@@ -386,6 +387,12 @@ def moved(record: RunRecord, folder: Path) -> RunRecord:
             for segment in record.segments
         ),
     )
+
+
+def _moment(event: Mapping[str, Any], stream: str) -> float:
+    """When an event was; what is monitored has the time at which its device said so."""
+    noted = max(event["timestamps"].values(), default=0.0) if stream.endswith(MONITOR) else 0.0
+    return float(noted or event["time"])
 
 
 def _slice(resource: Mapping[str, Any]) -> tuple[int, int | None]:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from danmax_bluesky.storage.frames import Hdf5Frames
 from danmax_bluesky.storage.journal import read_journal
 
 ATTEMPTS = 20
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
+RESTORED = 64
 _log = logging.getLogger(__name__)
 
 Publish = Callable[["RecipeOutput", Block], None]
 Began = Callable[[Sequence[tuple[str, Path]]], None]
+Known = Callable[[str, Sequence[int], Mapping[str, np.ndarray]], None]
 
 
 def run_job(
@@ -37,6 +39,7 @@ def run_job(
     stretches: Stretches,
     publish: Publish | None = None,
     began: Began | None = None,
+    known: Known | None = None,
     patience_s: float = PATIENCE_S,
 ) -> list[Outcome]:
     """Follow a detector file until its run ends.
@@ -48,6 +51,7 @@ def run_job(
         stretches: which frames are wanted; told from another thread.
         publish: called with each block that is on disk.
         began: called with the uid and the journal of each run of patterns.
+        known: called with recipe, frame numbers and integral parameters of patterns that are on disk.
         patience_s: how long to wait, after the end, for frames that were announced and are not on disk.
     """
     begun_s = time.time()
@@ -61,8 +65,13 @@ def run_job(
         runs = _derived_runs(job, sinks)
         if began:
             began([(run.uid, run.path) for run in runs.values()])
+        for sink in sinks:
+            if known and len(sink):
+                first = max(0, len(sink) - RESTORED)
+                known(sink.prepared.settings.name, sink.index()[first:].tolist(), sink.stored_integrals(first))
         if sinks:
-            _follow(job, frames, sinks, stretches, publish, patience_s, warnings, runs)
+            told = _Told(publish, known, runs)
+            _follow(job, frames, sinks, stretches, told, patience_s, warnings)
         for sink, run in runs.items():
             _tell(run, sink)
         outcomes += _finish(job, frames, sinks, stretches)
@@ -158,15 +167,31 @@ def _sinks(job: Job, frames: Hdf5Frames) -> tuple[list[RecipeOutput], list[Outco
     return sinks, failed
 
 
+@dataclass(frozen=True)
+class _Told:
+    """Who is told of patterns that are on disk."""
+
+    publish: Publish | None
+    known: Known | None
+    runs: Mapping[RecipeOutput, DerivedRun]
+
+    def __call__(self, sink: RecipeOutput, block: Block) -> None:
+        if self.publish:
+            self.publish(sink, block)
+        if self.known:
+            self.known(sink.prepared.settings.name, block.index.tolist(), sink.integrals(block))
+        if sink in self.runs:
+            _tell(self.runs[sink], sink)
+
+
 def _follow(
     job: Job,
     frames: Hdf5Frames,
     sinks: Sequence[RecipeOutput],
     stretches: Stretches,
-    publish: Publish | None,
+    told: _Told,
     patience_s: float,
     warnings: list[str],
-    runs: Mapping[RecipeOutput, DerivedRun],
 ) -> None:
     keyed = {sink.key(name): integrator for sink in sinks for name, integrator in sink.integrators.items()}
     done = min(sink.done for sink in sinks)
@@ -182,10 +207,7 @@ def _follow(
             fresh = block.after(sink.done)
             if fresh is not None:
                 sink.write(fresh)
-                if publish:
-                    publish(sink, fresh)
-                if sink in runs:
-                    _tell(runs[sink], sink)
+                told(sink, fresh)
 
 
 def _finish(job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretches: Stretches) -> list[Outcome]:
@@ -209,7 +231,10 @@ def _finish(job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretch
         rows = np.array([place.get(int(number), -1) for number in written], int)
         known = {name: np.where(rows >= 0, values[rows], np.nan) for name, values in columns.items() if len(values)}
         known |= values_beside(frames, [int(number) for number in written])
-        found = [*problems, *sink.finish(known, complete=complete)]
+        lacking = stretches.missing(sink.done)
+        found = [*problems, *sink.finish(known, complete=complete and not lacking)]
+        if lacking and complete:
+            found.append(f"{sink.path}: {lacking} frames that were announced never came to lie in {frames.name}")
         name = sink.prepared.settings.name
         outcomes.append(Outcome(name, str(sink.path), len(written), sink.resumed, tuple(found)))
     return outcomes

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from danmax_bluesky.config import AbsolutePath, RecipeSettings
+from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.errors import CalibrationError, SettingsError
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
 from danmax_bluesky.scattering.recipe import Recipe
@@ -19,44 +19,8 @@ PATTERN = "azint1d"
 CAKE = "azint2d"
 
 
-class SliceSettings(BaseModel):
-    """A cut along the rows or columns of the detector, for grazing incidence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    direction: Literal["x", "y"]
-    plane: Literal["in-plane", "vertical"]
-    position: int = Field(ge=0, description="row (for x) or column (for y), counted from 0")
-    margin: int = Field(1, ge=0, description="pixels on either side that belong to it")
-    incident_angle: float = Field(0.0, description="degrees")
-
-
-class IntegrationSettings(RecipeSettings):
-    """A recipe with everything that can be said of one."""
-
-    orientation: int | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        None, ge=1, le=4, description="how the image lies in memory; None takes what the .poni states, or 3"
-    )
-    radial_bins: int = Field(3000, ge=1)
-    radial_range: tuple[float, float] | None = Field(None, description="first and last edge, in unit")
-    azimuth_range: tuple[float, float] | None = Field(None, description="first and last azimuth, degrees")
-    sectors: tuple[tuple[float, float], ...] = Field((), description="azimuth ranges, degrees: a pattern for each")
-    cake_only: bool = Field(False, description="a cake without the pattern of the full circle beside it")
-    solid_angle: bool = True
-    polarization_axis: float = Field(0.0, description="degrees that turn the plane of polarisation off the horizontal")
-    weighting: Literal["pyfai", "azint"] = "pyfai"
-    dark: AbsolutePath | None = Field(None, description="image to subtract")
-    dark_frames: int = Field(1, ge=1, description="number of frames that the dark is the mean of")
-    flat: AbsolutePath | None = Field(None, description="image to divide by")
-    threshold: float | None = Field(None, description="counts above which a pixel is masked in that frame")
-    clip_sigma: float | None = Field(None, gt=0, description="mask pixels so many σ from the mean of their bin")
-    clip_cycles: int = Field(5, ge=1)
-    integral_range: tuple[float, float] | None = Field(
-        None, description="range of the radial axis, in unit, for the integral parameters; None takes all"
-    )
-    slices: tuple[SliceSettings, ...] = Field((), description="cuts along rows or columns, beside the pattern")
-    monitor: str = Field("", description="data key of the monitor that intensities are divided by")
-    monitor_reference: float = Field(1.0, gt=0, description="monitor counts that leave an intensity as it is")
+IntegrationSettings = RecipeSettings
+"""What a recipe is called where it is no setting of the session."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +49,10 @@ def recipe_settings(raw: Mapping[str, Any] | RecipeSettings) -> IntegrationSetti
     Raises:
         SettingsError: with the key, the value, and what is allowed.
     """
-    if isinstance(raw, IntegrationSettings):
+    if isinstance(raw, RecipeSettings):
         return raw
-    entries = raw.model_dump() if isinstance(raw, RecipeSettings) else dict(raw)
     try:
-        return IntegrationSettings.model_validate(entries)
+        return RecipeSettings.model_validate(dict(raw))
     except ValidationError as error:
         problems = (
             f"recipe setting {'.'.join(map(str, problem['loc']))!r} = {problem['input']!r}: {problem['msg']}"

@@ -9,7 +9,8 @@ import numpy as np
 
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.nxazint import Column
-from danmax_bluesky.formats.record import RunRecord, Segment, fold
+from danmax_bluesky.formats.parts import planned_segment
+from danmax_bluesky.formats.record import MONITOR, RunRecord, Segment, fold
 from danmax_bluesky.pipelines.job import ScanInfo
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.scalars import load_scalars
@@ -85,7 +86,7 @@ def measured_scan(documents: Path, detector: str) -> MeasuredScan:
 def measured_frames(record: RunRecord, detector: str) -> MeasuredScan:
     """The same of a record with its scalars loaded."""
     segments = [segment for segment in record.segments_of(*MEASURED) if detector in segment.external]
-    parts = [_columns(segment, detector) for segment in segments]
+    parts = [{**_columns(segment, detector), **_flown(record, segment, detector)} for segment in segments]
     names = dict.fromkeys(name for part in parts for name in part)
     lengths = [len(segment.external[detector]) for segment in segments]
     columns = {
@@ -120,4 +121,26 @@ def _columns(segment: Segment, detector: str) -> dict[str, np.ndarray]:
             padded = np.full(length, np.nan)
             padded[: min(length, len(array))] = array[:length]
             found[column_name(key)] = padded
+    return found
+
+
+def _flown(record: RunRecord, segment: Segment, detector: str) -> dict[str, np.ndarray]:
+    """Where motors that flew past were at the middle of each exposure, between the positions that they told.
+
+    NaN before the first and after the last of these.
+    """
+    ends_s = segment.columns.get(f"{detector}_timestamp")
+    found: dict[str, np.ndarray] = {}
+    for motor in record.start.get("flown", {}):
+        noted = next((other for other in record.segments if other.name == f"{motor}{MONITOR}"), None)
+        told = None if noted is None else noted.columns.get(motor)
+        if noted is None or told is None or ends_s is None:
+            continue
+        length = len(segment.external[detector])
+        middle_s = np.full(length, np.nan)
+        exposure_s = float(planned_segment(record, segment.name).get("exposure_s", 0.0))
+        middle_s[: min(length, len(ends_s))] = ends_s[:length] - exposure_s / 2
+        order = np.argsort(noted.times, kind="stable")
+        times_s, places = np.asarray(noted.times)[order], np.asarray(told, float)[order]
+        found[column_name(motor)] = np.interp(middle_s, times_s, places, left=np.nan, right=np.nan)
     return found

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 Listener = Callable[[str, Sequence[Outcome]], None]
 JournalListener = Callable[[str, Path], None]
+RowsListener = Callable[[str, str, Sequence[int], Mapping[str, Sequence[float]]], None]
 
 
 class Supervisor:
@@ -33,13 +34,20 @@ class Supervisor:
         publish: address of the worker's 0MQ socket, "" for none.
         on_done: called with a job's id and its outcomes, in a thread of its own.
         on_journal: called with the uid and the journal of each run of patterns when it begins, likewise.
+        on_rows: called, likewise, for jobs that ask for it, with a job's id, recipe, frame numbers and integral
+            parameters of patterns that are written.
     """
 
     def __init__(
-        self, publish: str = "", on_done: Listener | None = None, on_journal: JournalListener | None = None
+        self,
+        publish: str = "",
+        on_done: Listener | None = None,
+        on_journal: JournalListener | None = None,
+        on_rows: RowsListener | None = None,
     ) -> None:
         self._publish = publish
         self._on_journal = on_journal
+        self._on_rows = on_rows
         self._announced: set[str] = set()
         self._on_done = on_done
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -170,8 +178,10 @@ class Supervisor:
         assert process.stdout is not None
         with io.BufferedReader(process.stdout) as replies:  # type: ignore[type-var]
             for line in replies:
-                with suppress(ValueError):
+                try:
                     self._heard(json.loads(line))
+                except Exception:  # a worker dies in the middle of a line; and no listener may end this thread
+                    _log.exception("azint worker: %s", line[:200])
         status = process.wait()
         with suppress(OSError):
             process.stdin.close()
@@ -187,20 +197,27 @@ class Supervisor:
                 if self._on_journal and uid not in self._announced:
                     self._announced.add(uid)
                     self._on_journal(uid, Path(path))
+        elif reply["event"] == "rows":
+            if self._on_rows:
+                self._on_rows(reply["id"], reply["recipe"], reply["frames"], reply["integrals"])
         elif reply["event"] == "done":
-            outcomes = [Outcome(**fields) for fields in reply["outcomes"]]
-            with self._changed:
-                self._open.pop(reply["id"], None)
-                self._deaths = 0
-                for text in dict.fromkeys(text for outcome in outcomes for text in outcome.warnings):
-                    _log.warning("%s", text)
-                for outcome in outcomes:
-                    for problem in outcome.problems:
-                        _log.error("azimuthal integration %s: %s", reply["id"], problem)
-                    if outcome.failed:
-                        self.failures.append("; ".join(outcome.problems))
-                self._changed.notify_all()
-            if self._on_done:
-                self._on_done(reply["id"], outcomes)
+            self._done(reply["id"], [Outcome(**fields) for fields in reply["outcomes"]])
         else:
             _log.error("azint worker: %s", reply.get("text"))
+
+    def _done(self, job_id: str, outcomes: Sequence[Outcome]) -> None:
+        """Who waits goes on only after everything that is to be told of the job has been told."""
+        for text in dict.fromkeys(text for outcome in outcomes for text in outcome.warnings):
+            _log.warning("%s", text)
+        for outcome in outcomes:
+            for problem in outcome.problems:
+                _log.error("azimuthal integration %s: %s", job_id, problem)
+        try:
+            if self._on_done:
+                self._on_done(job_id, outcomes)
+        finally:
+            with self._changed:
+                self.failures += ["; ".join(outcome.problems) for outcome in outcomes if outcome.failed]
+                self._open.pop(job_id, None)
+                self._deaths = 0
+                self._changed.notify_all()

@@ -15,14 +15,18 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
+from danmax_bluesky.pipelines.blocks import Block
 from danmax_bluesky.pipelines.follow import Stretches
 from danmax_bluesky.pipelines.job import Job, Outcome
 from danmax_bluesky.pipelines.live import run_job
+from danmax_bluesky.pipelines.output import RecipeOutput
 from danmax_bluesky.pipelines.publish import Publisher
 
 _log = logging.getLogger(__name__)
@@ -54,6 +58,8 @@ class Worker:
                 thread = threading.Thread(target=self._run, args=(job, stretches), name=f"job {job.id}")
                 self._threads.append(thread)
                 thread.start()
+            case "rows" | "end" if message["id"] not in self._stretches:
+                self.reply({"event": "error", "text": f"{message['do']} for job {message['id']}, which never began"})
             case "rows":
                 self._stretches[message["id"]].add(message["start"], message["stop"])
             case "end":
@@ -87,14 +93,23 @@ class Worker:
         self.reply({"event": "began", "id": job.id, "journals": journals})
 
     def _run(self, job: Job, stretches: Stretches) -> None:
+        def written(output: RecipeOutput, block: Block) -> None:
+            if self._publisher:
+                self._publisher.publish(output, block)
+
+        def known(recipe: str, frames: Sequence[int], integrals: Mapping[str, np.ndarray]) -> None:
+            values = {name: array.tolist() for name, array in integrals.items()}
+            self.reply({"event": "rows", "id": job.id, "recipe": recipe, "frames": list(frames), "integrals": values})
+
         try:
             outcomes = run_job(
-                job, stretches, self._publisher and self._publisher.publish, lambda runs: self._began(job, runs)
+                job, stretches, written, lambda runs: self._began(job, runs), known if job.tell_integrals else None
             )
         except Exception as error:  # told to the parent, which tells the user
             _log.exception("job %s", job.id)
             text = f"{type(error).__name__}: {error}"
-            outcomes = [Outcome("", "", problems=(text,), failed=True)]
+            names = [str(recipe.get("name", "azint")) for recipe in job.recipes]
+            outcomes = [Outcome(name, "", problems=(text,), failed=True) for name in names]
         self.reply({"event": "done", "id": job.id, "outcomes": [asdict(outcome) for outcome in outcomes]})
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,14 @@ from bluesky.utils import MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.errors import PreflightError, ScanError
+from danmax_bluesky.plans.courses import Course, Point, listed
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.segment import Flight, flight_of
 from danmax_bluesky.plans.stubs import close_shutter, open_shutter, put_back, wait_for_beam, where
 from danmax_bluesky.plans.tomography import measure_phases, readouts, slowest_readout_s
 from danmax_bluesky.tomography.phases import Phase, period_us, plan_phases
 from danmax_bluesky.tomography.scan import TomoScan
-
-Point = tuple[float, ...]
+from danmax_bluesky.tomography.triggers import run_up
 
 
 def azint_count(
@@ -44,7 +45,7 @@ def azint_count(
         raise ScanError(f"latency = {latency_s} s: give 0 s or more")
     exposure, period = period_us(exposure_s, latency_s, slowest_readout_s((yield from readouts(rig))))
     phase = Phase("primary", "data", num, exposure * 1e-6, period * 1e-6)
-    return (yield from measure_phases(rig, (phase,), md={"plan_name": "azint_count", **(md or {})}))
+    return (yield from _measured(rig, (phase,), {"plan_name": "azint_count", **(md or {})}))
 
 
 def azint_sweep(
@@ -76,7 +77,61 @@ def azint_sweep(
     )
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     primary = [replace(phase, name="primary", kind="data") for phase in phases]
-    return (yield from measure_phases(rig, primary, md={"plan_name": "azint_scan", **(md or {})}))
+    return (yield from _measured(rig, primary, {"plan_name": "azint_scan", **(md or {})}))
+
+
+def azint_fly(
+    rig: Rig,
+    motor: str,
+    start: float,
+    end: float,
+    intervals: int,
+    exposure_s: float,
+    *,
+    back: bool = False,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Exposures while any motor moves at constant speed, timed by the PandA, in the stream `primary`.
+
+    Only the rotation's encoder is wired to the PandA, so the exposures begin in time: once the motor says that it
+    moves, and has had the time to reach its speed. Where it was at each of them is noted meanwhile, in the stream
+    `<motor>_monitor`, and stands beside the frames at their own times.
+
+    Args:
+        rig: the devices; its detectors are armed.
+        motor: name of the motor.
+        start: where it should be at the middle of the first exposure, in its units.
+        end: where it should be at the middle of the last exposure.
+        intervals: n of them give n + 1 exposures.
+        exposure_s: seconds; if the motor is too slow for it, the exposures lie further apart.
+        back: put the motor back where it was.
+        md: for the start document.
+
+    Raises:
+        ScanError: a number is out of range, or the motor is unknown.
+        PreflightError: a position cannot be reached.
+    """
+    _positive(exposure_s)
+    points = line(start, end, intervals)
+    if start == end:
+        raise ScanError(f"{motor}: from {start:g} to {end:g} is no way to fly; give two positions, or count")
+    moved = rig.motor(motor)
+    fastest = float((yield from bps.rd(moved.max_velocity)))
+    step = (end - start) / intervals
+    dead_s = max(slowest_readout_s((yield from readouts(rig))), abs(step) / fastest - exposure_s)
+    exposure, period = period_us(exposure_s, 0.0, dead_s)
+    phase = Phase("primary", "data", intervals + 1, exposure * 1e-6, period * 1e-6)
+    flight = flight_of(motor, phase, step, start)
+    acceleration_s = float((yield from bps.rd(moved.acceleration_time)))
+    before = run_up(flight.motion.speed, acceleration_s, 0.0)
+    ends = (flight.motion.start, -before), (flight.motion.end, before)
+    reach = [(place + (beyond if step > 0 else -beyond),) for place, beyond in ends]
+    yield from _reachable(rig, (motor,), [*points, *reach])
+    units = (yield from _units(moved)) or ""
+    told = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
+    home = yield from where(rig, (motor,))
+    plan = bpp.monitor_during_wrapper(_measured(rig, (phase,), told, flight), [moved.readback])
+    return (yield from bpp.finalize_wrapper(plan, (lambda: put_back(rig, home)) if back else bps.null))
 
 
 def azint_points(
@@ -85,16 +140,23 @@ def azint_points(
     points: Sequence[Point],
     exposure_s: float,
     *,
+    course: Callable[[Sequence[Point]], Course] | None = None,
+    most: int = 0,
+    pause_s: float = 0.0,
     back: bool = True,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
-    """One exposure at each point; positions and frames share the stream `primary`, an event each.
+    """One exposure at each point; positions, frames and their integrals share the stream `primary`, an event each.
 
     Args:
         rig: the devices; its detectors are armed.
-        motors: names, in the order of a point's coordinates.
+        motors: names, in the order of a point's coordinates; none for exposures at rest.
         points: positions in the motors' units, in the order of the visits.
         exposure_s: seconds.
+        course: chooses the points that are visited, among `points` or between them, by what was read at the one
+            before; None visits all.
+        most: number of points that a course may visit; 0 for as many as `points`.
+        pause_s: time between two exposures, seconds.
         back: put the motors back where they were, at the end and after an error.
         md: for the start document.
 
@@ -106,14 +168,21 @@ def azint_points(
     moved = [rig.motor(name) for name in motors]
     yield from _reachable(rig, motors, points)
     home = yield from where(rig, motors)
+    num = most or len(points)
+    segment = {"name": "primary", "kind": "data", "num": num, "exposure_s": exposure_s}
+    dimensions = [([name], "primary") for name in motors] or [(["time"], "primary")]
     start = {
         **rig.metadata,
         "detectors": [detector.name for detector in rig.detectors],
         "motors": list(motors),
-        "segments": [{"name": "primary", "kind": "data", "num": len(points), "exposure_s": exposure_s}],
+        "segments": [segment if course is None else {**segment, "may_end_early": True}],
+        "integrals": dict.fromkeys(rig.integrated, "events"),
+        "num_points": num,
         **(md or {}),
     }
+    start["hints"] = {"dimensions": dimensions, **start.get("hints", {})}
     info = TriggerInfo(trigger=DetectorTrigger.INTERNAL, livetime=exposure_s, number_of_events=1)
+    read = [*rig.detectors, *moved, rig.ring_current, *rig.integrated.values()]
 
     @bpp.stage_decorator([*rig.detectors, *moved])
     @bpp.run_decorator()
@@ -121,12 +190,25 @@ def azint_points(
         for detector in rig.detectors:
             yield from bps.prepare(detector, info, group="arm")
         yield from bps.wait(group="arm")
+        yield from bps.declare_stream(*read, name="primary")  # the integration begins with it
         yield from open_shutter(rig)
-        for point in points:
+        visit = (course or listed)(points)
+        point = next(visit, None)
+        visited = 0
+        while point is not None and visited < num:
             yield from bps.checkpoint()
             yield from wait_for_beam(rig)
-            yield from bps.mv(*itertools.chain.from_iterable(zip(moved, point, strict=True)))
-            yield from bps.trigger_and_read([*rig.detectors, *moved, rig.ring_current])
+            if moved:
+                yield from bps.mv(*itertools.chain.from_iterable(zip(moved, point, strict=True)))
+            reading = yield from bps.trigger_and_read(read)
+            visited += 1
+            values = {key: float(entry["value"]) for key, entry in reading.items() if _is_number(entry["value"])}
+            try:
+                point = visit.send(values)
+            except StopIteration:
+                return
+            if pause_s:
+                yield from bps.sleep(pause_s)
 
     def leave() -> MsgGenerator[None]:
         yield from close_shutter(rig)
@@ -135,6 +217,31 @@ def azint_points(
 
     told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot), start)
     return (yield from bpp.finalize_wrapper(told, leave))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating)
+
+
+def _measured(
+    rig: Rig, phases: Sequence[Phase], md: Mapping[str, Any], flight: Flight | None = None
+) -> MsgGenerator[str]:
+    """Measure phases; the integrals of the latest frame are noted meanwhile, a few times a second."""
+    told = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
+    plan = measure_phases(rig, phases, flight=flight, md=told)
+    uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
+    return uid
+
+
+def _units(motor: Any) -> MsgGenerator[str]:
+    """Units of a motor's position."""
+    described: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        described.append(await motor.readback.describe())
+
+    yield from bps.wait_for([ask])
+    return str(next(iter(described[0].values())).get("units") or "")
 
 
 def line(start: float, end: float, intervals: int) -> list[Point]:

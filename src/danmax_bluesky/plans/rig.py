@@ -1,13 +1,14 @@
 """The devices of one acquisition, as plans see them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bluesky.protocols import Readable
 from ophyd_async.core import StandardFlyable
 
 from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
@@ -35,8 +36,10 @@ class Rig:
         trigger_outputs: name of a detector -> output of the sequencer that it listens to.
         metadata: what every start document says, whatever the plan.
         monitor: tells how much beam there is behind the shutter; None if nothing does.
+        counters: are read at every position of a step scan.
         latest_scan: the number of the scan that began last, None before the first.
         snapshot: devices that are read at the start and at the end of each run.
+        integrals: name of a detector -> what the integration says of its latest frame; empty where nothing integrates.
     """
 
     cameras: Mapping[str, Camera]
@@ -54,7 +57,9 @@ class Rig:
     metadata: Mapping[str, Any]
     snapshot: tuple[Readable, ...] = ()
     monitor: Readable | None = None
+    counters: tuple[Readable, ...] = ()
     latest_scan: Callable[[], int | None] = lambda: None
+    integrals: Mapping[str, Integrals] = field(default_factory=dict)
 
     def with_detectors(self, names: tuple[str, ...]) -> "Rig":
         """The same rig with these detectors armed.
@@ -68,6 +73,11 @@ class Rig:
                 f"detector {', '.join(unknown)}: there is none; there are {', '.join(sorted(self.cameras))}"
             )
         return replace(self, detectors=tuple(self.cameras[name] for name in names))
+
+    @property
+    def integrated(self) -> dict[str, Integrals]:
+        """The integrals of the detectors that are armed."""
+        return {name: self.integrals[name] for name in (d.name for d in self.detectors) if name in self.integrals}
 
     def motor(self, name: str) -> Motor:
         """A motor by its name.

@@ -9,7 +9,7 @@ from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.segment import take
+from danmax_bluesky.plans.segment import Flight, take
 from danmax_bluesky.plans.stubs import (
     arm,
     close_shutter,
@@ -78,10 +78,12 @@ def flats(
     yield from bpp.finalize_wrapper(measure(), lambda: put_back(rig, places))
 
 
-def projections(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> MsgGenerator[None]:
+def projections(
+    rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None, flight: Flight | None = None
+) -> MsgGenerator[None]:
     """Frames of the sample in the beam, in whichever way the phase asks for."""
     yield from open_shutter(rig)
-    yield from take(rig, phase, homes)
+    yield from take(rig, phase, homes, flight)
 
 
 def orthogonal_return(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> MsgGenerator[None]:
@@ -103,6 +105,7 @@ def measure_phases(
     condition: float | Literal["stable"] = 0.0,
     flat_angle_deg: float | None = None,
     end_with: Callable[[], MsgGenerator[None]] | None = None,
+    flight: Flight | None = None,
     md: Mapping[str, Any],
 ) -> MsgGenerator[str]:
     """One run: arm once, then every phase in the order given, each a stream of its own.
@@ -114,6 +117,7 @@ def measure_phases(
         condition: seconds to wait after the shutter opened for flats, or "stable".
         flat_angle_deg: where to rotate for flats, degrees; None leaves it to the position.
         end_with: what comes after the last phase, with the shutter closed.
+        flight: of a motor during the phases with data.
         md: for the start document, beside what the rig says.
 
     Returns:
@@ -136,10 +140,12 @@ def measure_phases(
         "flat": lambda rig, phase: flats(rig, phase, out, condition, flat_angle_deg),  # type: ignore[arg-type]
         "projection": lambda rig, phase: projections(rig, phase, homes),
         "alignment": lambda rig, phase: orthogonal_return(rig, phase, homes),
-        "data": lambda rig, phase: projections(rig, phase, homes),
+        "data": lambda rig, phase: projections(rig, phase, homes, flight),
     }
 
-    @bpp.stage_decorator([*rig.detectors, rig.panda, rig.sequencer, rig.rotation, *map(rig.motor, travelling)])
+    flying = {rig.rotation.name, *travelling, *([flight.motor] if flight else ())}
+
+    @bpp.stage_decorator([*rig.detectors, rig.panda, rig.sequencer, *map(rig.motor, sorted(flying))])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
         yield from arm(rig, total_frames(phases), max(phase.longest_wait_s for phase in phases))

@@ -1,7 +1,9 @@
 """The plans as a user calls them: names and numbers in, one generator out, bound to the devices of a session."""
 
+import functools
 import inspect
-from collections.abc import Callable, Collection, Generator, Mapping
+import math
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any
 
 from bluesky.utils import MsgGenerator
@@ -11,7 +13,7 @@ from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore
 from danmax_bluesky.devices.flat_positions import FlatPositions, position_of
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.plans import powder, tomography
+from danmax_bluesky.plans import courses, powder, tomography
 from danmax_bluesky.plans.facts import beamline_facts
 from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
@@ -108,16 +110,22 @@ class Plans:
         exp_time: float,
         *,
         latency: float = 0.0,
+        until: str = "",
         detectors: tuple[str, ...] = (),
         sample: str | None = None,
         command: str | None = None,
     ) -> MsgGenerator[str]:
         """Expose the diffraction detector `num` times and integrate: `azint_count(10, 0.5)`.
 
+        With `until` it is a time series that ends by itself, as in `azint_count(1000, 0.5, until="I0 < 50%")`: each
+        exposure then waits until the one before is integrated.
+
         Args:
             num: number of exposures.
             exp_time: exposure, seconds.
             latency: dead time between exposures, seconds.
+            until: an integral parameter of the pattern (I0, I1, I2, correlation_length; with several recipes
+                <detector>_<recipe>_I0), a sign, and a number, or a percentage of the first; empty for all exposures.
             detectors: names; empty takes the active counting detectors.
             sample: name of the sample; None takes the one of the settings.
             command: as typed; None says how this was called.
@@ -125,8 +133,17 @@ class Plans:
         Raises:
             ScanError: a number is out of range, or a name is unknown.
         """
-        rig, md = self._diffraction(detectors, command or _call("azint_count", num, exp_time, latency=latency), sample)
-        return (yield from powder.azint_count(rig, num, exp_time, latency, md=md))
+        more = {"until": until} if until else {}
+        typed = command or _call("azint_count", num, exp_time, latency=latency, **more)
+        rig, md = self._diffraction(detectors, typed, sample)
+        if not until:
+            return (yield from powder.azint_count(rig, num, exp_time, latency, md=md))
+        if num < 1:
+            raise ScanError(f"num = {num}: at least 1 exposure is needed")
+        points: list[powder.Point] = [()] * num
+        steered = self._steered(rig, until)
+        md["plan_name"] = "azint_count"
+        return (yield from powder.azint_points(rig, (), points, exp_time, course=steered, pause_s=latency, md=md))
 
     def azint_scan(
         self,
@@ -138,11 +155,14 @@ class Plans:
         *,
         relative: bool = False,
         continuous: bool = False,
+        until: str = "",
         detectors: tuple[str, ...] = (),
         sample: str | None = None,
         command: str | None = None,
     ) -> MsgGenerator[str]:
         """Expose the diffraction detector at positions of a motor: `azint_scan("tom_sam_x", -1, 1, 20, 0.1)`.
+
+        Anything that is set to a number is a motor here, a temperature too.
 
         Args:
             motor: any motor.
@@ -151,7 +171,9 @@ class Plans:
             intervals: n of them give n + 1 exposures.
             exp_time: exposure, seconds.
             relative: positions count from where the motor stands, and it returns there.
-            continuous: the motor does not stop; for the rotation motor, whose encoder the PandA has.
+            continuous: the motor does not stop. The rotation triggers by its encoder; the exposures of another motor
+                are timed, and where it was at each of them is noted.
+            until: ends the scan early, as in `azint_count`; not for a continuous one.
             detectors: names; empty takes the active counting detectors.
             sample: name of the sample; None takes the one of the settings.
             command: as typed; None says how this was called.
@@ -160,19 +182,72 @@ class Plans:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
-        typed = command or _call("azint_scan", motor, start, end, intervals, exp_time, relative=relative)
+        given = {"relative": relative, "continuous": continuous, "until": until}
+        more = {name: value for name, value in given.items() if value}
+        typed = command or _call("azint_scan", motor, start, end, intervals, exp_time, **more)
         rig, md = self._diffraction(detectors, typed, sample)
+        if continuous and until:
+            raise ScanError("until: a continuous scan does not wait for its patterns; leave continuous out")
         origin = (yield from sent_to(rig.motor(motor))) if relative else 0.0
-        if not continuous:
-            points = powder.line(origin + start, origin + end, intervals)
-            md["plan_name"] = "azint_scan"
-            return (yield from powder.azint_points(rig, (motor,), points, exp_time, back=relative, md=md))
-        if motor != rig.rotation.name:
+        first, last = origin + start, origin + end
+        if continuous and motor == rig.rotation.name:
+            return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, md=md))
+        if continuous:
+            return (yield from powder.azint_fly(rig, motor, first, last, intervals, exp_time, back=relative, md=md))
+        points = powder.line(first, last, intervals)
+        course = self._steered(rig, until) if until else None
+        md["plan_name"] = "azint_scan"
+        return (yield from powder.azint_points(rig, (motor,), points, exp_time, course=course, back=relative, md=md))
+
+    def azint_adaptive(
+        self,
+        motor: str,
+        start: float,
+        end: float,
+        exp_time: float,
+        change: float,
+        smallest: float,
+        largest: float,
+        *,
+        key: str = "I0",
+        detectors: tuple[str, ...] = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Scan a motor in steps that follow the patterns: `azint_adaptive("tom_sam_x", -1, 1, 0.1, 50, 0.01, 0.2)`.
+
+        Args:
+            motor: any motor.
+            start: first position, in the motor's units.
+            end: last position.
+            exp_time: exposure, seconds.
+            change: of the integral parameter from one point to the next that is aimed for.
+            smallest: step, in the motor's units.
+            largest: step.
+            key: which integral parameter; with several recipes <detector>_<recipe>_I0.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of the settings.
+            command: as typed; None says how this was called.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+        """
+        given = (motor, start, end, exp_time, change, smallest, largest)
+        rig, md = self._diffraction(detectors, command or _call("azint_adaptive", *given, key=key), sample)
+        self._must_be_integrated(rig)
+        if not 0 < smallest <= largest or not change > 0:
             raise ScanError(
-                f"motor = {motor}: continuous scans are triggered by the encoder of {rig.rotation.name}, the only one "
-                "that the PandA has; leave continuous out"
+                f"change = {change:g}, smallest = {smallest:g}, largest = {largest:g}: all must be above 0, and the "
+                "smallest step not above the largest"
             )
-        return (yield from powder.azint_sweep(rig, origin + start, origin + end, intervals, exp_time, md=md))
+        ends = [(start,), (end,)]
+        most = 4 * math.ceil(abs(end - start) / smallest) + 1  # steps that are gone back count too
+        course = functools.partial(_along, start, end, key, change, smallest, largest)
+        md["plan_name"] = "azint_adaptive"
+        return (
+            yield from powder.azint_points(rig, (motor,), ends, exp_time, course=course, most=most, back=False, md=md)
+        )
 
     def mesh(
         self,
@@ -217,6 +292,7 @@ class Plans:
         given = (slow, slow_start, slow_end, slow_intervals, fast, fast_start, fast_end, fast_intervals, exp_time)
         rig, md = self._diffraction(detectors, command or _call("mesh", *given, snake=snake), sample)
         md |= {"plan_name": "mesh", "shape": [len(rows), len(columns)], "snaking": [False, snake]}
+        md |= {"extents": [[slow_start, slow_end], [fast_start, fast_end]], "hints": {"gridding": "rectilinear"}}
         points = powder.grid(rows, columns, snake)
         return (yield from powder.azint_points(rig, (slow, fast), points, exp_time, md=md))
 
@@ -226,6 +302,19 @@ class Plans:
         names = {detector.name for detector in rig.detectors}
         recipes = [recipe.model_dump(mode="json") for recipe in self._settings.recipes if recipe.detector in names]
         return rig, {**self._md(command, sample), "recipes": recipes}
+
+    def _steered(self, rig: Rig, until: str) -> Callable[[Sequence[powder.Point]], courses.Course]:
+        """A course that ends once the condition is met."""
+        condition = courses.Condition.parse(until)
+        self._must_be_integrated(rig)
+        return functools.partial(courses.until, condition=condition)
+
+    def _must_be_integrated(self, rig: Rig) -> None:
+        if not rig.integrated:
+            raise ScanError(
+                "no armed detector is integrated while it is measured, so nothing can be steered by its patterns; "
+                "set formats.integrate, and a recipe for the detector"
+            )
 
     def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names that are detectors; the preflight tells of the others."""
@@ -241,6 +330,12 @@ class Plans:
 
     def _md(self, command: str, sample: str | None) -> dict[str, Any]:
         return {"command": command, "sample": {"name": self._settings.sample if sample is None else sample}}
+
+
+def _along(
+    start: float, end: float, key: str, change: float, smallest: float, largest: float, _ends: Sequence[powder.Point]
+) -> courses.Course:
+    return courses.adaptive(start, end, key, change, smallest, largest)
 
 
 def fitting(arguments: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:

@@ -34,5 +34,6 @@ class LiveView:
         stream = self._streams.get(doc.get("descriptor", doc.get("uid", "")), "primary")
         if stream == "primary" and name in ("start", "descriptor", "event", "stop"):
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "The key .* will be skipped")  # frames are no column of a table
+                for text in ("The key .* will be skipped", "Omitting .* from plot"):  # frames are no curve of a plot
+                    warnings.filterwarnings("ignore", text)
                 self._view(name, doc)
