@@ -119,7 +119,8 @@ def dxchange_tree(
         tree = grafted(tree, "/provenance", SoftLink(PROCESS))
     tree = _linked(tree)
     roots = [name for name, node in tree.children.items() if isinstance(node, Group)]
-    implements = ":".join(sorted(roots, key=_order))
+    alias = [EXCHANGE[1:]] if isinstance(tree.children.get(EXCHANGE[1:]), SoftLink) else []
+    implements = ":".join(sorted([*alias, *roots], key=_order))
     root: dict[str, Node] = {"implements": Dataset(implements), **tree.children}
     default = next(iter(name for name in sorted(roots, key=_order) if name.startswith("exchange")), "")
     attributes = {**root_attributes(record, path.name, written_s), "detector": table.detector}
@@ -146,9 +147,11 @@ def _linked(tree: Group) -> Group:
     return tree
 
 
-def _order(name: str) -> tuple[int, str]:
+def _order(name: str) -> tuple[int, int, str]:
     kinds = ("exchange", "measurement", "process")
-    return next((index for index, kind in enumerate(kinds) if name.startswith(kind)), len(kinds)), name
+    number = name.rpartition("_")[2]
+    kind = next((index for index, kind in enumerate(kinds) if name.startswith(kind)), len(kinds))
+    return kind, int(number) if number.isdigit() else 0, name
 
 
 class _Builder:

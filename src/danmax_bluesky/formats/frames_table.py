@@ -55,7 +55,7 @@ class Shifts:
 
     Attributes:
         frame: index in the table of the alignment frame, shape (n_pairs,).
-        projection: index in the table of its projection, shape (n_pairs,).
+        projection: index in the table of its projection, -1 if that is in another volume, shape (n_pairs,).
         dx_px: shift of the image to the right since the projection, pixels.
         dy_px: shift downwards, pixels.
     """

@@ -80,7 +80,7 @@ def _only(table: FrameTable, frames: np.ndarray) -> FrameTable:
     if shifts is not None:
         place = np.full(len(table), -1)
         place[frames] = np.arange(len(frames))
-        keep = (place[shifts.frame] >= 0) & (place[shifts.projection] >= 0)
+        keep = place[shifts.frame] >= 0
         shifts = replace(
             shifts,
             frame=place[shifts.frame[keep]],

@@ -150,11 +150,12 @@ def test_several_turns_become_volumes(tmp_path):
         Part("dark", "dark", [0.0] * 3),
         Part("flat", "flat", [0.0] * 3),
         Part("proj", "projection", np.linspace(0.0, 720.0, 41).tolist()),
-        Part("ortho", "alignment", [90.0]),
+        Part("ortho", "alignment", [450.0, 90.0]),
     ]
-    run = compose_tomography(tmp_path, parts)
+    run = compose_tomography(tmp_path, parts, frame_shape=(16, 16))
     with exported(run, None, export=Export(volume_deg=360.0)) as file:
-        assert file["implements"].asstr()[()] == "exchange_1:exchange_2:exchange_3:measurement:process"
+        assert file["implements"].asstr()[()] == "exchange:exchange_1:exchange_2:exchange_3:measurement:process"
+        assert np.all(np.isfinite(file["exchange_3/data_shift_x"][:]))
         assert (file["exchange_1/data"].shape[0], file["exchange_2/data"].shape[0]) == (20, 21)
         np.testing.assert_array_equal(file["exchange_2/data"][:], run.frames["orca"][26:47])
         np.testing.assert_allclose(file["exchange_2/theta"][[0, -1]], [360.0, 720.0], atol=1e-6)
