@@ -1,5 +1,6 @@
 """`danmax dxchange`: a run as DXchange."""
 
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journal_of
 from danmax_bluesky.formats.dxchange import Export
-from danmax_bluesky.formats.dxchange_configuration import load_configuration
+from danmax_bluesky.formats.dxchange_configuration import SCHEMA_NAME, load_configuration
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.storage.recovery import healed, recover
 
@@ -70,7 +71,9 @@ def command(
     now = settings()
     configuration = load_configuration(config or now.formats.dxchange_configuration)
     if print_config:
-        click.echo(configuration.model_dump_json(by_alias=True, exclude_defaults=True, indent=2))
+        with as_file(files("danmax_bluesky.formats").joinpath(SCHEMA_NAME)) as schema:
+            own = configuration.model_copy(update={"schema_": schema.absolute().as_uri()})
+        click.echo(own.model_dump_json(by_alias=True, exclude_defaults=True, indent=2))
         return
     copying = Copying(order, _chunks(chunks), compression) if copied else None
     record = healed(recover(record_of(journal_of(now, scan))))

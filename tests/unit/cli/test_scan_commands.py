@@ -1,5 +1,7 @@
 import json
 import shutil
+from pathlib import Path
+from urllib.parse import urlparse
 
 import h5py
 import numpy as np
@@ -112,6 +114,19 @@ def test_dxchange_exports_copies_sinograms_and_volumes(run, tmp_path):
     danmax("dxchange", "1", "--volume-deg", "90", "-o", tmp_path / "b.h5", "--copy")
     with h5py.File(tmp_path / "b.h5") as file:
         assert file["exchange_2/data"].shape[0] == 16
+
+
+def test_a_configuration_of_ones_own_begins_with_the_one_that_is_printed(run, tmp_path):
+    own = tmp_path / "own.json"
+    content = json.loads(danmax("dxchange", "--print-config"))
+    schema = json.loads(Path(urlparse(content["$schema"]).path).read_text("utf-8"))
+    assert schema["title"] == "DXchange configuration"
+    content["entries"]["/measurement/sample/colour"] = {"kind": "value", "value": "white"}
+    own.write_text(json.dumps(content), "utf-8")
+    danmax("dxchange", "1", "--config", own)
+    with h5py.File(run.folder / "scan-0001_dxchange.h5") as file:
+        assert file["measurement/sample/colour"].asstr()[()] == "white"
+        assert file["exchange/data"].shape[0] == 31
 
 
 @pytest.mark.parametrize(
