@@ -13,6 +13,7 @@ from ophyd_async.core import observe_value
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.record import fold
+from danmax_bluesky.plans import classic
 from danmax_bluesky.session import make_session
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.testing.servers import ServerProcess
@@ -173,6 +174,20 @@ def test_the_beam_monitor_sees_the_shutter(session):
                 return True
 
     assert asyncio.run_coroutine_threadsafe(look(), session.RE.loop).result(60)
+
+
+def test_counters_are_read_at_every_position(server, tmp_path):
+    _, file = server
+    options = load_settings(file)
+    name, _, fragment = options.beam_monitor.partition("#")
+    more = {"counters.diode.address": f"{name}/Value#{fragment}", "counters.diode.units": "V"}
+    with make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path), **more})) as session:
+        record = measured(session, classic.ascan(session.rig, "tom_sam_x", 0, 1, 2, 0.05))
+    (segment,) = record.segments
+    assert record.is_complete
+    assert segment.columns["diode"] == pytest.approx(segment.columns["beam_monitor"], rel=0.2)
+    assert segment.columns["diode"].min() > 1000
+    assert segment.units["diode"] == "V"
 
 
 def test_two_servers_do_not_disturb_each_other(server, tmp_path):

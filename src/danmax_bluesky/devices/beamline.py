@@ -20,6 +20,7 @@ from ophyd_async.core import Device, PathProvider
 from danmax_bluesky.config import Settings
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.counter import Counter
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
@@ -64,6 +65,7 @@ class Beamline:
         shutter: the fast shutter, named "fast_shutter".
         ring_current: of the storage ring, named "ring_current".
         beam_monitor: behind the fast shutter, named "beam_monitor"; None if there is none.
+        more_counters: name -> counter, beside the beam monitor.
         twin: the simulated beamline behind them, or None at the real one.
     """
 
@@ -75,6 +77,7 @@ class Beamline:
     ring_current: RingCurrent
     twin: Twin | None = None
     beam_monitor: BeamMonitor | None = None
+    more_counters: Mapping[str, Counter] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _connected: "Devices | None" = field(default=None, repr=False)
     _snapshot: Snapshot | None = field(default=None, repr=False)
@@ -87,8 +90,14 @@ class Beamline:
     @property
     def devices(self) -> dict[str, Device]:
         """Every device by its name."""
-        singles = (self.panda, self.shutter, self.ring_current, self.beam_monitor)
+        singles = (self.panda, self.shutter, self.ring_current, self.beam_monitor, *self.more_counters.values())
         return {**self.motors, **self.cameras, **{device.name: device for device in singles if device is not None}}
+
+    @property
+    def counters(self) -> tuple[BeamMonitor | Counter, ...]:
+        """What is read at every position of a step scan: the beam monitor and the other counters that are connected."""
+        monitor = (self.beam_monitor,) if self.beam_monitor is not None else ()
+        return tuple(device for device in (*monitor, *self.more_counters.values()) if device.name not in self.missing)
 
     @property
     def snapshot(self) -> tuple[Any, ...]:
@@ -164,7 +173,7 @@ async def make_beamline(
     loop = asyncio.get_running_loop()
     singles = (panda, shutter, ring_current)
     snapshot = Snapshot(settings.snapshot, _standing_still(settings)) if settings.snapshot else None
-    return Beamline(settings, motors, cameras, *singles, Twin(world), monitor, loop, _snapshot=snapshot)
+    return Beamline(settings, motors, cameras, *singles, Twin(world), monitor, _loop=loop, _snapshot=snapshot)
 
 
 def _standing_still(settings: Settings) -> dict[str, Read]:
@@ -196,6 +205,7 @@ async def _make_connected(settings: Settings, path_provider: PathProvider) -> Be
         found.cameras,
         *singles,
         beam_monitor=monitor,
+        more_counters=found.counters,
         _loop=loop,
         _connected=found,
         _snapshot=found.snapshot,

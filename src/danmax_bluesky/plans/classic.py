@@ -18,7 +18,8 @@ from danmax_bluesky.plans.stubs import close_shutter, open_shutter
 
 def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
     """One exposure of every detector of the rig."""
-    return (yield from azint_count(rig, 1, exposure_s, md={"plan_name": "ct", **(md or {})}))
+    call = {"plan": "ct", "exposure_s": exposure_s}
+    return (yield from azint_count(rig, 1, exposure_s, md={"plan_name": "ct", "call": call, **(md or {})}))
 
 
 def ascan(
@@ -31,7 +32,7 @@ def ascan(
     *,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
-    """A motor stops at nsteps + 1 equally spaced positions, and every detector exposes once at each of them.
+    """A motor stops at nsteps + 1 equally spaced positions; at each every detector exposes, and counters are read.
 
     Args:
         rig: the devices; its detectors expose.
@@ -55,6 +56,14 @@ def ascan(
     start_doc = {
         **rig.metadata,
         "plan_name": "ascan",
+        "call": {
+            "plan": "ascan",
+            "motor": motor,
+            "start": start,
+            "end": end,
+            "nsteps": nsteps,
+            "exposure_s": exposure_s,
+        },
         "detectors": [detector.name for detector in rig.detectors],
         "motors": [motor],
         "hints": {"dimensions": [([mover.name], "primary")]},
@@ -72,7 +81,7 @@ def ascan(
         for position in positions:
             yield from bps.checkpoint()
             yield from bps.mv(mover, float(position))
-            yield from bps.trigger_and_read([*rig.detectors, mover], name="primary")
+            yield from bps.trigger_and_read([*rig.detectors, *rig.counters, mover], name="primary")
 
     told = bpp.inject_md_wrapper(bpp.baseline_wrapper(measure(), rig.snapshot), start_doc)
     return (yield from bpp.finalize_wrapper(told, lambda: close_shutter(rig)))

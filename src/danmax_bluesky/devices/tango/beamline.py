@@ -11,6 +11,7 @@ from danmax_bluesky.config import Settings
 from danmax_bluesky.devices import pva
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.counter import Counter
 from danmax_bluesky.devices.lost import told
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
@@ -18,9 +19,9 @@ from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
 from danmax_bluesky.devices.snapshot import Snapshot
 from danmax_bluesky.devices.tango import tables
-from danmax_bluesky.devices.tango.backend import Fixed
+from danmax_bluesky.devices.tango.backend import Attribute, Fixed
 from danmax_bluesky.devices.tango.connector import Table, TangoConnector
-from danmax_bluesky.devices.tango.snapshot import SnapshotLinks
+from danmax_bluesky.devices.tango.snapshot import SnapshotLinks, split
 from danmax_bluesky.errors import DeviceError, SettingsError
 
 NO_ADDRESS = "the settings name no address for it"
@@ -39,6 +40,7 @@ class Devices:
         ring_current: of the storage ring.
         missing: name of a device that is not connected -> why.
         beam_monitor: behind the fast shutter, or None.
+        counters: name -> counter.
         snapshot: other values that are recorded with every scan.
     """
 
@@ -51,6 +53,7 @@ class Devices:
     missing: dict[str, str] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     beam_monitor: BeamMonitor | None = None
+    counters: Mapping[str, Counter] = field(default_factory=dict)
     _links: SnapshotLinks | None = None
     _connectors: list[TangoConnector] = field(default_factory=list)
 
@@ -60,7 +63,7 @@ class Devices:
     @property
     def by_name(self) -> dict[str, Device]:
         """Every device by its name."""
-        singles = (self.panda, self.shutter, self.ring_current, self.beam_monitor)
+        singles = (self.panda, self.shutter, self.ring_current, self.beam_monitor, *self.counters.values())
         return {**self.motors, **self.cameras, **{device.name: device for device in singles if device is not None}}
 
     async def connect(self, again: bool = False) -> dict[str, str]:
@@ -173,12 +176,16 @@ async def connect_devices(settings: Settings, path_provider: PathProvider, toler
         if settings.beam_monitor
         else None
     )
+    counters: dict[str, Counter] = {}
+    for name, entry in settings.counters.items():
+        device, attribute = split(f"counters.{name}", entry.address)
+        counters[name] = Counter(name, connector(name, device, {"value": Attribute(attribute, units=entry.units)}, {}))
     panda = Panda(settings.panda, path_provider, name="panda")
     recorded = {name: entry for name, entry in settings.snapshot.items() if entry.address or entry.required}
     links = SnapshotLinks(recorded, settings.tango)
     snapshot = Snapshot(recorded, links.readers) if recorded else None
     singles = (panda, shutter, ring_current)
-    devices = Devices(settings, motors, cameras, *singles, missing, snapshot, monitor, links, connectors)
+    devices = Devices(settings, motors, cameras, *singles, missing, snapshot, monitor, counters, links, connectors)
     await asyncio.gather(devices.connect(), links.connect())
     if not settings.ring_current:
         await ring_current.connect()

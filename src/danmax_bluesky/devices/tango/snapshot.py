@@ -31,7 +31,7 @@ class SnapshotLinks:
         self._places: dict[str, tuple[str, str]] = {}
         for name, entry in entries.items():
             if entry.address:
-                device, attribute = self._places[name] = _split(name, entry.address)
+                device, attribute = self._places[name] = split(f"snapshot.{name}", entry.address)
                 self._links.setdefault(device, Link(device, name, settings.timeout_s))
                 if not attribute:
                     raise SettingsError(f"snapshot.{name}.address = {entry.address!r} names no attribute")
@@ -80,13 +80,21 @@ class SnapshotLinks:
             return
 
 
-def _split(name: str, address: str) -> tuple[str, str]:
-    """Device and attribute of "tango://host:port/a/b/c/attribute#dbase=no"."""
+def split(setting: str, address: str) -> tuple[str, str]:
+    """Device and attribute of "tango://host:port/a/b/c/attribute#dbase=no".
+
+    Args:
+        setting: that has the address, for messages.
+        address: of an attribute.
+
+    Raises:
+        SettingsError: it is none.
+    """
     path, mark, fragment = address.partition("#")
     device, _, attribute = path.rpartition("/")
     if device.removeprefix("tango://").count("/") < 2:
         raise SettingsError(
-            f"snapshot.{name}.address = {address!r} is no Tango attribute; write it as domain/family/member/attribute, "
+            f"{setting}.address = {address!r} is no Tango attribute; write it as domain/family/member/attribute, "
             "with tango://host:port/ before it if there is more than one database"
         )
     return f"{device}{mark}{fragment}", attribute
