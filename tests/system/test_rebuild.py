@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
 from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.plans import classic
+from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.provenance import Provenance, read_table
 from danmax_bluesky.storage.reading import open_scan
 
@@ -100,3 +102,37 @@ def test_an_acquisition_is_measured_again_from_the_file_alone(sessions, tmp_path
     again = open_scan(master)
     assert again.status == "complete"
     np.testing.assert_array_equal(again.frames.values, open_scan(files.master).frames.values)
+
+
+def test_every_kind_of_measurement_is_repeated_from_its_file(sessions, tmp_path, monkeypatch):
+    with sessions() as session:
+        plans = {
+            "azint_scan": session.plans.azint_scan("tom_sam_x", -0.5, 0.5, 2, 0.02, relative=True),
+            "mesh": session.plans.mesh("tom_sam_x", 0, 1, 1, "tom_sam_y", 0, 2, 2, 0.02, snake=False, sample="CeO2"),
+            "ascan": classic.ascan(session.rig, "tom_sam_x", 0.0, 1.0, 2, 0.02),
+        }
+        done = {name: measured(session, plan) for name, plan in plans.items()}
+    for key, value in {
+        "DATA_ROOT": tmp_path / "again",
+        "TWIN__CLOCK": "fast",
+        "DETECTORS__PILATUS__WIDTH": 487,
+        "DETECTORS__PILATUS__HEIGHT": 407,
+        "FORMATS__INTEGRATE": "false",
+        "CATALOG__KIND": "off",
+    }.items():
+        monkeypatch.setenv(f"DANMAX_{key}", str(value))
+    for number, (name, files) in enumerate(done.items(), 1):
+        alone = Path(shutil.copy(files.master, tmp_path / "alone.h5"))
+        danmax("rerun", alone, "1")
+        first, again = (open_scan(path) for path in (alone, *(tmp_path / "again").rglob(f"scan-{number:04d}.h5")))
+        assert again.status == "complete"
+        for motor in ("tom_sam_x", "tom_sam_y"):
+            if motor in first.positions["primary"]:
+                before, after = (scan.positions["primary"][motor].values for scan in (first, again))
+                np.testing.assert_allclose(after, before, atol=1e-3)
+        start = next(dict(doc) for kind, doc in read_journal(files.documents) if kind == "start")
+        told = {key: start.get(key) for key in ("plan_name", "call", "command", "sample", "detectors")}
+        (journal,) = (tmp_path / "again").rglob(f"scan-{number:04d}_documents.jsonl")
+        repeated = next(dict(doc) for kind, doc in read_journal(journal) if kind == "start")
+        assert {key: repeated.get(key) for key in told} == told
+        assert told["call"]["plan"] == name

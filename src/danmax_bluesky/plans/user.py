@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any
 
+import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.config import Settings
@@ -22,6 +23,21 @@ from danmax_bluesky.tomography.preflight import preflight
 from danmax_bluesky.tomography.scan import TomoScan
 
 Plan = Generator[Any, Any, Any]
+_TOLD_OTHERWISE = ("self", "detectors", "sample", "command")
+
+
+def _told(plan: Callable[..., Plan]) -> Callable[..., Plan]:
+    """Let the start document of each run of a plan tell how the plan was called: `call`, so that it can run again."""
+    signature = inspect.signature(plan)
+
+    @functools.wraps(plan)
+    def telling(*args: Any, **kwargs: Any) -> Plan:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        call = {key: value for key, value in bound.arguments.items() if key not in _TOLD_OTHERWISE}
+        return bpp.inject_md_wrapper(plan(*args, **kwargs), {"call": {"plan": plan.__name__, **call}})
+
+    return telling
 
 
 class Plans:
@@ -104,6 +120,7 @@ class Plans:
         out = position_of(self._settings, self.positions, scan.posflat) if needs_flats else None
         return (yield from tomography.tomo_scan(rig, scan, out, md=self._md(typed, sample)))
 
+    @_told
     def azint_count(
         self,
         num: int,
@@ -145,6 +162,7 @@ class Plans:
         md["plan_name"] = "azint_count"
         return (yield from powder.azint_points(rig, (), points, exp_time, course=steered, pause_s=latency, md=md))
 
+    @_told
     def azint_scan(
         self,
         motor: str,
@@ -199,6 +217,7 @@ class Plans:
         md["plan_name"] = "azint_scan"
         return (yield from powder.azint_points(rig, (motor,), points, exp_time, course=course, back=relative, md=md))
 
+    @_told
     def azint_adaptive(
         self,
         motor: str,
@@ -249,6 +268,7 @@ class Plans:
             yield from powder.azint_points(rig, (motor,), ends, exp_time, course=course, most=most, back=False, md=md)
         )
 
+    @_told
     def mesh(
         self,
         slow: str,
