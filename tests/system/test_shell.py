@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from rich.console import Console
 
 from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.shell import banner, install
+from danmax_bluesky.shell.live import LiveView
 from danmax_bluesky.shell.magics import WORDS, Magics
 from danmax_bluesky.testing.servers import ServerProcess
 
@@ -162,6 +164,22 @@ def test_a_step_scan_takes_a_frame_at_every_position(typed):
     assert events == pytest.approx([0.0, 1.0, 2.0], abs=1e-3)
     assert documents[0][1]["command"] == "ascan tom_sam_x 0 2 2 0.01"
     assert documents[-1][1]["num_events"] == {"baseline": 2, "primary": 3}
+
+
+def test_a_step_scan_is_tabulated_and_plotted_while_it_goes_on(typed, capsys):
+    session, words, _ = typed
+    plt.switch_backend("agg")
+    token = session.RE.subscribe(LiveView(plots=True))
+    words.ascan("tom_sam_x 0 2 4 0.01")
+    session.RE.unsubscribe(token)
+    rows = re.findall(r"^\|\s+\d \|.*\|\s+(\d\.\d+) \|\s+([\d.]+) \|$", capsys.readouterr().out, re.MULTILINE)
+    assert [float(position) for position, _ in rows] == pytest.approx([0, 0.5, 1, 1.5, 2])
+    (axes,) = plt.gcf().axes
+    (curve,) = axes.lines
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("tom_sam_x", "beam_monitor")
+    assert list(curve.get_xdata()) == pytest.approx([0, 0.5, 1, 1.5, 2])
+    assert min(curve.get_ydata()) > 1000
+    plt.close("all")
 
 
 def test_one_exposure_tells_what_is_in_the_frames(typed):

@@ -1,6 +1,5 @@
 """Live tables, and plots where they can be seen, of scans that have points."""
 
-import warnings
 from typing import Any
 
 from bluesky.callbacks.best_effort import BestEffortCallback
@@ -31,9 +30,17 @@ class LiveView:
             return
         if name == "descriptor":
             self._streams[doc["uid"]] = doc["name"]
+            doc = without_frames(doc)
         stream = self._streams.get(doc.get("descriptor", doc.get("uid", "")), "primary")
         if stream == "primary" and name in ("start", "descriptor", "event", "stop"):
-            with warnings.catch_warnings():
-                for text in ("The key .* will be skipped", "Omitting .* from plot"):  # frames are no curve of a plot
-                    warnings.filterwarnings("ignore", text)
-                self._view(name, doc)
+            self._view(name, doc)
+
+
+def without_frames(descriptor: Any) -> Any:
+    """A descriptor that hints at numbers alone: what lies in files is no column of a table and no curve."""
+    keys = descriptor["data_keys"]
+    hints = {
+        device: {**hint, "fields": [key for key in hint.get("fields", ()) if "external" not in keys.get(key, {})]}
+        for device, hint in descriptor.get("hints", {}).items()
+    }
+    return {**descriptor, "hints": hints}
