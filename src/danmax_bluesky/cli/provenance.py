@@ -1,13 +1,13 @@
 """`danmax provenance`: which programs did what."""
 
 import json
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import click
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.cli import SettingsSource
@@ -39,15 +39,22 @@ def command(settings: SettingsSource, scan: str | None, row: int | None, as_json
             text = json.dumps(value, indent=2) if isinstance(value, dict | list) else str(value)
             console.print(f"[bold]{escape(name)}[/]: {escape(text)}", soft_wrap=True, highlight=False)
         return
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("", "actor", "status", "start", "end", "description", "message"):
-        table.add_column(column, overflow="fold")
     for number, found in enumerate(rows, 1):
         status = found["status"]
-        times = [found[key][:19].replace("T", " ") for key in ("start_time", "end_time")]
-        shown = [escape(found[key]) for key in ("description", "message")]
-        table.add_row(str(number), found["actor"], f"[{_COLOURS.get(status, '')}]{status}[/]", *times, *shown)
-    console.print(table)
+        begun = found["start_time"][:19].replace("T", " ")
+        coloured = f"[{_COLOURS.get(status, '')}]{status}[/]"
+        head = f"{number:>3}  [bold]{escape(found['actor'])}[/]  {coloured}  {begun}{_took(found)}"
+        texts = [escape(found[key]) for key in ("description", "message") if found[key]]
+        console.print("\n     ".join([head, *texts]), soft_wrap=True, highlight=False)
+
+
+def _took(row: Mapping[str, str]) -> str:
+    """How long an action took, if it has ended."""
+    try:
+        begun, ended = (datetime.fromisoformat(row[key]) for key in ("start_time", "end_time"))
+    except ValueError:
+        return ""
+    return f"  ({(ended - begun).total_seconds():.3g} s)"
 
 
 def _read(settings: SettingsSource, scan: str | None, row: int | None) -> tuple[list[dict], dict | None]:

@@ -356,4 +356,5 @@ def _replace(parent: Any, name: str, tree: Group) -> None:
     for child in set(present or ()) & set(tree.children) - kept:
         del present[child]
     children = {child: node for child, node in tree.children.items() if child not in kept}
-    write_into(parent.require_group(name), Group(children, tree.attrs))
+    group = parent.create_group(name, track_order=True) if present is None else present
+    write_into(group, Group(children, tree.attrs))
