@@ -221,8 +221,9 @@ def gsas_patterns(path) -> list[dict]:
 
     Source: GSASII/imports/G2pwd_HDF5.py of GSAS-II, 2025. The entry is the first NXentry of the file; one with
     subentries and no definition stands for its second subentry where nobody is there to choose. Below the entry the
-    LAST group of a class, in the order of names, is taken for it; the unit must be "2th", and the axis degrees. A cake
-    is read row by row, so many to a frame as `azimuth_bins` says. Weights are 1/σ², and 0 where σ is 0 or no number.
+    LAST group of a class, as they lie in the file, is taken for it; the unit must be "2th", and the axis degrees. A
+    cake is read row by row, so many to a frame as `azimuth_bins` says. Weights are 1/σ², and 0 where σ is 0 or no
+    number.
     """
     with h5py.File(path) as file:
         entry = next(group for group in file.values() if group.attrs.get("NX_class") == "NXentry")

@@ -18,10 +18,11 @@ from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.errors import DanmaxError, SettingsError
 from danmax_bluesky.pipelines.batch import TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
 from danmax_bluesky.pipelines.cluster import cluster_client
-from danmax_bluesky.pipelines.export import export_text, rebin_file
+from danmax_bluesky.pipelines.export import export_text
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.integrate import IntegrationReport
 from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
+from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
 
 LOOK_EVERY_S = 3.0
@@ -98,37 +99,52 @@ def _integrate(
     console: Console, settings: SettingsSource, paths: Sequence[Path], options: dict[str, Any], client: Any
 ) -> int:
     recipes = _Recipes(settings, options)
-    failed, seen = 0, set()
-    for sources in _sources(paths, recipes.detectors(), options):
-        tasks = list(plan_tasks(sources, recipes.of, options["out"], again=options["again"]))
-        fresh = [task for task in tasks if task.state in TO_DO and task.output not in seen]
+    failed: dict[Path, str] = {}
+    seen: dict[Path, Any] = {}
+    waiting: list[Path] = []
+
+    def refuse(source: Source, error: DanmaxError) -> None:
+        if failed.get(source.paths[0]) != str(error):
+            failed[source.paths[0]] = str(error)
+            _tell_failed(console, source, error)
+
+    for sources in _sources(paths, waiting, recipes.detectors(), options):
+        tasks = list(plan_tasks(sources, recipes.of, options["out"], again=options["again"], refuse=refuse))
+        waiting += [task.source.paths[0] for task in tasks if task.state == "being measured"]
+        fresh = [task for task in tasks if task.state in TO_DO and task.stamp != seen.get(task.output)]
         if options["dry_run"]:
             console.print(_table(tasks))
-            return 0
+            break
         if fresh:
-            failed += _run(console, fresh, options, client)
-            seen |= {task.output for task in fresh}
-        elif not options["follow"] and not options["feeder"]:
+            seen |= {task.output: task.stamp for task in fresh}
+            failed = {key: text for key, text in failed.items() if key not in seen} | _run(
+                console, fresh, options, client
+            )
+        elif not options["follow"] and not options["feeder"] and not failed:
             console.print(_table(tasks) if tasks else "no frames found there")
-    return failed
+    return len(failed)
 
 
-def _sources(paths: Sequence[Path], detectors: Sequence[str], options: dict[str, Any]) -> Iterator[list[Source]]:
-    """What there is; again and again with --follow, one by one from a feeder."""
-    if options["feeder"]:
-        for path in new_files(options["feeder"]):
-            if path.exists():
-                yield find_sources([path], detectors, options["dataset"])
-        return
-    while True:
+def _sources(
+    paths: Sequence[Path], waiting: list[Path], detectors: Sequence[str], options: dict[str, Any]
+) -> Iterator[list[Source]]:
+    """What there is; again and again with --follow; from a feeder what it announced, and what is waited for."""
+    if not options["feeder"]:
         yield find_sources(paths, detectors, options["dataset"])
-        if not options["follow"]:
-            return
-        time.sleep(LOOK_EVERY_S)
+        while options["follow"]:
+            time.sleep(LOOK_EVERY_S)
+            yield find_sources(paths, detectors, options["dataset"])
+        return
+    for path in new_files(options["feeder"]):
+        known: list[Path] = list({file: None for file in (*waiting, path) if file is not None})
+        waiting[:] = [file for file in known if not file.exists()]
+        there = [file for file in known if file.exists()]
+        if there:
+            yield find_sources(there, detectors, options["dataset"])
 
 
-def _run(console: Console, tasks: Sequence[Task], options: dict[str, Any], client: Any) -> int:
-    failed = 0
+def _run(console: Console, tasks: Sequence[Task], options: dict[str, Any], client: Any) -> dict[Path, str]:
+    failed: dict[Path, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         everything = bars.add_task("scans", total=len(tasks))
@@ -143,13 +159,17 @@ def _run(console: Console, tasks: Sequence[Task], options: dict[str, Any], clien
                     task, threads=options["threads"], client=client, again=options["again"], progress=show
                 )
             except DanmaxError as error:
-                failed += 1
-                console.print(f"[red]{escape(task.source.name)} failed:[/] {escape(str(error))}", soft_wrap=True)
+                failed[task.output] = str(error)
+                _tell_failed(console, task.source, error)
             else:
                 _tell(console, report)
             bars.remove_task(bar)
             bars.advance(everything)
     return failed
+
+
+def _tell_failed(console: Console, source: Source, error: DanmaxError) -> None:
+    console.print(f"[red]{escape(source.name)} failed:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
 
 
 def _tell(console: Console, report: IntegrationReport) -> None:
@@ -212,18 +232,19 @@ def _read_config(file: Path) -> list[IntegrationSettings]:
     except (tomllib.TOMLDecodeError, ValueError) as error:
         raise SettingsError(f"{file} is no valid {file.suffix.lstrip('.') or 'JSON'}: {error}") from None
     if isinstance(content, dict) and "Geometry" in content:
-        return recipes_of_saxsdog(file, file.parent / f"{file.stem}_recipes")
+        return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
     entries = content.get("recipes", [content]) if isinstance(content, dict) else content
     return [recipe_settings(entry) for entry in entries]
 
 
 def _rebin(console: Console, files: Sequence[Path], frames: int, bins: int, out: Path | None) -> None:
     for file in files:
-        name = f"{file.stem}_rebinned_{frames}x{bins}.h5"
-        console.print(f"{rebin_file(file, (out or file.parent) / name, frames, bins)}", soft_wrap=True)
+        name = f"{file.stem.removesuffix('_integrated')}_rebinned_{frames}x{bins}_integrated.h5"
+        console.print(f"{rebin_file(file, (out or file.parent) / name, frames, bins)}", soft_wrap=True, highlight=False)
 
 
 def _export(console: Console, files: Sequence[Path], kind: Any, out: Path | None) -> None:
     for file in files:
         written = list(export_text(file, kind, out))
-        console.print(f"{len(written)} files in {written[0].parent}" if written else f"{file}: nothing to export")
+        text = f"{len(written)} files in {written[0].parent}" if written else f"{file}: nothing to export"
+        console.print(text, soft_wrap=True, highlight=False)

@@ -3,11 +3,12 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from danmax_bluesky.errors import DanmaxError, StorageError
+from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.integrate import IntegrationReport, Progress, integrate_scan
 from danmax_bluesky.pipelines.job import output_path
@@ -15,7 +16,7 @@ from danmax_bluesky.pipelines.notes import note_integration
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state
 from danmax_bluesky.pipelines.recipes import IntegrationSettings
 from danmax_bluesky.pipelines.scans import journal_beside
-from danmax_bluesky.storage.frames import HDF5_ENDINGS, IMAGE_ENDINGS
+from danmax_bluesky.storage.frames import HDF5_ENDINGS, IMAGE_ENDINGS, open_frames
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 
 OURS = re.compile(r"scan-\d{4,}(?:_(?P<part>.+))?")
@@ -23,8 +24,8 @@ NOT_FRAMES = ("_integrated", "_dxchange", "_panda", "_master")
 SETTLED_S = 2.0
 _SERIES = re.compile(r"^(.*?)[_-]?(\d+)$")
 
-State = Literal["new", "to be continued", "other recipe", "done", "being measured"]
-TO_DO: tuple[State, ...] = ("new", "to be continued", "other recipe")
+State = Literal["new", "to be continued", "other recipe", "outdated", "done", "being measured"]
+TO_DO: tuple[State, ...] = ("new", "to be continued", "other recipe", "outdated")
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,20 @@ class Task:
     output: Path
     state: State
 
+    @property
+    def stamp(self) -> tuple[int, float]:
+        """Changes when frames are added or written anew, and when a file of the recipe is."""
+        return len(self.source.paths), _newest([*self.source.paths, *_files_of(self.settings)])
+
 
 def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str | None = None) -> list[Source]:
     """Frames in files and below folders, in order.
 
-    Of the files of a scan, those of the named detectors count; of other HDF5 files, all that are no file of patterns.
-    Images are joined to series by the name before their number.
+    Of the files of a scan, those of the named detectors count; of other HDF5 files in a folder, those that hold frames,
+    or cannot be read, which will be said. Images are joined to series by the name before their number.
 
     Args:
-        paths: files and folders.
+        paths: files and folders; their order does not matter.
         detectors: names of detectors.
         dataset: HDF5 path of the frames, or None to look for it.
 
@@ -82,9 +88,10 @@ def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str |
     for path in paths:
         if not path.exists():
             raise StorageError(f"{path} does not exist")
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        place = path.absolute()
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if file.suffix.lower() in HDF5_ENDINGS:
-                if path.is_file() or holds_frames(file, wanted):
+                if place.is_file() or _is_of_interest(file, wanted, dataset):
                     hdf5[file] = None
             elif file.suffix.lower() in IMAGE_ENDINGS and not file.name.startswith("."):
                 match = _SERIES.match(file.stem)
@@ -94,12 +101,20 @@ def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str |
     return [Source((file,), dataset) for file in hdf5] + series
 
 
-def holds_frames(file: Path, detectors: set[str]) -> bool:
-    """True if the name says that the file holds frames of one of the detectors, or nothing of the kind."""
+def _is_of_interest(file: Path, detectors: set[str], dataset: str | None) -> bool:
+    """True if a file below a folder holds frames of one of the detectors, or other frames."""
     if file.name.startswith(".") or file.stem.endswith(NOT_FRAMES) or "process" in file.parts[:-1]:
         return False
     match = OURS.fullmatch(file.stem)
-    return match is None or match["part"] in detectors
+    if match is not None:
+        return match["part"] in detectors
+    try:
+        open_frames(file, dataset).close()
+    except FormatError:
+        return False
+    except StorageError:
+        return True
+    return True
 
 
 def plan_tasks(
@@ -108,19 +123,33 @@ def plan_tasks(
     folder: Path | None = None,
     *,
     again: bool = False,
+    refuse: Callable[[Source, DanmaxError], None] | None = None,
 ) -> Iterator[Task]:
-    """What is to be done.
+    """What is to be done. An image that one of the recipes names, such as a mask, is no source.
 
     Args:
         sources: the frames.
         recipes_of: recipes for each of them.
         folder: where to write, None beside the raw data.
         again: integrate also what is done.
+        refuse: called with a source of which not even that can be said, and why; None lets the error out.
     """
     for source in sources:
-        for settings in recipes_of(source):
-            output = output_path(_named(source), settings.name, folder)
-            yield Task(source, settings, output, _state(source, settings, output, again=again))
+        try:
+            recipes = recipes_of(source)
+            tasks = [_task(source, settings, folder, again=again) for settings in recipes]
+        except DanmaxError as error:
+            if refuse is None:
+                raise
+            refuse(source, error)
+            continue
+        if not any(source.paths[0] in _files_of(settings) for settings in recipes):
+            yield from tasks
+
+
+def _task(source: Source, settings: IntegrationSettings, folder: Path | None, *, again: bool) -> Task:
+    output = output_path(_named(source), settings.name, folder)
+    return Task(source, settings, output, _state(source, settings, output, again=again))
 
 
 def _named(source: Source) -> Path:
@@ -138,10 +167,26 @@ def _state(source: Source, settings: IntegrationSettings, output: Path, *, again
     state, by = known_state(output)
     if by != settings.model_dump_json():
         return "other recipe"
-    inputs = [*source.paths, *(path for path in (settings.poni, settings.mask, settings.dark, settings.flat) if path)]
-    newest = max(path.stat().st_mtime for path in inputs if path.exists())
-    finished = state in (COMPLETE, INCOMPLETE)
-    return "done" if finished and output.stat().st_mtime >= newest else "to be continued"
+    if state not in (COMPLETE, INCOMPLETE):
+        return "to be continued"
+    written_s = output.stat().st_mtime
+    if _newest(source.paths) > written_s:
+        return "outdated"
+    return "done" if written_s >= _newest(_files_of(settings)) else "other recipe"
+
+
+def _files_of(settings: IntegrationSettings) -> list[Path]:
+    """Files that a recipe names."""
+    return [path for path in (settings.poni, settings.mask, settings.dark, settings.flat) if path]
+
+
+def _newest(paths: Iterable[Path]) -> float:
+    """When the last of some files was written, POSIX seconds; one that has gone does not count."""
+    times = []
+    for path in paths:
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times, default=0.0)
 
 
 def is_growing(source: Source) -> bool:

@@ -11,10 +11,11 @@ POLL_MS = 200
 _log = logging.getLogger(__name__)
 
 
-def new_files(address: str, going_on: Callable[[], bool] = lambda: True) -> Iterator[Path]:
-    """Paths of files that a feeder says are written; other messages are left aside.
+def new_files(address: str, going_on: Callable[[], bool] = lambda: True) -> Iterator[Path | None]:
+    """Paths of files that a feeder says are written, None when it has said nothing for a while.
 
-    A message is one JSON object, {"command": "new file", "argument": PATH}, published without a topic.
+    A message is one JSON object, {"command": "new file", "argument": PATH}, published without a topic; others are left
+    aside.
 
     Args:
         address: of the feeder's PUB socket, such as tcp://127.0.0.1:5556.
@@ -27,6 +28,7 @@ def new_files(address: str, going_on: Callable[[], bool] = lambda: True) -> Iter
         socket.connect(address)
         while going_on():
             if not socket.poll(POLL_MS):
+                yield None
                 continue
             path = path_in(socket.recv())
             if path is not None:

@@ -97,7 +97,8 @@ def integrate_scan(
         prepared = prepare_for(frames, settings, info)
         integrators = integrators_of(prepared.recipes)
         target = output or output_path(first, prepared.settings.name)
-        sink = RecipeOutput(prepared, integrators, target, info, [frames.name], if_exists)
+        inputs = [frames.name] if isinstance(frames, Hdf5Frames) else [str(path.absolute()) for path in _paths(source)]
+        sink = RecipeOutput(prepared, integrators, target, info, inputs, if_exists)
         errors: dict[int, str] = {}
         warnings = check_first(frames, numbers[0], [sink])
         done = sink.resumed

@@ -20,42 +20,49 @@ from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.storage.frames import read_mask
 
 
-def recipes_of_saxsdog(file: Path, folder: Path, detector: str = "pilatus") -> list[IntegrationSettings]:
+def recipes_of_saxsdog(
+    text: str, name: str, masks: Path, folder: Path, detector: str = "pilatus"
+) -> list[IntegrationSettings]:
     """Make a SAXSDOG calibration into recipes, one for each of its masks.
 
     Args:
-        file: the calibration.
-        folder: where the .poni and the masks are written.
+        text: of the calibration.
+        name: begins the names of the files that are written.
+        masks: folder that the names of its masks are relative to.
+        folder: where the .poni and the masks are written; one that says the same already is left as it is.
         detector: name of the detector.
 
     Raises:
         FormatError: it is no such calibration, or has no masks.
         StorageError: a mask is missing.
     """
-    calibration = saxsdog_calibration(read_text(file))
+    calibration = saxsdog_calibration(text)
     if not calibration.masks:
-        raise FormatError(f"{file} lists no Masks, and they say how to integrate; add one")
+        raise FormatError(f"{name} lists no Masks, and they say how to integrate; add one")
     folder.mkdir(parents=True, exist_ok=True)
-    poni = folder / f"{file.stem}.poni"
-    poni.write_text(calibration.geometry.poni_text(), encoding="utf-8")
+    poni = folder / f"{name}.poni"
+    wanted = calibration.geometry.poni_text()
+    if not poni.exists() or read_text(poni) != wanted:
+        poni.write_text(wanted, encoding="utf-8")
     several = len(calibration.masks) > 1
     return [
-        recipe_settings(_recipe(calibration, entry, file, poni, detector, f"_{number}" if several else ""))
+        recipe_settings(_recipe(calibration, entry, masks, poni, detector, f"_{number}" if several else ""))
         for number, entry in enumerate(calibration.masks)
     ]
 
 
 def _recipe(
-    calibration: SaxsdogCalibration, entry: SaxsdogMask, file: Path, poni: Path, detector: str, suffix: str
+    calibration: SaxsdogCalibration, entry: SaxsdogMask, masks: Path, poni: Path, detector: str, suffix: str
 ) -> dict[str, Any]:
     mask = None
     if entry.mask_file:
-        source = file.parent / entry.mask_file
+        source = masks / entry.mask_file
         pixels = read_mask(source)
         if source.suffix == ".msk":
             pixels = pixels[::-1]  # FIT2D counts rows from the last one
         mask = poni.with_name(f"{poni.stem}{suffix}_mask.npy")
-        np.save(mask, pixels)
+        if not mask.exists() or not np.array_equal(np.load(mask), pixels):
+            np.save(mask, pixels)
     slices = [
         {
             "direction": cut.direction,

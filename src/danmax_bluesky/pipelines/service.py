@@ -4,9 +4,9 @@ New files come from a folder that is looked through, or from a feeder. A new cal
 integrated by the old one is integrated again only if that is asked for.
 """
 
+import hashlib
 import json
 import logging
-import queue
 import threading
 import time
 from collections import deque
@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.errors import DanmaxError, SettingsError
-from danmax_bluesky.pipelines.batch import TO_DO, Task, find_sources, plan_tasks, run_task
+from danmax_bluesky.pipelines.batch import TO_DO, Source, State, Task, find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
-from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.storage.patterns import read_history, read_patterns
 
 LOOK_EVERY_S = 2.0
 HISTORY = 100_000
+NEW: tuple[State, ...] = ("new", "to be continued", "outdated")
+"""What a new calibration does; what the one before it has done is only done again if that is asked for."""
 _log = logging.getLogger(__name__)
 
 
@@ -55,10 +57,10 @@ class _Queue:
     again: bool = False
     closed_s: float | None = None
     aborted: bool = False
-    seen: set[Path] = field(default_factory=set)
+    seen: dict[Path, Any] = field(default_factory=dict)
     done: int = 0
     frames: int = 0
-    failed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     begun_s: float = field(default_factory=time.time)
 
 
@@ -77,7 +79,7 @@ class IntegrationService:
         self._feeder = feeder
         self._lock = threading.Lock()
         self._queue: _Queue | None = None
-        self._announced: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._announced: dict[Path, None] = {}
         self._history: deque[HistoryEntry] = deque(maxlen=HISTORY)
         self._latest: Path | None = None
         self._ending = threading.Event()
@@ -150,7 +152,7 @@ class IntegrationService:
                 "files processed": current.done,
                 "images processed": current.frames,
                 "images per second": current.frames / seconds,
-                "failed": list(current.failed),
+                "failed": [f"{name}: {text}" for name, text in current.failed.items()],
                 "latest": None if self._latest is None else str(self._latest),
             }
         return {"result": data["state"], "data": data}
@@ -167,7 +169,7 @@ class IntegrationService:
             path = self._latest
         if path is None:
             raise SettingsError("no pattern was written yet")
-        patterns = read_patterns(path)
+        patterns = read_patterns(path, first=-1)
         return {
             "result": "pattern",
             "data": {
@@ -199,18 +201,13 @@ class IntegrationService:
         if "Geometry" not in calibration:
             entries = calibration.get("recipes", [calibration])
             return [recipe_settings({"detector": detector, **self._with_paths(entry)}) for entry in entries]
-        folder = place / ".azint_server"
-        folder.mkdir(exist_ok=True)
         for mask in calibration.get("Masks", ()):
             file = str(mask.get("MaskFile") or "")
             if file:
-                self._below_root(str(Path(file).parent))
-        written = place / f".calibration-{time.time_ns()}.json"
-        written.write_text(json.dumps(dict(calibration)), encoding="utf-8")
-        try:
-            return recipes_of_saxsdog(written, folder, detector)
-        finally:
-            written.unlink()
+                self._below_root(str(place / Path(file).parent))
+        text = json.dumps(dict(calibration), sort_keys=True)
+        name = f"calibration-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return recipes_of_saxsdog(text, name, place, self.root / ".azint_server", detector)
 
     def _with_paths(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """The files that a recipe names, as paths below the root."""
@@ -229,62 +226,82 @@ class IntegrationService:
 
     def _listen(self) -> None:
         for path in new_files(self._feeder, lambda: not self._ending.is_set()):
-            if path.resolve().is_relative_to(self.root):
-                self._announced.put(path)
+            if path is not None and path.resolve().is_relative_to(self.root):
+                with self._lock:
+                    self._announced[path] = None
 
     def _work(self) -> None:
         while not self._ending.is_set():
             with self._lock:
                 current = self._queue
-            tasks = [] if current is None or current.aborted else self._tasks(current)
+            tasks = []
+            if current is not None and not current.aborted:
+                try:
+                    tasks = self._tasks(current)
+                except (DanmaxError, OSError) as error:
+                    self._refuse(current, str(current.folder), error)
             for task in tasks:
                 if current is None or current.aborted or self._ending.is_set():
                     break
-                self._run(current, task)
-                current.seen.add(task.output)
+                current.seen[task.output] = task.stamp
+                try:
+                    self._run(current, task)
+                except Exception as error:  # one file may not end the service
+                    self._refuse(current, task.source.name, error)
             if not tasks:
                 self._ending.wait(0.1 if current is None or self._feeder else LOOK_EVERY_S)
+
+    def _refuse(self, current: _Queue, name: str, error: Exception) -> None:
+        text = str(error) if isinstance(error, DanmaxError) else f"{type(error).__name__}: {error}"
+        with self._lock:
+            known = current.failed.get(name) == text
+            current.failed[name] = text
+        if not known:
+            _log.warning("%s: %s", name, text)
 
     def _tasks(self, current: _Queue) -> list[Task]:
         """What is there to be done, and was not tried yet."""
         detectors = {recipe.detector for recipe in current.recipes}
-        if self._feeder and not current.again:
-            paths = []
-            while not self._announced.empty():
-                paths.append(self._announced.get())
-            sources = [source for path in paths if path.exists() for source in find_sources([path], detectors)]
-        else:
-            sources = find_sources([current.folder], detectors)
+        fed = self._feeder and not current.again
+        with self._lock:
+            paths = list(self._announced) if fed else [current.folder]
+        sources = find_sources([path for path in paths if path.exists()], detectors)
         if current.closed_s is not None:
             last = current.closed_s
             sources = [source for source in sources if source.paths[-1].stat().st_mtime <= last]
-        tasks = plan_tasks(sources, lambda _: current.recipes, again=current.again)
-        return [task for task in tasks if task.state in TO_DO and task.output not in current.seen]
+
+        def refuse(source: Source, error: DanmaxError) -> None:
+            self._refuse(current, source.name, error)
+
+        tasks = list(plan_tasks(sources, lambda _: current.recipes, again=current.again, refuse=refuse))
+        if fed:
+            growing = {task.source.paths[0] for task in tasks if task.state == "being measured"}
+            with self._lock:
+                for path in paths:
+                    if path.exists() and path.absolute() not in growing:
+                        self._announced.pop(path, None)
+        wanted = TO_DO if current.again else NEW
+        return [task for task in tasks if task.state in wanted and current.seen.get(task.output) != task.stamp]
 
     def _run(self, current: _Queue, task: Task) -> None:
-        try:
-            report = run_task(task, threads=self._threads, again=current.again)
-        except DanmaxError as error:
-            with self._lock:
-                current.failed.append(f"{task.source.name}: {error}")
-            _log.warning("%s: %s", task.source.name, error)
-            return
-        patterns = read_patterns(report.output)
-        taken = patterns.columns.get("timestamp", np.full(len(patterns.index), time.time()))
+        report = run_task(task, threads=self._threads, again=current.again)
+        index, columns, integrals = read_history(report.output)
+        taken = columns.get("timestamp", np.full(len(index), time.time()))
         entries = [
             HistoryEntry(
                 str(report.output),
                 int(number),
                 float(taken[row]) if row < len(taken) else time.time(),
-                {name: _number(values[row]) for name, values in patterns.integrals.items()},
+                {name: _number(values[row]) for name, values in integrals.items()},
             )
-            for row, number in enumerate(patterns.index)
+            for row, number in enumerate(index)
         ]
         with self._lock:
             self._history.extend(entries)
             self._latest = report.output
             current.done += 1
             current.frames += report.frames
+            current.failed.pop(task.source.name, None)
 
 
 def _number(value: Any) -> Any:

@@ -1,17 +1,26 @@
 """Summing and rebinning of patterns that are integrated already, with errors that are right.
 
 A pattern and its norm n tell the sums behind it: signal I n and variance (σ n)². Sums of sums are exact; so a mean
-over frames, or over neighbouring bins, is what an integration of all their pixels together would have given, except
-that the shares of a pixel which was split between two bins that are joined count as independent.
+over frames, or over neighbouring bins, is what an integration of all their pixels together would have given.
+
+The variance of joined bins needs one thing more: a pixel that was split between them counted Σc² there, and counts
+(Σc)² in both together. `variance_gain` is that ratio for pixels of equal variance, and pixels that share two
+neighbouring bins are nearly that.
 """
 
 import numpy as np
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.matrix import Matrix
 
 
 def join(
-    intensity: np.ndarray, sigma: np.ndarray | None, norm: np.ndarray, frames: int = 1, bins: int = 1
+    intensity: np.ndarray,
+    sigma: np.ndarray | None,
+    norm: np.ndarray,
+    frames: int = 1,
+    bins: int = 1,
+    gain: np.ndarray | float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Join groups of consecutive frames, and of neighbouring radial bins.
 
@@ -21,6 +30,7 @@ def join(
         norm: effective norm of each bin of each frame, same shape; 0 where empty. With a monitor, the norm times it.
         frames: in a group; a last group that is not full is joined as it is.
         bins: in a group; bins that fill no group are left out.
+        gain: of the variance, from `variance_gain`, shape (..., n_radial // bins); 1 where no pixel was split.
 
     Returns:
         Intensity, sigma and norm, of shape (n_groups, ..., n_radial // bins).
@@ -42,8 +52,35 @@ def join(
         mean = np.where(total > 0, sums[0] / total, np.nan)
         if sigma is None:
             return mean, None, total
-        variance = _grouped((np.where(filled, sigma, 0.0) * weight) ** 2, frames, bins)
+        variance = gain * _grouped((np.where(filled, sigma, 0.0) * weight) ** 2, frames, bins)
         return mean, np.where(total > 0, np.sqrt(variance) / total, np.nan), total
+
+
+def variance_gain(matrix: Matrix, shape: tuple[int, ...], bins: int) -> np.ndarray:
+    """How much larger the variance of joined bins is than the sum of their variances.
+
+    Args:
+        matrix: by which the patterns were made.
+        shape: of one pattern, (n_radial,) or (n_azimuthal, n_radial).
+        bins: in a group.
+
+    Returns:
+        Shape (..., n_radial // bins), at least 1.
+    """
+    groups = shape[-1] // bins
+    pixels = np.repeat(np.arange(matrix.starts.size - 1), np.diff(matrix.starts))
+    row, radial = np.divmod(matrix.bins.astype(np.int64), shape[-1])
+    kept = radial < groups * bins
+    group = (row * groups + radial // bins)[kept]
+    shares = matrix.coefficients[kept].astype(float)
+    number = groups * (matrix.norm.size // shape[-1])
+    key = pixels[kept] * number + group
+    order = np.argsort(key, kind="stable")
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    together = np.bincount(group[order][first], np.add.reduceat(shares[order], first) ** 2, number)
+    apart = np.bincount(group, shares**2, number)
+    gain = np.where(apart > 0, together / np.where(apart > 0, apart, 1.0), 1.0)
+    return gain.reshape(*shape[:-1], groups)
 
 
 def join_edges(edges: np.ndarray, bins: int) -> np.ndarray:

@@ -245,12 +245,13 @@ class StoredPatterns:
         return norms * self.monitor.reshape((-1,) + (1,) * (norms.ndim - 1))
 
 
-def read_patterns(path: Path, layout: str | None = None) -> StoredPatterns:
+def read_patterns(path: Path, layout: str | None = None, first: int = 0) -> StoredPatterns:
     """The patterns of a file.
 
     Args:
         path: written by this program, finished or not.
         layout: "azint1d" or "azint2d" where it holds both; None takes the one that is plotted.
+        first: row to begin with; -1 is the last one.
 
     Raises:
         StorageError: it cannot be read, or holds no patterns.
@@ -260,38 +261,83 @@ def read_patterns(path: Path, layout: str | None = None) -> StoredPatterns:
         if group is None or "I" not in group:
             raise StorageError(f"{path} holds no patterns at /entry/data; was it written by another program?")
         stored: Any = file.get(INDEX)
-        index = np.arange(len(group["I"])) if stored is None else stored[...]
-        count = len(index)
-        frames: Any = file.get("/entry/frames") or {}
-        integrals: Any = file.get("/entry/integrals") or {}
+        count = len(group["I"]) if stored is None else int(stored.shape[0])
+        rows = slice(*slice(first, None).indices(count)[:2])
         axis = group["radial_axis"]
         return StoredPatterns(
-            intensity=group["I"][:count],
-            sigma=group["I_errors"][:count] if "I_errors" in group else None,
+            intensity=group["I"][rows],
+            sigma=group["I_errors"][rows] if "I_errors" in group else None,
             norm=group["norm"][...],
             radial_axis=axis[...],
             radial_edges=group["radial_axis_edges"][...],
             quantity=str(axis.attrs.get("long_name", "")),
             unit=str(axis.attrs.get("units", "")),
             azimuth_axis_deg=group["azimuthal_axis"][...] if "azimuthal_axis" in group else None,
-            index=index,
-            columns={name: frames[name][:count] for name in frames if name != "index"},
-            integrals={name: node[:count] for name, node in integrals.items() if node.maxshape[0] is None},
-            own_norms=group["frame_norm"][:count] if "frame_norm" in group else np.zeros((0, *group["I"].shape[1:])),
-            monitor=_monitor(group.parent, count),
+            index=np.arange(count)[rows] if stored is None else stored[rows],
+            columns=_columns(file, rows),
+            integrals=_integrals(file, rows),
+            own_norms=group["frame_norm"][rows] if "frame_norm" in group else np.zeros((0, *group["I"].shape[1:])),
+            monitor=_monitor(group.parent, rows),
         )
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The parameters that a file of patterns was made with: name -> number, text or array.
+def read_history(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What is known of each frame, without its pattern: numbers, columns, integral parameters.
+
+    Raises:
+        StorageError: it cannot be read, or is no file of patterns.
+    """
+    with open_to_read(path) as file:
+        stored: Any = file.get(INDEX)
+        if stored is None:
+            raise StorageError(f"{path} has no {INDEX}; was it written by another program?")
+        rows = slice(0, int(stored.shape[0]))
+        return stored[rows], _columns(file, rows), _integrals(file, rows)
+
+
+def _columns(file: h5py.File, rows: slice) -> dict[str, np.ndarray]:
+    frames: Any = file.get("/entry/frames") or {}
+    return {name: frames[name][rows] for name in frames if name != "index"}
+
+
+def _integrals(file: h5py.File, rows: slice) -> dict[str, np.ndarray]:
+    integrals: Any = file.get("/entry/integrals") or {}
+    return {name: node[rows] for name, node in integrals.items() if node.maxshape[0] is None}
+
+
+def layouts_of(path: Path) -> list[str]:
+    """Names of the kinds of patterns in a file, the one that is plotted first; "" for one that has the entry to itself.
+
+    Raises:
+        StorageError: it cannot be read, or holds no patterns.
+    """
+    with open_to_read(path) as file:
+        entry: Any = file.get("/entry") or {}
+        link: Any = entry.get("data", getlink=True) if "data" in entry else None
+        if link is None or "I" not in entry["data"]:
+            raise StorageError(f"{path} holds no patterns at /entry/data; was it written by another program?")
+        if not isinstance(link, h5py.SoftLink):
+            return [""]
+        first = str(link.path).split("/")[-2]
+        others = [name for name in entry if name != first and f"{name}/data/I" in entry]
+        return [first, *others]
+
+
+def read_recipe(path: Path, layout: str = "") -> dict[str, Any]:
+    """The parameters that patterns were made with: name -> number, text or array.
+
+    Args:
+        path: of the file.
+        layout: one of `layouts_of`; "" takes the one that is plotted.
 
     Raises:
         StorageError: it cannot be read, or tells none.
     """
+    name = layout or layouts_of(path)[0]
     with open_to_read(path) as file:
-        found: Any = file.get("/entry/reduction/input") or file.get("/entry/azint1d/reduction/input")
+        found: Any = file.get(f"/entry/{name}/reduction/input" if name else "/entry/reduction/input")
         if found is None:
-            raise StorageError(f"{path} does not tell how it was made (/entry/reduction/input)")
+            raise StorageError(f"{path} does not tell how it was made ({name or '/entry'}/reduction/input)")
         return {name: _plain(node) for name, node in found.items()}
 
 
@@ -302,11 +348,11 @@ def _plain(node: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _monitor(entry: Any, count: int) -> np.ndarray | None:
+def _monitor(entry: Any, rows: slice) -> np.ndarray | None:
     applied = entry.get("monitor_applied")
     if applied is None or not applied[()]:
         return None
-    return entry["monitor/data"][:count] / float(entry["monitor"].attrs.get("reference", 1.0))
+    return entry["monitor/data"][rows] / float(entry["monitor"].attrs.get("reference", 1.0))
 
 
 def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:

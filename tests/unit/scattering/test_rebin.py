@@ -3,7 +3,7 @@ import pytest
 
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.integrator import Integrator
-from danmax_bluesky.scattering.rebin import join, join_edges
+from danmax_bluesky.scattering.rebin import join, join_edges, variance_gain
 from danmax_bluesky.scattering.recipe import Recipe
 
 
@@ -38,6 +38,32 @@ def test_joined_bins_are_the_pattern_of_wider_bins(geometry, frame):
     assert np.allclose(sigma, expected.sigma, equal_nan=True)
     assert np.allclose(norm, expected.norm)
     assert join_edges(fine.matrix.radial_edges, 5) == pytest.approx(wide.matrix.radial_edges)
+
+
+@pytest.mark.parametrize("splitting", ["bbox", "full", "4x4"])
+@pytest.mark.parametrize("azimuth_bins", [1, 5])
+def test_joined_bins_know_that_pixels_were_split_between_them(geometry, splitting, azimuth_bins):
+    """Fine bins, narrower than a pixel: without the gain, σ would be far too small."""
+    recipe = {"splitting": splitting, "radial_range": (0.1, 0.8), "azimuth_bins": azimuth_bins}
+    fine = Integrator(Recipe(geometry, radial_bins=400, **recipe))
+    wide = Integrator(Recipe(geometry, radial_bins=50, **recipe))
+    frames = np.random.default_rng(2).poisson(40, (3, *geometry.shape)).astype(np.int32)
+    patterns, expected = fine.integrate(frames), wide.integrate(frames)
+    found = [array.reshape(3, *fine.recipe.shape) for array in (patterns.intensity, patterns.sigma, patterns.norm)]
+    gain = variance_gain(fine.matrix, fine.recipe.shape, 8)
+    mean, sigma, _ = join(*found, bins=8, gain=gain)
+    wanted, wanted_sigma = (array.reshape(mean.shape) for array in (expected.intensity, expected.sigma))
+    both = np.isfinite(mean) & np.isfinite(wanted)
+    assert np.median(np.abs(mean[both] / wanted[both] - 1)) < 1e-4  # pyFAI splits a little otherwise at an edge
+    assert np.median(sigma[both] / wanted_sigma[both]) == pytest.approx(1, abs=0.005)
+    assert np.percentile(np.abs(sigma[both] / wanted_sigma[both] - 1), 95) < 0.05
+    without = join(*found, bins=8)[1]
+    assert np.median(without[both] / wanted_sigma[both]) < 0.8
+
+
+def test_unsplit_pixels_gain_nothing(geometry):
+    integrator = Integrator(Recipe(geometry, radial_bins=60, splitting="no"))
+    assert (variance_gain(integrator.matrix, (60,), 7) == 1).all()
 
 
 def test_a_last_group_that_is_not_full_is_joined_as_it_is():
