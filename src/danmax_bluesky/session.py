@@ -154,7 +154,7 @@ class Session:
         self.RE.subscribe(DocumentJournal())
         self.guards: list[Guard] = []
         self._guarded(ScanRecords(self.plans.configurator.update), "scan records")
-        self.provenance = ProvenanceRecorder()
+        self.provenance = ProvenanceRecorder(self.settings.model_dump(mode="json", exclude={"catalog": {"api_key"}}))
         writers = [self._guard(self.provenance, "provenance")]
         if formats.nexus:
             inside = load_configuration(formats.dxchange_configuration) if formats.dxchange == "master" else None

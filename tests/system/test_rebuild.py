@@ -41,6 +41,9 @@ def test_a_tomography_is_made_again_checked_and_copied(sessions, tmp_path):
             "acquisition": "SUCCESS",
             "dxchange": "SUCCESS",
         }
+    told = Provenance(files).actions()[0].parameters["settings"]
+    assert (told["detectors"]["orca"]["width"], told["twin"]["clock"]) == (96, "fast")
+    assert "api_key" not in told["catalog"]
     noted = {note.path: note.checksum for action in Provenance(files).actions() for note in action.outputs}
     assert noted["scan-0001_orca.h5"]
     with h5py.File(dxchange) as file:

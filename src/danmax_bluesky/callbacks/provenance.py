@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ class ProvenanceRecorder:
 
     Detectors may close their files after the run has ended; their digests are then taken, by a thread, once they have.
     Subscribe it within a `Guard`, after the journal and before the files that carry the table.
+
+    Args:
+        settings: of the session, for the parameters of the acquisition; without secrets.
     """
 
-    def __init__(self) -> None:
-        self._router = PerRun(lambda start: _OneRun(self._sealing) if "data_root" in start else None)
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        self._router = PerRun(lambda start: _OneRun(self._sealing, settings) if "data_root" in start else None)
         self._sealing: list[threading.Thread] = []
 
     def __call__(self, name: str, doc: Any) -> None:
@@ -45,15 +49,16 @@ class ProvenanceRecorder:
 
 
 class _OneRun:
-    def __init__(self, sealing: list[threading.Thread]) -> None:
+    def __init__(self, sealing: list[threading.Thread], settings: Mapping[str, Any] | None) -> None:
         self._builder = RecordBuilder()
         self._row = ""
         self._sealing = sealing
+        self._settings = settings
 
     def __call__(self, name: str, doc: Any) -> None:
         self._builder(name, doc)
         if name == "start":
-            self._row = begin_acquisition(self._builder.record)
+            self._row = begin_acquisition(self._builder.record, self._settings)
         elif name == "stop":
             record = self._builder.record
             if not end_acquisition(record, self._row):
@@ -84,11 +89,13 @@ def detector_files(record: RunRecord) -> list[Path]:
     return [path for path in sorted(sources) if path.exists()]
 
 
-def begin_acquisition(record: RunRecord) -> str:
-    """Note that a run began; returns the id of its row."""
+def begin_acquisition(record: RunRecord, settings: Mapping[str, Any] | None = None) -> str:
+    """Note that a run began, with the settings of its session where they are known; returns the id of its row."""
     files = record.files
     files.raw.mkdir(parents=True, exist_ok=True)
     parameters = {key: value for key, value in record.start.items() if key not in _NOT_PARAMETERS}
+    if settings is not None:
+        parameters["settings"] = dict(settings)
     return Provenance(files).begin(
         ACTOR,
         description=str(record.start.get("command") or record.start.get("plan_name", "")),
