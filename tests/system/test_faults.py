@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import pytest
 from bluesky.utils import FailedPause, RequestAbort, RunEngineInterrupted
 
+from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.record import RunRecord, fold
@@ -151,6 +153,39 @@ def test_a_stalled_camera_ends_the_scan(session, phase):
     assert "orca" in str(outcome.error)
     assert outcome.record.status == "failed"
     assert_left_in_order(session, outcome.record)
+    assert_next_scan_works(session)
+
+
+@pytest.mark.parametrize("phase", every("disk", ("proj",)))
+def test_a_full_disk_ends_the_scan_with_the_cameras_own_words(session, phase):
+    process = session.beamline.twin.world.cameras["orca"]._process
+    assert process is not None
+    before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        assert session.last_run is not None
+        written = ScanFiles.of(session.last_run).detector("orca").stat().st_size
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (written + 2048, before[1]))
+
+    try:
+        outcome = run(session, phase, fill, npt_fields=LONG)
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, before)
+    assert isinstance(outcome.error, DanmaxError)
+    assert "orca" in str(outcome.error)
+    assert "make room" in str(outcome.error)
+    assert outcome.record.status == "failed"
+    assert outcome.record.missing
+    assert session.RE.state == "idle"
+    assert value(session, session.beamline.shutter.state) == "closed"
+    rebuilt = rebuild(ScanFiles.of(outcome.record.start).documents)  # the camera may not have been able to end its file
+    assert not rebuilt.problems
+    documented = sum(len(segment.external["orca"]) for segment in outcome.record.segments if segment.external)
+    if documented:
+        with h5py.File(ScanFiles.of(outcome.record.start).master) as master:
+            frames = master["entry_orca/instrument/detector/data"][()]
+        assert len(frames) == documented
+        assert frames.reshape(documented, -1).any(axis=1).all()
     assert_next_scan_works(session)
 
 

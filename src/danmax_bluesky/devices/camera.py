@@ -72,6 +72,7 @@ class Camera(SegmentedDetector):
     dark_file: SignalRW[str]
     white_file: SignalRW[str]
     armed: SignalR[bool]
+    problem: SignalR[str]
     frames_written: SignalR[int]
     frames_triggered: SignalR[int]
     width: SignalR[int]

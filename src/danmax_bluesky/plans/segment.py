@@ -272,9 +272,15 @@ class StallWatch:
 
 
 def _look(rig: Rig, watch: StallWatch) -> MsgGenerator[None]:
-    """Let the watch compare what the PandA sent with what each camera wrote."""
+    """Ask each camera for trouble, and let the watch compare what the PandA sent with what it wrote.
+
+    Raises:
+        AcquisitionError: a camera cannot write, or writes nothing.
+    """
     sent = yield from bps.rd(rig.panda.data.num_captured)
     for detector in rig.detectors:
+        if problem := (yield from bps.rd(detector.problem)):
+            raise AcquisitionError(f"{problem}. What was measured before is on disk")
         watch.look(detector.name, sent, (yield from bps.rd(detector.frames_written)), time.monotonic())
 
 

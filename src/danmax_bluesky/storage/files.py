@@ -60,26 +60,34 @@ def _open(path: Path) -> h5py.File:
 
 
 def _refuse_truncated(path: Path) -> None:
-    """A file shorter than its own superblock says still opens as SWMR, and then holds nonsense: tell it before.
+    """A file shorter than its own superblock says still opens as SWMR, and then holds nonsense: tell it before."""
+    end = promised_bytes(path)
+    if end is not None and (size := path.stat().st_size) < end:
+        raise StorageError(
+            f"{path} is truncated: {size} of {end} bytes; restore it from a backup, or save what is in it with "
+            "`danmax rebuild`"
+        )
+
+
+def promised_bytes(path: Path) -> int | None:
+    """The size that the superblock of a closed HDF5 file tells; None for one that is being written, or is no HDF5.
 
     Layout of the superblock: HDF5 File Format Specification 3.0, II.A.
     """
     try:
         with path.open("rb") as stream:
             head = stream.read(52)
-            size = stream.seek(0, 2)
     except OSError:
-        return  # opening it as HDF5 tells why
+        return None  # opening it as HDF5 tells why
     if len(head) < 52 or head[:8] != b"\x89HDF\r\n\x1a\n":
-        return
+        return None
     version = head[8]
     if version > 3 or head[13 if version < 2 else 9] != 8:
-        return
+        return None
+    if version == 3 and head[11] != 0:
+        return None
     place = {0: 40, 1: 44}.get(version, 28)
-    end = int.from_bytes(head[place : place + 8], "little")
-    being_written = version == 3 and head[11] != 0
-    if not being_written and size < end:
-        raise StorageError(f"{path} is truncated: {size} of {end} bytes; restore it from a backup")
+    return int.from_bytes(head[place : place + 8], "little")
 
 
 def first_unwritten(dataset: h5py.Dataset, rows: Sequence[int] | None = None) -> int | None:

@@ -1,6 +1,8 @@
 """What a run whose process died has left on disk, beyond what its documents tell."""
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.record import FrameSource, RunRecord, Segment
 from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, Node, VirtualDataset
-from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
-from danmax_bluesky.storage.write import write_tree
+from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, promised_bytes
+from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
 
 RECOVERED = "_recovered"
 PANDA = "panda"
@@ -41,8 +43,9 @@ def recover(record: RunRecord) -> RunRecord:
 def healed(record: RunRecord) -> RunRecord:
     """The same record over files that every program can open.
 
-    A file whose writer died opens as SWMR alone, so that a virtual dataset over it shows nothing. It is left as it is,
-    and a clean copy of what is in it, `scan-####_<detector>_recovered.h5`, takes its place in the record.
+    A file whose writer died opens as SWMR alone, so that a virtual dataset over it shows nothing; one whose end did not
+    fit on the disk does not open at all. It is left as it is, and a clean copy of what is in it,
+    `scan-####_<detector>_recovered.h5`, takes its place in the record.
 
     Raises:
         StorageError: a copy cannot be written.
@@ -52,7 +55,7 @@ def healed(record: RunRecord) -> RunRecord:
         for source in segment.external.values():
             path = source.file
             if path not in places:
-                places[path] = _clean_copy(path, record.uid) if path.exists() and is_left_open(path) else path
+                places[path] = _readable(path, record.uid)
     return dataclasses.replace(
         record,
         segments=tuple(
@@ -155,6 +158,47 @@ def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]
                 stop = max(told.stop, source.stop)
                 external[key] = dataclasses.replace(told, stop=stop, limit=stop)
         yield dataclasses.replace(segment, external=external)
+
+
+def _readable(path: Path, owner: str) -> Path:
+    """The file itself, or the copy of one that no program can open."""
+    if not path.exists():
+        return path
+    promised = promised_bytes(path)
+    if promised is not None and path.stat().st_size < promised:
+        return _mended_copy(path, owner, promised)
+    return _clean_copy(path, owner) if is_left_open(path) else path
+
+
+def _mended_copy(path: Path, owner: str, promised: int) -> Path:
+    """Copy a file whose end is missing, with zeros in its place, and without the rows that lay there."""
+    target = path.with_name(f"{path.stem}{RECOVERED}.h5")
+    temporary = path.with_name(f".{target.name}.partial")
+    there = path.stat().st_size
+    try:
+        shutil.copyfile(path, temporary)
+        os.truncate(temporary, promised)
+        with h5py.File(temporary, "r+", locking=False) as file:
+            file.attrs.update({OWNER: owner, "recovered_from": path.name})
+            file.visititems(lambda _name, node: _drop_rows_beyond(node, there))
+        if target.exists() and owner_of(target) != owner:
+            raise StorageError(f"{target} is in the way, and of another run; move it")
+        os.replace(temporary, target)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise StorageError(f"{path} lacks its end, and what is left cannot be saved: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _drop_rows_beyond(node: Any, end: int) -> None:
+    """Make a dataset as short as its rows whose bytes lie before the end of the file."""
+    if not isinstance(node, h5py.Dataset) or node.chunks is None:
+        return
+    chunks = [node.id.get_chunk_info(number) for number in range(node.id.get_num_chunks())]
+    gone = [chunk.chunk_offset[0] for chunk in chunks if chunk.byte_offset + chunk.size > end]
+    if gone:
+        node.resize(min(gone), axis=0)
 
 
 def _clean_copy(path: Path, owner: str) -> Path:

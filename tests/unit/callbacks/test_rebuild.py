@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import h5py
@@ -10,6 +11,7 @@ from danmax_bluesky.callbacks.nexus import NexusMaster
 from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
 from danmax_bluesky.callbacks.rebuild import journals_below, rebuild, record_of
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.journal import Journal, encoded, read_journal
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.compare import differences
@@ -96,6 +98,29 @@ def test_a_file_that_its_writer_left_open_is_copied_and_the_original_kept(tmp_pa
         assert file.attrs["recovered_from"] == "scan-0001_orca.h5"
         assert "pixel_mask" in file["entry/instrument/orca"]
     rebuild(run.folder / "scan-0001_documents.jsonl")
+
+
+def test_a_file_whose_end_did_not_fit_on_the_disk_is_copied_without_the_rows_that_lay_there(tmp_path):
+    run = compose_tomography(tmp_path)
+    path = run.folder / "scan-0001_orca.h5"
+    name = "entry/instrument/orca/data"
+    with h5py.File(path, "r+") as file:  # the last two frames are moved to the end of the file
+        last = [file[name].id.read_direct_chunk((row, 0, 0)) for row in (-2 + len(file[name]), -1 + len(file[name]))]
+        count = len(file[name])
+        file[name].resize(count - 2, axis=0)
+        file.flush()
+        file[name].resize(count, axis=0)
+        for row, (_, chunk) in zip((count - 2, count - 1), last, strict=True):
+            file[name].id.write_direct_chunk((row, 0, 0), chunk + bytes(100_000))
+    with h5py.File(path) as file:
+        end = file[name].id.get_chunk_info_by_coord((count - 1, 0, 0)).byte_offset
+    os.truncate(path, end + 50)
+    with pytest.raises(StorageError, match=r"is truncated: .*`danmax rebuild`"), open_to_read(path):
+        pass
+    rebuild(journal_of(run))
+    with h5py.File(run.folder / "scan-0001_orca_recovered.h5") as file:
+        np.testing.assert_array_equal(file[name][:], run.frames["orca"][: count - 1])
+    assert path.stat().st_size == end + 50
 
 
 def test_a_run_that_is_still_measured_is_left_alone(tmp_path):

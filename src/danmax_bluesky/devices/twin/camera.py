@@ -162,6 +162,7 @@ class VirtualCamera:
             self.log.clear()
             self.publish("frames_triggered", 0)
             self.publish("frames_written", 0)
+            self.publish("problem", "")
 
     async def arm(self) -> None:
         """Begin to arm; returns when that is done, or goes on, and `armed` tells when it is done.
@@ -343,5 +344,6 @@ class VirtualCamera:
                 future.set_exception(error)
             if not waiting:
                 logger.error("%s", error)
+                self.publish("problem", str(error))
         elif (future := self._answers.get(kind)) and not future.done():
             future.set_result(None)

@@ -267,6 +267,7 @@ def _camera(camera: VirtualCamera) -> dict[str, Any]:
         "dark_file": "",
         "white_file": "",
         "armed": False,
+        "problem": "",
         "frames_written": 0,
         "frames_triggered": 0,
     }

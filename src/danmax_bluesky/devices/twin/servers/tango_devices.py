@@ -156,6 +156,7 @@ class TwinCamera(TwinDevice):
         Register("Label", "label", DevString, "label", doc="kind of the frames now being taken"),
         Register("DarkFile", "dark_file", DevString, "dark_file", doc="latest darks, as file::dataset[first:end]"),
         Register("WhiteFile", "white_file", DevString, "white_file", doc="latest flats, as file::dataset[first:end]"),
+        Register("Problem", "problem", DevString, doc="why frames are not written; empty while they are"),
         Register("FramesWritten", "frames_written", DevLong64),
         Register("FramesTriggered", "frames_triggered", DevLong64),
         Register("Width", "width", DevLong64, unit="pixel"),
