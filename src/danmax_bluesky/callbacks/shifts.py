@@ -5,7 +5,6 @@ import logging
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import uniform_filter
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.frames_table import FrameTable, ImageKey, Shifts
@@ -91,6 +90,8 @@ def _bad_pixels(flat: np.ndarray | None, dark: np.ndarray | None) -> np.ndarray:
 
     They stay where they are while the sample moves, and divided by a flat that saw nothing they outshine all else.
     """
+    from scipy.ndimage import uniform_filter  # late: it takes a second to import, and every session imports this module
+
     if flat is None:
         return np.empty((0, 2), int)
     light = flat - (0.0 if dark is None else dark)

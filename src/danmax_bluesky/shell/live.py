@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from bluesky.callbacks.best_effort import BestEffortCallback
-
 
 class LiveView:
     """Bluesky's best-effort tables and plots, for runs with events of their own; the others have their progress bars.
@@ -13,11 +11,8 @@ class LiveView:
     """
 
     def __init__(self, plots: bool = False) -> None:
-        self._view = BestEffortCallback()
-        self._view.disable_heading()
-        self._view.disable_baseline()
-        if not plots:
-            self._view.disable_plots()
+        self._plots = plots
+        self._view: Any = None
         self._streams: dict[str, str] = {}
         self._is_told = False
 
@@ -26,6 +21,8 @@ class LiveView:
         if name == "start":
             self._is_told = bool(doc.get("hints", {}).get("dimensions"))
             self._streams = {}
+            if self._is_told and self._view is None:
+                self._view = self._make_view()
         if not self._is_told:
             return
         if name == "descriptor":
@@ -34,6 +31,16 @@ class LiveView:
         stream = self._streams.get(doc.get("descriptor", doc.get("uid", "")), "primary")
         if stream == "primary" and name in ("start", "descriptor", "event", "stop"):
             self._view(name, doc)
+
+    def _make_view(self) -> Any:
+        from bluesky.callbacks.best_effort import BestEffortCallback  # late: a prompt need not wait for matplotlib
+
+        view = BestEffortCallback()
+        view.disable_heading()
+        view.disable_baseline()
+        if not self._plots:
+            view.disable_plots()
+        return view
 
 
 def without_frames(descriptor: Any) -> Any:

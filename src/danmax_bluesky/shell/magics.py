@@ -15,7 +15,6 @@ from danmax_bluesky.devices.lost import told
 from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.plans import classic
 from danmax_bluesky.session import Session
-from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.tomography.scan import TomoScan
 
 T = TypeVar("T")
@@ -74,6 +73,8 @@ class Magics:
 
     def ct(self, line: str = "1") -> None:
         """Expose every active detector once, and tell what is in the frames."""
+        from danmax_bluesky.storage.frames import open_frames  # late: what reads frames takes a second to import
+
         exposure_s = _number(line or "1", "exposure")
         self._run(classic.ct(self._session.rig, exposure_s, md=self._md(f"ct {exposure_s:g}")))
         table = Table("detector", "mean", "min", "max", title=f"{exposure_s:g} s")

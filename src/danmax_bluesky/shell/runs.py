@@ -1,12 +1,10 @@
 """The runs at the prompt: `cat[-1]`, `cat[12]`, `cat["3c5a1f"]`, `find_runs(sample="bone")`, `runs()`."""
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 
-from danmax_bluesky.pipelines.catalog import client
 from danmax_bluesky.pipelines.catalog.tables import table_of
 from danmax_bluesky.session import Session
 
@@ -36,14 +34,23 @@ class Cat:
 
 
 def catalog_namespace(session: Session, console: Console) -> dict[str, Any]:
-    """Names at the prompt: cat, find_runs and runs."""
+    """Names at the prompt: cat, find_runs and runs; what talks to the catalogue is imported when it is asked."""
 
-    @functools.wraps(client.find_runs)
     def find_runs(**asked: Any) -> Any:
+        """The runs that are all of this, as a catalogue again: `find_runs(sample="bone", since="2d")[-1]`.
+
+        Args:
+            asked: sample, proposal, visit, folder, scan (a number, or the first and the last), plan, detector, status
+                (complete, incomplete, failed, aborted, open), since and until ("today", "2026-11-21", "2h" ago).
+        """
+        from danmax_bluesky.pipelines.catalog import client
+
         return client.find_runs(session.catalog, **asked)
 
     def runs(last: int = 20, **asked: Any) -> None:
         """Print the latest runs, or the latest of those that are all of what is asked for, as of `find_runs`."""
+        from danmax_bluesky.pipelines.catalog import client
+
         found = client.lines(find_runs(**asked), last)
         console.print(table_of(found) if found else "no run is all of that")
 
