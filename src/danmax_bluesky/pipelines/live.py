@@ -21,15 +21,17 @@ from danmax_bluesky.pipelines.notes import note_integration
 from danmax_bluesky.pipelines.output import RecipeOutput
 from danmax_bluesky.pipelines.scans import measured_scan
 from danmax_bluesky.scattering.classifiers import NAMES
+from danmax_bluesky.scattering.kernels import LANES
 from danmax_bluesky.storage.frames import Hdf5Frames
 from danmax_bluesky.storage.journal import read_journal
 
 ATTEMPTS = 20
 PATIENCE_S = 30.0
 RESTORED = 64
+BEHIND = 100
 _log = logging.getLogger(__name__)
 
-Publish = Callable[["RecipeOutput", Block], None]
+Publish = Callable[["RecipeOutput", Block, int], None]
 Began = Callable[[Sequence[tuple[str, Path]]], None]
 Known = Callable[[str, Sequence[int], Mapping[str, np.ndarray]], None]
 
@@ -49,7 +51,7 @@ def run_job(
     Args:
         job: what to do.
         stretches: which frames are wanted; told from another thread.
-        publish: called with each block that is on disk.
+        publish: called with each block that is on disk, and the number of frames that wait behind it.
         began: called with the uid and the journal of each run of patterns.
         known: called with recipe, frame numbers and integral parameters of patterns that are on disk.
         patience_s: how long to wait, after the end, for frames that were announced and are not on disk.
@@ -175,9 +177,9 @@ class _Told:
     known: Known | None
     runs: Mapping[RecipeOutput, DerivedRun]
 
-    def __call__(self, sink: RecipeOutput, block: Block) -> None:
+    def __call__(self, sink: RecipeOutput, block: Block, backlog: int) -> None:
         if self.publish:
-            self.publish(sink, block)
+            self.publish(sink, block, backlog)
         if self.known:
             self.known(sink.prepared.settings.name, block.index.tolist(), sink.integrals(block))
         if sink in self.runs:
@@ -197,17 +199,43 @@ def _follow(
     done = min(sink.done for sink in sinks)
     numbers = follow(frames, stretches, done, patience_s)
     checked = done >= 0
+    behind = Backlog(frames.name)
     for block in integrate_blocks(frames, keyed, numbers, job.threads, ATTEMPTS):
         if not checked:
             warnings += check_first(frames, int(block.index[0]), sinks)
             checked = True
         for number, text in block.errors.items():
             _log.warning("frame %d is left out: %s", number, text)
+        backlog = len(stretches.wanted(frames.refresh(), int(block.index[-1])))
+        behind.note(backlog)
         for sink in sinks:
             fresh = block.after(sink.done)
             if fresh is not None:
                 sink.write(fresh)
-                told(sink, fresh)
+                told(sink, fresh, backlog)
+
+
+class Backlog:
+    """Warns when the integration falls behind its frames, and says when it has caught up; nothing is left out.
+
+    Args:
+        name: of the frames.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._most = 0
+        self._warned = 0
+
+    def note(self, waiting: int) -> None:
+        """So many frames wait."""
+        self._most = max(self._most, waiting)
+        if waiting >= max(BEHIND, 2 * self._warned):
+            self._warned = waiting
+            _log.warning("%s: the integration is %d frames behind; it will catch up", self._name, waiting)
+        elif self._warned and waiting < LANES:
+            _log.warning("%s: the integration has caught up; it was %d frames behind", self._name, self._most)
+            self._most = self._warned = 0
 
 
 def _finish(job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretches: Stretches) -> list[Outcome]:

@@ -2,7 +2,7 @@
 
 A message has four parts: the topic `pattern`, a header in JSON, the intensities and their errors, both float32 in C
 order. The header tells run, scan, detector, recipe, layout, unit, the number of each frame, the shape of the array,
-when each frame was taken as far as the detector said, and how much later it was published.
+when each frame was taken as far as the detector said, how much later it was published, and how many frames wait.
 """
 
 import json
@@ -36,7 +36,7 @@ class Publisher:
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._lock = threading.Lock()
 
-    def publish(self, output: RecipeOutput, block: Block) -> None:
+    def publish(self, output: RecipeOutput, block: Block, backlog: int = 0) -> None:
         """Tell of the patterns of one block; nobody need listen, and a slow listener is not waited for."""
         now = time.time()
         taken = output.taken_at(block.index)
@@ -55,6 +55,7 @@ class Publisher:
                 "dtype": "<f4",
                 "taken_s": taken,
                 "published_s": now,
+                "backlog": backlog,
                 "latency_s": [None if moment is None else now - moment for moment in taken],
             }
             arrays = [np.ascontiguousarray(array, "<f4") for array in (patterns.intensity, patterns.sigma)]

@@ -93,9 +93,9 @@ class Worker:
         self.reply({"event": "began", "id": job.id, "journals": journals})
 
     def _run(self, job: Job, stretches: Stretches) -> None:
-        def written(output: RecipeOutput, block: Block) -> None:
+        def written(output: RecipeOutput, block: Block, backlog: int) -> None:
             if self._publisher:
-                self._publisher.publish(output, block)
+                self._publisher.publish(output, block, backlog)
 
         def known(recipe: str, frames: Sequence[int], integrals: Mapping[str, np.ndarray]) -> None:
             values = {name: array.tolist() for name, array in integrals.items()}

@@ -20,6 +20,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.planes import GROUP, bytes_needed, put_together
 
 FILTER_ID = 32008
 LZ4 = 2
@@ -99,6 +100,11 @@ def decode_block(lz4, untranspose, chunk, length, place, items, item_bytes, scra
         return -1
     if _lz4(lz4, chunk + place + 4, scratch, np.int32(size), np.int32(content)) != content:
         return -1
+    if item_bytes == 4 and items % GROUP == 0:
+        width = bytes_needed(scratch, items >> 3)
+        if width < 4:
+            put_together(scratch, target, items, width)
+            return place + 4 + size
     if _untranspose(untranspose, scratch, target, items, item_bytes) < 0:
         return -1
     return place + 4 + size
