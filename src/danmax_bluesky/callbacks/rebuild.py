@@ -1,6 +1,7 @@
 """Every derived file of a run, made again from its journal: also of a run whose process was killed."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from danmax_bluesky.storage.recovery import healed, recover
 
 INTEGRATION = "integration"
 SUFFIX = "_documents.jsonl"
+_OF_A_SCAN = re.compile(rf"scan-\d+{re.escape(SUFFIX)}")  # an integration keeps documents of its own
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def journals_below(path: Path) -> list[Path]:
         StorageError: there is none.
     """
     if path.is_dir():
-        found = sorted(path.rglob(f"*{SUFFIX}"))
-    elif path.name.endswith(SUFFIX):
+        found = sorted(found for found in path.rglob(f"scan-*{SUFFIX}") if _OF_A_SCAN.fullmatch(found.name))
+    elif _OF_A_SCAN.fullmatch(path.name):
         found = [path] if path.exists() else []
     else:
         stem = path.name.split(".")[0].split("_")[0]

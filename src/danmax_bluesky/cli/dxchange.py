@@ -10,6 +10,7 @@ from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journal_of
+from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import SCHEMA_NAME, load_configuration
 from danmax_bluesky.formats.tree import Copying
@@ -84,6 +85,8 @@ def command(
         export=Export(copying, volume_deg, volume),
         out=out.absolute() if out else None,
     )
+    if not paths:
+        raise FormatError(f"{record.files.stem} turned no sample: it has no projections for a DXchange file")
     for path in paths:
         Console().print(str(path), soft_wrap=True, highlight=False)
 

@@ -148,6 +148,9 @@ def test_a_moved_folder_is_rebuilt_where_it_is(tmp_path):
 def test_journals_are_found_by_any_file_of_the_scan_or_by_the_folder(tmp_path):
     run = compose_tomography(tmp_path)
     path = journal_of(run)
+    derived = run.folder.parents[1] / "process" / "azint" / "scan-0001_pilatus_integrated_documents.jsonl"
+    derived.parent.mkdir(parents=True)
+    shutil.copy(path, derived)
     for named in (path, run.folder, tmp_path, run.folder / "scan-0001.h5", run.folder / "scan-0001_orca.h5"):
         assert journals_below(named) == [path]
     with pytest.raises(StorageError, match="no journal"):

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from danmax_bluesky.cli import cli
 from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.testing.compose import Part
 from danmax_bluesky.testing.replay import measured, write_journal
 
 
@@ -142,6 +143,12 @@ def test_a_configuration_of_ones_own_begins_with_the_one_that_is_printed(run, tm
 def test_wrong_options_are_explained(run, words, said):
     with pytest.raises(DanmaxError, match=said):
         danmax("dxchange", "1", *words)
+
+
+def test_a_run_that_turned_no_sample_has_no_dxchange_file(tmp_path, monkeypatch):
+    run = measured(tmp_path, parts=[Part("primary", "data", [0.0] * 3)])
+    with pytest.raises(DanmaxError, match="scan-0001 turned no sample"):
+        danmax("dxchange", run.folder)
 
 
 def test_provenance_shows_rows_of_a_file_and_one_in_full(run, tmp_path):
