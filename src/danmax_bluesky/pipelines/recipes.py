@@ -89,6 +89,10 @@ def prepare(
     if settings.mask is not None and mask is not None:
         texts["mask_file"] = str(settings.mask)
         _check_shape("mask", settings.mask, mask, shape)
+        if mask.all():
+            raise CalibrationError(
+                f"mask {settings.mask} leaves no pixel; it may be inverted: True, or other than 0, means bad"
+            )
     if pixel_mask is not None:
         mask = pixel_mask if mask is None else mask | pixel_mask
     images = {name: _image(name, getattr(settings, name), shape) for name in ("dark", "flat")}
@@ -161,6 +165,8 @@ def _image(name: str, path: Path | None, shape: tuple[int, int]) -> np.ndarray |
     if image.ndim == 3:
         image = image.mean(axis=0)
     _check_shape(name, path, image, shape)
+    if name == "flat" and not np.any(image > 0):
+        raise CalibrationError(f"flat {path} is nowhere greater than 0, so no pixel would count; is it the right image?")
     return image
 
 

@@ -317,9 +317,12 @@ def read_image(path: Path) -> np.ndarray:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         with fabio.open(os.fspath(path)) as image:
-            return np.array(image.data)
+            pixels = None if image.data is None else np.array(image.data)
     except Exception as error:  # fabio raises whatever its readers raise
         raise StorageError(f"{path} cannot be read as an image: {type(error).__name__}: {error}") from error
+    if pixels is None:  # a torn file is only logged
+        raise StorageError(f"{path} cannot be read as an image: it is damaged, or cut short")
+    return pixels
 
 
 def read_mask(path: Path) -> np.ndarray:
