@@ -166,7 +166,9 @@ def _image(name: str, path: Path | None, shape: tuple[int, int]) -> np.ndarray |
         image = image.mean(axis=0)
     _check_shape(name, path, image, shape)
     if name == "flat" and not np.any(image > 0):
-        raise CalibrationError(f"flat {path} is nowhere greater than 0, so no pixel would count; is it the right image?")
+        raise CalibrationError(
+            f"flat {path} is nowhere greater than 0, so no pixel would count; is it the right image?"
+        )
     return image
 
 
