@@ -161,7 +161,9 @@ def test_a_damaged_file_is_told_and_left_alone(store, content):
 
 def test_a_value_edited_by_hand_is_checked_and_can_be_set_right(store):
     store.set("exp_time", 1.0)
-    store.path.write_text(store.path.read_text().replace("1.0", "-5"))
+    content = json.loads(store.path.read_text())
+    content["values"]["exp_time"]["value"] = -5
+    store.path.write_text(json.dumps(content))
     with pytest.raises(ParameterError, match=r"configurator\.json: exp_time = -5 s is below"):
         store.read()
     store.set("exp_time", 2.0)
