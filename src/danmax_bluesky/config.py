@@ -404,12 +404,15 @@ class Settings(_Model):
         return self
 
 
-def load_settings(file: Path | str | None = None, options: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    file: Path | str | None = None, options: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None
+) -> Settings:
     """Read the settings of this session.
 
     Args:
         file: a TOML or YAML file; None takes the one that `DANMAX_SETTINGS` names, if any.
         options: dotted key -> value, such as {"twin.seed": 3}; they win over environment and file.
+        base: settings as another session had them, nested; everything else wins over them.
 
     Raises:
         SettingsError: with the key, the value, and what is allowed.
@@ -417,6 +420,9 @@ def load_settings(file: Path | str | None = None, options: Mapping[str, Any] | N
     named = file or os.environ.get(SETTINGS_FILE_VARIABLE)
     raw: dict[str, Any] = _read_file(Path(named)) if named else {}
     origin = {key: str(named) for key in _dotted(raw)}
+    if base is not None:
+        raw = _merged(base, raw)
+        origin = dict.fromkeys(_dotted(raw), "as recorded") | origin
     for variable, value in os.environ.items():
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
             key = variable.removeprefix(PREFIX).lower().replace("__", ".")
@@ -488,6 +494,15 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
             child = tree[part] = {}
         tree = child
     tree[last] = value
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both trees in one; where both say something, the second wins."""
+    both = {
+        key: _merged(base[key], over[key]) if isinstance(base[key], dict) and isinstance(over[key], dict) else over[key]
+        for key in base.keys() & over.keys()
+    }
+    return {**base, **over, **both}
 
 
 def _parse(text: str) -> Any:

@@ -91,14 +91,7 @@ def test_an_acquisition_is_measured_again_from_the_file_alone(sessions, tmp_path
     source = files.master if which == "master" else files.dxchange("orca", alone=True)
     alone = Path(shutil.copy(source, tmp_path / "alone.h5"))
     session.close()
-    for key, value in {
-        "DATA_ROOT": tmp_path / "again",
-        "TWIN__CLOCK": "fast",
-        "DETECTORS__ORCA__WIDTH": 96,
-        "DETECTORS__ORCA__HEIGHT": 32,
-        "CATALOG__KIND": "off",
-    }.items():
-        monkeypatch.setenv(f"DANMAX_{key}", str(value))
+    monkeypatch.setenv("DANMAX_DATA_ROOT", str(tmp_path / "again"))
     actors = [row["actor"] for row in read_table(alone)]
     danmax("rerun", alone, actors.index("acquisition") + 1)
     (master,) = (tmp_path / "again").rglob("scan-0001.h5")
@@ -110,20 +103,11 @@ def test_an_acquisition_is_measured_again_from_the_file_alone(sessions, tmp_path
 def test_every_kind_of_measurement_is_repeated_from_its_file(sessions, tmp_path, monkeypatch):
     with sessions() as session:
         plans = {
-            "azint_scan": session.plans.azint_scan("tom_sam_x", -0.5, 0.5, 2, 0.02, relative=True),
             "mesh": session.plans.mesh("tom_sam_x", 0, 1, 1, "tom_sam_y", 0, 2, 2, 0.02, snake=False, sample="CeO2"),
             "ascan": classic.ascan(session.rig, "tom_sam_x", 0.0, 1.0, 2, 0.02),
         }
         done = {name: measured(session, plan) for name, plan in plans.items()}
-    for key, value in {
-        "DATA_ROOT": tmp_path / "again",
-        "TWIN__CLOCK": "fast",
-        "DETECTORS__PILATUS__WIDTH": 487,
-        "DETECTORS__PILATUS__HEIGHT": 407,
-        "FORMATS__INTEGRATE": "false",
-        "CATALOG__KIND": "off",
-    }.items():
-        monkeypatch.setenv(f"DANMAX_{key}", str(value))
+    monkeypatch.setenv("DANMAX_DATA_ROOT", str(tmp_path / "again"))
     for number, (name, files) in enumerate(done.items(), 1):
         alone = Path(shutil.copy(files.master, tmp_path / "alone.h5"))
         danmax("rerun", alone, "1")

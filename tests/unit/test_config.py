@@ -118,3 +118,17 @@ def test_an_entry_of_the_snapshot_changes_only_what_it_names():
     assert settings.snapshot["hdcm_energy"].address == "a/b/c/Energy"
     assert settings.snapshot["bench"].units == "mm"
     assert "Spinner moving" in settings.snapshot
+
+
+def test_settings_of_another_session_give_way_to_everything_that_is_said_now(tmp_path, monkeypatch):
+    former = load_settings(options={"twin.seed": 7, "twin.clock": "fast", "detectors.orca.width": 96, "sample": "bone"})
+    base = former.model_dump(mode="json")
+    assert load_settings(base=base) == former
+    file = tmp_path / "now.toml"
+    file.write_text("[twin]\nseed = 8\n")
+    monkeypatch.setenv("DANMAX_SAMPLE", "tooth")
+    now = load_settings(file, {"detectors.orca.height": 32}, base)
+    assert (now.twin.seed, now.twin.clock, now.sample) == (8, "fast", "tooth")
+    assert (now.detectors["orca"].width, now.detectors["orca"].height) == (96, 32)
+    with pytest.raises(SettingsError, match="as recorded"):
+        load_settings(base={"colour": "blue"})

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -101,6 +101,12 @@ def _module(command: str) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("[", r"\[")
+
+
+def settings_over(recorded: Mapping[str, Any] | None) -> Settings:
+    """Settings of another session, with everything on top of them that file, environment and options say now."""
+    options = dict(click.get_current_context().meta.get(_OPTIONS, {}))
+    return load_settings(options.pop("settings", None), options, recorded)
 
 
 def _source(ctx: click.Context) -> SettingsSource:

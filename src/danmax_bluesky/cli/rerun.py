@@ -13,7 +13,7 @@ from danmax_bluesky.callbacks import provenance as acquisition
 from danmax_bluesky.callbacks.derive import closed_record
 from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.callbacks.rebuild import integrate_again, journals_below, record_of
-from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.cli import settings_over
 from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import Export
@@ -36,20 +36,19 @@ _CLASSIC = {"ct": classic.ct, "ascan": classic.ascan}
 @click.command("rerun")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("row", type=click.IntRange(1), required=False)
-@click.pass_obj
-def command(settings: SettingsSource, file: Path, row: int | None) -> None:
+def command(file: Path, row: int | None) -> None:
     """Do an action of FILE's provenance again, with the parameters that stand there, and add a row.
 
     FILE is a master or a DXchange file; ROW is counted as `danmax provenance FILE` shows it, the last one by default.
     An export, a reconstruction, an integration or a copy is done again on the same scan; an acquisition is measured
-    again, as a new scan, on the beamline of the settings.
+    again, as a new scan, with the settings that stand in FILE, unless settings are given.
     """
     rows = read_table(file)
     number = row or len(rows)
     details = read_details(file, number)
     actor, parameters = details["actor"], details["parameters"]
     if actor == acquisition.ACTOR:
-        _measure(settings, parameters)
+        _measure(parameters)
         return
     record = healed(recover(record_of(journals_below(file.absolute())[0])))
     done = _again(record, actor, parameters)
@@ -84,8 +83,11 @@ def _chunks(copying: Mapping[str, Any]) -> tuple[int, ...] | None:
     return tuple(copying["chunks"]) if copying["chunks"] else None
 
 
-def _measure(settings: SettingsSource, parameters: Mapping[str, Any]) -> None:
-    """Measure again what a start document tells of: by its scan value, or by how its plan was called."""
+def _measure(parameters: Mapping[str, Any]) -> None:
+    """Measure again what a start document tells of: by its scan value, or by how its plan was called.
+
+    The settings are those that it was measured with, unless something else is said now.
+    """
     call = dict(parameters.get("call") or {})
     name = call.pop("plan", None) or parameters.get("plan_name")
     told = {"command": parameters.get("command"), "sample": (parameters.get("sample") or {}).get("name")}
@@ -102,4 +104,4 @@ def _measure(settings: SettingsSource, parameters: Mapping[str, Any]) -> None:
         md = {"command": told["command"], "sample": parameters.get("sample")}
         return _CLASSIC[name](session.rig, **call, md=md)
 
-    run_and_report(settings(), plan)
+    run_and_report(settings_over(parameters.get("settings")), plan)
