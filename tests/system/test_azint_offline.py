@@ -163,6 +163,47 @@ def test_several_processes_give_the_same_bits(tmp_path):
     assert np.array_equal(first.sigma, second.sigma, equal_nan=True)
 
 
+def test_the_scheduler_of_a_cluster_that_runs_already_is_used(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    run = measure(tmp_path, 1, number=40)
+    quiet = {"dashboard_address": None, "host": "127.0.0.1"}
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", **quiet
+    ) as cluster:
+        assert "40 patterns" in danmax(run.file, "--scheduler", cluster.scheduler_address)
+        with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+            done = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.transition_log))
+    assert done > 0
+    whole = read_patterns(integrate_scan(run.file, RECIPE, tmp_path / "whole.h5").output)
+    assert np.array_equal(read_patterns(output_path(run.file)).intensity, whole.intensity, equal_nan=True)
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from danmax_bluesky.pipelines.integrate import integrate_scan
+for number in ("1", "2"):
+    recipe = {"poni": sys.argv[3], "radial_bins": 300}
+    integrate_scan(Path(sys.argv[int(number)]), recipe, Path(sys.argv[4] + number))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_the_memory_does_not_grow_with_the_scan(tmp_path, poni):
+    """1500 frames hold 150 MB: ten times as many frames as before take no more memory."""
+    shape = (167, 149)
+    poni.write_text(PONI.replace("[97, 83]", "[167, 149]"))
+    files = []
+    for number in (150, 1500):
+        files.append(tmp_path / f"{number}.h5")
+        with DetectorWriter(files[-1], ring_frames(shape, 10)) as writer:
+            writer.append(number)
+    arguments = [sys.executable, "-c", MEMORY, *map(str, files), str(poni), str(tmp_path / "out")]
+    told = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300).stdout
+    short_mb, long_mb = map(float, told.split())
+    assert long_mb - short_mb < 40
+
+
 def test_new_files_are_followed(tmp_path):
     first = measure(tmp_path, 1)
     command = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()", "azint", str(tmp_path), "--follow"]

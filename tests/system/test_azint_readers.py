@@ -59,8 +59,8 @@ def made(detector_file, tmp_path_factory):
     """Makes a file of patterns of each kind, once."""
     poni = detector_file.with_name("cal.poni")
     poni.write_text(PONI)
-    columns = {"i0": np.linspace(1, 2, FRAMES), "cryo_temperature": np.linspace(90, 100, FRAMES)}
-    described = {"i0": Column("<f8", "counts"), "cryo_temperature": Column("<f8", "K")}
+    columns = {"i0": np.linspace(1, 2, FRAMES), "cryo": np.linspace(90, 100, FRAMES)}
+    described = {"i0": Column("<f8", "counts"), "cryo": Column("<f8", "K")}
     info = ScanInfo(scan={"sample_name": "ceria", "scan_id": 3}, columns=described)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))

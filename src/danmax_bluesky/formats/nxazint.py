@@ -23,6 +23,7 @@ _INTEGRALS = {
     "I2": ("integral of I x^2, the invariant", 3),
     "correlation_length": ("I1 / I2", -1),
 }
+KELVIN = "K"
 _CHUNK_BYTES = 1 << 18
 _UNIT_NAMES = {"q_A^-1": "q", "2th_deg": "2th"}
 """What azint, and GSAS-II after it, call these units."""
@@ -258,13 +259,11 @@ def _sample(header: AzintHeader, columns: Mapping[str, Column]) -> dict[str, Nod
     """The sample, with what was measured of it in each frame where readers look for it; none if it has no name."""
     if not header.sample:
         return {}
-    linked = [name for name, column in columns.items() if _is_temperature(name, column)]
-    measured: dict[str, Node] = {name: SoftLink(frames_path(name)) for name in linked}
+    linked = [name for name, column in columns.items() if column.units == KELVIN]
+    measured: dict[str, Node] = {
+        name if "temperature" in name else f"{name}_temperature": SoftLink(frames_path(name)) for name in linked
+    }
     return {"sample": nx("NXsample", {"name": Dataset(header.sample), **measured})}
-
-
-def _is_temperature(name: str, column: Column) -> bool:
-    return "temperature" in name and column.units == "K"
 
 
 def _parameter(value: Any) -> Dataset:
@@ -316,7 +315,7 @@ def _frames(columns: Mapping[str, Column]) -> Group:
     children: dict[str, Node] = {}
     for name, column in columns.items():
         attrs = {**({"units": column.units} if column.units else {}), **column.attrs}
-        attrs |= {"target": frames_path(name)} if _is_temperature(name, column) else {}
+        attrs |= {"target": frames_path(name)} if column.units == KELVIN else {}
         children[name] = _growing(column.shape, column.dtype, attrs)
     return nx("NXcollection", children)
 
