@@ -1,0 +1,89 @@
+"""What the worker does when frames are late, or never come."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from danmax_bluesky.formats.record import fold
+from danmax_bluesky.pipelines.follow import Stretches
+from danmax_bluesky.pipelines.job import Job, ScanInfo
+from danmax_bluesky.pipelines.live import Backlog, run_job
+from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, state_of
+from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.testing.powder import DATASET, DetectorWriter, PowderRun, ring_frames
+
+SHAPE = (97, 83)
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    recipe = {"detector": "pilatus", "radial_bins": 50}
+    detector = {"pixel_size_m": 172e-6, "distance_m": 0.1}
+    return Job.of(
+        ScanInfo(run_uid="run", energy_kev=35.0, detector=detector),
+        id="run/pilatus",
+        file=str(tmp_path / "scan-0001_pilatus.h5"),
+        dataset=DATASET,
+        detector="pilatus",
+        recipes=[recipe],
+        outputs=[str(tmp_path / "patterns.h5")],
+    )
+
+
+@pytest.mark.parametrize(("announced", "state"), [(20, COMPLETE), (23, INCOMPLETE)])
+def test_a_file_is_complete_only_with_every_frame_that_was_announced(job, tmp_path, announced, state):
+    with DetectorWriter(tmp_path / "scan-0001_pilatus.h5", ring_frames(SHAPE, 5)) as writer:
+        writer.append(20)
+        stretches = Stretches()
+        stretches.add(0, announced)
+        stretches.end([(0, announced)], complete=True)
+        (outcome,) = run_job(job, stretches, patience_s=0.05)
+    assert state_of(tmp_path / "patterns.h5") == state
+    assert len(read_patterns(tmp_path / "patterns.h5").index) == 20
+    assert any("3 frames that were announced never came" in text for text in outcome.problems) == (announced == 23)
+
+
+def test_integrals_are_told_of_every_frame_also_of_those_from_before_a_restart(job, tmp_path):
+    told = {}
+
+    def note(recipe, frames, values):
+        told.update(zip(frames, values["I0"].tolist(), strict=True))
+
+    with DetectorWriter(tmp_path / "scan-0001_pilatus.h5", ring_frames(SHAPE, 5)) as writer:
+        writer.append(20)
+        stretches = Stretches()
+        stretches.end([(0, 20)])
+        run_job(job, stretches, known=note)
+    stored = read_patterns(tmp_path / "patterns.h5").integrals["I0"]
+    assert [told[number] for number in range(20)] == stored.tolist()
+
+
+def test_falling_behind_is_told_once_each_time_it_doubles_and_so_is_catching_up(caplog):
+    backlog = Backlog("file::data")
+    with caplog.at_level(logging.WARNING):
+        for waiting in (3, 99, 120, 130, 239, 260, 300, 90, 20, 5, 3, 2):
+            backlog.note(waiting)
+    assert [record.getMessage() for record in caplog.records] == [
+        "file::data: the integration is 120 frames behind; it will catch up",
+        "file::data: the integration is 260 frames behind; it will catch up",
+        "file::data: the integration has caught up; it was 300 frames behind",
+    ]
+
+
+def test_a_run_that_may_end_early_misses_nothing_and_what_is_monitored_is_no_data(tmp_path):
+    documents = []
+    consumer = lambda name, doc: documents.append((name, dict(doc)))  # noqa: E731
+    run = PowderRun(tmp_path, [], {"primary": ("data", 100)}, SHAPE, consumers=[consumer])
+    run.start()
+    run.segment("primary")
+    run.rows("primary", 30)
+    run.stop()
+    assert fold(documents).missing == {"primary": 70}
+    documents[0][1]["segments"][0]["may_end_early"] = True
+    assert fold(documents).is_complete
+    descriptor = {**documents[1][1], "uid": "other", "name": "tom_sam_x_monitor", "data_keys": {}}
+    record = fold([*documents[:1], ("descriptor", descriptor), *documents[1:]])
+    assert [segment.kind for segment in record.segments] == ["monitor", "data"]
+    assert np.all([segment.name == "primary" for segment in record.segments_of("data")])
