@@ -1,9 +1,15 @@
 """`danmax azint-server`: controlled over HTTP, and by nobody who does not know its token."""
 
 import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,8 +60,6 @@ def serve(root):
     made = []
 
     def start(feeder=""):
-        import threading
-
         service = IntegrationService(root, feeder, threads=1)
         server = ServiceServer(service, new_token())
         thread = threading.Thread(target=server.serve_forever)
@@ -174,6 +178,11 @@ def test_a_saxsdog_calibration_is_understood(root, serve):
         ("/new", {"calibration": {"poni": "cal.poni"}, "folder": ".."}, 400, "lies outside"),
         ("/new", {"calibration": {"unit": 3, "colour": "red"}}, 400, "colour"),
         ("/new", {}, 400, "calibration"),
+        ("/new", {"calibration": "cal.poni"}, 400, "must be a JSON object"),
+        ("/new", {"calibration": {"recipes": ["azint"]}}, 400, "must be a JSON object"),
+        ("/new", {"calibration": {"poni": "absent.poni"}}, 400, "absent.poni does not exist"),
+        ("/new", ["calibration"], 400, "must be a JSON object"),
+        ("/history?limit=many", None, 400, "many"),
         ("/reintegrate", {}, 400, "no queue"),
         ("/latest", None, 400, "no pattern"),
         ("/format-disk", {}, 404, "not found"),
@@ -188,6 +197,50 @@ def test_what_must_not_be_is_refused(root, serve, path, body, code, message):
     with caught.value as answer:
         assert answer.code == code
         assert message in answer.read().decode()
+
+
+def test_a_new_calibration_leaves_what_the_old_one_did_and_goes_on_with_what_is_new(root, serve):
+    client = serve()
+    first = measure(root, 1)
+    client("/new", {"calibration": {"poni": "cal.poni", "radial_bins": 40}})
+    until(client, lambda data: data["files processed"] == 1)
+    client("/new", {"calibration": {"poni": "cal.poni", "radial_bins": 20}})
+    second = measure(root, 2)
+    until(client, lambda data: data["files processed"] == 1)
+    assert read_patterns(output_path(first.file)).intensity.shape == (6, 40)
+    assert read_patterns(output_path(second.file)).intensity.shape == (6, 20)
+
+
+def test_a_bad_file_is_named_and_does_not_end_the_service(root, serve):
+    client = serve()
+    bad = measure(root, 1)
+    with bad.file.open("r+b") as raw:
+        raw.truncate(bad.file.stat().st_size // 2)
+    client("/new", {"calibration": {"poni": "cal.poni", "radial_bins": 20}})
+    until(client, lambda data: data["failed"])
+    good = measure(root, 2)
+    status = until(client, lambda data: data["files processed"] == 1)
+    assert "scan-0001_pilatus.h5" in status["data"]["failed"][0]
+    assert read_patterns(output_path(good.file)).intensity.shape == (6, 20)
+
+
+def test_a_body_is_not_read_before_its_sender_is_known(serve):
+    client = serve()
+    with socket.create_connection(("127.0.0.1", int(client.address.rpartition(":")[2])), 30) as stranger:
+        stranger.sendall(b"POST /new HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000000\r\n\r\n")
+        assert stranger.recv(100).startswith(b"HTTP/1.1 401")
+
+
+def test_the_command_serves_until_it_is_told_to_end(root):
+    command = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()", "azint-server", str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            server = SimpleNamespace(address=line.partition(",")[0], token=(root / ".azint_token").read_text().strip())
+            assert Client(server)("/status")["result"] == "no queue"
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
 
 
 def test_a_page_in_a_browser_cannot_reach_it_under_another_name(serve):

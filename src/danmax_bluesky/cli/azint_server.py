@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 
 from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.pipelines.service import IntegrationService
 from danmax_bluesky.pipelines.service_http import ServiceServer, new_token, write_token
 
@@ -38,9 +39,13 @@ def command(
     place = root or settings().data_root
     token = new_token()
     file = token_file or place / ".azint_token"
-    write_token(file, token)
     service = IntegrationService(place, feeder, threads)
-    server = ServiceServer(service, token, port)
+    try:
+        server = ServiceServer(service, token, port)
+        write_token(file, token)
+    except OSError as error:
+        service.close()
+        raise SettingsError(f"port {port} or {file} cannot be had: {error}") from error
     console.print(f"{server.address}, for those who know {file}; Ctrl-C ends it", soft_wrap=True, highlight=False)
     try:
         server.serve_forever()

@@ -95,6 +95,7 @@ class IntegrationService:
         Raises:
             DanmaxError: it cannot be used.
         """
+        _check_mapping("the calibration", calibration)
         place = self._below_root(folder or "/".join(calibration.get("Directory") or ()))
         recipes = self._recipes(calibration, place, detector)
         self._begin(_Queue(recipes, place))
@@ -198,6 +199,7 @@ class IntegrationService:
         return place
 
     def _recipes(self, calibration: Mapping[str, Any], place: Path, detector: str) -> list[IntegrationSettings]:
+        _check_mapping("the calibration", calibration)
         if "Geometry" not in calibration:
             entries = calibration.get("recipes", [calibration])
             return [recipe_settings({"detector": detector, **self._with_paths(entry)}) for entry in entries]
@@ -210,12 +212,17 @@ class IntegrationService:
         return recipes_of_saxsdog(text, name, place, self.root / ".azint_server", detector)
 
     def _with_paths(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """The files that a recipe names, as paths below the root."""
-        files = {name: entry[name] for name in ("poni", "mask", "dark", "flat") if entry.get(name)}
-        return {
-            **entry,
-            **{name: str(self._below_root(str(Path(file).parent)) / Path(file).name) for name, file in files.items()},
+        """The same recipe, with the files that it names as paths below the root."""
+        _check_mapping("a recipe", entry)
+        files = {
+            name: self._below_root(str(Path(entry[name]).parent)) / Path(entry[name]).name
+            for name in ("poni", "mask", "dark", "flat")
+            if entry.get(name)
         }
+        for name, file in files.items():
+            if not file.is_file():
+                raise SettingsError(f"{name} {file} does not exist; put it below {self.root} first")
+        return {**entry, **{name: str(file) for name, file in files.items()}}
 
     def _begin(self, fresh: _Queue) -> None:
         """Put a queue in the place of the one that is there."""
@@ -302,6 +309,11 @@ class IntegrationService:
             current.done += 1
             current.frames += report.frames
             current.failed.pop(task.source.name, None)
+
+
+def _check_mapping(what: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{what} must be a JSON object, not {value!r}")
 
 
 def _number(value: Any) -> Any:

@@ -80,6 +80,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Commands."""
         service = self.server.service
+        if not self._is_allowed():
+            self.close_connection = True  # its body is left unread
+            self._answer(None)
+            return
         try:
             body = self._body()
         except ValueError as error:
@@ -115,8 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> dict[str, Any]:
         length = int(self.headers.get("Content-Length") or 0)
-        if length > MAX_BODY_BYTES:
-            raise ValueError(f"a body of {length} bytes is more than {MAX_BODY_BYTES}")
+        if not 0 <= length <= MAX_BODY_BYTES:
+            self.close_connection = True
+            raise ValueError(f"a body of {length} bytes; it may have up to {MAX_BODY_BYTES}")
         content = json.loads(self.rfile.read(length) or b"{}")
         if not isinstance(content, dict):
             raise ValueError("the body must be a JSON object")
