@@ -12,7 +12,7 @@ from danmax_bluesky.storage.stack import FrameStack
 from danmax_bluesky.tomography.alignment import describe_drift, drift_of_pairs
 
 _log = logging.getLogger(__name__)
-MOST_FIELDS = 8
+MOST_FIELDS = 5
 """Darks and flats that are averaged: more would cost time and tell no more."""
 LARGEST_PX = 1024
 SMALLEST_PX = 8
