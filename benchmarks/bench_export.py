@@ -20,10 +20,10 @@ import hdf5plugin
 import numpy as np
 
 from danmax_bluesky.callbacks.dxchange import write_dxchange
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.storage.check import check_scan
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.testing.compose import Part, compose_tomography
 from danmax_bluesky.testing.replay import write_journal
 
@@ -32,7 +32,7 @@ LINKED = """
 import resource, sys, time
 from pathlib import Path
 from danmax_bluesky.callbacks.dxchange import write_dxchange
-from danmax_bluesky.callbacks.rebuild import record_of
+from danmax_bluesky.storage.journals import record_of
 record = record_of(Path(sys.argv[1]))
 before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
 write_dxchange(record)

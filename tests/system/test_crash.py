@@ -28,6 +28,7 @@ from danmax_bluesky.session import make_session
 def main():
     settings = load_settings(options={
         "twin.clock": "real", "detectors.orca.width": 64, "detectors.orca.height": 16, "formats.integrate": False,
+        "formats.reconstruct": False,
         "catalog.kind": "off", "data_root": sys.argv[1], "sample": "bone"})
     with make_session(settings) as session:
         session.RE.subscribe(lambda name, doc: print(name, flush=True))

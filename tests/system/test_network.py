@@ -27,6 +27,7 @@ SMALL = {
     "detectors.pilatus.width": 487,
     "detectors.pilatus.height": 407,
     "formats.integrate": False,
+    "formats.reconstruct": False,
     "catalog.kind": "off",
     "sample": "bone",
 }

@@ -42,6 +42,7 @@ def files(tmp_path_factory) -> ScanFiles:
         "detectors.orca.width": 512,
         "detectors.orca.height": 256,
         "formats.integrate": False,
+        "formats.reconstruct": False,
         "catalog.kind": "off",
         "data_root": str(tmp_path_factory.mktemp("readers")),
     }

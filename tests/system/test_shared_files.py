@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -14,9 +15,13 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from danmax_bluesky.callbacks.rebuild import record_of
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import Status
+from danmax_bluesky.storage.check import check_scan
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.provenance import MASTER_BASE, Provenance, read_table
+from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.compose import Part, compose_tomography
 from danmax_bluesky.testing.replay import measured, write_journal
 
@@ -84,6 +89,46 @@ def _look(path: Path, base: str) -> None:
             assert group["message"].asstr()[()] == row["message"].decode()
 
 
+def _view(root: Path, stop, seen) -> None:
+    """A viewer that opens whatever is there, with locks and as SWMR, and reads what can be read."""
+    while not stop.is_set():
+        for path in root.rglob("scan-*.h5"):
+            for way in ({}, {"swmr": True, "libver": "latest"}):
+                with suppress(OSError), h5py.File(path, "r", **way) as file:
+                    file.visit(lambda _name: None)
+            if path.name.count("_") == 0:
+                try:
+                    scan = open_scan(path)
+                    frames = [found["data"][-1].values for found in scan.detectors.values() if len(found["data"])]
+                except StorageError:
+                    continue  # what is not there yet is an error, never a value
+                assert not any((frame == 65535).all() for frame in frames)
+                seen.value += bool(frames)
+
+
+@pytest.mark.timeout(180)
+def test_viewers_disturb_no_scan_and_see_no_fill_values(sessions, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    stop, seen = context.Event(), context.Value("i", 0)
+    viewer = context.Process(target=_view, args=(tmp_path, stop, seen))
+    viewer.start()
+    session = sessions()
+    try:
+        session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 60, 0.005, npt_fields=5))
+        session.wait_for_files()
+        files = ScanFiles.of(session.last_run)
+        deadline = time.monotonic() + 60
+        while viewer.is_alive() and not seen.value and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        stop.set()
+        viewer.join(60)
+    assert viewer.exitcode == 0
+    assert seen.value
+    assert check_scan(record_of(files.documents)) == []
+    assert [guard.failures for guard in session.guards if guard.failures] == []
+
+
 @pytest.fixture
 def hundred_gigabytes(tmp_path):
     """A scan of 100 GB whose frames take no room: each chunk is one that says that everything is zero."""
@@ -126,7 +171,7 @@ def test_exporting_a_hundred_gigabytes_by_link_takes_little_memory(hundred_gigab
         import resource, sys
         from pathlib import Path
         from danmax_bluesky.callbacks.dxchange import write_dxchange
-        from danmax_bluesky.callbacks.rebuild import record_of
+        from danmax_bluesky.storage.journals import record_of
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         paths = write_dxchange(record_of(Path(sys.argv[1])))
         print(paths[0], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)

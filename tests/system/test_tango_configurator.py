@@ -140,6 +140,7 @@ def test_a_scan_takes_what_a_plain_client_set_and_tells_what_it_did(arguments, s
         "detectors.pilatus.active": False,
         "catalog.kind": "off",
         "formats.integrate": False,
+        "formats.reconstruct": False,
     }
     store.reset(*BY_NAME)
     with ServerProcess(arguments) as server:

@@ -15,8 +15,8 @@ from danmax_bluesky.storage.journal import read_journal
 PHASES = ("dark", "flat", "proj", "ortho", "flat_after", "dark_after")
 DANMAX = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()"]
 SMALL = [
-    "detectors.orca.width=96", "detectors.orca.height=32", "formats.integrate=False", "catalog.kind=off",
-    "motors.tom_sam_x.velocity=40",
+    "detectors.orca.width=96", "detectors.orca.height=32", "formats.integrate=False", "formats.reconstruct=False",
+    "catalog.kind=off", "motors.tom_sam_x.velocity=40",
 ]  # fmt: skip
 ONLY_IN_THE_CAMPAIGN = [
     pytest.param(phase, id=f"kill-{phase}", marks=() if phase == "proj" else pytest.mark.campaign) for phase in PHASES

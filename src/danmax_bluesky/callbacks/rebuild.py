@@ -1,7 +1,6 @@
 """Every derived file of a run, made again from its journal: also of a run whose process was killed."""
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +13,17 @@ from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_ac
 from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
-from danmax_bluesky.formats.record import RunRecord, fold, moved
+from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.pipelines.scans import MeasuredScan, info_of, measured_frames
 from danmax_bluesky.storage.checksums import note_of
-from danmax_bluesky.storage.journal import is_being_written, read_journal
+from danmax_bluesky.storage.journal import is_being_written
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.recovery import healed, recover
 
 INTEGRATION = "integration"
-SUFFIX = "_documents.jsonl"
-_OF_A_SCAN = re.compile(rf"scan-\d+{re.escape(SUFFIX)}")  # an integration keeps documents of its own
 
 
 @dataclass(frozen=True)
@@ -41,39 +39,6 @@ class Rebuilt:
     record: RunRecord
     files: tuple[Path, ...]
     problems: tuple[str, ...]
-
-
-def journals_below(path: Path) -> list[Path]:
-    """The journals that a path stands for: a journal, any file of a scan, or a folder with everything below it.
-
-    Raises:
-        StorageError: there is none.
-    """
-    if path.is_dir():
-        found = sorted(found for found in path.rglob(f"scan-*{SUFFIX}") if _OF_A_SCAN.fullmatch(found.name))
-    elif _OF_A_SCAN.fullmatch(path.name):
-        found = [path] if path.exists() else []
-    else:
-        stem = path.name.split(".")[0].split("_")[0]
-        found = [journal for journal in [path.parent / f"{stem}{SUFFIX}"] if journal.exists()]
-    if not found:
-        raise StorageError(
-            f"{path}: no journal of documents (scan-####{SUFFIX}) belongs to it; name a scan or a folder"
-        )
-    return found
-
-
-def record_of(journal: Path) -> RunRecord:
-    """The record that a journal tells of, wherever the folder of the scan is now.
-
-    Raises:
-        StorageError: the journal cannot be read, or tells of no run.
-    """
-    try:
-        record = fold(read_journal(journal))
-    except ValueError:
-        raise StorageError(f"{journal} tells of no run: it holds no start document") from None
-    return moved(record, journal.parent)
 
 
 def rebuild(

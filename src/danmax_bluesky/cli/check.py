@@ -6,11 +6,11 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.check import Finding, Severity, check_file, check_scan
+from danmax_bluesky.storage.journals import record_of
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 

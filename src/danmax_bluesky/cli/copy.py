@@ -7,9 +7,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.transfer import copy_scan, files_needed
 
 

@@ -7,13 +7,13 @@ import click
 from rich.console import Console
 
 from danmax_bluesky.callbacks.dxchange import write_dxchange
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journal_of
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import SCHEMA_NAME, load_configuration
 from danmax_bluesky.formats.tree import Copying
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.recovery import healed, recover
 
 

@@ -7,10 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.session import files_of, how_to_open
+from danmax_bluesky.storage.journals import record_of
 
 
 @click.command("files", epilog=HELP)

@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journal_of
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.provenance import Provenance, read_details, read_table
 
 _COLOURS = {"SUCCESS": "green", "FAILED": "red", "RUNNING": "cyan", "QUEUED": "dim"}

@@ -3,12 +3,12 @@
 import click
 from rich.console import Console
 
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.callbacks.reconstruct import jobs_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.recovery import healed, recover
 
 

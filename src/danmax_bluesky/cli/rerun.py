@@ -12,7 +12,7 @@ from danmax_bluesky.callbacks import dxchange, rebuild
 from danmax_bluesky.callbacks import provenance as acquisition
 from danmax_bluesky.callbacks.derive import closed_record
 from danmax_bluesky.callbacks.dxchange import write_dxchange
-from danmax_bluesky.callbacks.rebuild import integrate_again, journals_below, record_of
+from danmax_bluesky.callbacks.rebuild import integrate_again
 from danmax_bluesky.cli import settings_over
 from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.errors import FormatError
@@ -26,6 +26,7 @@ from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
+from danmax_bluesky.storage.journals import journals_below, record_of
 from danmax_bluesky.storage.provenance import read_details, read_table
 from danmax_bluesky.storage.recovery import healed, recover
 from danmax_bluesky.tomography.tori import ReconstructionSettings

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from danmax_bluesky.callbacks.rebuild import SUFFIX, journals_below
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.journals import SUFFIX, journals_below
 
 HELP = (
     "SCAN is a scan number of the visit, any file of a scan, or a folder; without it the visit's latest scan is meant."

@@ -9,10 +9,11 @@ from danmax_bluesky.callbacks.dxchange import DXchangeWriter
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.callbacks.nexus import NexusMaster
 from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
-from danmax_bluesky.callbacks.rebuild import journals_below, rebuild, record_of
+from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.journal import Journal, encoded, read_journal
+from danmax_bluesky.storage.journals import journals_below, record_of
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.compare import differences
 from danmax_bluesky.testing.compose import compose_tomography

@@ -5,8 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.storage.check import Severity, check_file, check_scan
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.testing.compose import tomography_parts
 from danmax_bluesky.testing.damage import leave_open
 from danmax_bluesky.testing.replay import measured

@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from danmax_bluesky.callbacks.rebuild import record_of
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.check import check_scan
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.provenance import Provenance, read_table
 from danmax_bluesky.storage.transfer import copy_scan, files_needed
 from danmax_bluesky.testing.compose import compose_tomography

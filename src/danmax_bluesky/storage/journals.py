@@ -1,0 +1,44 @@
+"""The journals of a visit: which scans there are, and what each of them was."""
+
+import re
+from pathlib import Path
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.record import RunRecord, fold, moved
+from danmax_bluesky.storage.journal import read_journal
+
+SUFFIX = "_documents.jsonl"
+_OF_A_SCAN = re.compile(rf"scan-\d+{re.escape(SUFFIX)}")  # an integration keeps documents of its own
+
+
+def journals_below(path: Path) -> list[Path]:
+    """The journals that a path stands for: a journal, any file of a scan, or a folder with everything below it.
+
+    Raises:
+        StorageError: there is none.
+    """
+    if path.is_dir():
+        found = sorted(found for found in path.rglob(f"scan-*{SUFFIX}") if _OF_A_SCAN.fullmatch(found.name))
+    elif _OF_A_SCAN.fullmatch(path.name):
+        found = [path] if path.exists() else []
+    else:
+        stem = path.name.split(".")[0].split("_")[0]
+        found = [journal for journal in [path.parent / f"{stem}{SUFFIX}"] if journal.exists()]
+    if not found:
+        raise StorageError(
+            f"{path}: no journal of documents (scan-####{SUFFIX}) belongs to it; name a scan or a folder"
+        )
+    return found
+
+
+def record_of(journal: Path) -> RunRecord:
+    """The record that a journal tells of, wherever the folder of the scan is now.
+
+    Raises:
+        StorageError: the journal cannot be read, or tells of no run.
+    """
+    try:
+        record = fold(read_journal(journal))
+    except ValueError:
+        raise StorageError(f"{journal} tells of no run: it holds no start document") from None
+    return moved(record, journal.parent)
