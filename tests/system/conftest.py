@@ -26,8 +26,9 @@ SMALL = {
     "motors.tom_sam_x.acceleration_time": 0.02,
 }
 
-CAMPAIGNS = ("test_faults", "test_tomo_killed")
+CAMPAIGNS = ("test_faults", "test_tomo_killed", "test_network_faults")
 _verdicts: dict[tuple[str, str], list[str]] = {}
+_seconds: dict[tuple[str, str], float] = {}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -44,10 +45,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Remember how each fault in each phase ended."""
     report = (yield).get_result()
     if item.path.stem in CAMPAIGNS and item.get_closest_marker("campaign") and (report.when == "call" or report.failed):
-        parameters = getattr(item, "callspec", None)
-        phase = parameters.params.get("phase", "") if parameters else ""
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        phase = str(parameters.get("phase", ""))
         fault = item.name.split("[")[0].removeprefix("test_")
-        _verdicts.setdefault((fault, str(phase)), []).append(report.outcome)
+        fault += "".join(f" {parameters[name]}" for name in ("victim", "what") if name in parameters)
+        _verdicts.setdefault((fault, phase), []).append(report.outcome)
+        for name, value in item.user_properties:
+            if name == "seconds":
+                _seconds[fault, phase] = max(value, _seconds.get((fault, phase), 0.0))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -60,17 +65,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     wide = max(map(len, faults))
     terminalreporter.write_line(" ".join(["fault".ljust(wide), *(phase.rjust(10) for phase in phases)]))
     for fault in faults:
-        cells = [_verdict(_verdicts.get((fault, phase), [])).rjust(10) for phase in phases]
+        cells = [
+            _verdict(_verdicts.get((fault, phase), []), _seconds.get((fault, phase))).rjust(10) for phase in phases
+        ]
         terminalreporter.write_line(" ".join([fault.ljust(wide), *cells]))
 
 
-def _verdict(outcomes: list[str]) -> str:
+def _verdict(outcomes: list[str], seconds: float | None) -> str:
     if not outcomes:
         return ""
     if set(outcomes) == {"skipped"}:
         return "-"
     passed = outcomes.count("passed")
-    return f"ok {passed}" if passed == len(outcomes) else f"FAILED {len(outcomes) - passed}/{len(outcomes)}"
+    told = f"ok {passed}" if seconds is None else f"ok {seconds:.1f} s"
+    return told if passed == len(outcomes) else f"FAILED {len(outcomes) - passed}/{len(outcomes)}"
 
 
 MakeSession = Callable[..., Session]

@@ -70,6 +70,7 @@ class PvaWatch:
         self._device = device
         self._address = address
         self._watched: list[_Watched] = []
+        self._pulse: Any = None  # a subscription of ours, by which a lost server is noticed whoever else listens
 
     async def connect(self, timeout_s: float) -> None:
         """Connect the device, or connect it anew.
@@ -89,6 +90,7 @@ class PvaWatch:
         elif again:
             for watched in self._watched:
                 watched.renew()
+        self._feel_pulse()
 
     async def answers(self) -> bool:
         """True if the server answers now."""
@@ -106,6 +108,8 @@ class PvaWatch:
         """End every subscription and the connection."""
         for watched in self._watched:
             watched(None)
+        if self._pulse is not None:
+            self._pulse.close()
         forget()
 
     def tell(self, value: Any, pv: str) -> LinkLostError | None:
@@ -124,6 +128,20 @@ class PvaWatch:
                     backend.set_callback = self._watched[-1]  # type: ignore[method-assign]
                     for name in ("get_value", "get_reading", "get_setpoint", "put"):
                         setattr(backend, name, self._in_time(getattr(backend, name), backend.read_pv))
+
+    def _feel_pulse(self) -> None:
+        if self._pulse is not None:
+            self._pulse.close()
+        pv = self._watched[0].pv
+        connected = False
+
+        async def hear(value: Any) -> None:
+            nonlocal connected
+            if connected or not isinstance(value, Disconnected):  # it begins with that
+                connected = True
+                self.tell(value, pv)
+
+        self._pulse = transport.context().monitor(pv, hear, notify_disconnect=True)
 
     def _in_time(self, ask: Callable[..., Awaitable[Any]], pv: str) -> Callable[..., Awaitable[Any]]:
         """The same question, answered soon or not at all: at once, if the server is known to be lost."""
@@ -180,8 +198,8 @@ class _Watched:
 
         async def hear(value: Any) -> None:
             nonlocal first
-            if first and isinstance(value, Disconnected):  # every subscription begins with that
-                first = False
+            begins, first = first, False
+            if begins and isinstance(value, Disconnected):  # as a subscription does whose channel is not connected yet
                 return
             try:
                 error = self._tell(value, backend.read_pv)

@@ -1,14 +1,13 @@
 """The line to one Tango device: one proxy, one thread that talks to it, and when it last answered.
 
 Everything that is asked of a device goes through its link, in the order in which it was asked. Events of an attribute
-are subscribed to once, when somebody first listens, and stay so. From then on the device is looked at twice a second: a
-value of which no event told is told then, as those that are sent while a subscription is being set up are lost; and a
-device that stops answering is noticed, every listener is told, and told again when the device is back. Its server may
-be started again under the same address at any time.
+are subscribed to once, when somebody first listens, and stay so. The device is looked at twice a second: a value of
+which no event told is told then, as those that are sent while a subscription is being set up are lost; and a device
+that stops answering is noticed, every listener is told, and told again when the device is back. Its server may be
+started again under the same address at any time.
 """
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -187,9 +186,10 @@ class Link:
         except (tango.DevFailed, TimeoutError) as error:
             raise NotConnectedError(f"{self.address}: {reason(error)}") from error
         self._answered()
+        self._watch()
 
     async def ask(self, question: Callable[[tango.DeviceProxy], T], what: str) -> T:
-        """What the device says to a question.
+        """What the device says to a question; one that is known to be lost is not asked until a heartbeat finds it.
 
         Args:
             question: called in the link's thread with the proxy.
@@ -205,6 +205,11 @@ class Link:
                 f"{self.name}: {self.address or 'no address'} is not connected; see that its server runs and that the "
                 "settings name its address, then reconnect"
             )
+        if self.lost is not None:
+            raise LinkLostError(str(self.lost))
+        return await self._ask(proxy, question, what)
+
+    async def _ask(self, proxy: tango.DeviceProxy, question: Callable[[tango.DeviceProxy], T], what: str) -> T:
         try:
             answer = await self._in_thread(lambda: question(proxy))
         except tango.DevFailed as error:
@@ -220,8 +225,6 @@ class Link:
         if attribute not in self._feeds:
             self._feeds[attribute] = Feed(self, attribute)
         self._feeds[attribute].add(listener)
-        if self._heartbeat is None:
-            self._heartbeat = asyncio.create_task(self._beat())
 
     def ignore(self, attribute: str, listener: Listener) -> None:
         """Tell a listener no more."""
@@ -239,8 +242,7 @@ class Link:
             if self.lost is None:
                 break
             await asyncio.sleep(RETRY_S)
-            with contextlib.suppress(DeviceError):
-                await self.ask(lambda proxy: proxy.ping(), "ping")
+            await self._look()
         await self._in_thread(lambda: None)  # the subscriptions were begun before that
         await asyncio.sleep(0)
 
@@ -279,20 +281,29 @@ class Link:
                 feed.lose(self.lost)
         return self.lost
 
+    def _watch(self) -> None:
+        if self._heartbeat is None:
+            self._heartbeat = asyncio.create_task(self._beat())
+
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(RETRY_S if self.lost else HEARTBEAT_S)
-            with contextlib.suppress(DeviceError):  # a loss was told to everybody already
-                await self._look()
+            await self._look()
 
     async def _look(self) -> None:
-        """See that the device answers, and tell what no event told."""
+        """See whether the device answers, and tell what no event told."""
         silent = [feed for feed in self._feeds.values() if feed.count_silence()]
-        if self.lost or not silent:
-            await self.ask(lambda proxy: proxy.ping(), "ping")
+        proxy = self._proxy
+        if proxy is None:
             return
-        names = [feed.name for feed in silent]
-        answers: Any = await self.ask(lambda proxy: proxy.read_attributes(names), ", ".join(names))
+        try:
+            if self.lost or not silent:
+                await self._ask(proxy, lambda proxy: proxy.ping(), "ping")
+                return
+            names = [feed.name for feed in silent]
+            answers: Any = await self._ask(proxy, lambda proxy: proxy.read_attributes(names), ", ".join(names))
+        except DeviceError:  # a loss was told to everybody already
+            return
         for feed, answer in zip(silent, answers, strict=True):
             feed.look_at(answer)
             if not feed.is_subscribed:  # a server that is busy may have refused
