@@ -263,12 +263,7 @@ def _mirrored(geometry: Geometry) -> dict[str, float]:
 
 
 def _mask(entry: Mapping[str, Any], geometry: Geometry) -> SaxsdogMask:
-    rows, columns = geometry.shape
-    row, column = geometry.beam_centre_px()
-    corners = np.array([[0, 0], [0, columns], [rows, 0], [rows, columns]], float)
-    farthest_px = float(np.hypot(corners[:, 0] - row, corners[:, 1] - column).max())
-    largest_q = float(np.max(geometry.integrator().center_array(geometry.shape, unit="q_nm^-1")))
-    number = max(1, math.floor(farthest_px / float(entry.get("PixelPerRadialElement", 1)))) + 1
+    number, step = _radial_grid(geometry, int(entry["Oversampling"]), float(entry.get("PixelPerRadialElement", 1)))
     start, stop = float(entry.get("qStart", 0.0)), float(entry.get("qStop", 0.0))
     limits = (start, stop) if stop > start else None
     phi = bool(entry.get("Phi-mode"))
@@ -278,10 +273,25 @@ def _mask(entry: Mapping[str, Any], geometry: Geometry) -> SaxsdogMask:
         splitting=f"{int(entry['Oversampling'])}x{int(entry['Oversampling'])}",
         unit="q_nm^-1",
         radial_bins=1 if phi else number,
-        radial_range=limits if phi and limits else (0.0, largest_q * number / max(1, number - 1)),
+        radial_range=limits if phi and limits else (0.0, number * step),
         azimuth_bins=2 * number if phi else 1,
         integral_range=limits,
     )
+
+
+def _radial_grid(geometry: Geometry, oversampling: int, pixels: float) -> tuple[int, float]:
+    """Number and width (1/nm) of SAXSDOG's radial elements: as many pixels wide as asked for, in the mean.
+
+    They reach to the farthest of the points that its pixels are divided into, which is one in a corner.
+    """
+    row, column = geometry.beam_centre_px()
+    rim = 0.5 - 0.5 / oversampling  # from the middle of a pixel to its outermost point
+    ends = [np.array([-rim, size - 1 + rim]) for size in geometry.shape]
+    rows, columns = (grid.ravel() for grid in np.meshgrid(*ends, indexing="ij"))
+    farthest_px = float(np.hypot(rows + 0.5 - row, columns + 0.5 - column).max())
+    angle = geometry.integrator().tth(rows, columns)
+    largest_q = 4 * math.pi * math.sin(float(np.max(angle)) / 2) / (geometry.wavelength_m * 1e9)
+    return math.floor(farthest_px / pixels) + 1, largest_q * pixels / farthest_px
 
 
 def _cut(entry: Mapping[str, Any], rows: int) -> Cut:
