@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.scattering.geometry import geometry_of_poni
 from danmax_bluesky.scattering.peaks import peak_position_errors
+from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.testing.oracle import judge
 
 WAVELENGTH_M = 0.4066e-10
 
@@ -80,3 +83,21 @@ def test_negative_pixels_never_count(report):
     patterns = read_patterns(report.output)
     assert (patterns.columns["masked_pixels"] == 73560).all()
     assert np.nanmin(patterns.intensity) >= 0
+
+
+@pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
+@pytest.mark.parametrize(
+    ("error_model", "weighting", "azimuth_bins"),
+    [("poisson", "pyfai", 1), ("pyfai-poisson", "azint", 1), ("poisson", "pyfai", 24)],
+)
+def test_the_recorded_frame_gives_pyfais_intensities_and_errors(
+    recorded_data, splitting, error_model, weighting, azimuth_bins
+):
+    image = fabio.open(str(recorded_data / "powder" / "CeO2_Pilatus1M.tif")).data.astype(np.int32)
+    poni = (recorded_data / "powder" / "CeO2_Pilatus1M.poni").read_text()
+    geometry = geometry_of_poni(poni, image.shape, orientation=2)
+    binning = {"unit": "2th_deg", "radial_bins": 1000, "azimuth_bins": azimuth_bins, "splitting": splitting}
+    verdict = judge(Recipe(geometry, mask=image < 0, error_model=error_model, weighting=weighting, **binning), image)
+    assert verdict.intensity <= 1e-6
+    assert verdict.sigma <= 1e-6
+    assert verdict.bins > 0.5 * 1000 * azimuth_bins
