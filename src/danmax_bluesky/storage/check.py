@@ -15,7 +15,7 @@ from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.storage.checksums import changed
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
 from danmax_bluesky.storage.journal import is_being_written
-from danmax_bluesky.storage.provenance import Provenance, is_current
+from danmax_bluesky.storage.provenance import Provenance, follows_the_journal, is_current
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.references import Reference, references
 from danmax_bluesky.storage.scalars import load_scalars
@@ -175,7 +175,7 @@ def _digests(files: ScanFiles, *, deep: bool) -> Iterator[Finding]:
     try:
         for action in Provenance(files).actions():
             for note in (*action.inputs, *action.outputs):
-                if note.checksum:
+                if note.checksum and not follows_the_journal(note.path):
                     latest[note.path, note.method] = note
     except DanmaxError as error:
         yield Finding(Severity.ERROR, files.provenance, str(error))

@@ -170,6 +170,12 @@ class Provenance:
         return problems
 
 
+def follows_the_journal(path: str | Path) -> bool:
+    """True for files whose table is updated as rows are added, so that their size and digest are no lasting ones."""
+    name = Path(path).name
+    return name.endswith("dxchange.h5") or "_" not in name
+
+
 def _append_line(path: Path, event: dict[str, Any]) -> None:
     """Append one line, whole and on disk; a torn line that a crash left is ended first."""
     line = (json.dumps(event, default=str, separators=(",", ":")) + "\n").encode()

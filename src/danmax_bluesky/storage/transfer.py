@@ -13,7 +13,7 @@ from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import FileNote
 from danmax_bluesky.storage.checksums import WHOLE
 from danmax_bluesky.storage.files import explain, open_to_read
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance import Provenance, follows_the_journal
 from danmax_bluesky.storage.references import references
 from danmax_bluesky.storage.write import flush_to_disk, link_into_place, owner_of
 
@@ -102,7 +102,7 @@ def copy_scan(files: ScanFiles, destination: Path, progress: Progress | None = N
             digest = _copy(path, place, progress or (lambda _path, _bytes: None))
             relative = Path(os.path.relpath(path, files.raw)).as_posix()
             notes.append(FileNote(relative, "", path.stat().st_size, digest, WHOLE))
-        outputs += [note for note in notes if not _follows_the_journal(note.path)]
+        outputs += [note for note in notes if not follows_the_journal(note.path)]
     if files.provenance.exists():
         if target.provenance.exists():
             target.provenance.unlink()  # of an earlier, interrupted copy of this scan: the same journal, shorter
@@ -113,11 +113,6 @@ def copy_scan(files: ScanFiles, destination: Path, progress: Progress | None = N
 
 def _belongs(path: Path, stem: str) -> bool:
     return path.name == f"{stem}.h5" or path.name.startswith(f"{stem}_")
-
-
-def _follows_the_journal(name: str) -> bool:
-    """True for files whose table is updated as rows are added, so that their digest is no lasting one."""
-    return name.endswith("dxchange.h5") or "_" not in name
 
 
 def _existing(folder: Path) -> Path:
@@ -132,7 +127,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> str:
         digest = _digest(source, progress)
         if _digest(target, lambda _path, _bytes: None) == digest:
             return digest
-        if not (_follows_the_journal(target.name) and owner_of(target) == owner_of(source)):
+        if not (follows_the_journal(target) and owner_of(target) == owner_of(source)):
             raise StorageError(f"{target} exists already and is another file; choose an empty folder")
         target.unlink()  # an older state of the same derived file, from a copy that was interrupted
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
