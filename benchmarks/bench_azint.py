@@ -251,24 +251,36 @@ def latency(folder: Path) -> None:
         ),
         1,
     ):
-        late, backlog, seconds = follow(folder / f"rate{number}", frames, splitting, rate_hz, count)
+        late, backlog, seconds, calls_s = follow(folder / f"rate{number}", frames, splitting, rate_hz, count)
         wanted = f"{rate_hz:.0f} frames/s" if rate_hz else "no pause"
         text = f"median {np.median(late) * 1e3:.0f} ms, 95th percentile {np.percentile(late, 95) * 1e3:.0f} ms"
         console.print(
             f"{label}, {wanted}: {len(late)} of {count} patterns published, {text}; "
-            f"backlog at most {backlog} frames, all published {seconds:.1f} s after the last frame"
+            f"backlog at most {backlog} frames, all published {seconds:.1f} s after the last frame; a document costs "
+            f"the RunEngine {np.median(calls_s) * 1e6:.0f} µs, at most {calls_s.max() * 1e3:.1f} ms"
         )
 
 
 def follow(
     folder: Path, frames: np.ndarray, splitting: str, rate_hz: float, count: int
-) -> tuple[np.ndarray, int, float]:
-    """One run at a rate; the latency of each pattern, the largest backlog, and how long it took to catch up."""
+) -> tuple[np.ndarray, int, float, np.ndarray]:
+    """One run at a rate.
+
+    Returns:
+        The latency of each pattern, the largest backlog, how long it took to catch up, and how long each document took.
+    """
     folder.mkdir()
     settings = {"detector": "pilatus", **recipe(folder, 3000, splitting)}
     integrate = Integrate()
+    calls_s: list[float] = []
+
+    def timed(name: str, doc: dict) -> None:
+        begun = time.perf_counter()
+        integrate(name, doc)
+        calls_s.append(time.perf_counter() - begun)
+
     run = PowderRun(
-        folder, [settings], {"primary": ("data", count + 8)}, SHAPE, consumers=[DocumentJournal(), integrate]
+        folder, [settings], {"primary": ("data", count + 8)}, SHAPE, consumers=[DocumentJournal(), timed]
     )
     headers: list[dict] = []
     socket = zmq.Context.instance().socket(zmq.SUB)
@@ -295,10 +307,10 @@ def follow(
         begun = time.perf_counter()
         for index in range(count):
             writer.append(1)
+            run.rows("primary", 1)
             if rate_hz:
                 time.sleep(max(0.0, begun + (index + 1) / rate_hz - time.perf_counter()))
         last = time.perf_counter()
-        run.rows("primary", count)
         run.stop()
         integrate.wait(600)
     caught_up = time.perf_counter() - last
@@ -309,7 +321,7 @@ def follow(
     socket.close()
     integrate.close()
     late = np.concatenate([header["latency_s"] for header in headers]).astype(float)
-    return late, max(header["backlog"] for header in headers), caught_up
+    return late, max(header["backlog"] for header in headers), caught_up, np.array(calls_s)
 
 
 def main() -> None:

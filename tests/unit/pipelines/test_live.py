@@ -1,15 +1,19 @@
 """What the worker does when frames are late, or never come."""
 
 import logging
+import threading
+import time
 
 import numpy as np
 import pytest
 
+from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.formats.record import fold
 from danmax_bluesky.pipelines.follow import Stretches
 from danmax_bluesky.pipelines.job import Job, ScanInfo
 from danmax_bluesky.pipelines.live import Backlog, run_job
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, state_of
+from danmax_bluesky.pipelines.supervisor import Supervisor
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import DATASET, DetectorWriter, PowderRun, ring_frames
 
@@ -87,3 +91,27 @@ def test_a_run_that_may_end_early_misses_nothing_and_what_is_monitored_is_no_dat
     record = fold([*documents[:1], ("descriptor", descriptor), *documents[1:]])
     assert [segment.kind for segment in record.segments] == ["monitor", "data"]
     assert np.all([segment.name == "primary" for segment in record.segments_of("data")])
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_who_waits_goes_on_only_after_everything_of_a_job_was_told(failed):
+    """The listener is slow: a wait that ends before it would find nothing told."""
+    told = []
+
+    def slow(job_id, outcomes):
+        time.sleep(0.2)
+        told.append((job_id, outcomes[0].frames))
+
+    supervisor = Supervisor(on_done=slow)
+    supervisor._open["run/pilatus"] = []
+    outcome = {"recipe": "azint", "output": "", "frames": 7, "problems": ["lost"], "failed": failed}
+    done = {"event": "done", "id": "run/pilatus", "outcomes": [outcome]}
+    thread = threading.Thread(target=supervisor._heard, args=(done,))
+    thread.start()
+    if failed:
+        with pytest.raises(AcquisitionError, match="lost"):
+            supervisor.wait(20)
+    else:
+        supervisor.wait(20)
+    assert told == [("run/pilatus", 7)]
+    thread.join()
