@@ -80,11 +80,15 @@ def check_scan(record: RunRecord, *, deep: bool = False) -> list[Finding]:
 
 
 def _pointers(file: h5py.File, path: Path) -> Iterator[Finding]:
+    broken: dict[str, list[Reference]] = {}
     for reference in references(file):
         for text in _broken(file, reference):
-            yield Finding(Severity.ERROR, path, f"{reference}: {text}")
+            broken.setdefault(text, []).append(reference)
         if reference.kind != "soft link" and Path(reference.as_written).is_absolute():
             yield Finding(Severity.WARNING, path, f"{reference}: the path is absolute and breaks when the folder moves")
+    for text, found in broken.items():
+        others = f", and {len(found) - 1} more links" if len(found) > 1 else ""
+        yield Finding(Severity.ERROR, path, f"{found[0]}{others}: {text}")
 
 
 def _broken(file: h5py.File, reference: Reference) -> Iterator[str]:
