@@ -23,7 +23,11 @@ def scan_report(scan: TomoScan, found: Preflight, given: Collection[str], *, ful
     taken = {
         name: value
         for name, value in scan.model_dump(mode="json").items()
-        if name not in given and name not in FIELDS and name != "fields_flag" and (full or value != usual[name])
+        if name not in given
+        and name not in FIELDS
+        and name != "fields_flag"
+        and value not in (None, "", [])
+        and (full or value != usual[name])
     }
     options = ", ".join(name for name in FIELDS if getattr(scan, name)) or "none"
     lines.append(f"fields_flag {scan.fields_flag} ({', '.join(FIELDS)}): {options}")
