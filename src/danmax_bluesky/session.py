@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -126,6 +126,10 @@ class Session:
         if self.catalog_service is None:
             raise CatalogError("the catalogue is off; set catalog.kind to embedded or remote")
         return self.catalog_service.connect()
+
+    def at_end(self, work: Callable[[], Any]) -> None:
+        """Do something when the session is closed, before its devices are."""
+        self._exit.callback(work)
 
     def close(self) -> None:
         """End everything that the session started."""

@@ -1,6 +1,6 @@
-"""A server that is killed or hangs in the middle of a scan: the scan ends, says who does not answer, the session goes on.
+"""A server that is killed or hangs in a scan: the scan ends, says who does not answer, and the session goes on.
 
-The whole matrix, every server in every phase, is the campaign: `pytest -m campaign tests/system/test_network_faults.py`.
+Every server in every phase is the campaign: `pytest -m campaign tests/system/test_network_faults.py` prints the table.
 """
 
 import asyncio
@@ -185,7 +185,7 @@ def test_no_scan_needs_the_server_of_the_configurator(tmp_path, sessions, phase)
         session.RE.subscribe(kill)
         session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, 90, 30, 0.01, get_ortho=True))
         assert session.last_run["segments"][0]["num"] == 7
-        with pytest.raises(LinkLostError, match="configurator: .*does not answer; its last answer came at"):
+        with pytest.raises(LinkLostError, match=r"configurator: .*does not answer; its last answer came at"):
             ask(configurator.npt_fields.get_value)
     with ServerProcess(serving):
         ask(configurator._connector.link.revive)

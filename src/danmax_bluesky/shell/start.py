@@ -63,6 +63,7 @@ def devices(session: Session) -> dict[str, Any]:
         from danmax_bluesky.devices.tango.configurator import tango_configurator
 
         configurator = tango_configurator(address)
+        session.at_end(lambda: session.RE.loop.call_soon_threadsafe(configurator.close))
     else:
         configurator = make_configurator(session.plans.configurator)
     try:

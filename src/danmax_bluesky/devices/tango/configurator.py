@@ -33,6 +33,24 @@ class ConfiguratorConnector(DeviceConnector):
         await super().connect_real(device, timeout, force_reconnect)
 
 
-def tango_configurator(address: str, name: str = "configurator") -> Configurator:
-    """The configurator that a Tango server serves; connect it before use."""
-    return Configurator(ConfiguratorConnector(address), name)
+class TangoConfigurator(Configurator):
+    """The configurator that a Tango server serves; connect it before use, and close it in the loop that it was used in.
+
+    Args:
+        address: of the Tango device.
+        name: of the device.
+    """
+
+    def __init__(self, address: str, name: str = "configurator") -> None:
+        connector = ConfiguratorConnector(address)
+        self._link = connector.link
+        super().__init__(connector, name)
+
+    def close(self) -> None:
+        """Let go of the Tango device."""
+        self._link.close()
+
+
+def tango_configurator(address: str, name: str = "configurator") -> TangoConfigurator:
+    """The configurator that a Tango server serves."""
+    return TangoConfigurator(address, name)
