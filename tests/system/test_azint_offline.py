@@ -238,6 +238,45 @@ def test_a_feeder_announces_new_files(tmp_path):
         feeder.close()
 
 
+def test_files_that_a_feeder_announces_are_integrated_once_their_run_has_ended(tmp_path):
+    """One is announced while it is measured, and again and again; the other one before it is there."""
+    feeder = zmq.Context.instance().socket(zmq.PUB)
+    address = f"tcp://127.0.0.1:{feeder.bind_to_random_port('tcp://127.0.0.1')}"
+    run = PowderRun(tmp_path, [RECIPE], {"primary": ("data", 20)}, SHAPE, 1, consumers=[DocumentJournal()])
+    run.folder.mkdir(parents=True, exist_ok=True)
+    second = run.file.with_name("scan-0002_pilatus.h5")
+    command = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()", "azint", "--feeder", address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            told = threading.Event()
+
+            def announce():
+                while not told.wait(0.2):
+                    for path in (run.file, second):
+                        feeder.send_json({"command": "new file", "argument": str(path)})
+
+            thread = threading.Thread(target=announce)
+            thread.start()
+            run.start()
+            run.segment("primary")
+            with DetectorWriter(run.file, ring_frames(SHAPE, 20)) as writer:
+                writer.append(20)
+            assert not output_path(run.file).exists()
+            run.rows("primary", 20)
+            run.stop()
+            wait_until(lambda: len(read_patterns(output_path(run.file)).intensity) == 20)
+            told.set()
+            thread.join()
+            assert measure(tmp_path, 2).file == second
+            wait_until(lambda: len(read_patterns(output_path(second)).intensity) == 20)
+        finally:
+            told.set()
+            process.send_signal(signal.SIGINT)
+        text = process.communicate(timeout=60)[0]
+    assert text.count("20 patterns") == 2, text
+    feeder.close()
+
+
 def test_a_saxsdog_calibration_is_a_recipe(tmp_path):
     run = measure(tmp_path, 1)
     mask = np.zeros(SHAPE, bool)
