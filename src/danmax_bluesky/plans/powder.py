@@ -44,7 +44,7 @@ def azint_count(
     if latency_s < 0:
         raise ScanError(f"latency = {latency_s} s: give 0 s or more")
     exposure, period = period_us(exposure_s, latency_s, slowest_readout_s((yield from readouts(rig))))
-    phase = Phase("primary", "data", num, exposure * 1e-6, period * 1e-6)
+    phase = Phase("primary", "data", num, exposure / 1e6, period / 1e6)
     return (yield from _measured(rig, (phase,), {"plan_name": "azint_count", **(md or {})}))
 
 
@@ -120,7 +120,7 @@ def azint_fly(
     step = (end - start) / intervals
     dead_s = max(slowest_readout_s((yield from readouts(rig))), abs(step) / fastest - exposure_s)
     exposure, period = period_us(exposure_s, 0.0, dead_s)
-    phase = Phase("primary", "data", intervals + 1, exposure * 1e-6, period * 1e-6)
+    phase = Phase("primary", "data", intervals + 1, exposure / 1e6, period / 1e6)
     flight = flight_of(motor, phase, step, start)
     acceleration_s = float((yield from bps.rd(moved.acceleration_time)))
     before = run_up(flight.motion.speed, acceleration_s, 0.0)
