@@ -101,10 +101,8 @@ def decode_block(lz4, untranspose, chunk, length, place, items, item_bytes, scra
     if _lz4(lz4, chunk + place + 4, scratch, np.int32(size), np.int32(content)) != content:
         return -1
     if item_bytes == 4 and items % GROUP == 0:
-        width = bytes_needed(scratch, items >> 3)
-        if width < 4:
-            put_together(scratch, target, items, width)
-            return place + 4 + size
+        put_together(scratch, target, items, bytes_needed(scratch, items >> 3))
+        return place + 4 + size
     if _untranspose(untranspose, scratch, target, items, item_bytes) < 0:
         return -1
     return place + 4 + size

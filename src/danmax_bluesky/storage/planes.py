@@ -2,8 +2,8 @@
 
 A bitshuffled block holds, of all its items, first the lowest bits, then the next, and so on: 32 planes. Counts are
 small, and a bad pixel is -1, so the upper planes of almost every block are alike: they all repeat the sign. Then one or
-two bytes of each item have to be put together instead of four, 64 items at a time, with LLVM vectors that become
-whatever registers the processor has.
+two bytes of each item have to be put together instead of four. That is done for 64 items at a time, with LLVM vectors
+that become whatever registers the processor has.
 """
 
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false
@@ -26,7 +26,7 @@ _STEPS = ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0
 
 @njit(**_COMPILED)
 def bytes_needed(planes, stride):
-    """How many bytes hold every item of a block: 1 or 2, or 4 if those are not enough.
+    """How many bytes hold every item of a block with its sign, 1 to 4.
 
     Args:
         planes: address of the planes, 32 of them.
@@ -35,16 +35,14 @@ def bytes_needed(planes, stride):
     words = words_at(planes)
     length = stride >> 3
     sign = 31 * length
-    differs = np.uint64(0)
-    for k in range(15, 31):
-        for i in range(length):
-            differs |= words[k * length + i] ^ words[sign + i]
-    if differs:
-        return 4
-    for k in range(7, 15):
-        for i in range(length):
-            differs |= words[k * length + i] ^ words[sign + i]
-    return 2 if differs else 1
+    for width in range(3, 0, -1):
+        differs = np.uint64(0)
+        for k in range(8 * width - 1, 8 * width + 7):
+            for i in range(length):
+                differs |= words[k * length + i] ^ words[sign + i]
+        if differs:
+            return width + 1
+    return 1
 
 
 @njit(**_COMPILED)
@@ -55,14 +53,20 @@ def put_together(planes, target, items, width):
         planes: address of the planes.
         target: address of the items.
         items: a multiple of 64.
-        width: 1 or 2, as `bytes_needed` says.
+        width: bytes to look at, as `bytes_needed` says.
     """
     stride = items >> 3
     for first in range(0, items, GROUP):
+        source = planes + (first >> 3)
+        goal = target + 4 * first
         if width == 1:
-            _from_one_byte(planes + (first >> 3), stride, target + 4 * first)
+            _one_byte(source, stride, goal)
+        elif width == 2:
+            _two_bytes(source, stride, goal)
+        elif width == 3:
+            _three_bytes(source, stride, goal)
         else:
-            _from_two_bytes(planes + (first >> 3), stride, target + 4 * first)
+            _four_bytes(source, stride, goal)
 
 
 @intrinsic
@@ -76,30 +80,27 @@ def words_at(typingctx: Any, address: Any) -> Any:
     return signature, generate
 
 
-@intrinsic
-def _from_one_byte(typingctx: Any, planes: Any, stride: Any, target: Any) -> Any:
-    """64 items that fit into one byte, with its sign."""
-    signature = types.void(types.int64, types.int64, types.int64)
+def _of_bytes(width: int) -> Any:
+    """A function (planes, stride, target) for 64 items whose lowest bytes, so many, hold all of them."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _put(builder, builder.sext(_byte(builder, args[0], args[1], 0), _INTS), args[2])
-        return context.get_dummy_value()
+    @intrinsic
+    def from_bytes(typingctx: Any, planes: Any, stride: Any, target: Any) -> Any:
+        signature = types.void(types.int64, types.int64, types.int64)
 
-    return signature, generate
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            items = builder.sext(_byte(builder, args[0], args[1], 8 * width - 8), _INTS)
+            for place in range(width - 2, -1, -1):
+                low = builder.zext(_byte(builder, args[0], args[1], 8 * place), _INTS)
+                items = builder.or_(builder.shl(items, ir.Constant(_INTS, [8] * GROUP)), low)
+            builder.store(items, builder.inttoptr(args[2], _INTS.as_pointer())).align = 4
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return from_bytes
 
 
-@intrinsic
-def _from_two_bytes(typingctx: Any, planes: Any, stride: Any, target: Any) -> Any:
-    """64 items that fit into two bytes, with their sign."""
-    signature = types.void(types.int64, types.int64, types.int64)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        low = builder.zext(_byte(builder, args[0], args[1], 0), _INTS)
-        high = builder.sext(_byte(builder, args[0], args[1], 8), _INTS)
-        _put(builder, builder.or_(low, builder.shl(high, ir.Constant(_INTS, [8] * GROUP))), args[2])
-        return context.get_dummy_value()
-
-    return signature, generate
+_one_byte, _two_bytes, _three_bytes, _four_bytes = (_of_bytes(width) for width in (1, 2, 3, 4))
 
 
 def _byte(builder: Any, planes: Any, stride: Any, first: int) -> Any:
@@ -122,7 +123,3 @@ def _byte(builder: Any, planes: Any, stride: Any, first: int) -> Any:
         swapped = builder.and_(builder.xor(bits, builder.lshr(bits, by)), ir.Constant(_LONGS, [mask] * 8))
         bits = builder.xor(builder.xor(bits, swapped), builder.shl(swapped, by))
     return builder.bitcast(bits, _BYTES)
-
-
-def _put(builder: Any, items: Any, target: Any) -> None:
-    builder.store(items, builder.inttoptr(target, _INTS.as_pointer())).align = 4

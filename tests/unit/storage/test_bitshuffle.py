@@ -22,14 +22,14 @@ def encoded(items: np.ndarray, block: int = BLOCK) -> bytes:
 @given(
     number=st.integers(1, 3 * BLOCK + 70),
     block=st.sampled_from([64, 200, BLOCK]),
-    highest=st.sampled_from([0, 1, 127, 128, 255, 256, 32767, 32768, 65536, 2**31 - 1]),
-    lowest=st.sampled_from([0, -1, -128, -129, -32768, -32769, -(2**31)]),
+    highest=st.sampled_from([0, 1, 127, 128, 255, 256, 32767, 32768, 65536, 2**23 - 1, 2**23, 2**31 - 1]),
+    lowest=st.sampled_from([0, -1, -128, -129, -32768, -32769, -(2**23), -(2**31)]),
     bad=st.sampled_from([0.0, 0.1, 1.0]),
     dtype=st.sampled_from(["i4", "u4", "i2", "u2", "u1", "i8", "f4"]),
     seed=st.integers(0, 99),
 )
 def test_every_number_comes_back(number, block, highest, lowest, bad, dtype, seed):
-    """Blocks whose numbers fit into one byte, two, or neither, with bad pixels of -1, of every type and length."""
+    """Blocks whose numbers fit into one byte to four, with bad pixels of -1, of every type and length."""
     rng = np.random.default_rng(seed)
     wide = rng.integers(0, highest + 1, number)
     wide[rng.random(number) < bad] = lowest
@@ -41,7 +41,16 @@ def test_every_number_comes_back(number, block, highest, lowest, bad, dtype, see
 
 @pytest.mark.parametrize(
     ("numbers", "width"),
-    [([0, 1, 127, -1], 1), ([128], 2), ([-129], 2), ([32767, -32768], 2), ([32768], 4), ([-(2**31)], 4), ([65536], 4)],
+    [
+        ([0, 1, 127, -1], 1),
+        ([128], 2),
+        ([-129], 2),
+        ([32767, -32768], 2),
+        ([32768], 3),
+        ([-(2**31)], 4),
+        ([2**23 - 1], 3),
+        ([2**23], 4),
+    ],
 )
 def test_as_many_bytes_are_put_together_as_the_numbers_need(numbers, width):
     items = np.resize(np.array(numbers, np.int32), 64)
