@@ -87,7 +87,7 @@ def test_a_real_exposure_of_ceria(recorded_data, tmp_path):
 
 
 def test_calibrations_of_other_programs_are_converted(tmp_path):
-    text = "Refined Beam centre (pixels) = 210.8 60.3\nRefined sample to detector distance = 350.0 mm\n"
+    text = "INFO: Refined Beam centre = 210.8 60.3 (pixels)\nINFO: Refined sample to detector distance = 350.0 mm\n"
     (tmp_path / "fit2d.txt").write_text(text + "Refined wavelength = 1.54 Angstroms\n")
     code, output = calibrate(tmp_path / "fit2d.txt", "--convert", "--shape", 195, 487, "--pixel-um", 172)
     assert code == 0, output

@@ -19,17 +19,18 @@ from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.scattering.slices import Cut
 
 ORIENTATION = 2
+_NUMBER = r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)"
 _FIT2D = {
-    "centre": re.compile(
-        r"Refined Beam cent(?:re|er) .*pixels\S*\s*=?\s*([-+.\dEe]+)[\s,]+([-+.\dEe]+)", re.IGNORECASE
-    ),
-    "distance_mm": re.compile(r"Refined sample to detector distance\s*\(?\S*\)?\s*=\s*([-+.\dEe]+)", re.IGNORECASE),
-    "wavelength": re.compile(r"Refined wavelength\s*\(?\S*\)?\s*=\s*([-+.\dEe]+)", re.IGNORECASE),
-    "tilt_rotation_deg": re.compile(
-        r"Refined tilt plane rotation angle\s*(?:\(.*?\))?\s*=\s*([-+.\dEe]+)", re.IGNORECASE
-    ),
-    "tilt_deg": re.compile(r"Refined tilt angle\s*(?:\(.*?\))?\s*=\s*([-+.\dEe]+)", re.IGNORECASE),
+    name: re.compile(rf"Refined {text}[^=\n]*=\s*{numbers}", re.IGNORECASE)
+    for name, text, numbers in (
+        ("centre", r"Beam cent(?:re|er)", rf"{_NUMBER}[\s,]+{_NUMBER}\s*\([^)\n]*pixels"),
+        ("distance_mm", "sample to detector distance", _NUMBER),
+        ("wavelength", "wavelength", _NUMBER),
+        ("tilt_rotation_deg", "tilt plane rotation angle", _NUMBER),
+        ("tilt_deg", "tilt angle", _NUMBER),
+    )
 }
+"""Lines such as `INFO: Refined Beam centre =  956.389  913.277 (pixels)`; the last of each kind counts."""
 _NIKA = {
     "x": ("beamcenterx", "xcenter"),
     "y": ("beamcentery", "ycenter"),
@@ -140,7 +141,7 @@ def geometry_of_fit2d_text(text: str, shape: tuple[int, int], pixel_um: tuple[fl
     """
     found: dict[str, Any] = {}
     for name, pattern in _FIT2D.items():
-        match = pattern.search(text)
+        match = next(iter(list(pattern.finditer(text))[-1:]), None)
         if match is None and not name.startswith("tilt"):
             raise FormatError(f"FIT2D text: no line gives the refined {name.replace('_', ' ')}")
         found[name] = None if match is None else [float(number) for number in match.groups()]

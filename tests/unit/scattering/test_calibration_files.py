@@ -129,18 +129,22 @@ def test_phi_mode_is_a_cake_of_one_ring():
 
 
 FIT2D = """
-INFO: Refined Beam centre =    1.123     2.345 (mm)
-INFO: Refined Beam centre (pixels) =   210.8000   60.3000
-INFO: Refined sample to detector distance =   350.000 mm
-INFO: Refined wavelength =   1.540000 Angstroms
-INFO: Refined tilt plane rotation angle =   31.000 degrees
-INFO: Refined tilt angle =   4.000 degrees
+INFO: Refined Beam centre =      211.389      61.277 (pixels)
+INFO: Refined sample to detector distance =      340.637 mm
+INFO: Refined Beam centre =      210.8        60.3 (pixels)
+INFO: Refined Beam centre =       36.258      10.372 (mm)
+INFO: Refined sample to detector distance =      350.000 mm
+INFO: Refined wavelength =      1.54000 Angstroms
+      Energy (keV) =      8.05093
+INFO: Refined tilt plane rotation angle =       31.000 degrees
+INFO: Refined tilt angle =        4.000 degrees
+INFO: ROT X =        2.058   ROT Y =        3.427 degrees
 """
 
 
 def test_the_text_of_fit2d_says_the_same():
     expected = saxsdog_calibration(json.dumps(CALIBRATION)).geometry
-    found = geometry_of_fit2d_text(FIT2D.replace("(pixels) =", "(X/Y pixels)"), SHAPE, (172.0, 172.0))
+    found = geometry_of_fit2d_text(FIT2D, SHAPE, (172.0, 172.0))
     assert found == expected
     with pytest.raises(FormatError, match="refined distance mm"):
         geometry_of_fit2d_text(FIT2D.replace("sample to detector", ""), SHAPE, (172.0, 172.0))
