@@ -64,6 +64,19 @@ async def test_a_motor_without_events_and_with_names_of_its_own(server):
         await motor.set(30000.0)
 
 
+async def test_an_energy_or_a_gap_is_a_motor_whose_speed_nobody_tells(server):
+    """As the pseudo motors of a monochromator or an undulator are: what they lack is said by the settings."""
+    names = {**NAMES, "velocity": "=4000", "max_velocity": "=4000", "acceleration_time": "=0.1", "low_limit": "=-500"}
+    settings = MotorSettings(units="eV", low_limit=-99.0, high_limit=99.0)
+    energy = Motor("hdcm_energy", TangoConnector(server["odd/test/motor"], tables.motor(settings), names))
+    await energy.connect()
+    await energy.set(120.0)
+    reading, keys = await energy.read(), await energy.describe()
+    assert (reading["hdcm_energy"]["value"], keys["hdcm_energy"]["units"]) == (120.0, "eV")
+    with pytest.raises(DeviceError, match="-600 eV lies outside its limits, -500 to 20000 eV"):
+        await energy.set(-600.0)
+
+
 async def test_a_motor_without_events_can_be_stopped(server):
     motor = quiet_motor(server["odd/test/motor"])
     await motor.connect()
