@@ -9,7 +9,7 @@ from typing import Any
 from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import FormatError
-from danmax_bluesky.formats.dxchange import Export, dxchange_tree
+from danmax_bluesky.formats.dxchange import PROCESS, Export, dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.provenance import FileNote
@@ -113,6 +113,7 @@ def _write_one(
             )
             write_tree(path, tree, replace_own=replace_own)
         outputs.append(FileNote(parameters["file"], "/exchange"))
+    provenance.tell(path, PROCESS)
     return problems
 
 

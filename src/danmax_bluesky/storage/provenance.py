@@ -153,6 +153,19 @@ class Provenance:
         with scan_lock(self.files.raw, self.files.stem):
             return self._synchronise()
 
+    def tell(self, path: Path, base: str) -> None:
+        """Bring the table of a file up to date that may lie elsewhere, and so does not follow the journal.
+
+        Args:
+            path: of the file.
+            base: the group that holds its table.
+
+        Raises:
+            StorageError: it cannot be written now.
+        """
+        with scan_lock(self.files.raw, self.files.stem):
+            update_table(path, self.actions(), base)
+
     def _append(self, event: dict[str, Any]) -> None:
         with scan_lock(self.files.raw, self.files.stem):
             _append_line(self.path, {**event, "time": iso(time.time())})

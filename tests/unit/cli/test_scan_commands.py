@@ -112,6 +112,7 @@ def test_dxchange_exports_copies_sinograms_and_volumes(run, tmp_path):
         assert file["exchange/data"].shape == (12, 31, 16)
         assert file["exchange/data"].chunks == (1, 31, 16)
         np.testing.assert_array_equal(file["exchange/data"][:].swapaxes(0, 1), run.frames["orca"][8:39])
+    assert [row["status"] for row in read_table(tmp_path / "a.h5")] == ["SUCCESS"] * 4
     danmax("dxchange", "1", "--volume-deg", "90", "-o", tmp_path / "b.h5", "--copy")
     with h5py.File(tmp_path / "b.h5") as file:
         assert file["exchange_2/data"].shape[0] == 16
