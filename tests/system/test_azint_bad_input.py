@@ -200,6 +200,20 @@ def test_a_recipe_that_cannot_be_is_refused_and_another_one_is_integrated(folder
     assert len(read_patterns(output_path(path)).index) == 3
 
 
+def test_a_damaged_file_of_patterns_is_named_and_not_replaced(folder):
+    path = write(folder / "frames.h5", ring_frames(SHAPE, 3))
+    arguments = [path, "--poni", folder / "cal.poni", "--bins", 60]
+    assert danmax(*arguments)[0] == 0
+    _truncate(output_path(path))
+    for again in ([], ["--again"]):
+        code, text = danmax(*arguments, *again)
+        assert code != 0
+        assert "frames_integrated.h5 is truncated" in text
+        assert "delete it, and integrate again" in text
+    output_path(path).unlink()
+    assert danmax(*arguments)[0] == 0
+
+
 def test_a_damaged_journal_is_named_and_other_scans_are_integrated(folder):
     write(folder / "scan-0001_pilatus.h5", ring_frames(SHAPE, 3))
     write(folder / "scan-0002_pilatus.h5", ring_frames(SHAPE, 3))

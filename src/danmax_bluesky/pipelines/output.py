@@ -78,9 +78,14 @@ class RecipeOutput:
         self._timestamps = timestamps
         self._layouts = list(self.integrators)
         tree = _tree(prepared, self.integrators, info, inputs)
-        old = StoredRows.of(path) if if_exists == "resume" and path.exists() else None
+        old = None if if_exists == "refuse" or not path.exists() else _stored(path)
         try:
-            resumable = old is not None and old.key == tree.attrs["recipe_key"] and old.state == MEASURING
+            resumable = (
+                if_exists == "resume"
+                and old is not None
+                and old.key == tree.attrs["recipe_key"]
+                and old.state == MEASURING
+            )
             self._file = PatternFile.create(path, tree, replace_own=if_exists != "refuse")
             if old is not None and resumable:
                 self._copy(old)
@@ -278,6 +283,18 @@ def _layout(prepared: PreparedRecipe, integrator: Integrator) -> PatternLayout:
         has_errors=recipe.error_model != "none",
         cut="" if recipe.cut is None else recipe.cut.quantity,
     )
+
+
+def _stored(path: Path) -> StoredRows | None:
+    """The patterns that are in a file already; None if it holds something else, which will not be replaced."""
+    try:
+        return StoredRows.of(path)
+    except KeyError:
+        return None
+    except StorageError as error:
+        raise StorageError(
+            f"{error}\nIt held patterns alone, which can be made again: delete it, and integrate again"
+        ) from None
 
 
 def state_of(path: Path) -> int | None:
