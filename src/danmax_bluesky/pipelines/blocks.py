@@ -11,7 +11,8 @@ import numpy as np
 
 from danmax_bluesky.pipelines import fused
 from danmax_bluesky.scattering.integrator import Collected, Integrator, Patterns
-from danmax_bluesky.scattering.kernels import LANES
+from danmax_bluesky.scattering.kernels import COMPILING, LANES
+from danmax_bluesky.storage import bitshuffle
 from danmax_bluesky.storage.frames import FrameError, Frames, Hdf5Frames
 
 RETRY_S = 0.05
@@ -90,6 +91,7 @@ def integrate_blocks(
         threads: blocks at a time.
         attempts: how often to try to read a frame; more than once where the frames are still being written.
     """
+    compile_for(frames, integrators)
     own = threading.local()
 
     def work(index: np.ndarray) -> Block:
@@ -117,6 +119,20 @@ def integrate_blocks(
                 future.cancel()
 
 
+def compile_for(frames: Frames, integrators: Mapping[str, Integrator]) -> None:
+    """Let empty frames pass every way that frames can, so that no two threads compile anything afterwards."""
+    with COMPILING:
+        empty = np.zeros((LANES, *frames.shape), frames.dtype)
+        chunk = bitshuffle.encode(empty[0])
+        bitshuffle.decode_into(chunk, empty[0])
+        for integrator in integrators.values():
+            space = integrator.workspace()
+            for number in (1, LANES) if integrator.by_lanes else (1,):
+                integrator.integrate(empty[:number], space)
+                if fused.is_possible(integrator, frames.dtype):
+                    fused.sum_chunks(integrator, [chunk] * number, frames.dtype, space)
+
+
 class _Own:
     """What belongs to one thread."""
 
@@ -140,16 +156,22 @@ class _Own:
         frames, integrator, space = self.frames, self.integrators[name], self.spaces[name]
         if not isinstance(frames, Hdf5Frames) or not fused.is_possible(integrator, frames.dtype):
             return None
-        collected = Collected.empty(len(index), integrator.matrix.norm.size)
-        step = LANES if integrator.by_lanes and len(index) == LANES else 1
-        for first in range(0, len(index), step):
-            chunks = [frames.chunk(int(number)) for number in index[first : first + step]]
-            known = [chunk for chunk in chunks if chunk is not None]
-            sums = fused.sum_chunks(integrator, known, frames.dtype, space) if len(known) == step else None
+        chunks = [frames.chunk(int(number)) for number in index]
+        known = [chunk for chunk in chunks if chunk is not None]
+        if len(known) < len(index):
+            return None
+        if integrator.by_lanes and (len(known) == LANES or (integrator.path == "split" and 1 < len(known) < LANES)):
+            known += known[-1:] * (LANES - len(known))  # eight cost no more than two of them alone, and give the same
+            step = LANES
+        else:
+            step = 1
+        collected = Collected.empty(len(known), integrator.matrix.norm.size)
+        for first in range(0, len(known), step):
+            sums = fused.sum_chunks(integrator, known[first : first + step], frames.dtype, space)
             if sums is None:
                 return None
             integrator.collect(sums, collected, first)
-        return integrator.finish(collected)
+        return integrator.finish(collected.first(len(index)))
 
     def _from_frames(self, index: np.ndarray, attempts: int) -> Block:
         if self.buffer is None:

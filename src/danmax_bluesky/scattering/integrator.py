@@ -306,6 +306,10 @@ class Collected:
         signal, variance, norm = np.empty((3, n_frames, n_bins))
         return cls(signal, variance, norm, np.zeros(n_frames, np.int64))
 
+    def first(self, number: int) -> "Collected":
+        """Views of so many frames."""
+        return Collected(self.signal[:number], self.variance[:number], self.norm[:number], self.masked[:number])
+
     def row(self, place: int) -> tuple[np.ndarray, ...]:
         """Views of one frame."""
         return self.signal[place], self.variance[place], self.norm[place], self.masked[place : place + 1]

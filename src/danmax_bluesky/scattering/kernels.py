@@ -10,11 +10,15 @@ do not depend on the batch, bit for bit. For that reason no kernel may use `fast
 reorder or fuse additions. Integer frames are int32.
 """
 
+import threading
+
 import numpy as np
 from numba import njit
 
 from danmax_bluesky.scattering.lanes import LANES, count_lanes, spread_lanes, take_lanes
 
+COMPILING = threading.RLock()
+"""Held by who calls compiled code for the first time: numba loses its way where two threads compile at once."""
 _COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 
 

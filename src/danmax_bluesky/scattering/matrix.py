@@ -10,7 +10,7 @@ from pyFAI.ext.splitPixelFullCSC import FullSplitCSC_2d
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from danmax_bluesky.errors import CalibrationError
-from danmax_bluesky.scattering.kernels import norm_of
+from danmax_bluesky.scattering.kernels import COMPILING, norm_of
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.slices import axis_edges
 from danmax_bluesky.scattering.subpixel import Part, subdivided
@@ -93,7 +93,8 @@ def build_matrix(recipe: Recipe) -> Matrix:
     starts, bins = starts.astype(np.int32), bins.astype(np.uint16 if small else np.uint32)
     coefficients, weights = coefficients.astype(np.float32), weights.astype(np.float32)
     norm = np.zeros(n_bins)
-    norm_of(starts, bins, coefficients, weights, norm)
+    with COMPILING:
+        norm_of(starts, bins, coefficients, weights, norm)
     rows = np.concatenate([part[4] for part in parts])
     return Matrix(starts, bins, coefficients, weights, norm, parts[0][3], rows)
 

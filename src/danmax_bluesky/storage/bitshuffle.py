@@ -25,6 +25,7 @@ from danmax_bluesky.storage.planes import GROUP, bytes_needed, put_together
 FILTER_ID = 32008
 LZ4 = 2
 HEADER_BYTES = 12
+_BLOCK_BYTES = 8192
 MULTIPLE = 8
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
@@ -187,6 +188,17 @@ def decode_into(chunk: bytes, buffer: np.ndarray) -> None:
     )
     if status < 0:
         raise ValueError("chunk does not decode: it is damaged")
+
+
+def encode(items: np.ndarray) -> bytes:
+    """One chunk, as HDF5's filter writes it.
+
+    Args:
+        items: C-contiguous.
+    """
+    block = _BLOCK_BYTES // items.itemsize
+    header = items.nbytes.to_bytes(8, "big") + (block * items.itemsize).to_bytes(4, "big")
+    return header + bitshuffle.ext.compress_lz4(items, block).tobytes()
 
 
 def address_of(chunk: bytes) -> int:

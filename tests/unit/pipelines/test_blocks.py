@@ -1,0 +1,94 @@
+"""However frames come together: the same patterns, bit by bit."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from danmax_bluesky.pipelines.blocks import integrate_blocks
+from danmax_bluesky.scattering.geometry import Geometry
+from danmax_bluesky.scattering.integrator import Integrator
+from danmax_bluesky.scattering.recipe import Recipe
+from danmax_bluesky.storage.frames import Hdf5Frames
+from danmax_bluesky.testing.powder import DATASET, DetectorWriter, ring_frames
+
+SHAPE = (97, 83)
+GEOMETRY = Geometry(0.1, 0.008, 0.007, 0.01, 0.0, 0.1, 0.5e-10, 172e-6, 172e-6, SHAPE)
+
+
+@pytest.mark.parametrize("splitting", ["no", "bbox", "2x2"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blocks_of_every_size_give_the_same_bits(tmp_path, splitting, threads):
+    images = ring_frames(SHAPE, 36)
+    images[::5, 3, 4] = -1
+    with DetectorWriter(tmp_path / "scan.h5", images) as writer:
+        writer.append(36)
+    frames = Hdf5Frames(tmp_path / "scan.h5", DATASET)
+    integrator = Integrator(Recipe(GEOMETRY, radial_bins=60, splitting=splitting))
+    expected = integrator.integrate(images)
+    first = 0
+    blocks = []
+    for size in (1, 2, 3, 4, 5, 6, 7, 8):
+        blocks.append(np.arange(first, first + size))
+        first += size
+    found = list(integrate_blocks(frames, {"azint1d": integrator}, blocks, threads))
+    frames.close()
+    assert np.array_equal(np.concatenate([block.index for block in found]), np.arange(36))
+    for what in ("intensity", "sigma", "norm", "masked"):
+        joined = np.concatenate([getattr(block.patterns["azint1d"], what) for block in found])
+        assert np.array_equal(joined, getattr(expected, what), equal_nan=True)
+
+
+COMPILE = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+from danmax_bluesky.pipelines.blocks import batches, integrate_blocks
+from danmax_bluesky.scattering.geometry import Geometry
+from danmax_bluesky.scattering.integrator import Integrator
+from danmax_bluesky.scattering.recipe import Recipe
+from danmax_bluesky.storage.frames import Hdf5Frames
+geometry = Geometry(0.1, 0.008, 0.007, 0.01, 0.0, 0.1, 0.5e-10, 172e-6, 172e-6, (97, 83))
+def job(splitting):
+    frames = Hdf5Frames(Path(sys.argv[1]))
+    integrator = Integrator(Recipe(geometry, radial_bins=60, splitting=splitting))
+    sizes = [np.arange(3), *batches(range(3, 36))]
+    done.append(sum(len(block.index) for block in integrate_blocks(frames, {"azint1d": integrator}, sizes, 2)))
+done = []
+threads = [threading.Thread(target=job, args=(splitting,)) for splitting in ("no", "bbox")]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(done)
+"""
+
+
+def test_several_jobs_in_a_fresh_installation_compile_one_after_the_other(tmp_path):
+    """Nothing is in numba's cache: every thread of every job needs code that is not there yet."""
+    with DetectorWriter(tmp_path / "scan.h5", ring_frames(SHAPE, 36)) as writer:
+        writer.append(36)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", COMPILE, str(tmp_path / "scan.h5")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
+    assert ended.stdout.strip() == "[36, 36]", ended.stderr
+
+
+def test_a_damaged_frame_in_a_block_of_any_size_spoils_no_other(tmp_path):
+    images = ring_frames(SHAPE, 5)
+    path = tmp_path / "scan.h5"
+    with DetectorWriter(path, images) as writer:
+        writer.append(5)
+        place = writer._data.id.get_chunk_info(2)
+    with path.open("r+b") as raw:
+        raw.seek(place.byte_offset + 14)
+        raw.write(b"\xff" * (place.size - 20))
+    frames = Hdf5Frames(path, DATASET)
+    integrator = Integrator(Recipe(GEOMETRY, radial_bins=60))
+    (block,) = integrate_blocks(frames, {"azint1d": integrator}, [np.arange(5)])
+    frames.close()
+    assert list(block.errors) == [2]
+    good = [0, 1, 3, 4]
+    expected = integrator.integrate(images[good]).intensity
+    assert np.array_equal(block.patterns["azint1d"].intensity[good], expected, equal_nan=True)
+    assert np.isnan(block.patterns["azint1d"].intensity[2]).all()
