@@ -23,6 +23,7 @@ from danmax_bluesky.storage.frames import Frames, Hdf5Frames, open_frames
 
 FRAMES_A_TASK = 64
 TASKS_A_WORKER = 3
+ANSWER_S = 10.0
 _KEPT_OPEN = 2
 
 
@@ -42,7 +43,7 @@ def cluster_client(scheduler: str = "", workers: int = 2) -> AbstractContextMana
         raise SettingsError("several processes need Dask: pip install 'danmax-bluesky[cluster]'") from None
     if scheduler:
         try:
-            return Client(scheduler, timeout="10s", set_as_default=False)
+            return Client(scheduler, timeout=ANSWER_S, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise SettingsError(f"Dask scheduler {scheduler} does not answer: {error}") from error
     quiet: dict[str, Any] = {"dashboard_address": None, "host": "127.0.0.1"}
