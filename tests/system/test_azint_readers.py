@@ -18,6 +18,7 @@ import pytest
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import ring_frames
 
@@ -52,6 +53,11 @@ def detector_file(tmp_path_factory):
     with h5py.File(path, "w") as file:
         file.create_dataset("data", data=ring_frames(SHAPE, FRAMES), chunks=(1, *SHAPE), **filters)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +196,42 @@ def test_pynxtools_misses_nothing_but_units_that_are_there(made):
             missed = re.search(r"required attribute (/\S+)/@units hasn't been supplied", line)
             assert missed, line
             assert file[missed[1]].attrs["units"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_joined_file_is_of_the_same_kind(made, kind, tmp_path):
+    with h5py.File(rebin_file(made[kind], tmp_path / "joined.h5", 4, 5)) as file:
+        for entry in entries(file):
+            sizes = {}
+            described = definition(entry["definition"].asstr()[()]).find(f"{NXDL}group")
+            assert complaints(described, entry, sizes) == []
+            assert (sizes["nImg"], sizes["nRad"]) == (2, 8)
+            assert list(file["entry/frames/joined_frames"]) == [4, 2]
+            assert len(file["entry/integrals/I0"]) == 2
+    if kind in ("pattern", "cake", "sectors"):
+        assert len(gsas_patterns(tmp_path / "joined.h5")) == 2 * {"pattern": 1, "cake": 8, "sectors": 2}[kind]
+
+
+def test_sums_of_sums_are_sums_also_where_a_monitor_divided(made, tmp_path):
+    source = read_patterns(made["monitored"])
+    assert source.monitor == pytest.approx(np.linspace(1, 2, FRAMES))
+    twos = rebin_file(made["monitored"], tmp_path / "twos.h5", 2)
+    found = [
+        read_patterns(rebin_file(*pair))
+        for pair in (
+            (made["monitored"], tmp_path / "all.h5", FRAMES),
+            (twos, tmp_path / "all_of_twos.h5", FRAMES // 2),
+        )
+    ]
+    counts = source.intensity * source.frame_norms()
+    for joined in found:
+        weight = source.frame_norms().sum(axis=0)
+        assert joined.intensity[0] == pytest.approx(np.nansum(counts, axis=0) / weight, rel=1e-5, nan_ok=True)
+        sigma = np.sqrt(np.nansum((source.sigma * source.frame_norms()) ** 2, axis=0)) / weight
+        assert joined.sigma[0] == pytest.approx(sigma, rel=1e-5, nan_ok=True)
+        assert joined.frame_norms()[0] == pytest.approx(weight, rel=1e-5)
+        assert joined.columns["joined_frames"].tolist() == [FRAMES]
+        assert joined.columns["cryo"] == pytest.approx([95.0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
