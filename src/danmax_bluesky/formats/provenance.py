@@ -4,10 +4,11 @@ The rows live in an append-only journal of their own (`danmax_bluesky.storage.pr
 are functions of it. Layout: the process table of DXchange (https://dxfile.readthedocs.io), NXprocess in the master.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +20,8 @@ from danmax_bluesky.formats.tree import Dataset, Group, Node, nx
 COLUMNS = ("actor", "start_time", "end_time", "status", "message", "reference", "description")
 TABLE_DTYPE = np.dtype([(column, object) for column in COLUMNS])
 TABLE_CHUNK = 64
+PASSING = ("status", "message", "start_time", "end_time")
+"""What changes while an action goes on; an actor's group tells by `content` whether anything else did."""
 
 
 class Status(StrEnum):
@@ -111,19 +114,22 @@ def fold_actions(events: Iterable[Mapping[str, Any]]) -> tuple[Action, ...]:
     Args:
         events: each {"id": ..., "actor": ... at first, and whatever changed}.
     """
-    actions: dict[str, Action] = {}
+    told: dict[str, dict[str, Any]] = {}
     seen: dict[str, int] = {}
     for event in events:
-        change = {key: _revived(key, value) for key, value in event.items() if key not in ("id", "time")}
-        known = actions.get(event["id"])
+        known = told.get(event["id"])
         if known is None:
             slug = re.sub(r"[^a-z0-9_]+", "_", str(event["actor"]).lower()).strip("_") or "action"
             seen[slug] = seen.get(slug, 0) + 1
             group = slug if seen[slug] == 1 else f"{slug}_{seen[slug]}"
-            actions[event["id"]] = Action(**{"id": event["id"], **change, "group": group})
+            told[event["id"]] = {**event, "group": group, "changes": 1}
         else:
-            actions[event["id"]] = replace(known, **change, changes=known.changes + 1)
-    return tuple(actions.values())
+            known.update(event)
+            known["changes"] += 1
+    return tuple(
+        Action(**{key: _revived(key, value) for key, value in known.items() if key != "time"})
+        for known in told.values()
+    )
 
 
 def _revived(key: str, value: Any) -> Any:
@@ -166,7 +172,9 @@ def actor_group(action: Action) -> Group:
         "host": Dataset(action.host),
         "user": Dataset(action.user),
     }
-    return nx("NXcollection", fields, action_id=action.id, changes=action.changes)
+    lasting = {name: node for name, node in asdict(action).items() if name not in (*PASSING, "changes")}
+    content = hashlib.sha256(json.dumps(lasting, default=str).encode()).hexdigest()[:16]
+    return nx("NXcollection", fields, action_id=action.id, changes=action.changes, content=content)
 
 
 def process_groups(actions: Sequence[Action]) -> dict[str, Node]:

@@ -25,6 +25,7 @@ from danmax_bluesky.formats import dxchange, master
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.parts import iso
 from danmax_bluesky.formats.provenance import (
+    PASSING,
     TABLE_DTYPE,
     Action,
     FileNote,
@@ -33,7 +34,7 @@ from danmax_bluesky.formats.provenance import (
     fold_actions,
     process_groups,
 )
-from danmax_bluesky.formats.tree import Group
+from danmax_bluesky.formats.tree import Dataset, Group
 from danmax_bluesky.storage import environment
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.locks import scan_lock
@@ -358,7 +359,9 @@ def _update(file: h5py.File, actions: Sequence[Action], base: str) -> bool:
         if index >= len(old) or old[index] != row or _changes(group, action) != action.changes:
             changed = True
             found[index] = np.array(row, TABLE_DTYPE)
-            _replace(group, action.group, actor_group(action))
+            tree = actor_group(action)
+            if not _retouched(group, action.group, tree):
+                _replace(group, action.group, tree)
     if base == MASTER_BASE:
         entry = file.require_group("entry")
         for name, node in process_groups(actions).items():
@@ -366,6 +369,19 @@ def _update(file: h5py.File, actions: Sequence[Action], base: str) -> bool:
                 changed = True
                 _replace(entry, name, node)
     return changed
+
+
+def _retouched(parent: Any, name: str, tree: Group) -> bool:
+    """Write what passes into an actor's group, if nothing else changed in it; False if something did."""
+    present = parent.get(name)
+    if present is None or present.attrs.get("content") != tree.attrs["content"] or set(PASSING) - set(present):
+        return False
+    for child in PASSING:
+        node = tree.children[child]
+        assert isinstance(node, Dataset)  # as `actor_group` makes it
+        present[child][()] = node.value
+    present.attrs.modify("changes", tree.attrs["changes"])
+    return True
 
 
 def _replace(parent: Any, name: str, tree: Group) -> None:
