@@ -20,7 +20,7 @@ from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.storage.check import check_scan
 from danmax_bluesky.storage.journals import record_of
-from danmax_bluesky.storage.provenance import MASTER_BASE, Provenance, read_table
+from danmax_bluesky.storage.provenance import MASTER_BASE, Provenance, follows_the_journal, read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.compose import Part, compose_tomography
 from danmax_bluesky.testing.replay import measured, write_journal
@@ -90,10 +90,14 @@ def _look(path: Path, base: str) -> None:
 
 
 def _view(root: Path, stop, seen) -> None:
-    """A viewer that opens whatever is there, with locks and as SWMR, and reads what can be read."""
+    """A viewer that opens whatever is there, and reads what can be read.
+
+    It takes locks on derived files alone: no program can make a file that another one locks before its first byte.
+    """
     while not stop.is_set():
         for path in root.rglob("scan-*.h5"):
-            for way in ({}, {"swmr": True, "libver": "latest"}):
+            derived = follows_the_journal(path)
+            for way in ({"locking": derived}, {"swmr": True, "libver": "latest", "locking": derived}):
                 with suppress(OSError), h5py.File(path, "r", **way) as file:
                     file.visit(lambda _name: None)
             if path.name.count("_") == 0:
