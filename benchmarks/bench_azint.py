@@ -279,9 +279,7 @@ def follow(
         integrate(name, doc)
         calls_s.append(time.perf_counter() - begun)
 
-    run = PowderRun(
-        folder, [settings], {"primary": ("data", count + 8)}, SHAPE, consumers=[DocumentJournal(), timed]
-    )
+    run = PowderRun(folder, [settings], {"primary": ("data", count + 8)}, SHAPE, consumers=[DocumentJournal(), timed])
     headers: list[dict] = []
     socket = zmq.Context.instance().socket(zmq.SUB)
     socket.setsockopt(zmq.SUBSCRIBE, b"pattern")
