@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +31,7 @@ from danmax_bluesky.devices.beamline import Beamline, make_beamline
 from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
-from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.errors import AcquisitionError, CatalogError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.catalog.service import CatalogService
@@ -91,6 +92,7 @@ class Session:
             self.rig = _rig(settings, self.beamline, self.paths, _integrals(settings, self.RE.loop))
             self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()
+            self._exit.callback(self._end_plan)
         except BaseException:
             self._exit.close()
             raise
@@ -106,11 +108,16 @@ class Session:
         Raises:
             AcquisitionError: it took longer, or an integration or a reconstruction failed.
         """
-        self.writing.wait(timeout_s)
-        self.provenance.wait(timeout_s)
-        self.reconstruction.wait(timeout_s)
-        if self.integration:
-            self.integration.wait(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        waits = [self.writing.wait, self.provenance.wait, self.reconstruction.wait]
+        problems = []
+        for wait in [*waits, *([self.integration.wait] if self.integration else [])]:
+            try:
+                wait(max(0.0, deadline - time.monotonic()))
+            except AcquisitionError as error:
+                problems.append(str(error))
+        if problems:
+            raise AcquisitionError("; ".join(problems))
 
     def files(self) -> list[Path]:
         """The files that the last run left behind, detectors' files first."""
@@ -169,6 +176,7 @@ class Session:
         if formats.reconstruct and formats.nexus:
             writers.append(self._guard(self.reconstruction, "reconstruction"))
         self.writing = Behind(*writers)
+        self._exit.callback(self.reconstruction.close)
         self._exit.callback(self.writing.close)
         self.RE.subscribe(self.writing)
         if formats.integrate:
@@ -218,6 +226,11 @@ class Session:
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.RE.loop).result(CONNECT_TIMEOUT_S)
+
+    def _end_plan(self) -> None:
+        """A plan that is paused is not left as it is: with the shutter open, perhaps, and without an end of its run."""
+        if str(self.RE.state) == "paused":
+            self.RE.abort("the session was closed")
 
     def _stop_loop(self) -> None:
         loop, thread = self.RE.loop, self.RE._th  # noqa: SLF001  the RunEngine has no other way to end its loop

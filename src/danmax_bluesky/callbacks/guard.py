@@ -64,7 +64,15 @@ class Guard:
                 _log.warning("%s", failure)
             else:
                 _log.exception("%s", failure)
+            _forget_frames(error)
         if name == "stop":
             for failure in self.failures[self._told :]:
                 self._report(failure)
             self._told = len(self.failures)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """An error that is kept must not keep everything that was at hand where it was raised."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -4,7 +4,7 @@ import logging
 import subprocess
 import sys
 import threading
-import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from danmax_bluesky.callbacks.derive import closed_record, ended_tables
@@ -13,7 +13,7 @@ from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
-from danmax_bluesky.pipelines.reconstruction import ReconstructionJob, covers_half_turn
+from danmax_bluesky.pipelines.reconstruction import ReconstructionJob, covers_half_turn, end_as_failed
 from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori
 
 _log = logging.getLogger(__name__)
@@ -29,9 +29,10 @@ class Reconstruct:
 
     def __init__(self) -> None:
         self._router = PerRun(lambda start: _OneRun(self) if start.get("scan") and "data_root" in start else None)
-        self._turn = threading.Lock()
-        self._running: list[threading.Thread] = []
-        self.problems: list[str] = []
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="slices")
+        self._lock = threading.Lock()
+        self._open: dict[Future[None], str] = {}
+        self._problems: list[str] = []
 
     def __call__(self, name: str, doc: Any) -> None:
         """Take one document."""
@@ -39,9 +40,10 @@ class Reconstruct:
 
     def begin(self, job: ReconstructionJob) -> None:
         """Reconstruct when it is the turn of this job."""
-        thread = threading.Thread(target=self._do, args=(job,), name=f"slices of {job.stem}", daemon=True)
-        self._running.append(thread)
-        thread.start()
+        with self._lock:
+            done = self._pool.submit(self._do, job)
+            self._open[done] = f"{job.stem}, {job.detector}"
+        done.add_done_callback(self._finished)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until the slices of every run so far are written.
@@ -49,23 +51,43 @@ class Reconstruct:
         Raises:
             AcquisitionError: it took longer, or a reconstruction failed since the last call.
         """
-        deadline = time.monotonic() + timeout_s
-        for thread in self._running:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self._running[:] = [thread for thread in self._running if thread.is_alive()]
-        if self._running:
-            raise AcquisitionError(f"{self._running[0].name} are not there after {timeout_s:g} s; they follow")
-        problems, self.problems = self.problems, []
+        with self._lock:
+            waiting = dict(self._open)
+        late = wait(waiting, timeout_s).not_done
+        if late:
+            names = "; ".join(waiting[future] for future in late)
+            raise AcquisitionError(f"the slices of {names} are not there after {timeout_s:g} s; they follow")
+        with self._lock:
+            problems, self._problems = self._problems, []
         if problems:
             raise AcquisitionError("reconstruction: " + "; ".join(problems))
 
+    def close(self) -> None:
+        """Begin no further reconstruction, and tell of those that were still to come."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            left = [name for future, name in self._open.items() if future.cancelled()]
+        if left:
+            _log.warning("not reconstructed: %s; run `danmax reconstruct` on them", "; ".join(left))
+
     def _do(self, job: ReconstructionJob) -> None:
-        with self._turn:
-            done = subprocess.run([*_COMMAND, job.dumps()], capture_output=True, text=True, check=False)
+        done = subprocess.run([*_COMMAND, job.dumps()], capture_output=True, text=True, check=False)
         if done.returncode:
-            problem = f"{job.stem}, {job.detector}: {done.stderr.strip() or f'status {done.returncode}'}"
-            self.problems.append(problem)
-            _log.error("reconstruction of %s", problem)
+            why = done.stderr.strip() or f"its process ended with status {done.returncode}"
+            if done.returncode < 0:  # it could not say so itself
+                end_as_failed(job, why)
+            raise AcquisitionError(f"{job.stem}, {job.detector}: {why}")
+
+    def _finished(self, done: "Future[None]") -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        with self._lock:
+            self._open.pop(done, None)
+            if error is not None:
+                self._problems.append(str(error))
+        if error is not None:
+            _log.error("reconstruction of %s", error)
 
 
 class _OneRun:
@@ -83,6 +105,8 @@ class _OneRun:
 def jobs_of(record: RunRecord, tori_name: str = "", center: str = "") -> list[ReconstructionJob]:
     """What is to be reconstructed of a run: a job for each detector that saw the sample from all sides, and flats.
 
+    A helical scan has none: a row of the detector saw another height of the sample at each angle.
+
     Args:
         record: of a run that ended; one that is not complete has no job.
         tori_name: of the settings file; "" takes the one that the scan names.
@@ -93,7 +117,7 @@ def jobs_of(record: RunRecord, tori_name: str = "", center: str = "") -> list[Re
     """
     scan = record.start.get("scan") or {}
     name = tori_name or str(scan.get("tori_name") or DEFAULT)
-    if name == NONE or not record.is_complete:
+    if name == NONE or not record.is_complete or scan.get("helical"):
         return []
     settings = load_tori(record.files.process.parent, name)
     return [

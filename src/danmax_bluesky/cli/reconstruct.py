@@ -6,10 +6,10 @@ from rich.console import Console
 from danmax_bluesky.callbacks.reconstruct import jobs_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
-from danmax_bluesky.errors import ScanError
+from danmax_bluesky.errors import ScanError, StorageError
 from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
+from danmax_bluesky.storage.journal import is_being_written
 from danmax_bluesky.storage.journals import record_of
-from danmax_bluesky.storage.recovery import healed, recover
 
 
 @click.command("reconstruct", epilog=HELP)
@@ -27,13 +27,23 @@ def command(settings: SettingsSource, scan: str | None, tori_name: str, center: 
       window = "hann"       # ramp, shepp-logan, cosine, hann
       edge_px = 512         # for a sample that is wider than the field
     """
-    for journal in journals_of(settings(), scan):
-        record = healed(recover(record_of(journal)))
+    console = Console()
+    journals = journals_of(settings(), scan)
+    done = 0
+    for journal in journals:
+        record = record_of(journal)
+        if is_being_written(journal):
+            raise StorageError(f"{journal}: this run is still being measured; wait for its end")
         jobs = jobs_of(record, tori_name, center or "")
         if not jobs:
-            raise ScanError(
-                f"{record.files.master}: there is nothing to reconstruct: a complete scan with flats and half a turn "
-                f"is needed; this one is {record.status}"
+            console.print(
+                f"{record.files.master}: left aside: a complete scan with flats, half a turn and no helix is needed;"
+                f" this one is {record.status}",
+                soft_wrap=True,
+                highlight=False,
             )
         for job in jobs:
-            Console().print(str(reconstruct_scan(job)), soft_wrap=True, highlight=False)
+            console.print(str(reconstruct_scan(job)), soft_wrap=True, highlight=False)
+            done += 1
+    if not done:
+        raise ScanError("there is nothing to reconstruct")

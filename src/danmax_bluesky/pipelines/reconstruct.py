@@ -20,7 +20,7 @@ import xarray as xr
 from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.formats.tomoproc import SlicesLayout
 from danmax_bluesky.pipelines.pictures import save_image
-from danmax_bluesky.pipelines.reconstruction import ReconstructionJob, covers_half_turn
+from danmax_bluesky.pipelines.reconstruction import ACTOR, ReconstructionJob, covers_half_turn
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.reading import open_scan
@@ -29,12 +29,12 @@ from danmax_bluesky.tomography.centre import find_centre
 from danmax_bluesky.tomography.reconstruct import DirectFourier, sinogram
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
-ACTOR = "reconstruction"
 CENTRE_ROWS = 12
 """Rows of the middle half of the field, where light and sample are, that the rotation axis is found from."""
 NICENESS = 10
 """The measurement goes first."""
-MOST_BYTES = 512 * 2**20
+MOST_BYTES = 2**30
+"""Of the sinograms, and of the spectra, that are held at once."""
 _PROJECTION, _FLAT, _DARK = 0, 1, 2
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def _reconstruct(job: ReconstructionJob) -> list[Path]:
     rows = settings.rows_of(stacks.height)
     if not rows:
         raise ScanError(f"rows = {settings.rows}: frames of {job.detector} have {stacks.height} rows")
-    middle = np.linspace(stacks.height / 4, 3 * stacks.height / 4, CENTRE_ROWS, endpoint=False).astype(int)
+    fit = max(1, min(CENTRE_ROWS, stacks.rows_at_once - 1))
+    middle = np.linspace(stacks.height / 4, 3 * stacks.height / 4, fit, endpoint=False).astype(int)
     spread = sorted({*middle.tolist(), rows[len(rows) // 2]})
     near = stacks.sinograms(spread)
     if job.center == "tori":
@@ -73,7 +74,14 @@ def _reconstruct(job: ReconstructionJob) -> list[Path]:
         centre_px = settings.centre_px
     else:
         centre_px = find_centre(near, stacks.theta_deg).centre_px
-    engine = DirectFourier(stacks.width, stacks.theta_deg, centre_px, window=settings.window, edge_px=settings.edge_px)
+    engine = DirectFourier(
+        stacks.width,
+        stacks.theta_deg,
+        centre_px,
+        window=settings.window,
+        edge_px=settings.edge_px,
+        batch=max(2, min(8, MOST_BYTES // (16 * len(stacks.theta_deg) * stacks.width))),
+    )
     scale = 1.0 if job.pixel_m is None else 1.0 / job.pixel_m
     kept: dict[int, np.ndarray] = {}
 
@@ -111,6 +119,7 @@ class _Stacks:
 
     projections: xr.DataArray
     flats: xr.DataArray
+    flats_after: xr.DataArray
     darks: xr.DataArray
     theta_deg: np.ndarray
 
@@ -132,10 +141,14 @@ class _Stacks:
         if not (key == _FLAT).any():
             raise ScanError(f"{detector}: there are no flats; measure some, or link those of another scan")
         data = frames["data"]
-        projections, flats, darks = (
-            data.isel(frame=np.flatnonzero(kind)) for kind in (chosen, key == _FLAT, key == _DARK)
-        )
-        return cls(projections, flats, darks, theta[chosen])
+        first = np.flatnonzero(chosen)[0]
+        every = np.flatnonzero(key == _FLAT)
+        before, after = every[every < first], every[every > first]
+        if not len(before):
+            before, after = after, before
+        kinds = (np.flatnonzero(chosen), before, after, np.flatnonzero(key == _DARK))
+        projections, flats, flats_after, darks = (data.isel(frame=kind) for kind in kinds)
+        return cls(projections, flats, flats_after, darks, theta[chosen])
 
     @property
     def height(self) -> int:
@@ -147,14 +160,19 @@ class _Stacks:
 
     def sinograms(self, rows: Any) -> np.ndarray:
         """Of these rows, shape (n_rows, n_angles, width)."""
-        read = [stack.isel(y=list(rows)).values for stack in (self.projections, self.flats, self.darks)]
-        return sinogram(*read)
+        stacks = (self.projections, self.flats, self.darks, self.flats_after)
+        projections, flats, darks, after = (stack.isel(y=list(rows)).values for stack in stacks)
+        return sinogram(projections, flats, darks, after if len(after) else None)
 
     def blocks(self, rows: range) -> Iterator[range]:
         """The rows in blocks that fit into memory."""
-        at_once = max(1, MOST_BYTES // (len(self.theta_deg) * self.width * 8))
-        for start in range(0, len(rows), at_once):
-            yield rows[start : start + at_once]
+        for start in range(0, len(rows), self.rows_at_once):
+            yield rows[start : start + self.rows_at_once]
+
+    @property
+    def rows_at_once(self) -> int:
+        """Whose raw values and sinograms fit into memory."""
+        return max(1, MOST_BYTES // (len(self.theta_deg) * self.width * 8))
 
 
 def main(words: list[str]) -> int:

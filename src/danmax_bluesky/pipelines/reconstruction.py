@@ -10,9 +10,12 @@ import numpy as np
 
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.parts import detector_settings
+from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
+ACTOR = "reconstruction"
 TECHNIQUE = "tomo"
 HALF_TURN_DEG = 179.0
 
@@ -92,3 +95,11 @@ def covers_half_turn(angle_deg: np.ndarray) -> bool:
     """True if projections at these angles see the sample from all sides."""
     known = angle_deg[np.isfinite(angle_deg)]
     return len(known) > 1 and float(np.ptp(known)) >= HALF_TURN_DEG * (1 - 1 / len(known))
+
+
+def end_as_failed(job: ReconstructionJob, why: str) -> None:
+    """Give the row of a reconstruction its end, where the process died that had begun it."""
+    provenance = Provenance(job.files)
+    for action in provenance.actions():
+        if action.actor == ACTOR and action.status == Status.RUNNING:
+            provenance.end(action.id, message=why, failed=True)

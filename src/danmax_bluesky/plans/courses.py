@@ -50,24 +50,29 @@ def adaptive(start: float, end: float, key: str, change: float, smallest: float,
 
     Args:
         start: first position.
-        end: last position; it is not passed.
+        end: last position; it is measured, and not passed.
         key: data key of the value, or the end of one, such as "I0".
         change: of the value from one point to the next that is aimed for, more than 0.
         smallest: step, more than 0.
         largest: step.
     """
     direction = 1.0 if end >= start else -1.0
+    whole = abs(end - start)
     gone, step, before = 0.0, smallest, math.nan
-    while gone <= abs(end - start) * (1 + 1e-9):
+    while True:
         value = value_in((yield (start + direction * gone,)), key)
         changed = abs(value - before)
         fitting = step * change / changed if changed > 0 else 2 * step
         fitting = min(max(min(fitting, 2 * step), smallest), largest)
-        if changed > 3 * change and step > smallest:
+        back = changed > 3 * change and step > smallest
+        if back:
             gone -= step
-        else:
-            before = value
-        step = fitting
+        elif gone >= whole * (1 - 1e-9):
+            return
+        if math.isfinite(value):  # nothing follows from a pattern that did not come
+            before = before if back else value
+            step = fitting if math.isfinite(changed) else step
+        step = min(step, whole - gone)
         gone += step
 
 

@@ -22,26 +22,28 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
         thrown: BaseException | None = None
         ending = False
         while True:
-            if thrown is None and not ending:
-                state = str(run_engine.state)
-                if state in _ENDINGS:  # and nothing was thrown: the cancellation was dropped
-                    thrown = _ENDINGS[state]()
-                elif state == "pausing":
-                    permit = run_engine._run_permit  # noqa: SLF001  what the RunEngine does when it is cancelled
-                    assert permit is not None
-                    permit.clear()
-                    yield Msg("null")
+            state = "" if ending or thrown is not None else str(run_engine.state)
+            if state in _ENDINGS:  # and nothing was thrown: the cancellation was dropped
+                thrown = _ENDINGS[state]()
             ending = ending or isinstance(thrown, tuple(_ENDINGS.values()))
+            if state == "pausing":
+                permit = run_engine._run_permit  # noqa: SLF001  what the RunEngine does when it is cancelled
+                assert permit is not None
+                permit.clear()
+                message = Msg("null")
+            else:
+                try:
+                    message = plan.send(response) if thrown is None else plan.throw(thrown)
+                except StopIteration as stop:
+                    return stop.value
             try:
-                message = plan.send(response) if thrown is None else plan.throw(thrown)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                response, thrown = (yield message), None
+                answer, thrown = (yield message), None
             except GeneratorExit:
                 plan.close()
                 raise
             except Exception as error:
-                response, thrown = None, error
+                answer, thrown = None, error
+            if state != "pausing":  # what the plan waits for is still the answer to its own message
+                response = answer
 
     return heed

@@ -9,18 +9,29 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
-from bluesky.utils import MsgGenerator
+from bluesky.utils import Msg, MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans.courses import Course, Point, listed
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.segment import Flight, flight_of
-from danmax_bluesky.plans.stubs import close_shutter, open_shutter, put_back, wait_for_beam, where
+from danmax_bluesky.plans.stubs import (
+    ShutterGuard,
+    close_shutter,
+    leave,
+    open_shutter,
+    put_back,
+    wait_for_beam,
+    where,
+)
 from danmax_bluesky.plans.tomography import measure_phases, readouts, slowest_readout_s
 from danmax_bluesky.tomography.phases import Phase, period_us, plan_phases
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.triggers import run_up
+
+LONG_PAUSE_S = 1.0
+"""Pauses between exposures from which on the shutter is closed meanwhile, seconds."""
 
 
 def azint_count(
@@ -55,6 +66,7 @@ def azint_sweep(
     intervals: int,
     exposure_s: float,
     *,
+    back: bool = False,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
     """Exposures while rotation turns at constant speed, triggered by the PandA, in the stream `primary`.
@@ -65,6 +77,7 @@ def azint_sweep(
         end_deg: angle at the middle of the last exposure, degrees.
         intervals: n of them give n + 1 exposures.
         exposure_s: seconds.
+        back: rotate back to where rotation stood.
         md: for the start document.
     """
     scan = TomoScan(
@@ -77,7 +90,9 @@ def azint_sweep(
     )
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     primary = [replace(phase, name="primary", kind="data") for phase in phases]
-    return (yield from _measured(rig, primary, {"plan_name": "azint_scan", **(md or {})}))
+    home = yield from where(rig, (rig.rotation.name,))
+    plan = _measured(rig, primary, {"plan_name": "azint_scan", **(md or {})})
+    return (yield from bpp.finalize_wrapper(plan, (lambda: put_back(rig, home)) if back else bps.null))
 
 
 def azint_fly(
@@ -182,6 +197,7 @@ def azint_points(
     }
     start["hints"] = {"dimensions": dimensions, **start.get("hints", {})}
     info = TriggerInfo(trigger=DetectorTrigger.INTERNAL, livetime=exposure_s, number_of_events=1)
+    guard = ShutterGuard(rig.shutter)
     read = [*rig.detectors, *moved, rig.ring_current, *rig.integrated.values()]
 
     @bpp.stage_decorator([*rig.detectors, *moved])
@@ -191,7 +207,9 @@ def azint_points(
             yield from bps.prepare(detector, info, group="arm")
         yield from bps.wait(group="arm")
         yield from bps.declare_stream(*read, name="primary")  # the integration begins with it
+        yield Msg("null", guard)
         yield from open_shutter(rig)
+        guard.open = True
         visit = (course or listed)(points)
         point = next(visit, None)
         visited = 0
@@ -207,16 +225,15 @@ def azint_points(
                 point = visit.send(values)
             except StopIteration:
                 return
+            if pause_s >= LONG_PAUSE_S:  # the sample is spared meanwhile
+                yield from close_shutter(rig)
             if pause_s:
                 yield from bps.sleep(pause_s)
-
-    def leave() -> MsgGenerator[None]:
-        yield from close_shutter(rig)
-        if back:
-            yield from put_back(rig, home)
+            if pause_s >= LONG_PAUSE_S:
+                yield from open_shutter(rig)
 
     told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot), start)
-    return (yield from bpp.finalize_wrapper(told, leave))
+    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, home if back else ())))
 
 
 def _is_number(value: Any) -> bool:

@@ -36,6 +36,8 @@ SETTLE_LOOKS = 20
 LABELS = {"projection": "proj", "alignment": "ortho"}
 """What the cameras are told that their frames are, where it is not the kind of the phase."""
 STALL_S, STALL_PERIODS = 1.0, 5
+UNANSWERED = 4
+"""Triggers without a frame from which on a camera may be called stalled: fewer may have been lost."""
 log = logging.getLogger(__name__)
 
 _TRIGGERS = {
@@ -264,7 +266,7 @@ class StallWatch:
         if sent == sent_then:
             return
         waited_s = now_s - self._overdue_since_s.setdefault(camera, now_s)
-        if waited_s > self._patience_s:
+        if waited_s > self._patience_s and sent - sent_then >= UNANSWERED:
             raise AcquisitionError(
                 f"{camera} stalled: {written} frames, and none for {waited_s:.1f} s while the PandA went from "
                 f"{sent_then} to {sent} triggers; look at the camera's server. What was measured is on disk"

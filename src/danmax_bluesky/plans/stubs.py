@@ -4,14 +4,16 @@ import logging
 from collections.abc import Sequence
 
 import bluesky.plan_stubs as bps
-from bluesky.protocols import Locatable
-from bluesky.utils import MsgGenerator
+import bluesky.preprocessors as bpp
+from bluesky.protocols import Locatable, Movable
+from bluesky.utils import MsgGenerator, RunEngineControlException
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
 
 BEAM_POLL_S = 1.0
+CLOSING_TRIES, CLOSING_EVERY_S = 4, 2.0
 CONDITION_POLL_S = 0.1
 STABLE_READINGS = 10
 STABLE_TO = 0.002
@@ -38,6 +40,51 @@ def open_shutter(rig: Rig) -> MsgGenerator[None]:
 def close_shutter(rig: Rig) -> MsgGenerator[None]:
     """Keep the beam out."""
     yield from bps.abs_set(rig.shutter, "closed", wait=True)
+
+
+def leave(rig: Rig, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
+    """What a scan ends with, however it ended: the shutter closed, and then the motors put back.
+
+    A shutter that does not answer is asked again for some seconds, and the motors are put back in any case.
+    """
+    yield from bpp.finalize_wrapper(_close_surely(rig), lambda: put_back(rig, places))
+
+
+def _close_surely(rig: Rig) -> MsgGenerator[None]:
+    for _ in range(CLOSING_TRIES - 1):
+        try:
+            return (yield from close_shutter(rig))
+        except RunEngineControlException:
+            raise
+        except Exception as error:
+            log.warning("the shutter is not closed, and is asked again: %s", error)
+        yield from bps.sleep(CLOSING_EVERY_S)
+    yield from close_shutter(rig)
+
+
+class ShutterGuard:
+    """Closes the shutter while the RunEngine pauses, and opens it again when the plan goes on.
+
+    Attributes:
+        open: whether the plan has it open now.
+        name: for messages.
+    """
+
+    name = "shutter_guard"
+
+    def __init__(self, shutter: Movable[str]) -> None:
+        self.open = False
+        self._shutter = shutter
+
+    async def pause(self) -> None:
+        """The RunEngine pauses."""
+        if self.open:
+            await self._shutter.set("closed")  # pyright: ignore[reportGeneralTypeIssues]  ophyd-async's status
+
+    async def resume(self) -> None:
+        """The RunEngine goes on."""
+        if self.open:
+            await self._shutter.set("open")  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:

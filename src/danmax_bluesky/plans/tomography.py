@@ -13,6 +13,7 @@ from danmax_bluesky.plans.segment import Flight, take
 from danmax_bluesky.plans.stubs import (
     arm,
     close_shutter,
+    leave,
     move_in_order,
     open_shutter,
     put_back,
@@ -159,11 +160,7 @@ def measure_phases(
     # Injected, not passed to `open_run`: a message has a field of its own that is called `command`.
     told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot), start)
 
-    def leave_safe() -> MsgGenerator[None]:
-        yield from close_shutter(rig)
-        yield from put_back(rig, places)
-
-    return (yield from bpp.finalize_wrapper(told, leave_safe))
+    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, places)))
 
 
 def tomo_scan(

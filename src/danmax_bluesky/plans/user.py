@@ -209,7 +209,7 @@ class Plans:
         origin = (yield from sent_to(rig.motor(motor))) if relative else 0.0
         first, last = origin + start, origin + end
         if continuous and motor == rig.rotation.name:
-            return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, md=md))
+            return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, back=relative, md=md))
         if continuous:
             return (yield from powder.azint_fly(rig, motor, first, last, intervals, exp_time, back=relative, md=md))
         points = powder.line(first, last, intervals)

@@ -1,8 +1,8 @@
 """Puts a session into an IPython shell."""
 
 import asyncio
-import atexit
 import logging
+import threading
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -11,6 +11,7 @@ from bluesky.utils import FailedStatus
 from ophyd_async.core import NotConnectedError
 from rich.console import Console
 
+from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.devices.configurator import make_configurator
 from danmax_bluesky.devices.lost import told
 from danmax_bluesky.errors import DanmaxError, DeviceError
@@ -37,12 +38,12 @@ def install(shell: Any, session: Session, console: Console | None = None) -> Non
     kept = StoredMetadata(session.paths.visit.state / "md.json", session.RE.md)
     session.RE.md = kept  # type: ignore[assignment]  any mapping will do, whatever the annotation says
     session.show_progress()
-    session.RE.subscribe(LiveView(plots=_may_plot(shell)))
+    session.RE.subscribe(Guard(LiveView(plots=_may_plot(shell)), "live view"))
     shell.push({**namespace(session), **catalog_namespace(session, console)})
     Magics(session, console).register(shell)
     shell.set_custom_exc((DanmaxError, FailedStatus), _explain)
     logging.getLogger("bluesky").addFilter(_is_no_explained_error)
-    atexit.register(session.close)
+    threading._register_atexit(session.close)  # type: ignore[attr-defined]  # noqa: SLF001  while threads may still begin
     console.print(banner(session), highlight=False, soft_wrap=True, markup=False)
 
 

@@ -75,12 +75,13 @@ def sinogram(
 
     def one_row(row: int) -> None:
         lines = result[row]
+        blind = ~np.isfinite(before[row] + after[row])
         np.subtract(projections[:, row], dark32[row], out=lines)
         if after is before:
             lines /= before[row]
         else:
-            lines /= before[row] + share * (after[row] - before[row])
-        lines[:, ~np.isfinite(before[row] + after[row])] = 1.0
+            lines /= (1 - share) * np.where(blind, 1, before[row]) + share * np.where(blind, 1, after[row])
+        lines[:, blind] = 1.0
         np.maximum(lines, FAINTEST, out=lines)
         np.log(lines, out=lines)
         np.negative(lines, out=lines)

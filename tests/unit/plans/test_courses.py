@@ -31,6 +31,14 @@ def test_a_course_ends_once_its_condition_is_met(text, last):
     assert visited(until(points, Condition.parse(text)), lambda point: point[0])[-1] == (last,)
 
 
+def test_the_last_position_is_measured_and_an_unknown_value_moves_nothing_back():
+    flat = [point[0] for point in visited(adaptive(0.0, 1.0, "I0", 1.0, 0.01, 0.3), lambda point: 5.0)]
+    assert flat[-1] == pytest.approx(1.0)
+    assert max(np.diff(flat)) <= 0.3 + 1e-9
+    unknown = [point[0] for point in visited(adaptive(0.0, 1.0, "I0", 1.0, 0.1, 0.3), lambda point: math.nan)]
+    assert np.diff(unknown) == pytest.approx(np.full(10, 0.1))
+
+
 def test_what_is_not_known_meets_no_condition():
     points = [(float(place),) for place in range(5)]
     values = [math.nan, math.nan, 100.0, math.nan, 10.0]

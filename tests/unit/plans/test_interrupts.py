@@ -92,6 +92,23 @@ def test_a_pause_that_was_dropped_takes_place_and_the_plan_goes_on(engine):
     assert seen[-2:] == ["went on", "cleaned up"]
 
 
+def test_a_plan_that_is_ended_in_such_a_pause_cleans_up(engine):
+    seen = []
+    thread = interrupt(engine, engine.request_pause)
+
+    def resumable():
+        yield from bps.checkpoint()
+        yield from plan(seen)
+
+    with pytest.raises(RunEngineInterrupted):
+        engine(resumable())
+    thread.join()
+    engine.abort()
+    assert engine.state == "idle"
+    assert seen[-1] == "cleaned up"
+    assert "went on" not in seen
+
+
 def test_errors_and_values_pass_as_they_are(engine):
     def fails():
         raise ValueError("no")

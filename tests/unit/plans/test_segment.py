@@ -24,7 +24,18 @@ def test_a_frame_is_overdue_only_since_its_trigger():
     watch.look("orca", sent=74, written=73, now_s=120.0)
     watch.look("orca", sent=74, written=73, now_s=121.9)
     with pytest.raises(AcquisitionError, match=r"none for 2\.1 s"):
-        watch.look("orca", sent=75, written=73, now_s=122.1)
+        watch.look("orca", sent=77, written=73, now_s=122.1)
+
+
+def test_a_few_frames_that_are_lost_in_a_slow_scan_are_no_stall():
+    watch = StallWatch(patience_s=2.0)
+    for number in range(3):
+        watch.look("orca", sent=10 + number, written=10, now_s=10.0 * number)
+    watch.look("orca", sent=13, written=11, now_s=30.0)
+    for number in range(4):
+        watch.look("orca", sent=13 + number, written=11, now_s=40.0 + 10 * number)
+    with pytest.raises(AcquisitionError, match="from 13 to 17 triggers"):
+        watch.look("orca", sent=17, written=11, now_s=80.0)
 
 
 def test_cameras_are_watched_each_by_itself():
