@@ -225,7 +225,9 @@ class FormatSettings(_Model):
     dxchange: Literal["file", "master", "off"] = "file"
     dxchange_configuration: AbsolutePath | None = Field(default=None, description="None takes the one in the package")
     integrate: bool = True
-    reconstruct: bool = Field(default=True, description="begin the reconstruction of a tomography when it ends")
+    reconstruct: bool = Field(
+        default=True, description="begin the reconstruction of a tomography when it ends; needs nexus"
+    )
 
 
 class SnapshotSettings(_Model):

@@ -144,8 +144,10 @@ def test_an_adaptive_scan_takes_small_steps_where_the_sample_begins(session):
     ],
 )
 def test_a_scan_that_cannot_be_steered_or_flown_is_refused(session, plan, told):
+    number = session.paths.number
     with pytest.raises(DanmaxError, match=told):
         session.RE(plan(session.plans))
+    assert session.paths.number == number
 
 
 def test_a_continuous_scan_of_the_rotation_arms_once(session):

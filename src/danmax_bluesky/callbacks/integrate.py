@@ -172,8 +172,3 @@ class _OneRun:
             sources = [segment.external.get(detector) for segment in record.segments_of(*MEASURED)]
             rows = [(source.start, source.stop) for source in sources if source is not None]
             self._supervisor.end(job, rows, complete=record.is_complete)
-
-
-def patterns_of(start: Mapping[str, Any], detector: str, recipe: str = "azint") -> Path:
-    """Where the patterns of a run go."""
-    return output_path(ScanFiles.of(start).detector(detector), recipe)

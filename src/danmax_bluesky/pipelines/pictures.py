@@ -9,8 +9,6 @@ mpl.use("Agg", force=False)
 
 from matplotlib.figure import Figure
 
-_INCHES_PER_1000_PX = 8.0
-
 
 def save_image(path: Path, image: np.ndarray, title: str, *, label: str = "counts", log: bool = False) -> Path:
     """A grey picture with a colour bar, between the 0.5 and 99.5 percentiles.

@@ -106,6 +106,8 @@ class Supervisor:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout_s)
             if process.poll() is None:
+                left = ", ".join(self._open) or "nothing that is known"
+                _log.warning("the integration is ended before it was done: %s; run `danmax azint` on it", left)
                 process.kill()
                 process.wait()
         if self._listener is not None:
@@ -149,10 +151,8 @@ class Supervisor:
     def _again(self) -> None:
         self._deaths += 1
         if self._deaths > MAX_DEATHS:
-            with self._changed:
-                self.failures += [f"the worker died {self._deaths} times over {job}; given up" for job in self._open]
-                self._open.clear()
-                self._changed.notify_all()
+            self._give_up(f"the worker died {self._deaths} times over it; run `danmax azint` on the scan")
+            self._deaths = 0
             self._process = None
             return
         with self._changed:
@@ -164,6 +164,21 @@ class Supervisor:
                 self._say(message)
         else:
             self._process = None
+
+    def _give_up(self, why: str) -> None:
+        """End every open job as failed."""
+        with self._changed:
+            given_up = dict(self._open)
+        for job_id, messages in given_up.items():
+            recipes = [str(recipe.get("name", "azint")) for recipe in messages[0]["job"]["recipes"]]
+            _log.error("azimuthal integration %s: %s", job_id, why)
+            if self._on_done:
+                self._on_done(job_id, [Outcome(name, "", problems=(why,), failed=True) for name in recipes])
+        with self._changed:
+            for job_id in given_up:
+                self._open.pop(job_id, None)
+                self.failures.append(f"{job_id}: {why}")
+            self._changed.notify_all()
 
     def _say(self, message: Mapping[str, Any]) -> None:
         process = self._process

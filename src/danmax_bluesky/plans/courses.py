@@ -85,7 +85,7 @@ def value_in(reading: Reading, key: str) -> float:
     fitting = [name for name in reading if name == key] or [name for name in reading if name.endswith(f"_{key}")]
     if len(fitting) != 1:
         found = ", ".join(sorted(reading))
-        raise ScanError(f"{key}: {len(fitting) or 'none'} of the readings are called so; there are {found}")
+        raise ScanError(f"{key}: {len(fitting) or 'none'} of the readings can be meant; there are {found}")
     return reading[fitting[0]]
 
 

@@ -213,7 +213,7 @@ class Plans:
         if continuous:
             return (yield from powder.azint_fly(rig, motor, first, last, intervals, exp_time, back=relative, md=md))
         points = powder.line(first, last, intervals)
-        course = self._steered(rig, until) if until else None
+        course = self._steered(rig, until, motor) if until else None
         md["plan_name"] = "azint_scan"
         return (yield from powder.azint_points(rig, (motor,), points, exp_time, course=course, back=relative, md=md))
 
@@ -254,7 +254,7 @@ class Plans:
         """
         given = (motor, start, end, exp_time, change, smallest, largest)
         rig, md = self._diffraction(detectors, command or _call("azint_adaptive", *given, key=key), sample)
-        self._must_be_integrated(rig)
+        self._must_be_read(rig, key, (motor,))
         if not 0 < smallest <= largest or not change > 0:
             raise ScanError(
                 f"change = {change:g}, smallest = {smallest:g}, largest = {largest:g}: all must be above 0, and the "
@@ -323,18 +323,21 @@ class Plans:
         recipes = [recipe.model_dump(mode="json") for recipe in self._settings.recipes if recipe.detector in names]
         return rig, {**self._md(command, sample), "recipes": recipes}
 
-    def _steered(self, rig: Rig, until: str) -> Callable[[Sequence[powder.Point]], courses.Course]:
+    def _steered(self, rig: Rig, until: str, *motors: str) -> Callable[[Sequence[powder.Point]], courses.Course]:
         """A course that ends once the condition is met."""
         condition = courses.Condition.parse(until)
-        self._must_be_integrated(rig)
+        self._must_be_read(rig, condition.key, motors)
         return functools.partial(courses.until, condition=condition)
 
-    def _must_be_integrated(self, rig: Rig) -> None:
+    def _must_be_read(self, rig: Rig, key: str, motors: Sequence[str]) -> None:
+        """Refuse, before anything moves, to be steered by what will not be read."""
         if not rig.integrated:
             raise ScanError(
                 "no armed detector is integrated while it is measured, so nothing can be steered by its patterns; "
                 "set formats.integrate, and a recipe for the detector"
             )
+        integrals = [name for known in rig.integrated.values() for name in known.keys]
+        courses.value_in(dict.fromkeys([*integrals, *motors, rig.ring_current.name], 0.0), key)
 
     def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names that are detectors; the preflight tells of the others."""

@@ -267,22 +267,6 @@ def open_frames(path: Path | Sequence[Path], dataset: str | None = None) -> Fram
     return Hdf5Frames(paths[0], dataset)
 
 
-def wait_for_frames(path: Path, dataset: str | None = None, timeout_s: float = 30.0) -> Hdf5Frames:
-    """Open a detector file as soon as its writer lets readers in.
-
-    Raises:
-        StorageError: it did not within the time.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return Hdf5Frames(path, dataset)
-        except (StorageError, FormatError, KeyError) as error:
-            if time.monotonic() > deadline:
-                raise StorageError(f"{path} did not become readable within {timeout_s} s: {error}") from error
-        time.sleep(0.02)
-
-
 def find_frames(file: h5py.File) -> str:
     """The dataset in a file that looks most like the frames of a 2D detector.
 

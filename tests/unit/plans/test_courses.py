@@ -52,7 +52,7 @@ def test_a_condition_that_is_none_is_refused(text):
 
 
 def test_a_value_that_is_not_read_or_not_alone_is_named():
-    with pytest.raises(ScanError, match="I9: none of the readings are called so; there are a_I0, b_I0"):
+    with pytest.raises(ScanError, match="I9: none of the readings can be meant; there are a_I0, b_I0"):
         value_in({"a_I0": 1.0, "b_I0": 2.0}, "I9")
     with pytest.raises(ScanError, match="I0: 2 of the readings"):
         value_in({"a_I0": 1.0, "b_I0": 2.0}, "I0")

@@ -288,7 +288,10 @@ class Link:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(RETRY_S if self.lost else HEARTBEAT_S)
-            await self._look()
+            try:
+                await self._look()
+            except Exception:  # of somebody who listens; the device is watched all the same
+                logger.exception("%s: %s", self.name, self.address)
 
     async def _look(self) -> None:
         """See whether the device answers, and tell what no event told."""
