@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -58,7 +59,13 @@ def test_a_scan_leaves_its_patterns_in_the_catalogue_and_a_row_of_provenance(ses
     files = measured(session, session.plans.azint_scan("tom_sam_x", -0.2, 0.2, 4, 0.01))
     start = session.last_run
     session.catalog_service.settle()
-    runs = [run for run in session.catalog.values() if run.start.get("derived_from") == start["uid"]]
+    until = time.monotonic() + 120  # patterns come to the catalogue after the scan that they belong to
+    while True:
+        runs = [run for run in session.catalog.values() if run.start.get("derived_from") == start["uid"]]
+        if len(runs) == 2 and all(run.stop for run in runs):
+            break
+        assert time.monotonic() < until, [run.start["recipe"]["name"] for run in runs]
+        time.sleep(0.5)
     assert {run.start["recipe"]["name"] for run in runs} == {"azint", "cake"}
     run = next(run for run in runs if run.start["recipe"]["name"] == "azint")
     stored = read_patterns(output_path(files.detector("pilatus")))

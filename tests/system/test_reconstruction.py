@@ -89,7 +89,7 @@ def test_none_begins_no_reconstruction(session):
 @pytest.mark.parametrize(
     ("name", "text", "center", "told"),
     [
-        ("wood", None, "auto", r"tori_name 'wood': .* known are default"),
+        ("wood", None, "auto", r"tori_name 'wood': there is no .*wood\.toml; correct it, or choose one of default"),
         ("box", 'window = "box"', "auto", r"tori_name 'box': .*box\.toml: window = 'box'"),
         ("axis", "", "tori", "does not say centre_px"),
     ],

@@ -33,6 +33,7 @@ def test_the_recorded_k11_scan_arrives_in_its_order_with_its_angles(sessions, re
     out = FlatPosition("out", (("tom_sam_x", 20.0),))
     rig = session.rig.with_detectors(("orca",))
     session.RE(measure_phases(rig, phases, out, md={"plan_name": "replay", "command": "replay"}))
+    session.wait_for_files()
     record = load_scalars(fold(documents))
 
     assert record.is_complete

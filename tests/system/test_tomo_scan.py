@@ -165,6 +165,9 @@ def test_step_10_rotates_back_to_the_start(session):
 
 
 def test_step_11_tells_the_reconstruction_which_settings_to_use(session):
+    folder = session.paths.visit.visit_folder / ".tori"
+    folder.mkdir(exist_ok=True)
+    (folder / "bone.toml").write_text("centre_px = 47.5\n")
     scan = run(session, tori_name="bone", center="tori")
     assert scan.record.start["scan"]["tori_name"] == "bone"
     assert scan.record.start["scan"]["center"] == "tori"

@@ -132,10 +132,8 @@ def _names(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
     if facts.tori is not None:
         why = facts.tori.get(scan.tori_name, "there is no such file")
         if why:
-            yield Finding(
-                "error",
-                f"tori_name {scan.tori_name!r}: {why}; known are {_list(facts.tori)}; correct or choose another",
-            )
+            usable = [name for name, problem in facts.tori.items() if not problem]
+            yield Finding("error", f"tori_name {scan.tori_name!r}: {why}; correct it, or choose one of {_list(usable)}")
 
 
 def _storage_problems(facts: BeamlineFacts) -> Iterator[Finding]:

@@ -66,15 +66,14 @@ def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
         SettingsError: there is no such file, or it cannot be used, with what is allowed.
     """
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"tori_name {name!r}: a name of letters, digits, '_', '-' and '.', as in bone")
+        raise SettingsError("a name has letters, digits, '_', '-' and '.', as in bone")
     path = visit_folder / FOLDER / f"{name}.toml"
     if not path.exists() and name == DEFAULT:
         return ReconstructionSettings()
     try:
         told = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        known = ", ".join(tori_names(visit_folder))
-        raise SettingsError(f"tori_name {name!r}: there is no {path}; known are {known}") from None
+        raise SettingsError(f"there is no {path}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     try:

@@ -77,7 +77,11 @@ def test_a_scan_that_fits_is_let_through_with_its_size_and_time():
             facts(flat_positions={"old": FlatPosition((("tom_sam_q", 6.0),))}),
             r"posflat 'old': there is no motor 'tom_sam_q'",
         ),
-        ({"tori_name": "bone"}, FACTS, r"tori_name 'bone': there is no such file; known are default"),
+        (
+            {"tori_name": "bone"},
+            FACTS,
+            r"tori_name 'bone': there is no such file; correct it, or choose one of default",
+        ),
         ({}, facts(tori={"default": "line 3 is no number"}), r"tori_name 'default': line 3 is no number"),
         ({}, facts(existing_files=("scan-0007.h5",)), r"file scan-0007.h5 exists and is never overwritten"),
         ({}, facts(folder_problem="/data is not there; mount it"), r"/data is not there"),

@@ -41,7 +41,7 @@ def test_a_wrong_file_is_explained(tmp_path, text, told):
 
 def test_what_is_not_there_is_told_with_what_is(tmp_path):
     write(tmp_path, "bone", "")
-    assert "known are default, none, bone" in tori_problem(tmp_path, "wood", "auto")
+    assert "there is no" in tori_problem(tmp_path, "wood", "auto")
     assert "letters" in tori_problem(tmp_path, "../bone", "auto")
     assert tori_problem(tmp_path, "none", "tori") == tori_problem(tmp_path, "bone", "auto") == ""
 
