@@ -61,6 +61,25 @@ def test_a_session_that_is_closed_in_a_pause_ends_its_scan(sessions):
     assert (name, stop["exit_status"]) == ("stop", "abort")
 
 
+def test_a_pause_on_the_way_out_opens_nothing(sessions):
+    session = sessions()
+    plan = session.plans.azint_scan("tom_sam_x", 0.1, 0.3, 2, 0.05, relative=True)
+
+    def stop_at_the_first_move_back(message):
+        events.append(message.command)
+        if message.command == "set" and message.obj is session.beamline.motors["tom_sam_x"] and "close_run" in events:
+            session.RE.msg_hook = None
+            threading.Thread(target=session.RE.request_pause).start()
+
+    events = []
+    session.RE.msg_hook = stop_at_the_first_move_back
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(plan)
+    if session.RE.state == "paused":
+        session.RE.resume()
+    assert value(session, session.beamline.shutter.state) == "closed"
+
+
 def test_a_continuous_relative_scan_of_the_rotation_returns(sessions):
     session = sessions()
     session.RE(session.plans.azint_scan("tom_ry", 0, 30, 5, 0.02, relative=True, continuous=True))

@@ -9,7 +9,7 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
-from bluesky.utils import Msg, MsgGenerator
+from bluesky.utils import MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.errors import PreflightError, ScanError
@@ -18,9 +18,6 @@ from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.segment import Flight, flight_of
 from danmax_bluesky.plans.stubs import (
     ShutterGuard,
-    close_shutter,
-    leave,
-    open_shutter,
     put_back,
     wait_for_beam,
     where,
@@ -197,7 +194,7 @@ def azint_points(
     }
     start["hints"] = {"dimensions": dimensions, **start.get("hints", {})}
     info = TriggerInfo(trigger=DetectorTrigger.INTERNAL, livetime=exposure_s, number_of_events=1)
-    guard = ShutterGuard(rig.shutter)
+    guard = ShutterGuard(rig)
     read = [*rig.detectors, *moved, rig.ring_current, *rig.integrated.values()]
 
     @bpp.stage_decorator([*rig.detectors, *moved])
@@ -207,9 +204,7 @@ def azint_points(
             yield from bps.prepare(detector, info, group="arm")
         yield from bps.wait(group="arm")
         yield from bps.declare_stream(*read, name="primary")  # the integration begins with it
-        yield Msg("null", guard)
-        yield from open_shutter(rig)
-        guard.open = True
+        yield from guard.let_beam()
         visit = (course or listed)(points)
         point = next(visit, None)
         visited = 0
@@ -226,14 +221,14 @@ def azint_points(
             except StopIteration:
                 return
             if pause_s >= LONG_PAUSE_S:  # the sample is spared meanwhile
-                yield from close_shutter(rig)
+                yield from guard.keep_beam()
             if pause_s:
                 yield from bps.sleep(pause_s)
             if pause_s >= LONG_PAUSE_S:
-                yield from open_shutter(rig)
+                yield from guard.let_beam()
 
     told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot), start)
-    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, home if back else ())))
+    return (yield from bpp.finalize_wrapper(told, lambda: guard.leave(home if back else ())))
 
 
 def _is_number(value: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.protocols import Locatable, Movable
-from bluesky.utils import MsgGenerator, RunEngineControlException
+from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.errors import ScanError
@@ -65,6 +65,8 @@ def _close_surely(rig: Rig) -> MsgGenerator[None]:
 class ShutterGuard:
     """Closes the shutter while the RunEngine pauses, and opens it again when the plan goes on.
 
+    It knows only of what the plan does through it.
+
     Attributes:
         open: whether the plan has it open now.
         name: for messages.
@@ -72,9 +74,26 @@ class ShutterGuard:
 
     name = "shutter_guard"
 
-    def __init__(self, shutter: Movable[str]) -> None:
+    def __init__(self, rig: Rig) -> None:
         self.open = False
-        self._shutter = shutter
+        self._rig = rig
+        self._shutter: Movable[str] = rig.shutter
+
+    def let_beam(self) -> MsgGenerator[None]:
+        """Open the shutter."""
+        yield Msg("null", self)  # so that the RunEngine knows whom to tell of a pause
+        yield from open_shutter(self._rig)
+        self.open = True
+
+    def keep_beam(self) -> MsgGenerator[None]:
+        """Close the shutter."""
+        self.open = False
+        yield from close_shutter(self._rig)
+
+    def leave(self, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
+        """As the function `leave`; no pause opens the shutter any more."""
+        self.open = False
+        yield from leave(self._rig, places)
 
     async def pause(self) -> None:
         """The RunEngine pauses."""
