@@ -1,27 +1,13 @@
-"""Validated settings: one file, environment variables and options, in rising order of precedence.
+"""The settings as validated values: what there is, what it means, and what is allowed."""
 
-Without any of them the settings describe the simulated beamline, so `danmax demo` needs no file at all. Every field
-is an environment variable, `DANMAX_DATA_ROOT` or `DANMAX_TWIN__SEED` (two underscores go down one level), and an
-option of the command line, `--data-root` or `--twin.seed`.
-"""
-
-import difflib
-import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from danmax_bluesky.errors import SettingsError
-
-PREFIX = "DANMAX_"
-SETTINGS_FILE_VARIABLE = "DANMAX_SETTINGS"
-_OTHER_VARIABLES = {SETTINGS_FILE_VARIABLE, "DANMAX_TEST_DATA", "DANMAX_BENCH_DIR"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 Counts = int
@@ -279,7 +265,8 @@ class SourceSettings(_Model):
     min_ring_current_ma: float = Field(default=10.0, ge=0, description="below this there is no beam: scans wait")
 
 
-def _default_motors() -> dict[str, MotorSettings]:
+def default_motors() -> dict[str, MotorSettings]:
+    """The motors of the twin, by name."""
     stage = {"units": "mm", "low_limit": -50.0, "high_limit": 50.0, "velocity": 20.0, "max_velocity": 40.0}
     return {
         "tom_ry": MotorSettings(
@@ -298,7 +285,8 @@ def _default_motors() -> dict[str, MotorSettings]:
     }
 
 
-def _default_detectors() -> dict[str, DetectorSettings]:
+def default_detectors() -> dict[str, DetectorSettings]:
+    """The detectors of the twin, by name."""
     return {
         "orca": DetectorSettings(
             kind="imaging",
@@ -327,7 +315,8 @@ def _default_detectors() -> dict[str, DetectorSettings]:
     }
 
 
-def _default_snapshot() -> dict[str, SnapshotSettings]:
+def default_snapshot() -> dict[str, SnapshotSettings]:
+    """What DanMAX records with every scan, by name; none of it has an address yet."""
     names = tomllib.loads(resources.files("danmax_bluesky").joinpath("snapshot.toml").read_text(encoding="utf-8"))
     return {name: SnapshotSettings(**entry) for name, entry in names.items()}
 
@@ -343,11 +332,11 @@ class Settings(_Model):
     sample: str = Field(default="", description="name of the sample in the beam")
     users: tuple[User, ...] = ()
     source: SourceSettings = SourceSettings()
-    motors: dict[str, MotorSettings] = Field(default_factory=_default_motors)
+    motors: dict[str, MotorSettings] = Field(default_factory=default_motors)
     rotation: str = Field(default="tom_ry", description="name of the rotation motor")
     encoder: EncoderSettings = EncoderSettings()
     capture: CaptureSettings = CaptureSettings()
-    detectors: dict[str, DetectorSettings] = Field(default_factory=_default_detectors)
+    detectors: dict[str, DetectorSettings] = Field(default_factory=default_detectors)
     panda: str = Field(default="", description="PV prefix of the PandA; empty on the twin")
     panda_server: str = Field(
         default="", description="host:port of the PandA's PVAccess server, when broadcasts do not find it"
@@ -364,7 +353,7 @@ class Settings(_Model):
         default="", description="Tango device with the scan parameters; empty takes the visit's file"
     )
     snapshot: dict[str, SnapshotSettings] = Field(
-        default_factory=_default_snapshot, description="values recorded with every scan, under these names"
+        default_factory=default_snapshot, description="values recorded with every scan, under these names"
     )
     counters: dict[str, CounterSettings] = Field(
         default_factory=dict, description="numbers read at every position of a step scan, under these names"
@@ -404,157 +393,3 @@ class Settings(_Model):
             if recipe.detector not in self.detectors:
                 raise ValueError(f"recipes: {recipe.detector!r} is none of the detectors {sorted(self.detectors)}")
         return self
-
-
-def load_settings(
-    file: Path | str | None = None, options: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None
-) -> Settings:
-    """Read the settings of this session.
-
-    Args:
-        file: a TOML or YAML file; None takes the one that `DANMAX_SETTINGS` names, if any.
-        options: dotted key -> value, such as {"twin.seed": 3}; they win over environment and file.
-        base: settings as another session had them, nested; everything else wins over them.
-
-    Raises:
-        SettingsError: with the key, the value, and what is allowed.
-    """
-    named = file or os.environ.get(SETTINGS_FILE_VARIABLE)
-    raw: dict[str, Any] = _read_file(Path(named)) if named else {}
-    origin = {key: str(named) for key in _dotted(raw)}
-    if base is not None:
-        raw = _merged(base, raw)
-        origin = dict.fromkeys(_dotted(raw), "as recorded") | origin
-    for variable, value in os.environ.items():
-        if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            key = variable.removeprefix(PREFIX).lower().replace("__", ".")
-            _put(raw, key, _parse(value))
-            origin[key] = f"environment variable {variable}"
-    for key, value in (options or {}).items():
-        _put(raw, key, _parse(value) if isinstance(value, str) else value)
-        origin[key] = f"option {key}"
-    try:
-        return Settings.model_validate(_with_defaults(raw))
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error, origin))) from None
-
-
-def setting_keys() -> Iterator[tuple[str, str]]:
-    """Every setting as a dotted key with its description, those of the default motors and detectors included."""
-    named = {"motors": _default_motors(), "detectors": _default_detectors()}
-    for key, description in _keys(Settings, ""):
-        if key in named:
-            for name, entry in named[key].items():
-                yield from _keys(type(entry), f"{key}.{name}.")
-        else:
-            yield key, description
-
-
-def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
-    for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _keys(annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field.description or ""
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"settings file {path}: {error.strerror}") from None
-    try:
-        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"settings file {path} is no valid {path.suffix.lstrip('.') or 'YAML'}: {error}") from None
-    if not isinstance(content or {}, dict):
-        raise SettingsError(f"settings file {path} must hold keys and values, not a {type(content).__name__}")
-    return content or {}
-
-
-def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
-    """Let a partial entry for a known motor, detector or value of the snapshot change only what it names."""
-    merged = dict(raw)
-    named = {"motors": _default_motors(), "detectors": _default_detectors(), "snapshot": _default_snapshot()}
-    for key, defaults in named.items():
-        given = raw.get(key)
-        if isinstance(given, dict):
-            known = {name: model.model_dump() for name, model in defaults.items()}
-            merged[key] = known | {
-                name: {**known.get(name, {}), **entry} if isinstance(entry, dict) else entry
-                for name, entry in given.items()
-            }
-    return merged
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.replace("-", "_").split(".")
-    for part in parents:
-        child = tree.get(part)
-        if not isinstance(child, dict):
-            child = tree[part] = {}
-        tree = child
-    tree[last] = value
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both trees in one; where both say something, the second wins."""
-    both = {
-        key: _merged(base[key], over[key]) if isinstance(base[key], dict) and isinstance(over[key], dict) else over[key]
-        for key in base.keys() & over.keys()
-    }
-    return {**base, **over, **both}
-
-
-def _parse(text: str) -> Any:
-    """An option or a variable is read as YAML, so that numbers, lists and null can be said; anything else is text."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, bool):
-        return value if text.strip().lower() in ("true", "false") else text  # "off" is a word, not a falsehood
-    if isinstance(value, int):
-        return value if str(value) == text.strip() else text  # 0012 is the name of a folder, not an octal number
-    if value is None:
-        return None if text.strip() else text
-    if isinstance(value, dict):
-        return value if text.lstrip().startswith("{") else text  # "PANDA:" is the prefix of a device
-    return value if isinstance(value, float | list) else text
-
-
-def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-
-
-def _explain(error: ValidationError, origin: Mapping[str, str]) -> Iterator[str]:
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        source = origin.get(key)
-        where = f" ({source})" if source else ""
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            known = _siblings(problem["loc"])
-            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            yield f"unknown setting {key!r}{where} = {problem['input']!r}: {hint}allowed here: {', '.join(known)}"
-        elif problem["type"] == "missing":
-            yield f"setting {key!r} is missing"
-        elif key:
-            yield f"setting {key!r}{where} = {problem['input']!r}: {message}"
-        else:
-            yield message
-
-
-def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in location[:-1]:  # a part is a field of the model so far, or a name or an index inside a container
-        if isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            candidates = [annotation, *get_args(annotation)]
-            model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return sorted(model.model_fields)

@@ -1,0 +1,32 @@
+"""Validated settings: one file, environment variables and options, in rising order of precedence.
+
+Without any of them the settings describe the simulated beamline, so `danmax demo` needs no file at all. Every field
+is an environment variable, `DANMAX_DATA_ROOT` or `DANMAX_TWIN__SEED` (two underscores go down one level), and an
+option of the command line, `--data-root` or `--twin.seed`.
+"""
+
+from danmax_bluesky.config.models import (
+    CatalogSettings,
+    DetectorSettings,
+    MotorSettings,
+    RecipeSettings,
+    Settings,
+    SliceSettings,
+    SnapshotSettings,
+    TangoSettings,
+)
+from danmax_bluesky.config.sources import PREFIX, load_settings, setting_keys
+
+__all__ = [
+    "PREFIX",
+    "CatalogSettings",
+    "DetectorSettings",
+    "MotorSettings",
+    "RecipeSettings",
+    "Settings",
+    "SliceSettings",
+    "SnapshotSettings",
+    "TangoSettings",
+    "load_settings",
+    "setting_keys",
+]
