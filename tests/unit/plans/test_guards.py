@@ -1,7 +1,7 @@
 import pytest
 
 from danmax_bluesky.errors import AcquisitionError
-from danmax_bluesky.plans.segment import StallWatch
+from danmax_bluesky.plans.guards import StallWatch
 
 
 def test_a_camera_that_writes_nothing_while_triggers_go_on_is_stalled():
