@@ -4,16 +4,14 @@ One TOML file a position in the visit's `.positions/` folder, so that they outli
 and edited by hand. The motors move in the order of the file.
 """
 
-import asyncio
 import difflib
 import math
 import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -231,25 +229,6 @@ def findings(position: FlatPosition, ranges: Mapping[str, Range], rotation: str 
         elif units.get(motor, known.units) != known.units:
             told.append(f"{where} was saved in {units[motor]} and is now in {known.units}; save the position again")
     return tuple(told)
-
-
-async def position_here(
-    name: str,
-    motors: Sequence[ReadableMotor],
-    rotate_first_deg: float | None = None,
-    comment: str = "",
-    units: Mapping[str, str] | None = None,
-) -> FlatPosition:
-    """A position made of where these motors stand now, in the order given; it is not saved yet."""
-    places = await asyncio.gather(*(motor.locate() for motor in motors))
-    return FlatPosition(
-        name,
-        tuple((motor.name, float(place["readback"])) for motor, place in zip(motors, places, strict=True)),
-        rotate_first_deg,
-        comment,
-        tuple((motor.name, units[motor.name]) for motor in motors if units and motor.name in units),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-    )
 
 
 def _from_toml(name: str, content: Mapping[str, Any]) -> FlatPosition:

@@ -60,19 +60,6 @@ class AnglesResult:
         return AnglesResult(angles, flags)
 
 
-def unwrap_counts(counts: np.ndarray, bits: int = 32) -> np.ndarray:
-    """Undo the wraps of a signed register between neighbouring values.
-
-    Args:
-        counts: register values in the order in time, shape (n,); steps must stay below half a lap.
-        bits: width of the register.
-
-    Returns:
-        float64, shape (n,), beginning with the first value as it was.
-    """
-    return _unwrap(np.asarray(counts, np.float64), 2.0**bits)
-
-
 def _unwrap(values: np.ndarray, lap: float) -> np.ndarray:
     if not values.size:
         return values

@@ -4,12 +4,10 @@ A camera that carries a hardware counter with each frame tells which trigger the
 that does not tells only how many frames are missing; which ones is then uncertain, and said to be.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from danmax_bluesky.tomography.phases import Phase
 
 
 @dataclass(frozen=True)
@@ -102,47 +100,6 @@ def audit_phase(
     return PhaseAudit(
         name, planned, sent, written, lost, extra, uncertain, tuple(index.tolist()), _sentence(name, parts)
     )
-
-
-def audit_run(
-    phases: Iterable[Phase],
-    *,
-    sent: Mapping[str, int] | None = None,
-    written: Mapping[str, int],
-    frame_numbers: Mapping[str, Sequence[int] | np.ndarray] | None = None,
-    detector: str = "",
-) -> tuple[PhaseAudit, ...]:
-    """Audit every phase of one arming, in order; phases that never began are audited with no trigger and no frame.
-
-    Where a phase starts in the hardware counter follows from the triggers of the phases before it: those sent, or
-    those planned where that is not known; never from the frames written.
-
-    Args:
-        phases: as planned.
-        sent: phase name -> rows that the PandA captured.
-        written: phase name -> frames on disk.
-        frame_numbers: phase name -> hardware counters; None for a camera without.
-        detector: named in the messages.
-    """
-    audits: list[PhaseAudit] = []
-    first = 0
-    for phase in phases:
-        triggers = None if sent is None else sent.get(phase.name, 0)
-        count = written.get(phase.name, 0)
-        numbers = None if frame_numbers is None else frame_numbers.get(phase.name, ())
-        audits.append(
-            audit_phase(
-                phase.name,
-                phase.num,
-                sent=triggers,
-                written=count,
-                frame_numbers=numbers,
-                first_number=first,
-                detector=detector,
-            )
-        )
-        first += phase.num if triggers is None else triggers
-    return tuple(audits)
 
 
 def _sentence(name: str, parts: Sequence[str]) -> str:

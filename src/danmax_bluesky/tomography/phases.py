@@ -28,8 +28,6 @@ LARGEST_LIST = 2000
 LARGEST_WIDE_LIST = 500
 """The same for steps above 90 degrees, which can take more rows each."""
 
-FRAME_DTYPE = np.dtype([("index", "i8"), ("phase", "U24"), ("kind", "U12"), ("angle_deg", "f8"), ("exposure_s", "f8")])
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -169,51 +167,6 @@ def orthogonal_targets(planned_deg: Sequence[float] | np.ndarray, every_deg: flo
     return targets
 
 
-def replay_phases(
-    segments: Iterable[tuple[Kind, int]],
-    exposure_s: float,
-    *,
-    latency_s: float = 0.0,
-    readout_s: float = 0.0,
-    angles_deg: Sequence[float] = (),
-    parked_deg: float = math.nan,
-    sweep: bool = True,
-) -> tuple[Phase, ...]:
-    """Phases in any order that the caller gives, for example to measure again what a file holds.
-
-    Args:
-        segments: kind and number of frames of each, such as [("flat", 50), ("dark", 50), ("projection", 3001)].
-        exposure_s: exposure of every frame, seconds.
-        latency_s: dead time asked for, seconds.
-        readout_s: dead time of the detector, seconds.
-        angles_deg: mid-exposure angles of all moving frames one after another, degrees; without them all rest.
-        parked_deg: where rotation stands in the phases at rest.
-        sweep: projections are a sweep at constant speed between their first and last angle; otherwise steps.
-
-    Raises:
-        ScanError: if the angles are not as many as the projections and alignment frames.
-    """
-    wanted = list(segments)
-    moving = sum(num for kind, num in wanted if kind in ("projection", "alignment"))
-    if len(angles_deg) not in (0, moving):
-        raise ScanError(
-            f"{len(angles_deg)} angles for {moving} projections and alignment frames; give one angle for each"
-        )
-    exposure, period = period_us(exposure_s, latency_s, readout_s)
-    angles = [float(angle) for angle in angles_deg]
-    base = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho", "data": "data"}
-    plan: list[Phase] = []
-    for kind, num in wanted:
-        phase = Phase(base[kind], kind, num, exposure / 1e6, period / 1e6, parked_deg=parked_deg)
-        if angles and kind in ("projection", "alignment"):
-            mine, angles = angles[:num], angles[num:]
-            phase = dataclasses.replace(phase, motion="step", angles_deg=tuple(mine), parked_deg=mine[0])
-            if sweep and kind == "projection" and num > 1:
-                phase = _as_sweep(phase, mine[0], mine[-1])
-        plan.append(phase)
-    return unique_names(plan)
-
-
 def unique_names(phases: Iterable[Phase]) -> tuple[Phase, ...]:
     """The same phases; a name that occurs more than once is numbered from 001, as in `flat_001`, `flat_002`."""
     wanted = list(phases)
@@ -238,20 +191,6 @@ def unique_names(phases: Iterable[Phase]) -> tuple[Phase, ...]:
 def total_frames(phases: Iterable[Phase]) -> int:
     """Number of frames for which the detectors are armed, once."""
     return sum(phase.num for phase in phases)
-
-
-def frame_table(phases: Iterable[Phase]) -> np.ndarray:
-    """One row for every frame of the scan, of dtype `FRAME_DTYPE`; `index` counts from the arming."""
-    wanted = list(phases)
-    table = np.empty(total_frames(wanted), FRAME_DTYPE)
-    table["index"] = np.arange(len(table))
-    start = 0
-    for phase in wanted:
-        rows = table[start : start + phase.num]
-        rows["phase"], rows["kind"] = phase.name, phase.kind
-        rows["angle_deg"], rows["exposure_s"] = phase.frame_angles_deg, phase.exposure_s
-        start += phase.num
-    return table
 
 
 def segments_metadata(phases: Iterable[Phase]) -> list[dict[str, Any]]:

@@ -224,11 +224,6 @@ def split_tables(rows: Sequence[GateRow], most_rows: int = MOST_ROWS) -> tuple[t
     return (*tables, tuple(table)) if table else tuple(tables)
 
 
-def number_of_gates(rows: Iterable[GateRow]) -> int:
-    """How many exposures the rows give."""
-    return sum(row.repeats for row in rows if row.gate)
-
-
 def _units(rows: Iterable[GateRow]) -> Iterator[list[GateRow]]:
     """A gate with the waits before it."""
     unit: list[GateRow] = []

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +9,6 @@ from danmax_bluesky.devices.flat_positions import (
     PositionError,
     Range,
     findings,
-    position_here,
     position_of,
     ranges_of,
 )
@@ -128,20 +125,6 @@ def test_every_motor_outside_its_limits_unknown_or_in_other_units_is_found():
     assert "tom_sam_x = 60 mm is outside its limits of -50 to 50 mm" in told[1]
     assert "hexapod is none of the motors tom_ry, tom_sam_x, tom_sam_y" in told[2]
     assert "tom_sam_y was saved in um and is now in mm" in told[3]
-
-
-async def test_save_from_where_motors_stand(library):
-    async def here(value):
-        return {"setpoint": 99.0, "readback": value}
-
-    motors = [
-        SimpleNamespace(name="tom_sam_y", locate=lambda: here(2.5)),
-        SimpleNamespace(name="tom_sam_x", locate=lambda: here(-1.0)),
-    ]
-    position = await position_here("here", motors, comment="now", units={"tom_sam_y": "mm"})
-    library.save(position)
-    assert library.load("here").moves == (("tom_sam_y", 2.5), ("tom_sam_x", -1.0))
-    assert library.load("here").units == (("tom_sam_y", "mm"),)
 
 
 def test_without_a_name_the_position_of_the_settings_is_taken(library):

@@ -10,7 +10,6 @@ from danmax_bluesky.tomography.angles import (
     RECONSTRUCTED,
     WRAPPED,
     mid_exposure_angles,
-    unwrap_counts,
 )
 from danmax_bluesky.tomography.triggers import EncoderScale
 
@@ -159,10 +158,3 @@ def test_what_was_not_captured_cannot_become_an_angle():
         mid_exposure_angles(DANMAX, end=np.zeros(3))
     with pytest.raises(ScanError, match="rows do not match"):
         mid_exposure_angles(DANMAX, np.zeros(4), mean=np.zeros(3))
-
-
-@given(st.integers(8, 40), st.lists(st.floats(-0.49, 0.49), max_size=60))
-def test_unwrapping_undoes_the_register(bits, steps):
-    truth = np.cumsum(np.concatenate(([0.0], np.asarray(steps, float)))) * 2.0**bits
-    shown = (truth + 2.0 ** (bits - 1)) % 2.0**bits - 2.0 ** (bits - 1)
-    assert unwrap_counts(shown, bits) == pytest.approx(truth, abs=2.0**bits * 1e-9)

@@ -1,19 +1,15 @@
 import json
-import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.phases import (
-    frame_table,
     orthogonal_targets,
     period_us,
     plan_phases,
     planned_angles_deg,
-    replay_phases,
     segments_metadata,
     total_frames,
 )
@@ -179,14 +175,6 @@ def test_a_helix_goes_on_over_all_parts():
     ]
 
 
-def test_two_scans_with_the_same_value_give_the_same_frame_table():
-    first, second = (frame_table(plan_phases(scan(), 0.0, 0.001)) for _ in range(2))
-    assert (first == second).all()
-    assert first["index"].tolist() == list(range(1883))
-    assert first["phase"][40] == "proj"
-    assert first["angle_deg"][40:1841] == pytest.approx(np.linspace(0, 180, 1801))
-
-
 def test_segments_in_the_start_document_are_plain_json_and_give_the_angles_back():
     phases = plan_phases(scan(nsteps=11, angles="golden", turns=2), 5.0, 0.001)
     segments = json.loads(json.dumps(segments_metadata(phases), allow_nan=False))
@@ -196,29 +184,6 @@ def test_segments_in_the_start_document_are_plain_json_and_give_the_angles_back(
     sweep = segments_metadata(plan_phases(scan(fields_flag="000000"), 0.0))
     assert len(json.dumps(sweep)) < 500
     assert planned_angles_deg(sweep[0]) == pytest.approx(np.linspace(0, 180, 1801))
-
-
-def test_a_replay_takes_the_segments_in_the_order_of_the_file():
-    angles = np.linspace(90, 270, 3001)
-    phases = replay_phases(
-        [("flat", 50), ("dark", 50), ("projection", 3001), ("flat", 50), ("dark", 50)],
-        0.01,
-        angles_deg=angles,
-        parked_deg=90.0,
-    )
-    assert [p.name for p in phases] == ["flat_001", "dark_001", "proj", "flat_002", "dark_002"]
-    assert total_frames(phases) == 3201
-    assert phases[2].motion == "sweep"
-    assert phases[0].parked_deg == 90.0
-    with pytest.raises(ScanError, match="2 angles for 3 projections"):
-        replay_phases([("projection", 3)], 0.01, angles_deg=[1, 2])
-
-
-def test_a_replay_without_angles_rests():
-    (phase,) = replay_phases([("projection", 3)], 0.01)
-    assert phase.motion == "rest"
-    assert math.isnan(phase.frame_angles_deg[0])
-    json.dumps(segments_metadata([phase]), allow_nan=False)
 
 
 @settings(max_examples=60)
@@ -244,7 +209,7 @@ def test_counts_names_and_table_agree_for_every_scan(scan_type, angles, nsteps, 
     phases = plan_phases(value, 33.0, 0.001)
     assert sum(p.num for p in phases if p.kind == "projection") == value.n_projections
     assert len({p.name for p in phases}) == len(phases)
-    assert len(frame_table(phases)) == total_frames(phases)
+    assert sum(len(p.frame_angles_deg) for p in phases) == total_frames(phases)
     for phase in phases:
         assert len(phase.angles_deg) in (0, phase.num)
         if phase.motion in ("sweep", "list"):

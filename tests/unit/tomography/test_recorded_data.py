@@ -9,7 +9,6 @@ import pytest
 
 from danmax_bluesky.tomography.angles import RECONSTRUCTED, WRAPPED, mid_exposure_angles
 from danmax_bluesky.tomography.centre import find_centre
-from danmax_bluesky.tomography.phases import replay_phases, total_frames
 from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
 from danmax_bluesky.tomography.triggers import EncoderScale
 
@@ -60,18 +59,3 @@ def test_the_recorded_capture_gives_the_angles():
     assert result.angles_deg[7] == pytest.approx(134.79, abs=0.01)
     assert np.flatnonzero(result.flags).tolist() == [7]
     assert result.flags[7] == WRAPPED | RECONSTRUCTED
-
-
-def test_the_k11_measurement_can_be_planned_as_it_was_taken():
-    with h5py.File(recorded("tomography/k11-18014.nxs")) as file:
-        keys = file["entry/instrument/imaging/image_key"][()]
-    with h5py.File(recorded("tomography/k11-18014/k11-18014-pcompPanda.h5")) as file:
-        angles = file["entry/gts_theta.value/gts_theta.value"][()].ravel()
-    edges = np.flatnonzero(np.diff(keys)) + 1
-    kinds = {0: "projection", 1: "flat", 2: "dark"}
-    segments = [(kinds[int(part[0])], len(part)) for part in np.split(keys, edges)]
-    phases = replay_phases(segments, 0.01, angles_deg=angles[keys == 0], parked_deg=float(angles[0]))
-    assert [p.name for p in phases] == ["flat_001", "dark_001", "proj", "flat_002", "dark_002"]
-    assert [p.num for p in phases] == [50, 50, 3001, 50, 50]
-    assert total_frames(phases) == 3201
-    assert np.asarray(phases[2].angles_deg) == pytest.approx(angles[keys == 0], abs=0.01)
