@@ -37,6 +37,7 @@ from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.pipelines.job import Outcome
 from danmax_bluesky.plans.interrupts import heeding
+from danmax_bluesky.plans.losses import naming_losses
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.user import Plans
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
@@ -89,6 +90,7 @@ class Session:
         try:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
             self._exit.callback(self.beamline.close)
+            self.RE.preprocessors.append(naming_losses(self.beamline.losses))
             self.rig = _rig(settings, self.beamline, self.paths, _integrals(settings, self.RE.loop))
             self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()

@@ -11,7 +11,7 @@ Use it so:
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from danmax_bluesky.config import Settings
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.counter import Counter
+from danmax_bluesky.devices.lost import LinkLostError
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
@@ -115,6 +116,10 @@ class Beamline:
     async def reconnect(self) -> Mapping[str, str]:
         """Try the missing devices again; returns those that still are."""
         return await self._connected.connect(again=True) if self._connected else {}
+
+    async def losses(self) -> Sequence[LinkLostError]:
+        """Which devices do not answer now, or did not a moment ago; all are asked."""
+        return await self._connected.losses() if self._connected else ()
 
     def close(self) -> None:
         """Let go of the devices and end the processes behind them; from any thread, a second time without effect."""

@@ -1,5 +1,6 @@
 """What a device says that does not answer any more: the same for every control system."""
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -7,10 +8,21 @@ from typing import Any
 from danmax_bluesky.errors import DeviceError
 
 INVALID = 3
+_SILENT, _LAST = "does not answer; ", "its last answer came at "
 
 
 class LinkLostError(DeviceError):
-    """A device does not answer."""
+    """A device does not answer.
+
+    Attributes:
+        device: its name.
+        noticed: when that was noticed, POSIX seconds.
+    """
+
+    def __init__(self, message: str, device: str = "", noticed: float = 0.0) -> None:
+        super().__init__(message)
+        self.device = device
+        self.noticed = noticed
 
 
 class LostReading(dict[str, Any]):
@@ -39,11 +51,26 @@ def lost(name: str, address: str, last_answer: float | None, reason: str) -> Lin
         last_answer: POSIX seconds, or None if it never answered.
         reason: what the control system says.
     """
-    since = "never" if last_answer is None else datetime.fromtimestamp(last_answer).astimezone().strftime("%H:%M:%S")
     return LinkLostError(
-        f"{name}: {address} does not answer; its last answer came at {since}; start its server again, the session then "
-        f"finds it by itself ({reason})"
+        f"{name}: {address} {_SILENT}{_LAST}{_clock(last_answer)}; start its server again, the session then "
+        f"finds it by itself ({reason})",
+        name,
+        time.time(),
     )
+
+
+def regained(loss: LinkLostError) -> LinkLostError:
+    """The error of a device that did not answer a moment ago, and does now."""
+    return LinkLostError(f"{loss}; it answers again now", loss.device, loss.noticed)
+
+
+def tells_of_a_loss(message: str) -> bool:
+    """Whether a message names a device that does not answer, and when it did last."""
+    return _SILENT + _LAST in message
+
+
+def _clock(seconds: float | None) -> str:
+    return "never" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
 
 
 def told(missing: Mapping[str, str]) -> str:

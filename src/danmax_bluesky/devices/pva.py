@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
 import time
@@ -66,6 +67,7 @@ class PvaWatch:
 
     def __init__(self, device: Device, address: str) -> None:
         self.lost: LinkLostError | None = None
+        self.last_loss: LinkLostError | None = None
         self.last_answer: float | None = None
         self._device = device
         self._address = address
@@ -104,6 +106,12 @@ class PvaWatch:
             return False
         return True
 
+    async def look(self) -> None:
+        """See whether the server answers, if it was connected; `lost` tells."""
+        if self._watched:
+            with contextlib.suppress(LinkLostError):
+                await self._watched[0].get()
+
     def close(self) -> None:
         """End every subscription and the connection."""
         for watched in self._watched:
@@ -124,7 +132,7 @@ class PvaWatch:
             if isinstance(child, Signal):
                 backend = child._connector.backend  # noqa: SLF001  a signal shows its backend in no other way
                 if isinstance(backend, transport.PvaSignalBackend):
-                    self._watched.append(_Watched(backend, self.tell))
+                    self._watched.append(_Watched(backend, self))
                     backend.set_callback = self._watched[-1]  # type: ignore[method-assign]
                     for name in ("get_value", "get_reading", "get_setpoint", "put"):
                         setattr(backend, name, self._in_time(getattr(backend, name), backend.read_pv))
@@ -160,20 +168,21 @@ class PvaWatch:
     def _lose(self, pv: str, error: Exception) -> LinkLostError:
         if self.lost is None:
             reason = str(error) or type(error).__name__
-            self.lost = lost(self._device.name, f"pva://{pv}", self.last_answer, reason)
+            self.lost = self.last_loss = lost(self._device.name, f"pva://{pv}", self.last_answer, reason)
             logger.warning("%s", self.lost)
+            for watched in self._watched:
+                watched.lose(self.lost)
         return self.lost
 
 
 class _Watched:
     """`set_callback` of a signal's backend that also tells of a lost server."""
 
-    def __init__(
-        self, backend: transport.PvaSignalBackend[Any], tell: Callable[[Any, str], LinkLostError | None]
-    ) -> None:
+    def __init__(self, backend: transport.PvaSignalBackend[Any], watch: PvaWatch) -> None:
         self._backend = backend
-        self._tell = tell
+        self._watch = watch
         self._callback: Callback[Reading[Any]] | None = None
+        self._unheard = False  # a subscription begins before its channel is connected, or after that was lost
 
     @property
     def pv(self) -> str:
@@ -186,29 +195,46 @@ class _Watched:
         self._callback = callback
         self.renew()
 
+    async def get(self) -> Any:
+        """The value, asked for anew."""
+        return await self._backend.get_value()
+
+    def lose(self, error: LinkLostError) -> None:
+        """Tell a listener that has heard nothing yet; the others hear from their own subscriptions."""
+        if self._unheard and self._callback is not None:
+            self._unheard = False
+            self._tell(LostReading(error, 0.0))
+
     def renew(self) -> None:
         """End the subscription there is, and begin a new one if somebody listens."""
         backend, callback = self._backend, self._callback
         if backend.subscription:
             backend.subscription.close()
             backend.subscription = None
+        self._unheard = False
         if callback is None:
             return
-        first = True
+        begins = True
 
         async def hear(value: Any) -> None:
-            nonlocal first
-            begins, first = first, False
-            if begins and isinstance(value, Disconnected):  # as a subscription does whose channel is not connected yet
+            nonlocal begins
+            first, begins = begins, False
+            if first and isinstance(value, Disconnected) and self._watch.lost is None:
+                self._unheard = True
                 return
-            try:
-                error = self._tell(value, backend.read_pv)
-                reading: Any = LostReading(error, 0.0) if error else backend._make_reading(value)  # noqa: SLF001
-                callback(reading)
-            except LinkLostError as error:
-                logger.debug("a listener heard: %s", error)
+            self._unheard = False
+            error = self._watch.tell(value, backend.read_pv)
+            self._tell(LostReading(error, 0.0) if error else backend._make_reading(value))  # noqa: SLF001
 
         fields = backend.converter.value_fields + backend.converter.reading_fields
         backend.subscription = transport.context().monitor(
             backend.read_pv, hear, request=f"field({','.join(fields)})", notify_disconnect=True
         )
+
+    def _tell(self, reading: Any) -> None:
+        if self._callback is None:
+            return
+        try:
+            self._callback(reading)
+        except LinkLostError as error:
+            logger.debug("a listener heard: %s", error)

@@ -95,16 +95,18 @@ def test_switches_choose_what_a_number_alone_cannot_say(store):
 
 def test_two_processes_lose_no_value_of_each_other(store):
     program = (
-        "import sys; from pathlib import Path;"
+        "import os, sys; from pathlib import Path;"
         "from danmax_bluesky.devices.configurator_store import ConfiguratorStore;"
+        "other = os.fork();"  # from here on two processes, at the same moment
         "store = ConfiguratorStore(Path(sys.argv[1]));"
-        "[store.set(sys.argv[2], n) for n in range(1, 51)]"
+        "[store.set(sys.argv[3 if other else 2], n) for n in range(1, 51)];"
+        "sys.exit(os.waitpid(other, 0)[1] if other else 0)"
     )
     names = ("nsteps", "npt_fields")
-    writers = [subprocess.Popen([sys.executable, "-c", program, str(store.path), name]) for name in names]
-    while any(writer.poll() is None for writer in writers):
+    writers = subprocess.Popen([sys.executable, "-c", program, store.path, *names])
+    while writers.poll() is None:
         store.read()
-    assert [writer.returncode for writer in writers] == [0, 0]
+    assert writers.returncode == 0
     assert [store.get(name) for name in names] == [50, 50]
     assert [path.name for path in store.path.parent.glob(".configurator*")] == []
 

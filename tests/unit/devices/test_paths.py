@@ -15,11 +15,14 @@ def visit(root: Path, folder: str = "bone") -> VisitPaths:
 
 
 CLAIM_TWENTY = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from danmax_bluesky.devices.paths import VisitPaths
+other = os.fork()  # from here on two processes, at the same moment
 paths = VisitPaths(Path(sys.argv[1]), "20260001", "2026112108", "bone")
-print(json.dumps([paths.claim_number() for _ in range(20)]))
+numbers = [paths.claim_number() for _ in range(20)]
+os.write(1, json.dumps(numbers).encode() + b"\\n")
+sys.exit(os.waitpid(other, 0)[1] if other else 0)
 """
 
 
@@ -42,10 +45,8 @@ def test_a_claimed_number_without_files_is_not_used_again(tmp_path):
 
 
 def test_two_processes_never_share_a_number(tmp_path):
-    command = [sys.executable, "-c", CLAIM_TWENTY, str(tmp_path)]
-    sessions = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
-    numbers = [number for session in sessions for number in json.loads(session.communicate()[0])]
-    assert sorted(numbers) == list(range(1, 41))
+    told = subprocess.run([sys.executable, "-c", CLAIM_TWENTY, tmp_path], stdout=subprocess.PIPE, check=True).stdout
+    assert sorted(sum(map(json.loads, told.splitlines()), [])) == list(range(1, 41))
 
 
 def test_names_grow_past_four_digits():

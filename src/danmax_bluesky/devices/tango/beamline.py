@@ -1,7 +1,9 @@
 """Connects the devices of the real beamline, or of the twin's servers: Tango for all but the PandA."""
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +14,7 @@ from danmax_bluesky.devices import pva
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.counter import Counter
-from danmax_bluesky.devices.lost import told
+from danmax_bluesky.devices.lost import LinkLostError, regained, told
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
@@ -21,9 +23,11 @@ from danmax_bluesky.devices.snapshot import Snapshot
 from danmax_bluesky.devices.tango import tables
 from danmax_bluesky.devices.tango.backend import Attribute, Fixed
 from danmax_bluesky.devices.tango.connector import Table, TangoConnector
+from danmax_bluesky.devices.tango.link import Link
 from danmax_bluesky.devices.tango.snapshot import SnapshotLinks, split
 from danmax_bluesky.errors import DeviceError, SettingsError
 
+A_MOMENT_S = 30.0
 NO_ADDRESS = "the settings name no address for it"
 logger = logging.getLogger(__name__)
 
@@ -98,6 +102,23 @@ class Devices:
             connector.link.name: str(connector.link.lost) for connector in self._connectors if connector.link.lost
         }
         return {**self.missing, **lost_links}
+
+    async def losses(self) -> list[LinkLostError]:
+        """Ask every device that was connected; those that do not answer, or did not a moment ago."""
+        lines = (*(connector.link for connector in self._connectors), self._panda_watch)
+        await asyncio.gather(*map(self._look, lines))
+        found: list[LinkLostError] = []
+        for line in lines:
+            if line.lost is not None:
+                found.append(line.lost)
+            elif line.last_loss is not None and time.time() - line.last_loss.noticed < A_MOMENT_S:
+                found.append(regained(line.last_loss))
+        return found
+
+    async def _look(self, line: Link | pva.PvaWatch) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(2 * self.settings.tango.timeout_s, 2 * pva.TIMEOUT_S)):
+                await line.look()
 
     def close(self) -> None:
         """Let go of every device."""

@@ -77,8 +77,10 @@ class Feed:
             self._tell(answer)
 
     def add(self, listener: Listener) -> None:
-        """Begin to tell a listener, first what is so now."""
+        """Begin to tell a listener, first what is so now: that may be that the device is lost already."""
         self.listeners.append(listener)
+        if self._link.lost is not None:
+            self._loop.call_soon(listener.lose, self._link.lost)
         if not self.is_subscribed:
             self._link.run_soon(self.begin)
         else:
@@ -161,6 +163,7 @@ class Link:
         self.name = name or address
         self.last_answer: float | None = None
         self.lost: LinkLostError | None = None
+        self.last_loss: LinkLostError | None = None
         self._timeout_s = timeout_s
         self._proxy: tango.DeviceProxy | None = None
         self._feeds: dict[str, Feed] = {}
@@ -242,9 +245,28 @@ class Link:
             if self.lost is None:
                 break
             await asyncio.sleep(RETRY_S)
-            await self._look()
+            await self.look()
         await self._in_thread(lambda: None)  # the subscriptions were begun before that
         await asyncio.sleep(0)
+
+    async def look(self) -> None:
+        """See whether the device answers, and tell what no event told."""
+        silent = [feed for feed in self._feeds.values() if feed.count_silence()]
+        proxy = self._proxy
+        if proxy is None:
+            return
+        try:
+            if self.lost or not silent:
+                await self._ask(proxy, lambda proxy: proxy.ping(), "ping")
+                return
+            names = [feed.name for feed in silent]
+            answers: Any = await self._ask(proxy, lambda proxy: proxy.read_attributes(names), ", ".join(names))
+        except DeviceError:  # a loss was told to everybody already
+            return
+        for feed, answer in zip(silent, answers, strict=True):
+            feed.look_at(answer)
+            if not feed.is_subscribed:  # a server that is busy may have refused
+                self.run_soon(feed.begin)
 
     def close(self) -> None:
         """End the subscriptions and the link's thread."""
@@ -275,7 +297,7 @@ class Link:
 
     def _lose(self, error: tango.DevFailed) -> LinkLostError:
         if self.lost is None:
-            self.lost = lost(self.name, self.address, self.last_answer, reason(error))
+            self.lost = self.last_loss = lost(self.name, self.address, self.last_answer, reason(error))
             logger.warning("%s", self.lost)
             for feed in self._feeds.values():
                 feed.lose(self.lost)
@@ -289,28 +311,9 @@ class Link:
         while True:
             await asyncio.sleep(RETRY_S if self.lost else HEARTBEAT_S)
             try:
-                await self._look()
+                await self.look()
             except Exception:  # of somebody who listens; the device is watched all the same
                 logger.exception("%s: %s", self.name, self.address)
-
-    async def _look(self) -> None:
-        """See whether the device answers, and tell what no event told."""
-        silent = [feed for feed in self._feeds.values() if feed.count_silence()]
-        proxy = self._proxy
-        if proxy is None:
-            return
-        try:
-            if self.lost or not silent:
-                await self._ask(proxy, lambda proxy: proxy.ping(), "ping")
-                return
-            names = [feed.name for feed in silent]
-            answers: Any = await self._ask(proxy, lambda proxy: proxy.read_attributes(names), ", ".join(names))
-        except DeviceError:  # a loss was told to everybody already
-            return
-        for feed, answer in zip(silent, answers, strict=True):
-            feed.look_at(answer)
-            if not feed.is_subscribed:  # a server that is busy may have refused
-                self.run_soon(feed.begin)
 
 
 _known_threads = threading.local()
