@@ -5,6 +5,7 @@ import pytest
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.testing.scanning import measured
+from danmax_bluesky.testing.validators import definitions, pynxtools_remarks
 
 ZYLA = {
     "detectors__zyla__kind": "imaging",
@@ -54,6 +55,14 @@ def test_each_has_a_dxchange_file_of_its_own(both):
     for detector, shape in (("orca", (37, 32, 96)), ("zyla", (37, 24, 64))):
         with h5py.File(scan.files.dxchange(detector, alone=False)) as file:
             assert file["exchange/data"].shape == shape
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_each_has_a_valid_nxtomo_entry_in_the_master(both):
+    pytest.importorskip("pynxtools", reason="pynxtools is not installed; `pip install pynxtools`", exc_type=ImportError)
+    scan, _ = both
+    assert definitions(scan.files.master) == [("/entry_orca", "NXtomo"), ("/entry_zyla", "NXtomo")]
+    assert pynxtools_remarks(scan.files.master) == set()
 
 
 def test_a_frame_that_one_loses_is_not_missing_at_the_other(session):
