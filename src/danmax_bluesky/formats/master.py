@@ -112,7 +112,9 @@ def _end(record: RunRecord) -> dict[str, Node]:
     fields: dict[str, Node] = {}
     if record.stop is not None:
         fields["end_time"] = Dataset(iso(record.stop["time"]))
-        fields["duration"] = quantity(float(record.stop["time"] - record.start["time"]), "s")
+        fields["duration"] = quantity(
+            round(1000 * (record.stop["time"] - record.start["time"])), "ms"
+        )  # whole, in NeXus
         if record.stop.get("reason"):
             fields["status_reason"] = Dataset(str(record.stop["reason"]))
     if record.status != "open" and record.missing:
