@@ -1,5 +1,6 @@
 import asyncio
 import queue
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from danmax_bluesky.testing.servers import ServerProcess
 tango = pytest.importorskip("tango")
 
 from danmax_bluesky.devices.tango.configurator import tango_configurator  # noqa: E402
+from danmax_bluesky.devices.tango.serving import free_port  # noqa: E402
 from danmax_bluesky.errors import DeviceError  # noqa: E402
 
 
@@ -42,15 +44,33 @@ def proxy(running, store):
     return running.proxy
 
 
-def next_value(events: "queue.Queue", wanted) -> None:
+def next_value(events: "queue.Queue", wanted):
     while (event := events.get(timeout=30)).err or event.attr_value.value != wanted:
         pass
+    return event.attr_value
 
 
-def test_every_parameter_is_an_attribute_with_unit_limits_and_description(proxy):
+WITH_DATABASE = """
+import sys
+from pathlib import Path
+from tango.server import run
+from danmax_bluesky.devices.tango.configurator_server import configurator_class
+from danmax_bluesky.devices.tango.serving import announce, trl
+
+port, database, file = sys.argv[1:]
+arguments = ["TomoConfigurator", "test", "-ORBendPoint", f"giop:tcp:127.0.0.1:{port}", f"-file={database}"]
+ready = announce({"device": trl("127.0.0.1", int(port), "danmax/tomo/configurator")})
+run([configurator_class(Path(file))], args=arguments, post_init_callback=lambda: print(ready, flush=True))
+"""
+
+
+def test_every_parameter_is_a_memorized_attribute_with_unit_limits_and_description(proxy):
     for known in BY_NAME.values():
-        found = proxy.get_attribute_config(known.label)
-        assert (found.unit, found.writable) == (known.units, tango.AttrWriteType.READ_WRITE)
+        found = proxy.get_attribute_config_ex(known.label)[0]
+        kept = (tango.AttrWriteType.READ_WRITE, tango.AttrMemorizedType.MEMORIZED)
+        told = (tango.AttrWriteType.READ, tango.AttrMemorizedType.NONE)
+        assert (found.writable, found.memorized) == (told if known.reported else kept)
+        assert found.unit == known.units
         assert found.description.startswith(known.description)
         if known.low is not None:
             assert float(found.min_value) == known.low
@@ -59,8 +79,21 @@ def test_every_parameter_is_an_attribute_with_unit_limits_and_description(proxy)
 
 def test_every_default_can_be_written_and_read_back(proxy):
     for known in BY_NAME.values():
-        proxy.write_attribute(known.label, known.default)
-        assert proxy.read_attribute(known.label).value == known.default
+        if not known.reported:
+            proxy.write_attribute(known.label, known.default)
+        answer = proxy.read_attribute(known.label)
+        assert (answer.value, answer.w_value) == (known.default, None if known.reported else known.default)
+
+
+def test_only_a_scan_reports_what_it_does(proxy):
+    reports = {known.label for known in BY_NAME.values() if known.reported}
+    assert reports == {"ScanState", "Label", "Progress", "Elapsed", "Remaining"} | {
+        "FramesCollected",
+        "FramesSaved",
+        "LastFile",
+    }
+    with pytest.raises(tango.DevFailed, match="not writable"):
+        proxy.write_attribute("ScanState", "proj")
 
 
 def test_what_a_plain_client_sets_survives_a_killed_server(arguments, store):
@@ -74,9 +107,27 @@ def test_what_a_plain_client_sets_survives_a_killed_server(arguments, store):
     with ServerProcess(arguments) as server:
         (address,) = server.addresses.values()
         client = tango.DeviceProxy(address)
+        assert [client.read_attribute(name).w_value for name in ("exp_time", "scan_type")] == [0.125, "dscanct"]
         assert (client.exp_time, client.scan_type) == (0.125, "dscanct")
         assert client.DarkFile == "scan-0001_orca.h5::/entry/instrument/orca/data[0:20]"
     assert store.scan_parameters()["exp_time"] == 0.125
+
+
+def test_the_memory_of_a_database_is_kept_and_brings_no_old_value_back(store, tmp_path):
+    database, port = tmp_path / "tango.db", free_port()
+    database.write_text(
+        'TomoConfigurator/test/DEVICE/TomoConfigurator: "danmax/tomo/configurator"\n'
+        "danmax/tomo/configurator/exp_time->__value: 0.75\n"
+    )
+    store.update({"exp_time": 0.25, "nsteps": 40})
+    words = [str(port), str(database), str(store.path)]
+    with ServerProcess(words, program=[sys.executable, "-c", WITH_DATABASE]) as server:
+        client = tango.DeviceProxy(server.addresses["device"])
+        exposure = client.read_attribute("exp_time")
+        assert (exposure.value, exposure.w_value, store.get("exp_time")) == (0.25, 0.25, 0.25)
+        client.nsteps = 41
+        assert store.get("nsteps") == 41
+    assert "nsteps->__value: 41" in database.read_text()
 
 
 def test_what_may_not_be_is_refused_with_its_reason(proxy):
@@ -92,7 +143,8 @@ def test_a_change_by_another_program_is_an_event(proxy, store):
     events = queue.Queue()
     watched = [proxy.subscribe_event(name, tango.EventType.CHANGE_EVENT, events.put) for name in ("nsteps", "State")]
     store.set("nsteps", 77)
-    next_value(events, 77)
+    assert next_value(events, 77).w_value == 77
+    assert proxy.read_attribute("nsteps").w_value == 77
     store.set("scan_state", "proj")
     next_value(events, tango.DevState.RUNNING)
     proxy.nsteps = 78

@@ -17,6 +17,7 @@ from ophyd_async.core import (
     DeviceConnector,
     SignalBackend,
     SignalMetadata,
+    SignalR,
     SignalRW,
     StandardReadable,
     StandardReadableFormat,
@@ -48,6 +49,7 @@ __all__ = [
     "make_configurator",
     "metadata_of",
     "scan_arguments",
+    "signal_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -132,6 +134,11 @@ class StoreBackend(SignalBackend[Any]):
             self._callback(reading)
 
 
+def signal_of(known: Parameter, backend: SignalBackend[Any]) -> SignalR[Any]:
+    """A signal that can be set, unless it is a scan's own report."""
+    return SignalR(backend) if known.reported else SignalRW(backend)
+
+
 class StoreConnector(DeviceConnector):
     """Fills a `Configurator` from a store."""
 
@@ -142,7 +149,7 @@ class StoreConnector(DeviceConnector):
         """Make a signal for every parameter and record."""
         for known in BY_NAME.values():
             if not hasattr(device, known.name):
-                setattr(device, known.name, SignalRW(StoreBackend(self._store, known)))
+                setattr(device, known.name, signal_of(known, StoreBackend(self._store, known)))
 
 
 class Configurator(StandardReadable):
@@ -158,7 +165,7 @@ class Configurator(StandardReadable):
         self.add_readables([self[known] for known in BY_NAME], StandardReadableFormat.UNCACHED_SIGNAL)
 
     def __getitem__(self, name: str) -> SignalRW[Any]:
-        """The signal of one parameter.
+        """The signal of one parameter; what a scan reports can only be read.
 
         Raises:
             ParameterError: no such parameter.

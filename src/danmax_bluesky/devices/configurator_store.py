@@ -48,6 +48,7 @@ class Parameter:
         pattern: regular expression that a text has to match as a whole, "" for any.
         attribute: name in the control system, when it is not `name`.
         record: written by the scan for others to read, no input of the next scan.
+        reported: a record that a scan alone can know, so that no client of the control system may set it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Parameter:
     pattern: str = ""
     attribute: str = ""
     record: bool = False
+    reported: bool = False
 
     @property
     def kind(self) -> type[Value]:
@@ -153,19 +155,25 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("helical_pitch_mm", 0.0, "its travel in one turn", "mm", -1e4, 1e4),
 )
 
+
+def _report(
+    name: str, default: Value, description: str, attribute: str, units: str = "", high: float | None = None
+) -> Parameter:
+    low = None if isinstance(default, str) else 0
+    return Parameter(name, default, description, units, low, high, attribute=attribute, record=True, reported=True)
+
+
 RECORDS: tuple[Parameter, ...] = (
     Parameter("dark_file", "", "latest darks as file::dataset[a:b]", attribute="DarkFile", record=True),
     Parameter("white_file", "", "latest flats as file::dataset[a:b]", attribute="WhiteFile", record=True),
-    Parameter("scan_state", "idle", "what the scan is doing", attribute="ScanState", record=True),
-    Parameter(
-        "label", "", "kind of the frames now being taken: dark, flat, proj, ortho", attribute="Label", record=True
-    ),
-    Parameter("progress", 0.0, "frames taken of those planned", "percent", 0, 100, attribute="Progress", record=True),
-    Parameter("elapsed", 0.0, "time since the scan began", "s", 0, attribute="Elapsed", record=True),
-    Parameter("remaining", 0.0, "time until the scan ends", "s", 0, attribute="Remaining", record=True),
-    Parameter("frames_collected", 0, "triggers sent", low=0, attribute="FramesCollected", record=True),
-    Parameter("frames_saved", 0, "frames on disk", low=0, attribute="FramesSaved", record=True),
-    Parameter("last_file", "", "master file of the latest scan", attribute="LastFile", record=True),
+    _report("scan_state", "idle", "what the scan is doing", "ScanState"),
+    _report("label", "", "kind of the frames now being taken: dark, flat, proj, ortho", "Label"),
+    _report("progress", 0.0, "frames taken of those planned", "Progress", "percent", 100),
+    _report("elapsed", 0.0, "time since the scan began", "Elapsed", "s"),
+    _report("remaining", 0.0, "time until the scan ends", "Remaining", "s"),
+    _report("frames_collected", 0, "triggers sent", "FramesCollected"),
+    _report("frames_saved", 0, "frames on disk", "FramesSaved"),
+    _report("last_file", "", "master file of the latest scan", "LastFile"),
 )
 
 BY_NAME: Mapping[str, Parameter] = {parameter.name: parameter for parameter in PARAMETERS + RECORDS}

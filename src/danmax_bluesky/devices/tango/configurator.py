@@ -1,8 +1,8 @@
 """The configurator as a client of its Tango server: the same device, its signals from attributes."""
 
-from ophyd_async.core import Device, DeviceConnector, SignalRW
+from ophyd_async.core import Device, DeviceConnector
 
-from danmax_bluesky.devices.configurator import Configurator
+from danmax_bluesky.devices.configurator import Configurator, signal_of
 from danmax_bluesky.devices.configurator_store import BY_NAME
 from danmax_bluesky.devices.tango.backend import Attribute, TangoBackend
 from danmax_bluesky.devices.tango.link import TIMEOUT_S, Link
@@ -25,7 +25,7 @@ class ConfiguratorConnector(DeviceConnector):
             if not hasattr(device, known.name):
                 backend = TangoBackend(known.kind, self.link)
                 backend.place(Attribute(known.label))
-                setattr(device, known.name, SignalRW(backend))
+                setattr(device, known.name, signal_of(known, backend))
 
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
         """Find the device, and every attribute."""

@@ -1,8 +1,10 @@
-"""The configurator as a Tango device: every scan parameter an attribute, with its unit, limits and description.
+"""The configurator as a Tango device: every scan parameter a memorized attribute with unit, limits and description.
 
 What an attribute is set to is kept in the visit's file (see `configurator_store`), so that it outlives the server with
-or without a Tango database, and a session, a shell and any Tango client see the same values. A database's own memory of
-written values is not used: it would bring back, at the next start, what somebody else has changed since.
+or without a Tango database, and a session, a shell and any Tango client see the same values. A database remembers what
+was written through it, too, as it does for every memorized attribute; that memory is never written back, as it would
+undo what somebody else has changed since. The written value that a client sees beside the value is the file's, too.
+What a scan alone can know is read-only.
 """
 
 import threading
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tango
-from tango import AttrWriteType, DevState, EnsureOmniThread, Except
+from tango import AttrWriteType, AutoTangoMonitor, DevState, EnsureOmniThread, Except
 from tango.server import Device, attribute, command, device_property
 
 from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore, Parameter, ParameterError, Value
@@ -82,10 +84,12 @@ class TomoConfigurator(Device):
     def _read(self, attr: Any) -> Value:
         known = self._known(attr.get_name())
         try:
-            return self._store.get(known.name)
+            value = self._store.get(known.name)
         except DanmaxError as error:
             _refuse(error, known.label)
             raise
+        self._follow(known, value)
+        return value
 
     def _write(self, attr: Any) -> None:
         known = self._known(attr.get_name())
@@ -94,6 +98,11 @@ class TomoConfigurator(Device):
         except DanmaxError as error:
             _refuse(error, known.label)
         self._look_now.set()
+
+    def _follow(self, known: Parameter, value: Value) -> None:
+        """What stands in the file is what was written last, whoever wrote it."""
+        if not known.reported:
+            self.get_device_attr().get_w_attr_by_name(known.label).set_write_value(value)
 
     def _known(self, attribute_name: str) -> Parameter:
         known = _BY_ATTRIBUTE.get(attribute_name.lower()) or BY_NAME.get(attribute_name)
@@ -108,7 +117,10 @@ class TomoConfigurator(Device):
     def _look(self, ended: threading.Event, look_now: threading.Event) -> None:
         with EnsureOmniThread():
             while not ended.is_set():
-                self._tell_changes()
+                try:
+                    self._tell_changes()
+                except tango.DevFailed as error:  # somebody else works with the device for seconds
+                    self.warn_stream(f"what changed is told later: {error}")
                 look_now.wait(_LOOK_EVERY_S)
                 look_now.clear()
 
@@ -123,8 +135,10 @@ class TomoConfigurator(Device):
         self._set_state(DevState.RUNNING if measuring else DevState.ON, f"{values['scan_state']}; {self._store.path}")
         for name, value in values.items():
             if self._told.get(name) != value:
+                with AutoTangoMonitor(self):
+                    self._follow(BY_NAME[name], value)
+                    self.push_change_event(BY_NAME[name].label, value)
                 self._told[name] = value
-                self.push_change_event(BY_NAME[name].label, value)
 
     def _set_state(self, state: DevState, status: str) -> None:
         changed = self.get_state() != state
@@ -154,12 +168,15 @@ def _attribute_of(known: Parameter, read: Any, write: Any) -> attribute:
         name=known.label,
         label=known.label,
         dtype=_TANGO_TYPES[known.kind],
-        access=AttrWriteType.READ_WRITE,
         unit=known.units,
         doc=f"{known.description}{choices}",
         fget=read,
-        fset=write,
         **limits,
+        **(
+            {"access": AttrWriteType.READ}
+            if known.reported
+            else {"access": AttrWriteType.READ_WRITE, "fset": write, "memorized": True, "hw_memorized": False}
+        ),
     )
 
 
