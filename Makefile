@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA := $(firstword $(DANMAX_TEST_DATA) $(wildcard ../shared/data))
 export OMP_NUM_THREADS ?= 2
+unexport PYTHONDONTWRITEBYTECODE  # each process would compile thousands of files of libraries anew: seconds at every start
 
 .PHONY: help install demo test unit lint types layers docs bench campaign wheel clean
 

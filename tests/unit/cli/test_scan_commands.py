@@ -16,12 +16,12 @@ from danmax_bluesky.testing.replay import measured, write_journal
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.setenv("DANMAX_DATA_ROOT", str(tmp_path))
+def run(run, monkeypatch):
+    monkeypatch.setenv("DANMAX_DATA_ROOT", run.start["data_root"])
     monkeypatch.setenv("DANMAX_PROPOSAL", "20260000")
     monkeypatch.setenv("DANMAX_VISIT", "2026000001")
     monkeypatch.setenv("COLUMNS", "200")
-    return measured(tmp_path)
+    return run
 
 
 def danmax(*words):

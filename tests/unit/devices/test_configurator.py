@@ -100,7 +100,7 @@ def test_two_processes_lose_no_value_of_each_other(store):
         "other = os.fork();"  # from here on two processes, at the same moment
         "store = ConfiguratorStore(Path(sys.argv[1]));"
         "[store.set(sys.argv[3 if other else 2], n) for n in range(1, 51)];"
-        "sys.exit(os.waitpid(other, 0)[1] if other else 0)"
+        "sys.exit(other and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))"
     )
     names = ("nsteps", "npt_fields")
     writers = subprocess.Popen([sys.executable, "-c", program, store.path, *names])

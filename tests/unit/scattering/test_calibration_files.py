@@ -68,7 +68,7 @@ def test_every_pixel_has_the_angle_that_saxsdog_gives_it(turn):
     calibration["Geometry"]["Tilt"]["TiltRotDeg"] = turn
     geometry = saxsdog_calibration(json.dumps(calibration)).geometry
     expected, _ = saxsdog_angle(calibration)
-    assert geometry.integrator().center_array(SHAPE, unit="2th_rad") == pytest.approx(expected, abs=1e-9)
+    np.testing.assert_allclose(geometry.integrator().center_array(SHAPE, unit="2th_rad"), expected, rtol=0, atol=1e-9)
 
 
 def test_the_polarisation_is_saxsdogs():
@@ -85,7 +85,7 @@ def test_the_polarisation_is_saxsdogs():
         polarization_factor=read.polarization_factor,
         polarization_axis_deg=read.polarization_axis_deg,
     )
-    assert Integrator(recipe).matrix.weights == pytest.approx(expected.ravel(), abs=1e-3)
+    np.testing.assert_allclose(Integrator(recipe).matrix.weights, expected.ravel(), rtol=0, atol=1e-3)
 
 
 def test_a_geometry_goes_there_and_back():
@@ -102,9 +102,8 @@ def test_a_geometry_of_any_orientation_gives_saxsdog_the_same_angles(orientation
     geometry = saxsdog_calibration(json.dumps(CALIBRATION)).geometry.oriented(orientation)
     written = json.loads(saxsdog_json(geometry))
     written["Geometry"]["PixelSizeMicroM"] = written["Geometry"]["PixelSizeMicroM"][:1]
-    assert geometry.integrator().center_array(SHAPE, unit="2th_rad") == pytest.approx(
-        saxsdog_angle(written)[0], abs=1e-9
-    )
+    expected, _ = saxsdog_angle(written)
+    np.testing.assert_allclose(geometry.integrator().center_array(SHAPE, unit="2th_rad"), expected, rtol=0, atol=1e-9)
 
 
 def test_masks_and_slices_become_recipes():

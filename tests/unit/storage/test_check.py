@@ -19,27 +19,23 @@ def errors(folder, **options):
     return [f"{finding.file.name}: {finding.text}" for finding in found if finding.severity == Severity.ERROR]
 
 
-def test_a_whole_scan_has_no_findings(tmp_path):
-    run = measured(tmp_path)
+def test_a_whole_scan_has_no_findings(run):
     assert check_scan(record_of(run.folder / "scan-0001_documents.jsonl")) == []
 
 
-def test_a_file_that_carries_the_table_may_change_after_it_was_an_input(tmp_path):
-    run = measured(tmp_path)
+def test_a_file_that_carries_the_table_may_change_after_it_was_an_input(run):
     files = record_of(run.folder / "scan-0001_documents.jsonl").files
     with Provenance(files).action("reconstruction", inputs=[note_of(files.master, files.raw)]):
         pass
     assert errors(run.folder) == []
 
 
-def test_a_moved_folder_is_still_whole(tmp_path):
-    run = measured(tmp_path)
+def test_a_moved_folder_is_still_whole(run, tmp_path):
     run.folder.rename(tmp_path / "there")
     assert errors(tmp_path / "there") == []
 
 
-def test_a_missing_source_is_named_by_every_file_that_needs_it(tmp_path):
-    run = measured(tmp_path)
+def test_a_missing_source_is_named_by_every_file_that_needs_it(run):
     (run.folder / "scan-0001_orca.h5").unlink()
     found = errors(run.folder)
     for name in ("scan-0001.h5", "scan-0001_dxchange.h5"):
@@ -47,8 +43,7 @@ def test_a_missing_source_is_named_by_every_file_that_needs_it(tmp_path):
     assert any(text.startswith("scan-0001_orca.h5: is missing") for text in found)
 
 
-def test_a_shorter_source_is_named(tmp_path):
-    run = measured(tmp_path)
+def test_a_shorter_source_is_named(run):
     with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
         file["entry/instrument/orca/data"].resize(20, axis=0)
     found = "\n".join(errors(run.folder))
@@ -59,8 +54,7 @@ def test_a_shorter_source_is_named(tmp_path):
     assert "of proj are missing" in found
 
 
-def test_a_truncated_file_is_named(tmp_path):
-    run = measured(tmp_path)
+def test_a_truncated_file_is_named(run):
     path = run.folder / "scan-0001_orca.h5"
     os.truncate(path, path.stat().st_size // 2)
     found = "\n".join(errors(run.folder))
@@ -68,15 +62,13 @@ def test_a_truncated_file_is_named(tmp_path):
     assert "scan-0001_dxchange.h5: /exchange/data" in found
 
 
-def test_a_changed_pixel_is_found_by_the_digest(tmp_path):
-    run = measured(tmp_path)
+def test_a_changed_pixel_is_found_by_the_digest(run):
     with h5py.File(run.folder / "scan-0001_panda.h5", "r+") as file:
         file["tom_ry_mean"][3] += 1
     assert any(text.startswith("scan-0001_panda.h5: has changed: sha256") for text in errors(run.folder))
 
 
-def test_another_type_and_another_shape_are_named(tmp_path):
-    run = measured(tmp_path)
+def test_another_type_and_another_shape_are_named(run):
     with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
         del file["entry/instrument/orca/data"]
         file["entry/instrument/orca/data"] = np.zeros((49, 12, 20), "f4")
@@ -85,15 +77,13 @@ def test_another_type_and_another_shape_are_named(tmp_path):
     assert "has rows of shape (12, 20) now, recorded was (12, 16)" in found
 
 
-def test_a_dataset_that_is_gone_is_named(tmp_path):
-    run = measured(tmp_path)
+def test_a_dataset_that_is_gone_is_named(run):
     with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
         del file["entry/instrument/orca/data"]
     assert any("holds no /entry/instrument/orca/data" in text for text in errors(run.folder))
 
 
-def test_frames_that_were_never_written_are_named(tmp_path):
-    run = measured(tmp_path)
+def test_frames_that_were_never_written_are_named(run):
     with h5py.File(run.folder / "scan-0001_orca.h5", "r+") as file:
         old = file["entry/instrument/orca/data"]
         shape, dtype, rows = old.shape, old.dtype, old[:30]
@@ -115,15 +105,13 @@ def test_lost_frames_and_aborted_runs_are_named(tmp_path):
     assert any("the run is aborted" in text for text in errors(aborted.folder))
 
 
-def test_a_run_whose_process_died_is_named(tmp_path):
-    run = measured(tmp_path)
+def test_a_run_whose_process_died_is_named(run):
     path = run.folder / "scan-0001_documents.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert any("the process that measured died; use `danmax rebuild`" in text for text in errors(run.folder))
 
 
-def test_a_table_that_fell_behind_is_a_warning(tmp_path):
-    run = measured(tmp_path)
+def test_a_table_that_fell_behind_is_a_warning(run):
     with (run.folder / "scan-0001_provenance.jsonl").open("a") as stream:
         stream.write(json.dumps({"id": "x", "actor": "reconstruction", "status": "QUEUED"}) + "\n")
     found = check_scan(record_of(run.folder / "scan-0001_documents.jsonl"))
@@ -144,8 +132,7 @@ def test_dangling_and_absolute_links_are_named(tmp_path):
     assert {finding.severity for finding in (first, second)} == {Severity.ERROR, Severity.WARNING}
 
 
-def test_a_file_that_was_left_open_is_a_warning(tmp_path):
-    run = measured(tmp_path)
+def test_a_file_that_was_left_open_is_a_warning(run):
     leave_open(run.folder / "scan-0001_panda.h5")
     found = check_file(run.folder / "scan-0001_panda.h5")
     assert [finding.severity for finding in found] == [Severity.WARNING]

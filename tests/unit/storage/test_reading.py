@@ -8,8 +8,7 @@ from danmax_bluesky.testing.replay import measured
 
 
 @pytest.mark.parametrize("name", ["scan-0001.h5", "scan-0001_dxchange.h5", ""])
-def test_a_scan_gives_its_frames_by_kind_with_their_angles(tmp_path, name):
-    run = measured(tmp_path)
+def test_a_scan_gives_its_frames_by_kind_with_their_angles(run, name):
     scan = open_scan(run.folder / name)
     frames = run.frames["orca"]
     np.testing.assert_array_equal(scan.frames.values, frames[8:39])
@@ -23,8 +22,7 @@ def test_a_scan_gives_its_frames_by_kind_with_their_angles(tmp_path, name):
     assert "orca: {'frame': 49" in repr(scan)
 
 
-def test_frames_are_read_when_they_are_used(tmp_path):
-    run = measured(tmp_path)
+def test_frames_are_read_when_they_are_used(run):
     scan = open_scan(run.folder / "scan-0001.h5")
     (run.folder / "scan-0001_orca.h5").unlink()
     frames = scan.frames[3:5]
@@ -32,8 +30,7 @@ def test_frames_are_read_when_they_are_used(tmp_path):
         frames.compute()
 
 
-def test_positions_and_snapshots_have_units(tmp_path):
-    run = measured(tmp_path)
+def test_positions_and_snapshots_have_units(run):
     scan = open_scan(run.folder / "scan-0001.h5")
     assert scan.snapshots["start"]["ring_current"].item() == 400.0
     assert scan.snapshots["end"]["ring_current"].item() == 398.5
@@ -44,8 +41,7 @@ def test_positions_and_snapshots_have_units(tmp_path):
     assert scan.positions["flat"].attrs["kind"] == "flat"
 
 
-def test_a_missing_source_is_named_at_once_and_no_fill_values_come(tmp_path):
-    run = measured(tmp_path)
+def test_a_missing_source_is_named_at_once_and_no_fill_values_come(run):
     (run.folder / "scan-0001_orca.h5").unlink()
     for name in ("scan-0001.h5", "scan-0001_dxchange.h5"):
         scan = open_scan(run.folder / name)

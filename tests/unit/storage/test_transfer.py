@@ -17,11 +17,10 @@ def files_of(run):
     return record_of(run.folder / "scan-0001_documents.jsonl").files
 
 
-def test_a_copied_scan_is_whole_without_the_original(tmp_path):
-    run = measured(tmp_path / "here")
+def test_a_copied_scan_is_whole_without_the_original(run, tmp_path):
     done = []
     copied = copy_scan(files_of(run), tmp_path / "there", lambda path, size: done.append(size))
-    shutil.rmtree(tmp_path / "here")
+    shutil.rmtree(run.start["data_root"])
     assert copied.files.raw == tmp_path / "there" / "raw" / "bone"
     assert check_scan(record_of(copied.files.documents)) == []
     with h5py.File(copied.files.raw / "scan-0001_dxchange.h5") as file:
@@ -32,8 +31,7 @@ def test_a_copied_scan_is_whole_without_the_original(tmp_path):
     assert all(len(note.checksum) == 64 for note in copied.notes)
 
 
-def test_a_copy_is_a_row_of_the_original_too(tmp_path):
-    run = measured(tmp_path / "here")
+def test_a_copy_is_a_row_of_the_original_too(run, tmp_path):
     copy_scan(files_of(run), tmp_path / "there")
     action = Provenance(files_of(run)).actions()[-1]
     assert action.actor == "copy"
@@ -51,16 +49,14 @@ def test_files_of_other_scans_that_are_linked_come_along(tmp_path):
     assert (copied.files.raw / "scan-0001_orca.h5").exists()
 
 
-def test_what_is_missing_is_named_before_anything_is_copied(tmp_path):
-    run = measured(tmp_path / "here")
+def test_what_is_missing_is_named_before_anything_is_copied(run, tmp_path):
     (run.folder / "scan-0001_orca.h5").unlink()
     with pytest.raises(StorageError, match=r"points to .*scan-0001_orca\.h5, which does not exist"):
         copy_scan(files_of(run), tmp_path / "there")
     assert not (tmp_path / "there").exists()
 
 
-def test_another_file_in_the_way_is_left_as_it_is(tmp_path):
-    run = measured(tmp_path / "here")
+def test_another_file_in_the_way_is_left_as_it_is(run, tmp_path):
     other = tmp_path / "there" / "raw" / "bone" / "scan-0001_orca.h5"
     other.parent.mkdir(parents=True)
     other.write_text("mine")
@@ -70,9 +66,7 @@ def test_another_file_in_the_way_is_left_as_it_is(tmp_path):
     assert Provenance(files_of(run)).actions()[-1].status == "FAILED"
 
 
-def test_an_interrupted_copy_goes_on(tmp_path):
-    run = measured(tmp_path / "here")
-
+def test_an_interrupted_copy_goes_on(run, tmp_path):
     def interrupt(path, size):
         if path.name.endswith("panda.h5"):
             raise KeyboardInterrupt
