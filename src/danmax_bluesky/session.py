@@ -325,9 +325,9 @@ def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths, integrals: Ma
                 name: detector.model_dump(mode="json") for name, detector in settings.detectors.items()
             },
         },
-        snapshot=beamline.snapshot,
+        snapshot=lambda: beamline.snapshot,
         monitor=beamline.beam_monitor,
-        counters=beamline.counters,
+        counters=lambda: beamline.counters,
         latest_scan=lambda: paths.number,
         integrals=integrals,
     )

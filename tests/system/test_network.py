@@ -2,6 +2,8 @@
 
 import asyncio
 import fnmatch
+import io
+import sys
 from pathlib import Path
 
 import h5py
@@ -9,6 +11,7 @@ import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import numpy as np
 import pytest
 from ophyd_async.core import observe_value
+from rich.console import Console
 
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.errors import DanmaxError
@@ -21,6 +24,9 @@ from danmax_bluesky.testing.servers import ServerProcess
 tango = pytest.importorskip("tango")
 pytest.importorskip("p4p")
 
+from danmax_bluesky.devices.tango.serving import free_port  # noqa: E402
+from danmax_bluesky.shell.magics import Magics  # noqa: E402
+
 SMALL = {
     "detectors.orca.width": 96,
     "detectors.orca.height": 32,
@@ -31,6 +37,7 @@ SMALL = {
     "catalog.kind": "off",
     "sample": "bone",
 }
+ODD_DEVICES = [sys.executable, str(Path(__file__).parent / "servers" / "odd_devices.py")]
 COUNTS_PER_DEG = 11930463
 RECORDED_AT_DANMAX = (
     *("ea_ppm3_1", "ea_xrf_z", "ea_slit1_*", "ea_slit2_*", "ea_mm_*", "ea_bst_*", "hex_*", "Spinner moving"),
@@ -217,6 +224,37 @@ def test_what_is_not_there_is_missing_and_told(server, tmp_path):
         assert measured(session, session.plans.azint_count(1, 0.05)).is_complete
         with pytest.raises(Exception, match=r"orca: tango://127\.0\.0\.1:1/no/such/one#dbase=no is not connected"):
             measured(session, tomography(session))
+
+
+def test_what_was_missing_at_first_is_read_once_it_is_there(server, tmp_path):
+    """A motor and a counter whose server is started late: %reconnect, and no new session."""
+    _, file = server
+    port = free_port()
+    place = f"tango://127.0.0.1:{port}/odd/test/motor"
+    names = {"readback": "Steps", "setpoint": "Steps", "velocity": "Speed", "acceleration_time": "Ramp"}
+    limits = {"low_limit": "=-500", "high_limit": "=500", "max_velocity": "=5000", "stop_motion": "Halt"}
+    late = {
+        "counters.spare_counter.address": f"{place}/Steps#dbase=no",
+        "motors.spare.address": f"{place}#dbase=no",
+        **{f"motors.spare.attributes.{child}": name for child, name in {**names, **limits}.items()},
+    }
+
+    def scan(session):
+        return measured(session, classic.ascan(session.rig, "tom_sam_x", 0, 1, 1, 0.05))
+
+    with make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path), **late})) as session:
+        magics = Magics(session, Console(file=io.StringIO()))
+        assert sorted(session.beamline.missing) == ["spare", "spare_counter"]
+        before = scan(session)
+        with ServerProcess([str(port)], program=ODD_DEVICES):
+            while session.beamline.missing:
+                magics.reconnect()
+            magics.mv("spare 50")
+            after = scan(session)
+    assert "spare" not in before.snapshots[0].values
+    assert "spare_counter" not in before.segments[0].columns
+    assert after.snapshots[0].values["spare"] == 50.0
+    assert list(after.segments[0].columns["spare_counter"]) == [50.0, 50.0]
 
 
 def test_without_a_panda_there_is_no_session(server, tmp_path):

@@ -447,7 +447,7 @@ def test_a_device_in_the_snapshot_that_does_not_answer_stops_nothing(session, mo
         describe = describe_configuration = read_configuration = read
 
     rig = session.plans._rig
-    broken = dataclasses.replace(rig, snapshot=(*rig.snapshot, Tolerated(WebCamera())))
+    broken = dataclasses.replace(rig, snapshot=lambda: (*rig.snapshot(), Tolerated(WebCamera())))
     monkeypatch.setattr(session.plans, "_rig", broken)
     assert run(session).record.is_complete
 

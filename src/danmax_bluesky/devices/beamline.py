@@ -82,6 +82,7 @@ class Beamline:
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _connected: "Devices | None" = field(default=None, repr=False)
     _snapshot: Snapshot | None = field(default=None, repr=False)
+    _tolerated: dict[str, Tolerated] = field(default_factory=dict, repr=False)
 
     @property
     def rotation(self) -> Motor:
@@ -105,7 +106,11 @@ class Beamline:
         """What is read at the start and at the end of every run; a device that does not answer stops none."""
         readable: tuple[Any, ...] = (*self.motors.values(), self.shutter, self.ring_current)
         if self._connected is not None:
-            readable = tuple(Tolerated(device) for device in readable if device.name not in self.missing)
+            readable = tuple(
+                self._tolerated.setdefault(device.name, Tolerated(device))
+                for device in readable
+                if device.name not in self.missing
+            )
         return (*readable, self._snapshot) if self._snapshot else readable
 
     @property

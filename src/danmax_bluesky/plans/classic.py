@@ -46,7 +46,7 @@ def ascan(
     Raises:
         ScanError: a number is out of range, or there is no such motor.
     """
-    mover = rig.motor(motor)
+    mover, counters = rig.motor(motor), rig.counters()
     if nsteps < 1:
         raise ScanError(f"nsteps = {nsteps}: at least 1 interval is needed; use ct for a single exposure")
     if not exposure_s > 0 or not math.isfinite(exposure_s):
@@ -82,7 +82,7 @@ def ascan(
         for position in positions:
             yield from bps.checkpoint()
             yield from bps.mv(mover, float(position))
-            yield from bps.trigger_and_read([*rig.detectors, *rig.counters, mover], name="primary")
+            yield from bps.trigger_and_read([*rig.detectors, *counters, mover], name="primary")
 
-    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(measure(), rig.snapshot), start_doc)
+    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(measure(), rig.snapshot()), start_doc)
     return (yield from bpp.finalize_wrapper(told, guard.leave))

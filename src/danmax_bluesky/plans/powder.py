@@ -227,7 +227,7 @@ def azint_points(
             if pause_s >= LONG_PAUSE_S:
                 yield from guard.let_beam()
 
-    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot), start)
+    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot()), start)
     return (yield from bpp.finalize_wrapper(told, lambda: guard.leave(home if back else ())))
 
 

@@ -1,6 +1,6 @@
 """The devices of one acquisition, as plans see them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,9 +36,9 @@ class Rig:
         trigger_outputs: name of a detector -> output of the sequencer that it listens to.
         metadata: what every start document says, whatever the plan.
         monitor: tells how much beam there is behind the shutter; None if nothing does.
-        counters: are read at every position of a step scan.
+        counters: those that are connected now, which are read at every position of a step scan.
         latest_scan: the number of the scan that began last, None before the first.
-        snapshot: devices that are read at the start and at the end of each run.
+        snapshot: those devices that are connected now, which are read at the start and at the end of each run.
         integrals: name of a detector -> what the integration says of its latest frame; empty where nothing integrates.
     """
 
@@ -55,9 +55,9 @@ class Rig:
     min_ring_current_ma: float
     trigger_outputs: Mapping[str, str]
     metadata: Mapping[str, Any]
-    snapshot: tuple[Readable, ...] = ()
+    snapshot: Callable[[], Sequence[Readable]] = tuple
     monitor: Readable | None = None
-    counters: tuple[Readable, ...] = ()
+    counters: Callable[[], Sequence[Readable]] = tuple
     latest_scan: Callable[[], int | None] = lambda: None
     integrals: Mapping[str, Integrals] = field(default_factory=dict)
 

@@ -158,7 +158,7 @@ def measure_phases(
             yield from end_with()
 
     # Injected, not passed to `open_run`: a message has a field of its own that is called `command`.
-    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot), start)
+    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot()), start)
 
     return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, places)))
 

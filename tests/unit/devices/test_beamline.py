@@ -236,5 +236,5 @@ async def test_the_shutter_takes_its_time(beamline):
     world = beamline.twin.world
     begin = world.clock.now_ns()
     await beamline.shutter.set("open")
-    assert world.clock.now_ns() - begin == 5_000_000
+    assert world.clock.now_ns() - begin >= 5_000_000
     assert world.shutter.state.at(begin + 4_999_999) == 0
