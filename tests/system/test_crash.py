@@ -1,4 +1,4 @@
-"""A session that is killed in the middle of a scan: every frame that was on disk is in the files afterwards."""
+"""A session that is killed, or hangs: every frame that was on disk is in the files afterwards."""
 
 import os
 import random
@@ -18,6 +18,7 @@ from danmax_bluesky.storage.check import Severity, check_file
 from danmax_bluesky.storage.files import first_unwritten, open_to_read
 from danmax_bluesky.storage.journal import is_being_written
 from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.validators import pynxtools_remarks
 
 SCAN_S = 6.0
@@ -37,6 +38,24 @@ def main():
 
 if __name__ == "__main__":
     main()
+"""
+
+HANGING = """
+import sys, threading
+from danmax_bluesky.callbacks import behind, nexus
+from danmax_bluesky.config import load_settings
+from danmax_bluesky.session import make_session
+
+def hang(record, dxchange=None, write=nexus.write_master):
+    return threading.Event().wait() if record.stop is not None else write(record, dxchange)
+
+if __name__ == "__main__":
+    behind.TELL_EVERY_S, nexus.write_master = 0.2, hang
+    settings = load_settings(options={
+        "twin.clock": "fast", "formats.integrate": False, "catalog.kind": "off", "data_root": sys.argv[1],
+        "detectors.pilatus.width": 487, "detectors.pilatus.height": 407, "sample": "CeO2"})
+    with make_session(settings) as session:
+        session.RE(session.plans.azint_count(2, 0.1))
 """
 
 
@@ -104,6 +123,21 @@ def check_rebuilt(journal: Path) -> int:
 def test_every_frame_on_disk_survives_a_kill(tmp_path, share):
     journal = killed_scan(tmp_path, share * SCAN_S)
     check_rebuilt(journal)
+
+
+@pytest.mark.timeout(180)
+def test_a_session_that_cannot_write_its_files_says_so_and_can_be_left(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", HANGING, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("waiting for files: NeXus master at a stop document" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+        assert process.returncode not in (0, None)
+    (journal,) = tmp_path.rglob("*_documents.jsonl")
+    assert rebuild(journal).problems == ()
+    assert check_file(journal.with_name("scan-0001.h5")) == []
+    assert open_scan(journal.with_name("scan-0001.h5")).status == "complete"
 
 
 @pytest.mark.filterwarnings("ignore")

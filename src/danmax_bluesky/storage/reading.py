@@ -34,7 +34,7 @@ class Scan:
         status: "complete", "incomplete", "aborted", "failed", "open", or "" where the file does not tell.
         uid: of the run, or "".
         detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame its `rotation_angle` in
-            degrees, `image_key` and `image_key_control`, as far as they are known.
+            degrees, `image_key`, `image_key_control` and exposure `count_time` in s, as far as they are known.
         positions: segment -> Dataset of what was recorded for each row of it; "" for files without segments.
         snapshots: "start" and "end" -> Dataset of scalars, each with its units.
         provenance: the rows of the process table.
@@ -192,6 +192,7 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 "image_key": column(file, f"{detector}/image_key", len(stack)),
                 "image_key_control": column(file, f"{detector}/image_key_control", len(stack)),
                 "rotation_angle": column(file, f"{name}/sample/rotation_angle", len(stack)),
+                "count_time": column(file, f"{detector}/count_time", len(stack)),
                 "timestamp": column(file, f"{name}/frames/timestamp", len(stack)),
             }
             yield short, _dataset(short, stack, columns)
@@ -288,7 +289,8 @@ def _angles(file: h5py.File, entry: str, detector: str, length: int) -> tuple[st
 def _positions(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
     measurement = node_at(file, f"{entry}/measurement")
     if isinstance(measurement, h5py.Group):
-        for segment, group in measurement.items():
+        for segment in list(measurement):  # its items() would keep h5py's lock from other threads between two yields
+            group = node_at(file, f"{entry}/measurement/{segment}")
             if isinstance(group, h5py.Group):
                 yield segment, _rows(file, f"{entry}/measurement/{segment}", list(group))
         return

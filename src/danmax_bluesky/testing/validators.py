@@ -2,7 +2,6 @@
 
 import importlib
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +56,12 @@ def definitions(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-def _entries(file: h5py.File) -> Iterator[Any]:
-    for entry in file.values():
-        for group in (entry, *(entry.values() if isinstance(entry, h5py.Group) else ())):
-            if isinstance(group, h5py.Group) and group.attrs.get("NX_class") in ("NXentry", "NXsubentry"):
-                if "definition" in group:
-                    yield group
+def _entries(file: h5py.File) -> list[Any]:
+    below = [node for entry in file.values() for node in (entry, *entry.values())]
+    groups = [node for node in below if isinstance(node, h5py.Group)]
+    return [
+        group for group in groups if group.attrs.get("NX_class") in ("NXentry", "NXsubentry") and "definition" in group
+    ]
 
 
 def _module(name: str) -> Any:

@@ -1,7 +1,9 @@
 import threading
+from _thread import interrupt_main
 
 import pytest
 
+from danmax_bluesky.callbacks import behind as module
 from danmax_bluesky.callbacks.behind import Behind
 from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.errors import AcquisitionError
@@ -45,3 +47,42 @@ def test_waiting_for_nothing_returns_at_once():
     behind = Behind()
     behind.wait(0.0)
     behind.close()
+
+
+def test_whoever_waits_for_what_hangs_is_told_and_may_leave(monkeypatch):
+    began, gate, told = threading.Event(), threading.Event(), []
+
+    def hangs(name, doc):
+        began.set()
+        gate.wait(60)
+
+    def interrupt(text, *values):
+        told.append(text % values)
+        interrupt_main()  # as Ctrl-C does
+
+    monkeypatch.setattr(module, "TELL_EVERY_S", 0.01)
+    monkeypatch.setattr(module._log, "warning", interrupt)
+    behind = Behind(Guard(hangs, "NeXus master"))
+    behind("start", {"uid": "a"})
+    behind("stop", {"run_start": "a"})
+    began.wait(60)
+    with pytest.raises(KeyboardInterrupt):
+        behind.close()
+    assert told[0].startswith("waiting for files: NeXus master at a start document for 0 s in threading.py, line ")
+    assert told[0].endswith(", 2 documents to come; Ctrl-C leaves them to `danmax rebuild`")
+    gate.set()
+    behind.close()
+
+
+def test_a_consumer_without_a_guard_stops_no_other(caplog):
+    seen = []
+
+    def broken(name, doc):
+        raise ValueError("no")
+
+    behind = Behind(broken, lambda name, doc: seen.append(name))
+    behind("start", {})
+    behind("stop", {})
+    behind.close()
+    assert seen == ["start", "stop"]
+    assert "failed" in caplog.text

@@ -1,8 +1,12 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import h5py
 import numpy as np
 import pytest
+from h5py._objects import phil
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage import reading
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.replay import measured
 
@@ -39,6 +43,14 @@ def test_positions_and_snapshots_have_units(run):
     assert scan.positions["proj"].sizes["row"] == 31
     assert scan.positions["proj"]["tom_ry_mean"].attrs["units"] == "counts"
     assert scan.positions["flat"].attrs["kind"] == "flat"
+
+
+def test_no_lock_is_kept_between_the_positions_of_two_segments(run):
+    """h5py's own `items()` keeps its lock while it is iterated: who then waits for another thread waits for ever."""
+    with h5py.File(run.folder / "scan-0001.h5") as file, ThreadPoolExecutor(1) as other:
+        positions = reading._positions(file, "entry")
+        next(positions)
+        assert other.submit(lambda: phil.acquire(False) and (phil.release() or True)).result()
 
 
 def test_a_missing_source_is_named_at_once_and_no_fill_values_come(run):
