@@ -222,7 +222,7 @@ class SnapshotSettings(_Model):
     address: str = Field(
         default="", description="Tango attribute, such as tango://host:port/family/member/Position; empty on the twin"
     )
-    units: str = Field(default="", description="empty takes those of the control system")
+    units: str = Field(default="", description="where the control system tells none")
     description: str = ""
     required: bool = Field(
         default=False, description="a scan does not start without it; else it is recorded as missing"
@@ -233,7 +233,7 @@ class CounterSettings(_Model):
     """A number that is read at every position of a scan, and plotted."""
 
     address: str = Field(description="Tango attribute, such as tango://host:port/family/member/Value")
-    units: str = Field(default="", description="empty takes those of the control system")
+    units: str = Field(default="", description="where the control system tells none")
     description: str = ""
 
 

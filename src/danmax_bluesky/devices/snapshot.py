@@ -66,7 +66,7 @@ class Snapshot(Device):
             recorded = found.get(name)
             kind = self._types[name] = float if recorded is None else type(recorded.value)
             keys[name] = DataKey(source=entry.address or "missing", dtype=_DTYPES[kind], shape=[])
-            if units := entry.units or (recorded.units if recorded else ""):
+            if units := (recorded.units if recorded else "") or entry.units:
                 keys[name]["units"] = units
         keys[MISSING] = DataKey(source="missing", dtype="string", shape=[])
         return keys

@@ -29,12 +29,13 @@ ENTRIES = {
     "Spinner moving": SnapshotSettings(address="a/b/e/State"),
     "mlm_energy": SnapshotSettings(address=""),
 }
+GAP = {"IVU_R3_304_GAP": SnapshotSettings(address="a/b/f/Gap", units="mm")}
 
 
 async def test_values_bear_their_names_and_units():
     snapshot = Snapshot(
         ENTRIES,
-        {"ea_ppm3_1": answering(1.5, "mm"), "hdcm_energy": answering(2e4, "kV"), "Spinner moving": answering("MOVING")},
+        {"ea_ppm3_1": answering(1.5, "mm"), "hdcm_energy": answering(2e4), "Spinner moving": answering("MOVING")},
     )
     keys, readings = await snapshot.describe(), await snapshot.read()
     assert (keys["ea_ppm3_1"]["units"], keys["hdcm_energy"]["units"]) == ("mm", "eV")
@@ -42,6 +43,11 @@ async def test_values_bear_their_names_and_units():
     assert readings["ea_ppm3_1"] == {"value": 1.5, "timestamp": 5.0, "alarm_severity": 0}
     assert readings["Spinner moving"]["value"] == "MOVING"
     assert set(keys) == set(readings)
+
+
+async def test_what_a_device_says_of_its_units_counts_more_than_the_settings():
+    snapshot = Snapshot(GAP, {"IVU_R3_304_GAP": answering(6500.0, "um")})
+    assert (await snapshot.describe())["IVU_R3_304_GAP"]["units"] == "um"
 
 
 async def test_what_does_not_answer_is_missing_and_named():
