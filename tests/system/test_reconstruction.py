@@ -36,7 +36,7 @@ def tori(session, name, text):
 
 def test_a_scan_begins_the_reconstruction_with_the_settings_that_it_names(session):
     tori(session, "three", f'rows = [{ROWS.start}, {ROWS.stop}, {ROWS.step}]\nwindow = "shepp-logan"\n')
-    files, output = scan(session, tori_name="three")
+    files, output = scan(session, tori_name="three", flat_exp_time=0.008)  # longer than that of the projections
     session.wait_for_files()
     with h5py.File(output) as file:
         data = file["entry/data"]

@@ -115,13 +115,18 @@ def _reconstruct(job: ReconstructionJob) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Stacks:
-    """The frames of a tomography by their kind, read row by row."""
+    """The frames of a tomography by their kind, read row by row.
+
+    Attributes:
+        flat_exposure: how long a flat was exposed, in exposures of a projection; 1 where the file does not tell.
+    """
 
     projections: xr.DataArray
     flats: xr.DataArray
     flats_after: xr.DataArray
     darks: xr.DataArray
     theta_deg: np.ndarray
+    flat_exposure: float = 1.0
 
     @classmethod
     def of(cls, frames: xr.Dataset, detector: str) -> "_Stacks":
@@ -148,7 +153,13 @@ class _Stacks:
             before, after = after, before
         kinds = (np.flatnonzero(chosen), before, after, np.flatnonzero(key == _DARK))
         projections, flats, flats_after, darks = (data.isel(frame=kind) for kind in kinds)
-        return cls(projections, flats, flats_after, darks, theta[chosen])
+        ratio = 1.0
+        if "count_time" in frames.coords:
+            exposure_s = frames["count_time"].values
+            ratio = float(np.median(exposure_s[every]) / np.median(exposure_s[chosen]))
+        return cls(
+            projections, flats, flats_after, darks, theta[chosen], ratio if np.isfinite(ratio) and ratio > 0 else 1.0
+        )
 
     @property
     def height(self) -> int:
@@ -162,7 +173,8 @@ class _Stacks:
         """Of these rows, shape (n_rows, n_angles, width)."""
         stacks = (self.projections, self.flats, self.darks, self.flats_after)
         projections, flats, darks, after = (stack.isel(y=list(rows)).values for stack in stacks)
-        return sinogram(projections, flats, darks, after if len(after) else None)
+        after = after if len(after) else None
+        return sinogram(projections, flats, darks, after, flat_exposure=self.flat_exposure)
 
     def blocks(self, rows: range) -> Iterator[range]:
         """The rows in blocks that fit into memory."""

@@ -42,7 +42,12 @@ class Reconstruction:
 
 
 def sinogram(
-    projections: np.ndarray, flats: np.ndarray, darks: np.ndarray, flats_after: np.ndarray | None = None
+    projections: np.ndarray,
+    flats: np.ndarray,
+    darks: np.ndarray,
+    flats_after: np.ndarray | None = None,
+    *,
+    flat_exposure: float = 1.0,
 ) -> np.ndarray:
     """Flat-field correction and logarithm.
 
@@ -51,6 +56,7 @@ def sinogram(
         flats: shape (n_flats, n_rows, width), taken before.
         darks: shape (n_darks, n_rows, width); none at all counts as zero.
         flats_after: as `flats`, taken after; the flat-field then goes over from one to the other during the scan.
+        flat_exposure: how long a flat was exposed, in exposures of a projection.
 
     Returns:
         -log of the transmission, float32, shape (n_rows, n_angles, width). Pixels that saw no light in the flats are
@@ -67,8 +73,8 @@ def sinogram(
         raise ScanError(f"{len(flats)} flats, projections of shape {projections.shape}: give at least one of each")
     n_angles, n_rows, width = projections.shape
     dark = darks.mean(axis=0, dtype=np.float64) if len(darks) else np.zeros((n_rows, width))
-    before = _light(flats, dark)
-    after = before if flats_after is None or not len(flats_after) else _light(flats_after, dark)
+    before = _light(flats, dark, flat_exposure)
+    after = before if flats_after is None or not len(flats_after) else _light(flats_after, dark, flat_exposure)
     share = np.linspace(0.0, 1.0, n_angles, dtype=np.float32)[:, None]
     result = np.empty((n_rows, n_angles, width), np.float32)
     dark32 = dark.astype(np.float32)
@@ -91,9 +97,9 @@ def sinogram(
     return result
 
 
-def _light(flats: np.ndarray, dark: np.ndarray) -> np.ndarray:
-    """Counts without sample above the dark, infinite where there are none, float32."""
-    light = flats.mean(axis=0, dtype=np.float64) - dark
+def _light(flats: np.ndarray, dark: np.ndarray, flat_exposure: float) -> np.ndarray:
+    """Counts above the dark that a projection would have without sample, infinite where there are none, float32."""
+    light = (flats.mean(axis=0, dtype=np.float64) - dark) / flat_exposure
     return np.where(light > 0, light, np.inf).astype(np.float32)
 
 

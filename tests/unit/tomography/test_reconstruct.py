@@ -132,6 +132,13 @@ def test_flats_before_and_after_follow_a_beam_that_fades():
     assert np.abs(sinogram(projections, flats, darks)).max() > 0.2
 
 
+def test_flats_of_another_exposure_show_no_attenuation_of_their_own():
+    darks = np.full((3, 1, 8), 100.0)
+    projections, flats = np.full((5, 1, 8), 100.0 + 400.0), np.full((3, 1, 8), 100.0 + 800.0)
+    assert sinogram(projections, flats, darks, flat_exposure=2.0) == pytest.approx(0, abs=1e-6)
+    assert sinogram(projections, flats, darks) == pytest.approx(np.log(2))
+
+
 def test_dead_columns_and_opaque_pixels_stay_finite():
     projections, flats, darks = np.full((4, 1, 3), 50.0), np.full((2, 1, 3), 100.0), np.zeros((2, 1, 3))
     flats[..., 0] = 0
