@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,6 +60,19 @@ class Block:
             for name, found in self.patterns.items()
         }
         return Block(self.index[keep], patterns, {key: text for key, text in self.errors.items() if key > number})
+
+
+def together(blocks: Iterable[Block], frames: int = 64, most_bytes: int = 1 << 22) -> Iterator[Block]:
+    """Consecutive blocks joined to some frames each, fewer where patterns are large: writing costs by the block."""
+    parts: list[Block] = []
+    for block in blocks:
+        parts.append(block)
+        size = sum(patterns.intensity.nbytes for part in parts for patterns in part.patterns.values())
+        if size >= most_bytes or sum(len(part.index) for part in parts) >= frames:
+            yield Block.joined(parts)
+            parts = []
+    if parts:
+        yield Block.joined(parts)
 
 
 def batches(indices: Iterable[int], size: int = LANES) -> Iterator[np.ndarray]:
@@ -123,8 +137,9 @@ def compile_for(frames: Frames, integrators: Mapping[str, Integrator]) -> None:
     """Let empty frames pass every way that frames can, so that no two threads compile anything afterwards."""
     with COMPILING:
         empty = np.zeros((LANES, *frames.shape), frames.dtype)
-        chunk = bitshuffle.encode(empty[0])
-        bitshuffle.decode_into(chunk, empty[0])
+        chunk = bitshuffle.header(empty[0].nbytes)  # with nothing after it: damaged, but to find that it is compiled
+        with suppress(ValueError):
+            bitshuffle.decode_into(chunk, empty[0])
         for integrator in integrators.values():
             space = integrator.workspace()
             for number in (1, LANES) if integrator.by_lanes else (1,):
@@ -138,6 +153,7 @@ class _Own:
 
     def __init__(self, frames: Frames, integrators: Mapping[str, Integrator]) -> None:
         self.buffer: np.ndarray | None = None
+        self.rooms: list[np.ndarray] = []
         self.frames = frames
         self.integrators = integrators
         self.spaces = {name: integrator.workspace() for name, integrator in integrators.items()}
@@ -156,7 +172,9 @@ class _Own:
         frames, integrator, space = self.frames, self.integrators[name], self.spaces[name]
         if not isinstance(frames, Hdf5Frames) or not fused.is_possible(integrator, frames.dtype):
             return None
-        chunks = [frames.chunk(int(number)) for number in index]
+        while len(self.rooms) < len(index):
+            self.rooms.append(frames.chunk_room())
+        chunks = [frames.chunk(int(number), room) for number, room in zip(index, self.rooms, strict=False)]
         known = [chunk for chunk in chunks if chunk is not None]
         if len(known) < len(index):
             return None

@@ -24,7 +24,9 @@ def is_possible(integrator: Integrator, dtype: np.dtype) -> bool:
     return whole and integrator.path != "repeated" and bitshuffle.blocks_are_open()
 
 
-def sum_chunks(integrator: Integrator, chunks: Sequence[bytes], dtype: np.dtype, work: Workspace) -> Sums | None:
+def sum_chunks(
+    integrator: Integrator, chunks: Sequence[bitshuffle.Buffer], dtype: np.dtype, work: Workspace
+) -> Sums | None:
     """Sums of one frame or of eight.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.formats.nxazint import Column
-from danmax_bluesky.pipelines.blocks import batches, integrate_blocks
+from danmax_bluesky.pipelines.blocks import batches, integrate_blocks, together
 from danmax_bluesky.pipelines.cluster import integrate_on_cluster
 from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import ScanInfo, output_path
@@ -110,7 +110,7 @@ def integrate_scan(
                 if client is None
                 else integrate_on_cluster(client, tuple(_paths(source)), dataset, prepared.settings, info, todo)
             )
-            for block in blocks:
+            for block in together(blocks):
                 sink.write(block)
                 errors.update(block.errors)
                 done += len(block.index)

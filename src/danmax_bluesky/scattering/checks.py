@@ -4,7 +4,7 @@ import numpy as np
 
 from danmax_bluesky.scattering.geometry import ORIENTATIONS, Geometry
 
-PIXELS = 200_000
+PIXELS = 60_000
 BINS = 250
 CLEARLY = 1.5
 MEANINGFUL = 0.05

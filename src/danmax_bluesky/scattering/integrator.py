@@ -22,6 +22,7 @@ EMPTY = 1e-9
 _NOTHING = np.zeros(0)
 _LARGEST = np.iinfo(np.int32).max
 _INT32_BYTES = 4
+_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ class Workspace:
         """An array of zeros that lives as long as the workspace; one for each name."""
         array = self._made.get(name)
         if array is None or array.shape != shape:
-            array = self._made[name] = np.empty(shape, dtype)
+            array = self._made[name] = _aligned(shape, dtype)
         array[...] = 0
         return array
 
@@ -313,6 +314,14 @@ class Collected:
     def row(self, place: int) -> tuple[np.ndarray, ...]:
         """Views of one frame."""
         return self.signal[place], self.variance[place], self.norm[place], self.masked[place : place + 1]
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array that begins with a line of the cache, so that what eight frames add to is never in two of them."""
+    count = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.empty(count + _LINE_BYTES, np.uint8)
+    first = -room.ctypes.data % _LINE_BYTES
+    return room[first : first + count].view(dtype).reshape(shape)
 
 
 def _arrays(sums: Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import threading
 import numpy as np
 from numba import njit
 
-from danmax_bluesky.scattering.lanes import LANES, count_lanes, spread_lanes, take_lanes
+from danmax_bluesky.scattering.lanes import LANES, add_lanes, count_lanes, spread_lanes, take_lanes, turn_lanes
 
 COMPILING = threading.RLock()
 """Held by who calls compiled code for the first time: numba loses its way where two threads compile at once."""
@@ -152,16 +152,25 @@ def count_eight(bin_of_pixel, weights, frames, low, high, sums, deficit, invalid
         invalid: number of invalid pixels in each frame, shape (8,).
     """
     last = deficit.shape[0]
-    for i in range(frames.shape[1]):
-        k = bin_of_pixel[first + i]
-        if k == last:
+    tile = np.empty((LANES, LANES), np.int32)
+    for start in range(0, frames.shape[1], LANES):
+        stop = min(start + LANES, frames.shape[1])
+        if stop - start == LANES and not turn_lanes(frames, start, low, high, tile):
+            for i in range(LANES):
+                k = bin_of_pixel[first + start + i]
+                if k != last:
+                    add_lanes(tile, i, k, sums)
             continue
-        bad = count_lanes(frames, i, low, high, k, sums)
-        if bad:
-            for b in range(LANES):
-                if (bad >> b) & 1:
-                    deficit[k, b] += np.float64(weights[first + i])
-                    invalid[b] += 1
+        for i in range(start, stop):
+            k = bin_of_pixel[first + i]
+            if k == last:
+                continue
+            bad = count_lanes(frames, i, low, high, k, sums)
+            if bad:
+                for b in range(LANES):
+                    if (bad >> b) & 1:
+                        deficit[k, b] += np.float64(weights[first + i])
+                        invalid[b] += 1
 
 
 @njit(**_COMPILED)

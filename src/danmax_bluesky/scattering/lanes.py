@@ -19,6 +19,12 @@ _DOUBLES = ir.VectorType(_DOUBLE, LANES)
 _LONGS = ir.VectorType(_I64, LANES)
 _INTS = ir.VectorType(_I32, LANES)
 _ITEM_BYTES = 4
+_TURN = (
+    ((0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15), 1),
+    ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15), 2),
+    ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15), 4),
+)
+"""Rows become columns in three steps: of two rows so far apart, squares of 1, 2 and 4 items change places."""
 
 
 @intrinsic
@@ -102,30 +108,104 @@ def count_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, ta
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _, valid, invalid = _take(context, builder, sig, args)
-        row = context.cast(builder, args[4], sig.args[4], types.int64)
-        offset = builder.mul(row, ir.Constant(_I64, LANES))
-        place = builder.gep(_data(context, builder, sig.args[5], args[5]), [offset])
-        place = builder.bitcast(place, _LONGS.as_pointer())
-        total = builder.load(place)
-        total.align = 8
-        builder.store(builder.add(total, builder.sext(valid, _LONGS)), place).align = 8
+        _add(context, builder, sig.args[4:], args[4:], valid)
         return _bits(builder, invalid)
 
     return signature, generate
 
 
-def _take(context: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, Any, Any]:
-    """Counts of one pixel of eight frames; the same with 0 where invalid; which are invalid."""
+@intrinsic
+def turn_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, tile: Any) -> Any:
+    """Read eight neighbouring pixels of eight frames at once, and lay the frames of each pixel side by side.
+
+    Args (as called):
+        frames: counts, int32, shape (8, n).
+        place: index of the first pixel.
+        low: smallest valid count.
+        high: largest valid count.
+        tile: receives the counts, int32, shape (8 pixels, 8 frames).
+
+    Returns:
+        Other than 0 if one of the 64 is invalid.
+    """
+    signature = types.int64(frames, place, types.int32, types.int32, tile)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows = [_load_ints(builder, address) for address in _addresses(context, builder, sig, args)]
+        low, high = (_splat(builder, args[n], _INTS) for n in (2, 3))
+        invalid = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
+        for row in rows:
+            outside = builder.or_(builder.icmp_signed("<", row, low), builder.icmp_signed(">", row, high))
+            invalid = builder.or_(invalid, outside)
+        for first, second, distance in _TURN:
+            orders = [ir.Constant(_INTS, order) for order in (first, second)]
+            for n in range(LANES):
+                if not n & distance:
+                    pair = rows[n], rows[n + distance]
+                    rows[n], rows[n + distance] = (builder.shuffle_vector(*pair, order) for order in orders)
+        target = _data(context, builder, sig.args[4], args[4])
+        for n, row in enumerate(rows):
+            address = builder.gep(target, [ir.Constant(_I64, n * LANES)])
+            builder.store(row, builder.bitcast(address, _INTS.as_pointer())).align = 4
+        return _bits(builder, invalid)
+
+    return signature, generate
+
+
+@intrinsic
+def add_lanes(typingctx: Any, tile: Any, place: Any, target: Any, sums: Any) -> Any:
+    """Add one pixel of eight frames to one bin, exactly; every count is valid.
+
+    Args (as called):
+        tile: counts, int32, shape (8 pixels, 8 frames).
+        place: number of the pixel in it.
+        target: the bin.
+        sums: int64, flat: eight sums for each bin.
+    """
+    signature = types.void(tile, place, target, sums)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        index = context.cast(builder, args[1], sig.args[1], types.int64)
+        source = _data(context, builder, sig.args[0], args[0])
+        counts = _load_ints(builder, builder.gep(source, [builder.mul(index, ir.Constant(_I64, LANES))]))
+        _add(context, builder, sig.args[2:], args[2:], counts)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _add(context: Any, builder: Any, kinds: Any, args: Any, counts: Any) -> None:
+    """Add the counts of eight frames to the eight sums of a bin."""
+    row = context.cast(builder, args[0], kinds[0], types.int64)
+    place = builder.gep(_data(context, builder, kinds[1], args[1]), [builder.mul(row, ir.Constant(_I64, LANES))])
+    place = builder.bitcast(place, _LONGS.as_pointer())
+    total = builder.load(place)
+    total.align = 8
+    builder.store(builder.add(total, builder.sext(counts, _LONGS)), place).align = 8
+
+
+def _addresses(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
+    """Where a pixel lies in each of eight frames: `args` begin with the frames and its index."""
     matrix = context.make_array(sig.args[0])(context, builder, args[0])
     stride = cgutils.unpack_tuple(builder, matrix.strides)[0]
     index = context.cast(builder, args[1], sig.args[1], types.int64)
     start = builder.ptrtoint(matrix.data, _I64)
     start = builder.add(start, builder.mul(index, ir.Constant(_I64, _ITEM_BYTES)))
+    places = (builder.add(start, builder.mul(stride, ir.Constant(_I64, lane))) for lane in range(LANES))
+    return [builder.inttoptr(place, _I32.as_pointer()) for place in places]
+
+
+def _load_ints(builder: Any, pointer: Any) -> Any:
+    vector = builder.load(builder.bitcast(pointer, _INTS.as_pointer()))
+    vector.align = 4
+    return vector
+
+
+def _take(context: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, Any, Any]:
+    """Counts of one pixel of eight frames; the same with 0 where invalid; which are invalid."""
     counts = ir.Constant(_INTS, ir.Undefined)
-    for lane in range(LANES):
-        address = builder.add(start, builder.mul(stride, ir.Constant(_I64, lane)))
-        item = builder.load(builder.inttoptr(address, _I32.as_pointer()))
-        counts = builder.insert_element(counts, item, ir.Constant(_I32, lane))
+    for lane, address in enumerate(_addresses(context, builder, sig, args)):
+        counts = builder.insert_element(counts, builder.load(address), ir.Constant(_I32, lane))
     too_low = builder.icmp_signed("<", counts, _splat(builder, args[2], _INTS))
     too_high = builder.icmp_signed(">", counts, _splat(builder, args[3], _INTS))
     invalid = builder.or_(too_low, too_high)

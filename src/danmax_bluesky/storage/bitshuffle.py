@@ -19,13 +19,13 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.planes import GROUP, bytes_needed, put_together
 
 FILTER_ID = 32008
 LZ4 = 2
 HEADER_BYTES = 12
 _BLOCK_BYTES = 8192
+Buffer = bytes | memoryview
 MULTIPLE = 8
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
@@ -149,24 +149,25 @@ def carray_u1(typingctx: Any, address: Any) -> Any:
     return signature, generate
 
 
-def read_header(chunk: bytes, item_bytes: int, content_bytes: int) -> int:
+def read_header(chunk: Buffer, item_bytes: int, content_bytes: int) -> int:
     """Items in a block.
 
     Raises:
         ValueError: the chunk is too short, or says that it holds something of another size.
     """
-    if len(chunk) < HEADER_BYTES:
+    head = bytes(chunk[:HEADER_BYTES])
+    if len(head) < HEADER_BYTES:
         raise ValueError(f"chunk of {len(chunk)} bytes is shorter than its header")
-    content = int.from_bytes(chunk[:8], "big")
+    content = int.from_bytes(head[:8], "big")
     if content != content_bytes:
         raise ValueError(f"chunk says it holds {content} bytes, not {content_bytes}")
-    items, rest = divmod(int.from_bytes(chunk[8:HEADER_BYTES], "big"), item_bytes)
+    items, rest = divmod(int.from_bytes(head[8:], "big"), item_bytes)
     if rest or not items or items % MULTIPLE:
-        raise ValueError(f"chunk has blocks of {chunk[8:HEADER_BYTES].hex()} bytes, which bitshuffle never writes")
+        raise ValueError(f"chunk has blocks of {head[8:].hex()} bytes, which bitshuffle never writes")
     return items
 
 
-def decode_into(chunk: bytes, buffer: np.ndarray) -> None:
+def decode_into(chunk: Buffer, buffer: np.ndarray) -> None:
     """Decode one chunk; the interpreter's lock is released meanwhile.
 
     Args:
@@ -190,20 +191,16 @@ def decode_into(chunk: bytes, buffer: np.ndarray) -> None:
         raise ValueError("chunk does not decode: it is damaged")
 
 
-def encode(items: np.ndarray) -> bytes:
-    """One chunk, as HDF5's filter writes it.
-
-    Args:
-        items: C-contiguous.
-    """
-    block = _BLOCK_BYTES // items.itemsize
-    header = items.nbytes.to_bytes(8, "big") + (block * items.itemsize).to_bytes(4, "big")
-    return header + bitshuffle.ext.compress_lz4(items, block).tobytes()
+def header(content_bytes: int) -> bytes:
+    """What a chunk begins with."""
+    return content_bytes.to_bytes(8, "big") + _BLOCK_BYTES.to_bytes(4, "big")
 
 
-def address_of(chunk: bytes) -> int:
+def most_bytes(content_bytes: int) -> int:
+    """More than any chunk of this content takes: LZ4 makes blocks that it cannot compress longer by a 255th."""
+    return HEADER_BYTES + 2 * content_bytes + _BLOCK_BYTES
+
+
+def address_of(chunk: Buffer) -> int:
     """Where the bytes lie; valid as long as they are referred to."""
-    address = ctypes.cast(ctypes.c_char_p(chunk), ctypes.c_void_p).value
-    if address is None:
-        raise StorageError("empty chunk")
-    return address
+    return np.frombuffer(chunk, np.uint8).ctypes.data

@@ -4,8 +4,10 @@ Fast where it can be: a chunk that holds one frame is read as it lies in the fil
 the interpreter's lock. Everything else that HDF5 reads is read by HDF5. Images of their own are read by fabio.
 """
 
+import math
 import os
 import re
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -89,6 +91,7 @@ class Hdf5Frames:
         self.shape = (int(self._dataset.shape[-2]), int(self._dataset.shape[-1]))
         self.dtype = self._dataset.dtype
         self._how = _access(self._dataset)
+        self._rooms = threading.local()
 
     def _open(self) -> None:
         with ExitStack() as stack:
@@ -133,23 +136,44 @@ class Hdf5Frames:
             if self._how == "hdf5":
                 self._dataset.read_direct(buffer, np.s_[(*place, slice(None), slice(None))])
                 return
-            skipped, chunk = self._dataset.id.read_direct_chunk((*place, 0, 0))
-            if self._how == "plain" or skipped:
+            room = buffer.reshape(-1).view(np.uint8) if self._how == "plain" else self._own_room()
+            skipped, chunk = self._dataset.id.read_direct_chunk((*place, 0, 0), out=room)
+            if self._how == "plain":
+                return
+            if skipped:
                 buffer.reshape(-1)[:] = np.frombuffer(chunk, self.dtype)
             else:
                 bitshuffle.decode_into(chunk, buffer)
         except (OSError, RuntimeError, ValueError) as error:
             raise FrameError(index, f"{self.name}: frame {index} cannot be read: {error}") from error
 
-    def chunk(self, index: int) -> bytes | None:
-        """One frame as it lies in the file, bitshuffle-LZ4; None if it lies otherwise, or cannot be read."""
+    def chunk(self, index: int, room: np.ndarray) -> memoryview | None:
+        """One frame as it lies in the file, bitshuffle-LZ4; None if it lies otherwise, or cannot be read.
+
+        Args:
+            index: of the frame.
+            room: from `chunk_room`; what is returned lies in it.
+        """
         if self._how != "bitshuffle" or not 0 <= index < len(self):
             return None
         try:
-            skipped, chunk = self._dataset.id.read_direct_chunk((*self._place(index), 0, 0))
+            skipped, chunk = self._dataset.id.read_direct_chunk((*self._place(index), 0, 0), out=room)
         except (OSError, RuntimeError, ValueError):
             return None
         return None if skipped else chunk
+
+    def chunk_room(self) -> np.ndarray:
+        """Room for any frame as it lies in the file, uint8, to be used again: new memory costs more than reading.
+
+        What of it is never touched takes up no memory.
+        """
+        return np.empty(bitshuffle.most_bytes(self.dtype.itemsize * math.prod(self.shape)), np.uint8)
+
+    def _own_room(self) -> np.ndarray:
+        """Of the calling thread."""
+        if not hasattr(self._rooms, "room"):
+            self._rooms.room = self.chunk_room()
+        return self._rooms.room
 
     def _place(self, index: int) -> tuple[int, ...]:
         lead: Any = self._dataset.shape[:-2]

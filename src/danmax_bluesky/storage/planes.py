@@ -9,9 +9,9 @@ that become whatever registers the processor has.
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 GROUP = 64
@@ -32,15 +32,8 @@ def bytes_needed(planes, stride):
         planes: address of the planes, 32 of them.
         stride: bytes of a plane, a multiple of 8.
     """
-    words = words_at(planes)
-    length = stride >> 3
-    sign = 31 * length
     for width in range(3, 0, -1):
-        differs = np.uint64(0)
-        for k in range(8 * width - 1, 8 * width + 7):
-            for i in range(length):
-                differs |= words[k * length + i] ^ words[sign + i]
-        if differs:
+        if _differ(planes + (8 * width - 1) * stride, stride):
             return width + 1
     return 1
 
@@ -70,14 +63,27 @@ def put_together(planes, target, items, width):
 
 
 @intrinsic
-def words_at(typingctx: Any, address: Any) -> Any:
-    """The memory at an address, as numbers of 64 bits."""
-    signature = types.CPointer(types.uint64)(types.int64)
+def _differ(typingctx: Any, planes: Any, stride: Any) -> Any:
+    """True if nine planes, the first at an address, are not all alike: each is compared with the next."""
+    signature = types.boolean(types.int64, types.int64)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], _I64.as_pointer())
+        seen = cgutils.alloca_once_value(builder, ir.Constant(_LONGS, [0] * 8))
+        with cgutils.for_range(builder, builder.lshr(args[1], ir.Constant(_I64, 3))) as loop:
+            here = builder.add(args[0], builder.mul(loop.index, ir.Constant(_I64, GROUP)))
+            plane, following = (_load(builder, address) for address in (here, builder.add(here, args[1])))
+            builder.store(builder.or_(builder.load(seen), builder.xor(plane, following)), seen)
+        bits = builder.bitcast(builder.load(seen), ir.IntType(8 * GROUP))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
     return signature, generate
+
+
+def _load(builder: Any, address: Any) -> Any:
+    """Eight numbers of 64 bits."""
+    numbers = builder.load(builder.inttoptr(address, _LONGS.as_pointer()))
+    numbers.align = 1
+    return numbers
 
 
 def _of_bytes(width: int) -> Any:
