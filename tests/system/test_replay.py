@@ -9,9 +9,26 @@ from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.record import fold
 from danmax_bluesky.plans.tomography import measure_phases
 from danmax_bluesky.storage.scalars import load_scalars
-from danmax_bluesky.tomography.phases import replay_phases
+from danmax_bluesky.tomography.phases import Phase, unique_names
 
-ORDER = (("flat", 50), ("dark", 50), ("projection", 3001), ("flat", 50), ("dark", 50))
+ORDER = (("flat", 50), ("dark", 50), ("proj", 3001), ("flat", 50), ("dark", 50))
+EXPOSURE_S, PERIOD_S = 0.001, 0.0011
+
+
+def recorded_phases(moving_deg, parked_deg):
+    """What the file holds, in its order: the projections as a sweep between their first and last angle."""
+    num = len(moving_deg)
+    sweep = {
+        "motion": "sweep",
+        "angles_deg": tuple(np.linspace(moving_deg[0], moving_deg[-1], num).tolist()),
+        "speed_deg_s": float(moving_deg[-1] - moving_deg[0]) / ((num - 1) * PERIOD_S),
+    }
+    return unique_names(
+        Phase("proj", "projection", count, EXPOSURE_S, PERIOD_S, parked_deg=moving_deg[0], **sweep)
+        if name == "proj"
+        else Phase(name, name, count, EXPOSURE_S, PERIOD_S, parked_deg=parked_deg)
+        for name, count in ORDER
+    )
 
 
 def test_the_recorded_k11_scan_arrives_in_its_order_with_its_angles(sessions, recorded_data):
@@ -27,7 +44,7 @@ def test_the_recorded_k11_scan_arrives_in_its_order_with_its_angles(sessions, re
         detectors__orca__readout_s=1e-4,
     )
     moving = angles[100:3101]
-    phases = replay_phases(ORDER, 1e-3, readout_s=1e-4, angles_deg=moving.tolist(), parked_deg=float(angles[0]))
+    phases = recorded_phases(moving, float(angles[0]))
     documents = []
     session.RE.subscribe(lambda name, doc: documents.append((name, doc)))
     out = FlatPosition("out", (("tom_sam_x", 20.0),))
