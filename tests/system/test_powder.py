@@ -209,6 +209,34 @@ def test_any_motor_flies_and_where_it_was_stands_beside_each_pattern(moving, sta
     assert world.axes["tom_sam_x"].position == pytest.approx(home, abs=1e-3)
 
 
+def test_that_a_detector_tells_no_times_is_said_before_anything_moves(moving, monkeypatch, caplog):
+    """As those behind LIMA: no position could stand beside their frames."""
+    pilatus = moving.beamline.cameras["pilatus"]
+    warned = "pilatus tells no times of its frames, so nobody will know where tom_sam_x was"
+
+    class NowItWouldMoveError(Exception):
+        pass
+
+    def until_it_moves(plan):
+        response = None
+        while (message := plan.send(response)).command not in ("stage", "open_run", "set", "prepare", "kickoff"):
+            response = yield message
+        message = plan.throw(NowItWouldMoveError)
+        while True:  # it cleans up
+            message = plan.send((yield message))
+
+    def begin():
+        scan = moving.plans.azint_scan("tom_sam_x", 0, 1, 20, 0.02, continuous=True)
+        with pytest.raises(NowItWouldMoveError):
+            moving.RE(until_it_moves(scan))
+
+    begin()
+    assert warned not in caplog.text
+    monkeypatch.setattr(pilatus, "_dataset", "/entry_0000/measurement/data")
+    begin()
+    assert warned in caplog.text
+
+
 def test_a_temperature_is_scanned_in_steps_and_ramped(moving):
     record, patterns = measured(moving, moving.plans.azint_scan("furnace", 300, 306, 3, 0.02))
     assert patterns.columns["furnace"] == pytest.approx([300, 302, 304, 306], abs=1e-2)

@@ -1,6 +1,7 @@
 """Diffraction: exposures of a detector whose frames are integrated while they are measured."""
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from danmax_bluesky.tomography.phases import Phase, period_us, plan_phases
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.triggers import run_up
 
+log = logging.getLogger(__name__)
 LONG_PAUSE_S = 1.0
 """Pauses between exposures from which on the shutter is closed meanwhile, seconds."""
 
@@ -139,6 +141,13 @@ def azint_fly(
     ends = (flight.motion.start, -before), (flight.motion.end, before)
     reach = [(place + (beyond if step > 0 else -beyond),) for place, beyond in ends]
     yield from _reachable(rig, (motor,), [*points, *reach])
+    if timeless := [detector.name for detector in rig.detectors if not detector.has_counters]:
+        log.warning(
+            "%s tells no times of its frames, so nobody will know where %s was at each of them; if that matters, stop "
+            "now, and measure without `continuous`",
+            ", ".join(timeless),
+            motor,
+        )
     units = (yield from _units(moved)) or ""
     told = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
     home = yield from where(rig, (motor,))
