@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from danmax_bluesky.cli import SettingsSource
-from danmax_bluesky.errors import DanmaxError, SettingsError
+from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.batch import TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
 from danmax_bluesky.pipelines.cluster import cluster_client
 from danmax_bluesky.pipelines.export import export_text
@@ -112,6 +112,12 @@ def _integrate(
         tasks = list(plan_tasks(sources, recipes.of, options["out"], again=options["again"], refuse=refuse))
         waiting += [task.source.paths[0] for task in tasks if task.state == "being measured"]
         fresh = [task for task in tasks if task.state in TO_DO and task.stamp != seen.get(task.output)]
+        if not (tasks or failed or options["follow"] or options["feeder"]):
+            known = ", ".join(recipes.detectors()) or "no detector"
+            raise StorageError(
+                f"no frames found in {', '.join(map(str, paths))}; of the files of scans, those of {known} count: "
+                "name another place, or --detector"
+            )
         if options["dry_run"]:
             console.print(_table(tasks))
             break
@@ -121,7 +127,7 @@ def _integrate(
                 console, fresh, options, client
             )
         elif not options["follow"] and not options["feeder"] and not failed:
-            console.print(_table(tasks) if tasks else "no frames found there")
+            console.print(_table(tasks))
     return len(failed)
 
 

@@ -91,7 +91,7 @@ def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str |
         place = path.absolute()
         for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if file.suffix.lower() in HDF5_ENDINGS:
-                if place.is_file() or _is_of_interest(file, wanted, dataset):
+                if place.is_file() or _is_of_interest(file, place, wanted, dataset):
                     hdf5[file] = None
             elif file.suffix.lower() in IMAGE_ENDINGS and not file.name.startswith("."):
                 match = _SERIES.match(file.stem)
@@ -101,9 +101,10 @@ def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str |
     return [Source((file,), dataset) for file in hdf5] + series
 
 
-def _is_of_interest(file: Path, detectors: set[str], dataset: str | None) -> bool:
+def _is_of_interest(file: Path, folder: Path, detectors: set[str], dataset: str | None) -> bool:
     """True if a file below a folder holds frames of one of the detectors, or other frames."""
-    if file.name.startswith(".") or file.stem.endswith(NOT_FRAMES) or "process" in file.parts[:-1]:
+    below = file.relative_to(folder).parts[:-1]
+    if file.name.startswith(".") or file.stem.endswith(NOT_FRAMES) or "process" in below:
         return False
     match = OURS.fullmatch(file.stem)
     if match is not None:

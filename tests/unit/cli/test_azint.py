@@ -1,0 +1,56 @@
+"""What `danmax azint` refuses, and with which status it ends."""
+
+import h5py
+import pytest
+from click.testing import CliRunner
+
+from danmax_bluesky.cli import cli
+from danmax_bluesky.testing.powder import ring_frames
+
+SHAPE = (97, 83)
+PONI = """poni_version: 2.1
+Detector: Detector
+Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
+Distance: 0.1
+Poni1: 0.0075
+Poni2: 0.0079
+Rot1: 0.01
+Rot2: 0.0
+Rot3: 0.0
+Wavelength: 3.5e-11
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+@pytest.fixture
+def poni(tmp_path):
+    path = tmp_path / "calibration.poni"
+    path.write_text(PONI)
+    return path
+
+
+@pytest.fixture
+def frames_file(tmp_path):
+    path = tmp_path / "frames.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        frames = ring_frames(SHAPE, 5)
+        file.create_dataset("entry/data", data=frames, chunks=(1, *SHAPE), fletcher32=True)
+    return path
+
+
+def danmax(*arguments):
+    result = CliRunner().invoke(cli, ["azint", *map(str, arguments)])
+    return result.exit_code, result.output + str(result.exception or "")
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_place_without_frames_is_an_error(tmp_path, more):
+    code, text = danmax(tmp_path, *more)
+    assert code == 1
+    assert f"no frames found in {tmp_path}" in text
+    assert "pilatus" in text
