@@ -8,10 +8,12 @@ Stage them with the detectors: staging, unstaging and `stop` disable the block, 
 """
 
 from bluesky.protocols import Stoppable
-from ophyd_async.core import FlyableLogic, PathProvider, StandardFlyable
-from ophyd_async.fastcs.panda import HDFPanda, StaticPcompFlyableLogic, StaticSeqTableFlyableLogic
+from ophyd_async.core import FlyableLogic, PathProvider, StandardFlyable, set_and_wait_for_other_value
+from ophyd_async.fastcs.panda import HDFPanda, PandaBitMux, StaticPcompFlyableLogic, StaticSeqTableFlyableLogic
 
 from danmax_bluesky.devices.segments import SegmentedDetector
+
+ACTIVE_TIMEOUT_S = 1.0
 
 
 class Panda(HDFPanda, SegmentedDetector):
@@ -25,6 +27,14 @@ class Panda(HDFPanda, SegmentedDetector):
 
     def __init__(self, prefix: str, path_provider: PathProvider, name: str = "") -> None:
         super().__init__(prefix, path_provider, name)
+
+
+class _Sequencer(StaticSeqTableFlyableLogic):
+    async def on_kickoff(self, ctx: None) -> None:
+        """Begin, and be sure of it: a table of a few milliseconds is over before one could look whether it runs."""
+        await set_and_wait_for_other_value(
+            self.seq.enable, PandaBitMux.ONE, self.seq.active, match_value=True, timeout=ACTIVE_TIMEOUT_S
+        )
 
 
 class TriggerSource(StandardFlyable, Stoppable):
@@ -41,7 +51,7 @@ class TriggerSource(StandardFlyable, Stoppable):
 
 def sequencer(panda: Panda, number: int = 1, name: str = "") -> TriggerSource:
     """Sequencer `number` of a connected PandA; `prepare` takes a SeqTableInfo."""
-    return TriggerSource(StaticSeqTableFlyableLogic(panda.seq[number]), name or f"{panda.name}_seq{number}")
+    return TriggerSource(_Sequencer(panda.seq[number]), name or f"{panda.name}_seq{number}")
 
 
 def position_compare(panda: Panda, number: int = 1, name: str = "") -> TriggerSource:

@@ -3,7 +3,7 @@ import asyncio
 import h5py
 import numpy as np
 import pytest
-from ophyd_async.core import DetectorTrigger, FlyMotorInfo, TriggerInfo
+from ophyd_async.core import AsyncStatus, DetectorTrigger, FlyMotorInfo, SignalRW, TriggerInfo
 from ophyd_async.fastcs.panda import PandaPcompDirection, PcompInfo, SeqTable, SeqTableInfo, SeqTrigger
 
 from danmax_bluesky.devices.panda import position_compare, sequencer
@@ -103,6 +103,25 @@ async def test_a_position_for_every_row(beamline):
     await finished(orca, panda)
     log = beamline.twin.world.exposures["orca"]
     assert np.abs(log["start_deg"] - angles).max() < 2 / CPD
+
+
+async def test_a_table_that_is_over_before_its_start_was_confirmed_has_begun(beamline, monkeypatch):
+    orca, panda = await armed(beamline, 2)
+    seq = sequencer(panda)
+    put = SignalRW.set
+
+    @AsyncStatus.wrap
+    async def answer_late(signal, value, timeout=None):
+        await put(signal, value)
+        await asyncio.sleep(0.1)  # far longer than the table takes by the twin's clock
+
+    await seq.prepare(SeqTableInfo(sequence_table=SeqTable.row(repeats=2, time1=500, outa1=True, time2=500), repeats=1))
+    with monkeypatch.context() as slow:
+        slow.setattr(SignalRW, "set", answer_late)
+        await seq.kickoff()
+    await seq.complete()
+    await finished(orca, panda)
+    assert len(beamline.twin.world.exposures["orca"]) == 2
 
 
 async def test_both_sequencers_share_the_lines(beamline, paths):
