@@ -71,8 +71,9 @@ class Task:
 def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str | None = None) -> list[Source]:
     """Frames in files and below folders, in order.
 
-    Of the files of a scan, those of the named detectors count; of other HDF5 files in a folder, those that hold frames,
-    or cannot be read, which will be said. Images are joined to series by the name before their number.
+    Of the files of a scan, those of the named detectors count, for which its master stands; of other HDF5 files in a
+    folder, those that hold frames, or cannot be read, which will be said. Images are joined to series by the name
+    before their number.
 
     Args:
         paths: files and folders; their order does not matter.
@@ -89,7 +90,7 @@ def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str |
         if not path.exists():
             raise StorageError(f"{path} does not exist")
         place = path.absolute()
-        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        for file in sorted(place.rglob("*")) if place.is_dir() else _meant_by(place, wanted, dataset):
             if file.suffix.lower() in HDF5_ENDINGS:
                 if place.is_file() or _is_of_interest(file, place, wanted, dataset):
                     hdf5[file] = None
@@ -99,6 +100,14 @@ def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str |
                 images.setdefault((file.parent, prefix, file.suffix), []).append(file)
     series = [Source(tuple(sorted(files, key=_number))) for files in images.values()]
     return [Source((file,), dataset) for file in hdf5] + series
+
+
+def _meant_by(file: Path, detectors: set[str], dataset: str | None) -> list[Path]:
+    """The file itself; of the master of a scan, the files of the detectors beside it."""
+    if dataset is None and OURS.fullmatch(file.stem) and file.with_name(f"{file.stem}_documents.jsonl").exists():
+        beside = (file.with_name(f"{file.stem}_{name}.h5") for name in sorted(detectors))
+        return [path for path in beside if path.exists()]
+    return [file]
 
 
 def _is_of_interest(file: Path, folder: Path, detectors: set[str], dataset: str | None) -> bool:

@@ -21,3 +21,13 @@ def test_a_folder_that_lies_below_one_named_process_is_looked_through(tmp_path, 
     found = find_sources([tmp_path / given], ["pilatus"])
     assert [source.paths for source in found] == [(file,) for file in raw]
     assert find_sources([tmp_path], ["pilatus"]) == []
+
+
+def test_the_master_of_a_scan_stands_for_the_files_of_its_detectors(tmp_path, frames):
+    master = write(tmp_path / "scan-0001.h5", frames[:1])
+    assert [source.paths for source in find_sources([master], ["pilatus"])] == [(master,)]  # a file like any other
+    (tmp_path / "scan-0001_documents.jsonl").touch()
+    assert find_sources([master], ["pilatus"]) == []
+    file = write(tmp_path / "scan-0001_pilatus.h5", frames[:1])
+    assert [source.paths for source in find_sources([master], ["pilatus", "orca"])] == [(file,)]
+    assert [source.paths for source in find_sources([master], ["pilatus"], "entry/data")] == [(master,)]
