@@ -191,7 +191,7 @@ class RecipeSettings(_Model):
     error_model: str = "poisson"
     weighting: Literal["pyfai", "azint"] = "pyfai"
     dark: AbsolutePath | None = Field(default=None, description="image to subtract")
-    dark_frames: int = Field(default=1, ge=1, description="number of frames that the dark is the mean of")
+    dark_frames: int = Field(default=1, ge=1, description="of how many frames the dark is the mean; a stack tells it")
     flat: AbsolutePath | None = Field(default=None, description="image to divide by")
     threshold: float | None = Field(default=None, description="counts above which a pixel is masked in that frame")
     clip_sigma: float | None = Field(default=None, gt=0, description="mask pixels so many σ from the mean of their bin")

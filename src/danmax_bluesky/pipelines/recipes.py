@@ -95,8 +95,9 @@ def prepare(
             )
     if pixel_mask is not None:
         mask = pixel_mask if mask is None else mask | pixel_mask
-    images = {name: _image(name, getattr(settings, name), shape) for name in ("dark", "flat")}
-    texts |= {f"{name}_file": str(getattr(settings, name)) for name in ("dark", "flat") if images[name] is not None}
+    dark, stacked = _image("dark", settings.dark, shape)
+    flat, _ = _image("flat", settings.flat, shape)
+    texts |= {f"{name}_file": str(path) for name in ("dark", "flat") if (path := getattr(settings, name)) is not None}
     recipe = Recipe(
         geometry=geometry,
         mask=mask,
@@ -110,9 +111,9 @@ def prepare(
         solid_angle=settings.solid_angle,
         polarization_factor=settings.polarization_factor,
         polarization_axis_deg=settings.polarization_axis,
-        dark=images["dark"],
-        dark_frames=settings.dark_frames,
-        flat=images["flat"],
+        dark=dark,
+        dark_frames=stacked or settings.dark_frames,
+        flat=flat,
         error_model=settings.error_model,
         weighting=settings.weighting,
         threshold=settings.threshold,
@@ -158,18 +159,20 @@ def _read_text(path: Path) -> str:
         raise CalibrationError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _image(name: str, path: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
+def _image(name: str, path: Path | None, shape: tuple[int, int]) -> tuple[np.ndarray | None, int]:
+    """An image, and 0; or the mean of a stack, and of how many it is the mean."""
     if path is None:
-        return None
+        return None, 0
     image = np.asarray(read_image(path), float)
-    if image.ndim == 3:
+    stacked = len(image) if image.ndim == 3 else 0
+    if stacked:
         image = image.mean(axis=0)
     _check_shape(name, path, image, shape)
     if name == "flat" and not np.any(image > 0):
         raise CalibrationError(
             f"flat {path} is nowhere greater than 0, so no pixel would count; is it the right image?"
         )
-    return image
+    return image, stacked
 
 
 def _check_shape(name: str, path: Path, image: np.ndarray, shape: tuple[int, int]) -> None:

@@ -16,7 +16,7 @@ from danmax_bluesky.scattering.slices import Cut
 UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
 ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")
 WEIGHTINGS = ("pyfai", "azint")
-MATRIX_VERSION = 1
+MATRIX_VERSION = 2
 _GRID = re.compile(r"(\d+)x\1")
 
 
@@ -156,6 +156,9 @@ class Recipe:
             if image is not None:
                 digest.update(str(image.dtype).encode())
                 digest.update(np.ascontiguousarray(image).tobytes())
+        if self.dark is not None and not (finite := np.isfinite(self.dark)).all():  # they are masked, see the matrix
+            digest.update(b"dark")
+            digest.update(np.packbits(finite).tobytes())
         return digest.hexdigest()[:32]
 
 

@@ -145,6 +145,28 @@ def test_a_damaged_frame_is_named_and_the_rest_is_integrated(detector_file, fram
     assert np.array_equal(patterns.intensity[others], wanted[others], equal_nan=True)
 
 
+def test_a_stack_of_darks_has_the_variance_of_its_mean(detector_file, frames, poni, tmp_path):
+    stack = np.random.default_rng(1).poisson(3, (8, *SHAPE)).astype(float)
+    np.save(tmp_path / "darks.npy", stack)
+    found = read_patterns(integrate_scan(detector_file, recipe(poni, dark=str(tmp_path / "darks.npy"))).output)
+    wanted = expected(poni, frames, dark=stack.mean(axis=0), dark_frames=8)
+    assert np.array_equal(found.sigma, wanted.sigma.astype("f4"), equal_nan=True)
+
+
+def test_a_matrix_that_was_kept_without_the_dark_does_not_let_its_bad_pixels_count(
+    detector_file, frames, poni, tmp_path
+):
+    integrate_scan(detector_file, recipe(poni))
+    dark = np.zeros(SHAPE)
+    dark[40:50] = np.nan
+    np.save(tmp_path / "dark.npy", dark)
+    found = read_patterns(
+        integrate_scan(detector_file, recipe(poni, dark=str(tmp_path / "dark.npy")), tmp_path / "d.h5").output
+    )
+    wanted = expected(poni, frames, dark=dark, mask=np.isnan(dark))
+    assert np.array_equal(found.intensity, wanted.intensity.astype("f4"), equal_nan=True)
+
+
 def test_the_detectors_own_mask_counts(detector_file, frames, poni):
     mask = np.zeros(SHAPE, np.uint32)
     mask[:, :40] = 1
