@@ -27,7 +27,7 @@ test: lint types layers  ## lint, types, layers, and every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --reruns 1  # real servers on a busy machine may be late, once
 
 unit: install  ## the fast tests alone
-	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
 
 lint: install  ## ruff
 	$(BIN)/ruff check .

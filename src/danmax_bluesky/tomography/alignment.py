@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.fft
 
 from danmax_bluesky.errors import ScanError
 
@@ -202,7 +201,7 @@ def _cross_spectrum(reference: np.ndarray, image: np.ndarray) -> np.ndarray:
     spectra: list[Any] = []
     for picture in (reference, image):
         mean = (picture * window).sum() / window.sum()
-        spectra.append(scipy.fft.rfft2((picture - mean) * window))
+        spectra.append(np.fft.rfft2((picture - mean) * window))
     height, width = reference.shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     rings = max(4, min(height, width) // 2)
@@ -226,7 +225,7 @@ def _taper(size: int) -> np.ndarray:
 def _peak(cross: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float, float]:
     """Where the correlation of this half spectrum is highest: rows, columns, and the share that agrees."""
     height, width = shape
-    overlap: Any = scipy.fft.irfft2(cross, s=shape)
+    overlap: Any = np.fft.irfft2(cross, s=shape)
     row, column = np.unravel_index(int(np.argmax(overlap)), shape)
     at = np.array([(row + height // 2) % height - height // 2, (column + width // 2) % width - width // 2], float)
     ky, kx = 2 * np.pi * np.fft.fftfreq(height), 2 * np.pi * np.fft.rfftfreq(width)
@@ -258,6 +257,6 @@ def _moved_back(image: np.ndarray, dy: float, dx: float) -> np.ndarray:
         return image
     height, width = image.shape
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    spectrum: Any = scipy.fft.rfft2(image)
-    moved: Any = scipy.fft.irfft2(spectrum * np.exp(2j * np.pi * (fy * dy + fx * dx)), s=image.shape)
+    spectrum: Any = np.fft.rfft2(image)
+    moved: Any = np.fft.irfft2(spectrum * np.exp(2j * np.pi * (fy * dy + fx * dx)), s=image.shape)
     return moved

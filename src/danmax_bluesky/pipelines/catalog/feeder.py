@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.pipelines.catalog.delivery import Delivery
+from danmax_bluesky.pipelines.catalog.outages import is_outage
 from danmax_bluesky.pipelines.catalog.place import WHOLE, CatalogPlace, Lock
 from danmax_bluesky.pipelines.catalog.server import answers, start_server
 from danmax_bluesky.pipelines.scan_log import VisitLog
@@ -180,8 +181,6 @@ class Feeder:
             self._reached_at = time.monotonic()
 
     def _advance(self, delivery: Delivery, target: "TiledTarget") -> int:
-        from danmax_bluesky.pipelines.catalog.target import is_outage
-
         try:
             written = delivery.advance(target)
             if not written:

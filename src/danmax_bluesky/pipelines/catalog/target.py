@@ -9,29 +9,16 @@ import httpx
 from bluesky_tiled_plugins import TiledWriter
 from tiled.client.utils import ClientError
 
-from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.scan_log import rows_of
 from danmax_bluesky.pipelines.catalog import segments
 from danmax_bluesky.pipelines.catalog.client import open_catalog
+from danmax_bluesky.pipelines.catalog.outages import LostRequestError
 
 SUMMARY = "summary"
 _AT_ONCE = 10_000
 _TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=30.0)
 _LOG = logging.getLogger(__name__)
-
-
-class LostRequestError(CatalogError):
-    """A request was repeated, or its answer did not arrive: nobody knows whether it was carried out."""
-
-
-def is_outage(error: BaseException) -> bool:
-    """True if an error tells of the server or the way to it, and not of the run that was written."""
-    if isinstance(error, LostRequestError | httpx.TransportError):
-        return True
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= 500 or error.response.status_code in (401, 403, 408, 429)
-    return False
 
 
 class _Requests:

@@ -1,11 +1,13 @@
+import sys
+from types import SimpleNamespace
+
 import httpx
 import pytest
 
 from danmax_bluesky.pipelines.catalog import feeder as module
-from danmax_bluesky.pipelines.catalog import target
 from danmax_bluesky.pipelines.catalog.feeder import Feeder
+from danmax_bluesky.pipelines.catalog.outages import LostRequestError, is_outage
 from danmax_bluesky.pipelines.catalog.place import CatalogPlace
-from danmax_bluesky.pipelines.catalog.target import LostRequestError, is_outage
 from danmax_bluesky.storage.journal import Journal
 from danmax_bluesky.testing.compose import compose_tomography
 
@@ -72,7 +74,8 @@ def clock(monkeypatch):
 @pytest.fixture
 def tiled(monkeypatch):
     tiled = Tiled()
-    monkeypatch.setattr(target, "TiledTarget", tiled)
+    target = SimpleNamespace(TiledTarget=tiled)  # the libraries of the true one take seconds to import
+    monkeypatch.setitem(sys.modules, "danmax_bluesky.pipelines.catalog.target", target)
     return tiled
 
 

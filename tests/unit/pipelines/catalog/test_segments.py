@@ -1,18 +1,23 @@
-import dask.array
 import pytest
 
-from danmax_bluesky.pipelines.catalog.segments import SegmentConsolidator, chunks_of_slice
+# the libraries of the catalogue take seconds to import: the process that runs these tests shall pay for them alone
 
 
 @pytest.mark.parametrize(
     ("start", "stop", "chunk"), [(0, 10, 1), (0, 10, 4), (3, 10, 4), (4, 8, 4), (5, 7, 4), (7, 30, 1024), (3, 3, 4)]
 )
 def test_chunks_are_those_that_slicing_a_chunked_array_leaves(start, stop, chunk):
+    import dask.array
+
+    from danmax_bluesky.pipelines.catalog.segments import chunks_of_slice
+
     whole = dask.array.zeros((100,), chunks=chunk)
     assert chunks_of_slice(start, stop, chunk) == whole[start:stop].chunks[0]
 
 
 def consolidator(slice_text, shape=(4, 6)):
+    from danmax_bluesky.pipelines.catalog.segments import SegmentConsolidator
+
     resource = {
         "mimetype": "application/x-hdf5",
         "uri": "file://localhost/scan-0001_orca.h5",
