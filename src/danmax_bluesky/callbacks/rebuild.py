@@ -18,8 +18,7 @@ from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.pipelines.scans import MeasuredScan, info_of, measured_frames
 from danmax_bluesky.storage.checksums import note_of
-from danmax_bluesky.storage.journal import is_being_written
-from danmax_bluesky.storage.journals import record_of
+from danmax_bluesky.storage.journals import ended_record_of
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.recovery import healed, recover
 
@@ -61,9 +60,7 @@ def rebuild(
     Raises:
         StorageError: the run is still being measured, or the journal cannot be read.
     """
-    if is_being_written(journal):
-        raise StorageError(f"{journal}: this run is still being measured; wait for its end, or end its process")
-    record = healed(recover(record_of(journal)))
+    record = healed(recover(ended_record_of(journal)))
     files: list[Path] = []
     problems: list[str] = []
     _settle_acquisition(record)

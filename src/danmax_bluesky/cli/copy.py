@@ -5,11 +5,13 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
-from danmax_bluesky.storage.journals import record_of
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.journals import ended_record_of
 from danmax_bluesky.storage.transfer import copy_scan, files_needed
 
 
@@ -26,14 +28,25 @@ def command(settings: SettingsSource, scan: str, destination: Path) -> None:
     """
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    for journal in journals_of(settings(), scan):
-        files = record_of(journal).files
-        total = sum(path.stat().st_size for path in files_needed(files))
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(files.stem, total=total)
-            copied = copy_scan(files, destination.absolute(), _advancer(bar, task))
+    journals = journals_of(settings(), scan)
+    failed = 0
+    for journal in journals:
+        try:
+            files = ended_record_of(journal).files
+            total = sum(path.stat().st_size for path in files_needed(files))
+            with Progress(*columns, console=console, transient=True) as bar:
+                task = bar.add_task(files.stem, total=total)
+                copied = copy_scan(files, destination.absolute(), _advancer(bar, task))
+        except StorageError as error:
+            if len(journals) == 1:
+                raise
+            failed += 1
+            console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+            continue
         done = f"{files.stem}: {len(copied.notes)} files, {total / 1e6:.1f} MB, verified, in {copied.files.raw}"
         console.print(done, soft_wrap=True, highlight=False)
+    if failed:
+        raise StorageError(f"{failed} of {len(journals)} scans were not copied; see above")
 
 
 def _advancer(bar: Progress, task: TaskID) -> Callable[[Path, int], None]:

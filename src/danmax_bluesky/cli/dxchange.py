@@ -13,7 +13,7 @@ from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import SCHEMA_NAME, load_configuration
 from danmax_bluesky.formats.tree import Copying
-from danmax_bluesky.storage.journals import record_of
+from danmax_bluesky.storage.journals import ended_record_of
 from danmax_bluesky.storage.recovery import healed, recover
 
 
@@ -77,7 +77,7 @@ def command(
         click.echo(own.model_dump_json(by_alias=True, exclude_defaults=True, indent=2))
         return
     copying = Copying(order, _chunks(chunks), compression) if copied else None
-    record = healed(recover(record_of(journal_of(now, scan))))
+    record = healed(recover(ended_record_of(journal_of(now, scan))))
     paths = write_dxchange(
         record,
         configuration,

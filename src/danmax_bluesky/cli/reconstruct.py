@@ -6,10 +6,9 @@ from rich.console import Console
 from danmax_bluesky.callbacks.reconstruct import jobs_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
-from danmax_bluesky.errors import ScanError, StorageError
+from danmax_bluesky.errors import ScanError
 from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
-from danmax_bluesky.storage.journal import is_being_written
-from danmax_bluesky.storage.journals import record_of
+from danmax_bluesky.storage.journals import ended_record_of
 
 
 @click.command("reconstruct", epilog=HELP)
@@ -31,9 +30,7 @@ def command(settings: SettingsSource, scan: str | None, tori_name: str, center: 
     journals = journals_of(settings(), scan)
     done = 0
     for journal in journals:
-        record = record_of(journal)
-        if is_being_written(journal):
-            raise StorageError(f"{journal}: this run is still being measured; wait for its end")
+        record = ended_record_of(journal)
         jobs = jobs_of(record, tori_name, center or "")
         if not jobs:
             console.print(

@@ -26,7 +26,7 @@ from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
-from danmax_bluesky.storage.journals import journals_below, record_of
+from danmax_bluesky.storage.journals import ended_record_of, journals_below
 from danmax_bluesky.storage.provenance import read_details, read_table
 from danmax_bluesky.storage.recovery import healed, recover
 from danmax_bluesky.tomography.tori import ReconstructionSettings
@@ -51,7 +51,7 @@ def command(file: Path, row: int | None) -> None:
     if actor == acquisition.ACTOR:
         _measure(parameters)
         return
-    record = healed(recover(record_of(journals_below(file.absolute())[0])))
+    record = healed(recover(ended_record_of(journals_below(file.absolute())[0])))
     done = _again(record, actor, parameters)
     Console().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
 

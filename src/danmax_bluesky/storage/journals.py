@@ -5,7 +5,7 @@ from pathlib import Path
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.record import RunRecord, fold, moved
-from danmax_bluesky.storage.journal import read_journal
+from danmax_bluesky.storage.journal import is_being_written, read_journal
 
 SUFFIX = "_documents.jsonl"
 _OF_A_SCAN = re.compile(rf"scan-\d+{re.escape(SUFFIX)}")  # an integration keeps documents of its own
@@ -42,3 +42,14 @@ def record_of(journal: Path) -> RunRecord:
     except ValueError:
         raise StorageError(f"{journal} tells of no run: it holds no start document") from None
     return moved(record, journal.parent)
+
+
+def ended_record_of(journal: Path) -> RunRecord:
+    """The record of a run that nobody measures any more.
+
+    Raises:
+        StorageError: it is still being measured; or as `record_of`.
+    """
+    if is_being_written(journal):
+        raise StorageError(f"{journal}: this run is still being measured; wait for its end, or end its process")
+    return record_of(journal)

@@ -87,6 +87,7 @@ def copy_scan(files: ScanFiles, destination: Path, progress: Progress | None = N
     provenance = Provenance(files)
     visit = visit_of(files)
     target = files.at(destination / files.raw.relative_to(visit))
+    _refuse_what_went_on(provenance.path, target.provenance)
     needed = [path for path in files_needed(files) if path != files.provenance]
     free = shutil.disk_usage(_existing(destination)).free
     wanted = sum(path.stat().st_size for path in needed)
@@ -104,8 +105,6 @@ def copy_scan(files: ScanFiles, destination: Path, progress: Progress | None = N
             notes.append(FileNote(relative, "", path.stat().st_size, digest, WHOLE))
         outputs += [note for note in notes if not follows_the_journal(note.path)]
     if files.provenance.exists():
-        if target.provenance.exists():
-            target.provenance.unlink()  # of an earlier, interrupted copy of this scan: the same journal, shorter
         _copy(files.provenance, target.provenance, lambda _path, _bytes: None)
         Provenance(target).synchronise()
     return Copied(target, tuple(notes))
@@ -113,6 +112,31 @@ def copy_scan(files: ScanFiles, destination: Path, progress: Progress | None = N
 
 def _belongs(path: Path, stem: str) -> bool:
     return path.name == f"{stem}.h5" or path.name.startswith(f"{stem}_")
+
+
+def _refuse_what_went_on(here: Path, there: Path) -> None:
+    """Refuse to copy over a copy that something was done with since, of which the original knows nothing.
+
+    Raises:
+        StorageError: the journal of the copy holds more than the first part of the original's.
+    """
+    if there.exists() and not _begins_with(here, there):
+        raise StorageError(
+            f"{there.parent}: something was done with the copy that is there (see its provenance), and would be lost; "
+            "choose another folder"
+        )
+
+
+def _begins_with(journal: Path, part: Path) -> bool:
+    """True if a journal begins with what another holds."""
+    return journal.exists() and journal.read_bytes().startswith(part.read_bytes())
+
+
+def _is_older(target: Path, source: Path) -> bool:
+    """True for an older state of the same derived file, from a copy that was made or interrupted before."""
+    if source.name.endswith("_provenance.jsonl"):
+        return _begins_with(source, target)
+    return follows_the_journal(target) and owner_of(target) == owner_of(source)
 
 
 def _existing(folder: Path) -> Path:
@@ -127,9 +151,8 @@ def _copy(source: Path, target: Path, progress: Progress) -> str:
         digest = _digest(source, progress)
         if _digest(target, lambda _path, _bytes: None) == digest:
             return digest
-        if not (follows_the_journal(target) and owner_of(target) == owner_of(source)):
+        if not _is_older(target, source):
             raise StorageError(f"{target} exists already and is another file; choose an empty folder")
-        target.unlink()  # an older state of the same derived file, from a copy that was interrupted
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +166,10 @@ def _copy(source: Path, target: Path, progress: Progress) -> str:
         flush_to_disk(temporary)
         if _digest(temporary, lambda _path, _bytes: None) != digest.hexdigest():
             raise StorageError(f"{target} reads back differently from {source}; check the disk")
-        link_into_place(temporary, target)
+        if target.exists():
+            temporary.replace(target)
+        else:
+            link_into_place(temporary, target)
     except OSError as error:
         raise StorageError(explain(target, error)) from error
     finally:

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -84,6 +85,27 @@ def test_rebuild_of_a_killed_run(run):
         path.unlink()
     write_journal(run.until("stream_datum", 10))
     assert "incomplete: dark 4, flat 4, proj 31" in danmax("rebuild")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dxchange",),
+        ("dxchange", "1", "--copy"),
+        ("copy", "1", "there"),
+        ("rerun", "scan-0001.h5"),
+        ("reconstruct",),
+        ("rebuild",),
+    ],
+)
+def test_nothing_is_done_with_a_scan_that_is_still_measured(run, words, monkeypatch):
+    monkeypatch.chdir(run.folder)
+    before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir()}
+    with (run.folder / "scan-0001_documents.jsonl").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as the journal of a living session does
+        with pytest.raises(StorageError, match="still being measured"):
+            danmax(*words)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.iterdir()} == before
 
 
 def test_copy_and_check_the_copy(run, tmp_path):

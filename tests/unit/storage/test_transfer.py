@@ -4,7 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
+from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.dxchange import Export
+from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.storage.check import check_scan
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.provenance import Provenance, read_table
@@ -76,3 +79,15 @@ def test_an_interrupted_copy_goes_on(run, tmp_path):
     assert not list((tmp_path / "there").rglob("*.partial"))
     copied = copy_scan(files_of(run), tmp_path / "there")
     assert check_scan(record_of(copied.files.documents)) == []
+
+
+def test_what_was_done_with_a_copy_is_not_undone_by_the_next(run, tmp_path):
+    copied = copy_scan(files_of(run), tmp_path / "there")
+    copy_scan(files_of(run), tmp_path / "there")  # nothing was done: it only goes on
+    write_dxchange(record_of(copied.files.documents), export=Export(Copying()))
+    before = read_table(copied.files.master)
+    kept = copied.files.dxchange("orca", alone=True).read_bytes()
+    with pytest.raises(StorageError, match="something was done with the copy"):
+        copy_scan(files_of(run), tmp_path / "there")
+    assert read_table(copied.files.master) == before
+    assert copied.files.dxchange("orca", alone=True).read_bytes() == kept
