@@ -313,15 +313,19 @@ def gsas_patterns(path) -> list[dict]:
     """The powder patterns as GSAS-II finds them.
 
     Source: GSASII/imports/G2pwd_HDF5.py of GSAS-II, 2025. The entry is the first NXentry of the file; one with
-    subentries and no definition stands for its second subentry where nobody is there to choose. Below the entry the
-    LAST group of a class, as they lie in the file, is taken for it; the unit must be "2th", and the axis degrees. A
-    cake is read row by row, so many to a frame as `azimuth_bins` says. Weights are 1/σ², and 0 where σ is 0 or no
-    number.
+    subentries and no definition stands for its second subentry where nobody is there to choose, and each of them is
+    asked for its definition. Below the entry the LAST group of a class, as they lie in the file, is taken for it; the
+    unit must be "2th", and the axis degrees. A cake is read row by row, so many to a frame as `azimuth_bins` says,
+    after as many were offered as `azimuthal_axis` has. Numbers and texts are scalars; the type of a number must have
+    "float" or "int" in its name. Weights are 1/σ², and 0 where σ is 0 or no number. What has a value for each frame,
+    anywhere below one of the groups that are looked at, follows the patterns.
     """
     with h5py.File(path) as file:
         entry = next(group for group in file.values() if group.attrs.get("NX_class") == "NXentry")
         if "definition" not in entry:
-            entry = [group for group in entry.values() if group.attrs.get("NX_class") == "NXsubentry"][1]
+            subentries = [group for group in entry.values() if group.attrs.get("NX_class") == "NXsubentry"]
+            assert all(group["definition"][()].decode() in ("NXazint1d", "NXazint2d") for group in subentries)
+            entry = subentries[1]
         classes = {}
 
         def walk(group):
@@ -332,16 +336,32 @@ def gsas_patterns(path) -> list[dict]:
                     walk(node)
 
         walk(entry)
-        data, given = classes["NXdata"], classes["NXparameters"]
-        assert given["unit"].asstr()[()] == "2th"
-        number = int(given["azimuth_bins"][()]) if entry["definition"].asstr()[()] == "NXazint2d" else 1
+        looked_at = ("NXdata", "NXparameters", "NXmonochromator", "NXinstrument", "NXsample", "NXsource")
+        data, given, mono, instrument, sample, source = (classes[name] for name in looked_at)
+        numbers = {"wavelength": mono["wavelength"], "polarization": given["polarization_factor"]}
+        texts = {"sample": sample["name"], "instrument": instrument["name"], "source": source["name"]}
+        assert all(node.shape == () and "float" in str(node.dtype) for node in numbers.values())
+        assert all(node.shape == () for node in (*texts.values(), given["unit"]))
+        assert given["unit"][()].decode() == "2th"
+        number = 1
+        if entry["definition"][()].decode() == "NXazint2d":
+            assert "int" in str(given["azimuth_bins"].dtype)
+            number = int(given["azimuth_bins"][()])
+            assert number == len(data["azimuthal_axis"])
         count = len(data["I"])
-        followed = {name: node[...] for name, node in classes["NXsample"].items() if node.shape == (count,)}
-        kept = {
-            "wavelength": float(classes["NXmonochromator"]["wavelength"][()]),
-            "polarization": float(given["polarization_factor"][()]),
-            "sample": classes["NXsample"]["name"].asstr()[()],
-        }
+        followed = {}
+
+        def follow(group):
+            for name, node in group.items():
+                if isinstance(node, h5py.Group):
+                    follow(node)
+                elif node.shape == (count,):
+                    followed[name] = node[...]
+
+        for name in looked_at:
+            follow(classes[name])
+        kept = {name: float(node[()]) for name, node in numbers.items()}
+        kept |= {name: node[()].decode() for name, node in texts.items()}
         found = []
         for row in range(count * number):
             frame, azimuth = divmod(row, number)
@@ -367,7 +387,8 @@ def test_gsas_finds_every_pattern_with_what_it_needs(made, kind, rows):
         assert one["x"] == pytest.approx(stored.radial_axis)
         assert one["w"][np.isnan(expected)] == pytest.approx(0)
         assert (one["wavelength"], one["polarization"]) == pytest.approx((0.35, 0.999997))
-        assert one["sample"] == "ceria"
+        assert (one["sample"], one["instrument"]) == ("ceria", "DanMAX")
+        assert one["source"]
         assert one["cryo_temperature"] == pytest.approx(90 + 2 * (place // rows))
 
 
