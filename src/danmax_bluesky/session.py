@@ -111,7 +111,7 @@ class Session:
             AcquisitionError: it took longer, or an integration or a reconstruction failed.
         """
         deadline = time.monotonic() + timeout_s
-        waits = [self.writing.wait, self.provenance.wait, self.reconstruction.wait]
+        waits = [self.telling.wait, self.writing.wait, self.provenance.wait, self.reconstruction.wait]
         problems = []
         for wait in [*waits, *([self.integration.wait] if self.integration else [])]:
             try:
@@ -166,7 +166,9 @@ class Session:
         self.RE.subscribe(self._remember, "start")
         self.RE.subscribe(DocumentJournal())
         self.guards: list[Guard] = []
-        self._guarded(ScanRecords(self.plans.configurator.update), "scan records")
+        self.telling = Behind(self._guard(ScanRecords(self.plans.configurator.update), "scan records"))
+        self._exit.callback(self.telling.close)
+        self.RE.subscribe(self.telling)
         self.provenance = ProvenanceRecorder(self.settings.model_dump(mode="json", exclude={"catalog": {"api_key"}}))
         writers = [self._guard(self.provenance, "provenance")]
         if formats.nexus:

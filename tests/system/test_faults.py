@@ -18,6 +18,7 @@ import pytest
 from bluesky.utils import FailedPause, RequestAbort, RunEngineInterrupted
 
 from danmax_bluesky.callbacks.rebuild import rebuild
+from danmax_bluesky.devices.configurator_store import ConfiguratorStore
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.record import RunRecord, fold
@@ -288,3 +289,24 @@ def test_without_beam_the_next_phase_waits_and_the_arming_is_kept(session):
     assert outcome.record.is_complete
     assert session.beamline.twin.world.armings["orca"] == before + 1
     assert_left_in_order(session, outcome.record)
+
+
+def test_a_disk_that_hangs_under_the_scans_parameters_holds_up_no_scan(monkeypatch: Any, sessions: Any) -> None:
+    """What a scan tells the configurator goes to a file of the visit: its lock may be held, its disk may be slow."""
+    released, waited_in_vain = threading.Event(), []
+
+    def hanging(store: ConfiguratorStore, values: Any) -> None:
+        if not released.wait(30):
+            waited_in_vain.append(values)
+            released.set()
+        update(store, values)
+
+    update = ConfiguratorStore.update
+    monkeypatch.setattr(ConfiguratorStore, "update", hanging)
+    session = sessions()
+    session.RE(session.plans.azint_count(2, 0.01))
+    released.set()
+    session.wait_for_files()
+    assert not waited_in_vain
+    told = session.plans.configurator.read()
+    assert (told["scan_state"], told["frames_saved"], told["remaining"]) == ("idle", 2, 0.0)

@@ -260,6 +260,8 @@ class SegmentedDetector(StandardDetector):
                     async with asyncio.timeout(limit_s):
                         await woken.wait()
                 except TimeoutError:
+                    if await self._written() - self._start > done:
+                        continue  # they came while the event loop was held up
                     if over:
                         break
                     self._close_segment(done)

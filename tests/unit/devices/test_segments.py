@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
@@ -140,6 +141,21 @@ async def test_a_lost_frame_is_not_waited_for_once_the_triggers_are_over(detecto
     await completing
     assert await detector.frames_missing.get_value() == 1
     assert await detector.get_index() == 4
+
+
+async def test_frames_that_came_while_the_event_loop_was_held_up_are_not_lost(detector):
+    """A loop that was held up for longer finds the time-out together with the news of frames."""
+    await detector.stall_timeout.set(0.3)
+    await detector.begin(10)
+    completing = detector.complete()
+    detector.come(4)
+    await detector.triggers_done.set(True)
+    for _ in range(20):
+        await asyncio.sleep(0)  # until it waits for more
+    asyncio.get_running_loop().call_soon(detector.come, 10)
+    time.sleep(0.4)
+    await completing
+    assert await detector.frames_missing.get_value() == 0
 
 
 async def test_the_segment_behind_a_lost_frame_is_counted_from_its_own_start(detector):
