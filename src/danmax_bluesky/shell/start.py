@@ -13,7 +13,7 @@ from rich.console import Console
 
 from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.devices.configurator import make_configurator
-from danmax_bluesky.devices.lost import told
+from danmax_bluesky.devices.lost import LinkLostError, told
 from danmax_bluesky.errors import DanmaxError, DeviceError
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
@@ -98,14 +98,15 @@ def banner(session: Session) -> str:
 
 
 def reason_of(error: BaseException) -> BaseException:
-    """The error that started it all: what a device said, rather than what passed it on."""
+    """The error that started it all: what a device said, rather than what passed it on; a lost device before all else."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
         seen.append(current)
         current = current.__cause__ or current.__context__
     ours = [item for item in seen if isinstance(item, DanmaxError)]
-    return ours[-1] if ours else error
+    losses = [item for item in ours if isinstance(item, LinkLostError)]
+    return [error, *ours, *losses[:1]][-1]
 
 
 def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:
