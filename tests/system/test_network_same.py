@@ -1,6 +1,6 @@
 """Tests of the tomography scan themselves, over Tango and PVAccess: those that ask nothing of the twin behind it.
 
-`pytest -m campaign tests/system/test_network_same.py` runs the most of them.
+One twin serves them all. `pytest -m campaign tests/system/test_network_same.py` runs those that take longer.
 """
 
 import importlib.util
@@ -24,20 +24,28 @@ SMALL = {
     "catalog.kind": "off",
     "sample": "bone",
     "motors.tom_ry.velocity": 720,
-    "motors.tom_sam_x.velocity": 40,
+    "motors.tom_sam_x.velocity": 400,
+    "motors.tom_sam_x.max_velocity": 400,
+    "motors.tom_sam_x.acceleration_time": 0.02,
 }
-ALWAYS = ("n_intervals_give_n_plus_1_projections", "step_10_rotates_back_to_the_start")
-IN_A_CAMPAIGN = (
+ALWAYS = (
+    "the_steps_come_in_their_order_and_carry_their_labels",
+    "step_9_makes_a_dxchange_file",
+    "step_10_rotates_back_to_the_start",
     "relative_scans_count_from_where_rotation_stands_and_return_exactly",
+    "n_intervals_give_n_plus_1_projections",
+    "flag_and_options_must_not_contradict_each_other",
+    "a_rotation_motor_without_encoder_is_refused",
+    "a_position_that_does_not_exist_is_told_before_anything_moves",
+)
+IN_A_CAMPAIGN = (
     "scan_start_and_end_may_fall",
     "the_detector_may_be_named",
     "each_digit_of_fields_flag_asks_for_one_thing",
-    "flag_and_options_must_not_contradict_each_other",
     "what_is_not_named_is_what_the_last_scan_used_and_is_told",
     "every_position_may_be_a_trigger_of_its_own",
     "the_same_value_gives_the_same_frame_table_and_runs_again_from_the_start_document",
     "a_file_that_exists_is_left_alone",
-    "a_position_that_does_not_exist_is_told_before_anything_moves",
 )
 
 
@@ -49,6 +57,7 @@ def _tests_of_the_scan():
 
 
 in_process = _tests_of_the_scan()
+complete = in_process.complete  # one scan with everything, over the network too
 for name in ALWAYS:
     globals()[f"test_{name}"] = getattr(in_process, f"test_{name}")
 for name in IN_A_CAMPAIGN:

@@ -44,16 +44,19 @@ async def _repaired(session):
 def complete(module_session):
     """One scan with everything that can be asked for, and the labels that the camera was told."""
     labels = []
-    camera = module_session.beamline.cameras["orca"]
+    camera, twin = module_session.beamline.cameras["orca"], module_session.beamline.twin
+
+    def armings():
+        return twin.world.armings["orca"] if twin else 0  # which is not to be seen over the network
 
     def listen(reading):
         labels.extend(told["value"] for told in reading.values())
 
     module_session.RE.loop.call_soon_threadsafe(camera.label.subscribe_reading, listen)
-    before = module_session.beamline.twin.world.armings["orca"]
+    before = armings()
     scan = run(module_session, fields_flag="111111")
     module_session.RE.loop.call_soon_threadsafe(camera.label.clear_sub, listen)
-    return scan, labels, module_session.beamline.twin.world.armings["orca"] - before
+    return scan, labels, armings() - before
 
 
 def plan(session, scan_type="ascanct", start=0.0, end=180.0, nsteps=N, exp_time=0.005, **parameters):
