@@ -6,6 +6,7 @@ the journal, so that nothing is there twice and nothing is missing.
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from danmax_bluesky.formats.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.journal import is_being_written
 
 Document = tuple[str, dict[str, Any]]
+SUCCESSOR_S = 600.0
+"""How long a run of patterns may wait for a worker that takes over from one that died."""
 
 
 class JournalTail:
@@ -186,10 +189,15 @@ class Delivery:
     def end_if_abandoned(self, target: Target) -> None:
         """Conclude a run that has no end and will have none, because the program that measured it died.
 
+        A worker that integrates is started again when it died, and continues its journal; that one is waited for.
+
         Raises:
             Exception: whatever the catalogue had against it.
         """
         if self._write is None or self.is_done or is_being_written(self.journal) or self.has_more:
             return
+        if "derived_from" in self._builder.record.start and self.journal.exists():
+            if time.time() - self.journal.stat().st_mtime < SUCCESSOR_S:
+                return
         target.conclude(dataclasses.replace(self._builder.record, closed=True))
         self.is_done = True

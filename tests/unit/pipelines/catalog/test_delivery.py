@@ -1,9 +1,11 @@
 import json
+import os
+import time
 
 import pytest
 
 from danmax_bluesky.errors import FormatError
-from danmax_bluesky.pipelines.catalog.delivery import Delivery, JournalTail, coalesce
+from danmax_bluesky.pipelines.catalog.delivery import SUCCESSOR_S, Delivery, JournalTail, coalesce
 from danmax_bluesky.storage.journal import Journal
 from danmax_bluesky.testing.compose import compose_tomography
 
@@ -159,3 +161,19 @@ def test_a_run_whose_program_died_is_concluded_as_incomplete(tmp_path, run):
     delivery.end_if_abandoned(catalogue)
     assert [record.status for record in catalogue.concluded] == ["incomplete"]
     assert delivery.is_done
+
+
+def test_patterns_wait_for_the_worker_that_takes_over_from_one_that_died(tmp_path, run):
+    catalogue = Catalogue()
+    path = tmp_path / "journal.jsonl"
+    documents = [(name, dict(doc)) for name, doc in run.documents]
+    documents[0][1]["derived_from"] = "the run whose frames are integrated"
+    append(path, documents[:20])
+    delivery = Delivery(run.start["uid"], path)
+    delivery.advance(catalogue)
+    delivery.end_if_abandoned(catalogue)
+    assert not delivery.is_done
+    long_ago = time.time() - 2 * SUCCESSOR_S
+    os.utime(path, (long_ago, long_ago))
+    delivery.end_if_abandoned(catalogue)
+    assert [record.status for record in catalogue.concluded] == ["incomplete"]
