@@ -98,7 +98,7 @@ def banner(session: Session) -> str:
 
 
 def reason_of(error: BaseException) -> BaseException:
-    """The error that started it all: what a device said, rather than what passed it on; a lost device before all else."""
+    """The error that started it all: a device that is lost, else what a device said, rather than what passed it on."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
