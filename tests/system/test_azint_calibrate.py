@@ -57,7 +57,7 @@ def test_a_guess_that_leads_astray_is_refused_and_not_refined(frame):
 def test_an_image_turned_over_is_told_of(recorded_data):
     """As it is stored, the recorded exposure does not fit its calibration; refined, it fits as it is stored."""
     powder = recorded_data / "powder"
-    image = frame_of(powder / "CeO2_Pilatus1M.tif")
+    image, _ = frame_of(powder / "CeO2_Pilatus1M.tif")
     guess = guessed_geometry(image.shape, poni=(powder / "CeO2_Pilatus1M.poni").read_text())
     result = calibrate_frame(image, guess, "CeO2", max_rings=3)
     (warning,) = result.warnings

@@ -52,8 +52,12 @@ def command(settings: SettingsSource, frame: Path, **options: Any) -> None:
     if options["convert"]:
         console.print(str(_convert(frame, options)), soft_wrap=True)
         return
-    image = frame_of(frame, options["dataset"], options["index"])
-    mask = read_mask(options["mask"]) if options["mask"] else None
+    image, mask = frame_of(frame, options["dataset"], options["index"])
+    if options["mask"]:
+        given = read_mask(options["mask"])
+        if given.shape != image.shape:
+            raise CalibrationError(f"mask {options['mask']} has shape {given.shape}, but the frame has {image.shape}")
+        mask = given if mask is None else given | mask
     guess = guessed_geometry(
         image.shape,
         poni=None if options["guess"] is None else read_text(options["guess"]),

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from danmax_bluesky.errors import CalibrationError, StorageError
-from danmax_bluesky.scattering.calibration import Refinement, refine_geometry
+from danmax_bluesky.scattering.calibration import Refinement, is_count, refine_geometry
 from danmax_bluesky.scattering.checks import orientation_warnings, ring_contrast
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni
 from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.scattering.peaks import PeakError, expected_lines_deg, peak_position_errors
 from danmax_bluesky.scattering.recipe import Recipe
-from danmax_bluesky.storage.frames import open_frames
+from danmax_bluesky.storage.frames import Hdf5Frames, open_frames
 from danmax_bluesky.storage.text import write_text
 
 mpl.use("Agg", force=False)
@@ -38,8 +38,8 @@ class Calibration:
     warnings: Sequence[str]
 
 
-def frame_of(path: Path, dataset: str | None = None, index: int = 0) -> np.ndarray:
-    """One frame of any file that can be integrated, shape (H, W).
+def frame_of(path: Path, dataset: str | None = None, index: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
+    """One frame of any file that can be integrated, shape (H, W), and the file's own mask, True is bad.
 
     Raises:
         StorageError: it cannot be read.
@@ -50,7 +50,7 @@ def frame_of(path: Path, dataset: str | None = None, index: int = 0) -> np.ndarr
             raise StorageError(f"{frames.name} has no frame {index}, only {len(frames)}")
         image = np.empty(frames.shape, frames.dtype)
         frames.read_into(index, image)
-        return image
+        return image, frames.pixel_mask() if isinstance(frames, Hdf5Frames) else None
     finally:
         frames.close()
 
@@ -164,7 +164,7 @@ def _draw(
     left, upper, lower = figure.subplot_mosaic(
         [["frame", "pattern"], ["frame", "errors"]], width_ratios=(1, 1.2)
     ).values()
-    shown = np.log10(np.where(image < 0, np.nan, image).astype(float) + 1)
+    shown = np.log10(np.where(is_count(image), image, np.nan) + 1.0)
     left.imshow(shown, cmap="gray_r", vmin=0, vmax=np.nanpercentile(shown, 99.7), interpolation="nearest")
     angle = np.degrees(geometry.integrator().center_array(geometry.shape, unit="2th_rad"))
     left.contour(angle, levels=lines, colors="tab:orange", linewidths=0.6)

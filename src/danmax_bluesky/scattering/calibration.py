@@ -10,6 +10,7 @@ from pyFAI.goniometer import SingleGeometry
 
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.geometry import Geometry
+from danmax_bluesky.scattering.integrator import valid_counts
 
 PARAMETERS = ("dist", "poni1", "poni2", "rot1", "rot2", "rot3")
 RINGS = (3, 6, 12, None, None)
@@ -73,7 +74,7 @@ def refine_geometry(
     tilt is left alone while they are few.
 
     Args:
-        image: counts, shape (H, W); negative is bad.
+        image: counts, shape (H, W); what is no count is bad, as in an integration.
         guess: where to begin.
         calibrant: pyFAI's name, such as "CeO2".
         mask: True is bad.
@@ -90,7 +91,7 @@ def refine_geometry(
     unknown = set(fixed) - {*PARAMETERS, "wavelength"}
     if unknown:
         raise CalibrationError(f"{', '.join(sorted(unknown))} cannot be fixed; allowed are {', '.join(PARAMETERS)}")
-    bad = (image < 0) | ~np.isfinite(image)
+    bad = ~is_count(image)
     if mask is not None:
         bad |= mask
     counts = np.where(bad, 0, image).astype(np.float32)
@@ -122,6 +123,12 @@ def refine_geometry(
     )
     rms = float(np.sqrt(np.mean(residuals**2)))
     return Refinement(geometry, rms, before or 0.0, rings, points[:, :3])
+
+
+def is_count(image: np.ndarray) -> np.ndarray:
+    """True where a pixel holds a count: not negative, not the largest number of an unsigned type, and finite."""
+    low, high = valid_counts(image.dtype)
+    return (image >= low) & (image <= high)
 
 
 def _check_scatter(residuals: np.ndarray, rings: np.ndarray, expected: np.ndarray, calibrant: str) -> None:
