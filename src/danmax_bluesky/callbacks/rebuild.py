@@ -9,7 +9,7 @@ from typing import Any, Literal
 from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange, write_dxchange
 from danmax_bluesky.callbacks.nexus import write_master
-from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition
+from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition, seal
 from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
@@ -88,12 +88,14 @@ def _makers(
 
 
 def _settle_acquisition(record: RunRecord) -> None:
-    """Give the acquisition its row, and a row that was left running its end."""
+    """Give the acquisition its row, a row that was left running its end, and files whose digest waited theirs."""
     rows = [action for action in Provenance(record.files).actions() if action.actor == ACTOR]
     if not rows:
         end_acquisition(record, begin_acquisition(record))
     elif rows[0].status in (Status.RUNNING, Status.QUEUED):
         end_acquisition(record, rows[0].id)
+    elif any(note.size is None for note in rows[0].outputs):
+        seal(record, rows[0].id, timeout_s=0.0)
 
 
 def _integrations(record: RunRecord) -> Iterator[Callable[[], list[Path]]]:

@@ -11,13 +11,16 @@ from danmax_bluesky.callbacks.nexus import NexusMaster
 from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
 from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.formats.provenance import FileNote
 from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.journal import Journal, encoded, read_journal
 from danmax_bluesky.storage.journals import journals_below, record_of
-from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.storage.provenance import Provenance, read_table
 from danmax_bluesky.testing.compare import differences
 from danmax_bluesky.testing.compose import compose_tomography
 from danmax_bluesky.testing.damage import leave_open
+from danmax_bluesky.testing.replay import measured
 
 
 def journal_of(run):
@@ -173,3 +176,15 @@ def test_the_journal_itself_is_never_changed(tmp_path):
     rebuild(path)
     assert path.read_bytes() == before
     assert len(list(read_journal(path))) == len(run.documents)
+
+
+def test_digests_that_could_not_be_taken_at_the_end_are_noted_later(tmp_path):
+    run = measured(tmp_path)
+    files = ScanFiles.of(run.start)
+    provenance = Provenance(files)
+    row = provenance.actions()[0]
+    provenance.change(row.id, outputs=[FileNote(note.path) for note in row.outputs])
+    rebuild(files.documents)
+    noted = provenance.actions()[0].outputs
+    assert [note.path for note in noted] == [note.path for note in row.outputs]
+    assert noted == row.outputs
