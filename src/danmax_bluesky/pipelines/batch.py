@@ -18,14 +18,18 @@ from danmax_bluesky.pipelines.recipes import IntegrationSettings
 from danmax_bluesky.pipelines.scans import journal_beside
 from danmax_bluesky.storage.frames import HDF5_ENDINGS, IMAGE_ENDINGS, open_frames
 from danmax_bluesky.storage.journal import is_being_written, read_journal
+from danmax_bluesky.storage.locks import has_writer
+from danmax_bluesky.storage.journals import record_of
 
 OURS = re.compile(r"scan-\d{4,}(?:_(?P<part>.+))?")
 NOT_FRAMES = ("_integrated", "_dxchange", "_panda", "_master")
 SETTLED_S = 2.0
 _SERIES = re.compile(r"^(.*?)[_-]?(\d+)$")
 
-State = Literal["new", "to be continued", "other recipe", "outdated", "done", "being measured"]
+State = Literal["new", "to be continued", "other recipe", "outdated", "done", "being measured", "being integrated"]
 TO_DO: tuple[State, ...] = ("new", "to be continued", "other recipe", "outdated")
+LATER: tuple[State, ...] = ("being measured", "being integrated")
+"""What another process is at; look again when it has ended."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ def _named(source: Source) -> Path:
 def _state(source: Source, settings: IntegrationSettings, output: Path, *, again: bool) -> State:
     if is_growing(source):
         return "being measured"
+    if has_writer(output):
+        return "being integrated"
     if again or not output.exists():
         return "new"
     state, by = known_state(output)
@@ -250,9 +256,10 @@ def start_of(source: Source) -> Mapping[str, Any] | None:
 
 
 def _scan_files(path: Path) -> ScanFiles | None:
-    start = start_of(Source((path,)))
+    """The files of the run that the frames belong to, where they are now; None if it says of none."""
+    beside = journal_beside(path)
     try:
-        return None if start is None else ScanFiles.of(start)
+        return None if beside is None else record_of(beside[0]).files
     except DanmaxError:
         return None
 

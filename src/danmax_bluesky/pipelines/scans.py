@@ -10,9 +10,9 @@ import numpy as np
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.formats.parts import planned_segment
-from danmax_bluesky.formats.record import MONITOR, RunRecord, Segment, fold
+from danmax_bluesky.formats.record import MONITOR, RunRecord, Segment
 from danmax_bluesky.pipelines.job import ScanInfo
-from danmax_bluesky.storage.journal import read_journal
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.scalars import load_scalars
 
 MEASURED = ("data", "projection")
@@ -71,7 +71,7 @@ def column_name(key: str) -> str:
 
 
 def measured_scan(documents: Path, detector: str) -> MeasuredScan:
-    """What a run's journal and files say of the frames of one detector.
+    """What a run's journal and the files beside it, wherever they are now, say of the frames of one detector.
 
     Args:
         documents: the journal.
@@ -80,7 +80,7 @@ def measured_scan(documents: Path, detector: str) -> MeasuredScan:
     Raises:
         StorageError: the journal cannot be read.
     """
-    return measured_frames(load_scalars(fold(read_journal(documents))), detector)
+    return measured_frames(load_scalars(record_of(documents)), detector)
 
 
 def measured_frames(record: RunRecord, detector: str) -> MeasuredScan:

@@ -1,9 +1,18 @@
 """Which frames there are, and what is to be done with them."""
 
+import shutil
+
 import h5py
+import numpy as np
 import pytest
 
-from danmax_bluesky.pipelines.batch import find_sources
+from danmax_bluesky.pipelines.batch import find_sources, plan_tasks, run_task
+from danmax_bluesky.pipelines.recipes import recipe_settings
+from danmax_bluesky.storage.journals import record_of
+from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.testing.compose import compose_tomography
+from danmax_bluesky.testing.replay import write_journal
 
 
 def write(path, frames):
@@ -31,3 +40,21 @@ def test_the_master_of_a_scan_stands_for_the_files_of_its_detectors(tmp_path, fr
     file = write(tmp_path / "scan-0001_pilatus.h5", frames[:1])
     assert [source.paths for source in find_sources([master], ["pilatus", "orca"])] == [(file,)]
     assert [source.paths for source in find_sources([master], ["pilatus"], "entry/data")] == [(master,)]
+
+
+def test_a_copied_scan_is_integrated_where_it_is(tmp_path):
+    """What was captured beside its frames is read there, and there it is told of; the original is left alone."""
+    run = compose_tomography(tmp_path / "here", detectors=("pilatus",))
+    write_journal(run)
+    raw = tmp_path / "there" / run.folder.relative_to(tmp_path / "here")
+    shutil.copytree(run.folder, raw)
+    (run.folder / "scan-0001_panda.h5").unlink()
+    before = sorted(run.folder.iterdir())
+    recipe = recipe_settings({"radial_bins": 9})
+    (task,) = plan_tasks(find_sources([tmp_path / "there"], ["pilatus"]), lambda _: [recipe])
+    report = run_task(task)
+    assert report.output.is_relative_to(tmp_path / "there")
+    assert np.isfinite(read_patterns(report.output).columns["tom_ry_mean"]).all()
+    (row,) = Provenance(record_of(raw / "scan-0001_documents.jsonl").files).actions()
+    assert [note.path for note in row.inputs] == ["scan-0001_pilatus.h5"]
+    assert sorted(run.folder.iterdir()) == before
