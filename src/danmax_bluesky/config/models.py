@@ -40,6 +40,10 @@ class User(_Model):
     role: str = ""
 
 
+_TOLERANCES = {"um": 1.0, "eV": 0.5, "keV": 5e-4, "K": 0.5, "degC": 0.5}
+_TOLERANCE = 1e-3
+
+
 class MotorSettings(_Model):
     """A motor: where it is and what it may do.
 
@@ -63,7 +67,18 @@ class MotorSettings(_Model):
     settle_time: float = Field(
         default=0.0, ge=0, description="seconds after a move until the motor reports that it rests"
     )
+    tolerance: float | None = Field(
+        default=None,
+        gt=0,
+        description="how far from where it was sent a resting motor has arrived, in units; None takes what suits its "
+        "units: 0.001 mm, 0.001 deg, 1 um, 0.5 eV, 0.5 K, and 0.001 of any other",
+    )
     description: str = ""
+
+    @property
+    def arrives_within(self) -> float:
+        """The tolerance that holds, in units."""
+        return _TOLERANCES.get(self.units, _TOLERANCE) if self.tolerance is None else self.tolerance
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> "MotorSettings":

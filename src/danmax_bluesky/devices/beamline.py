@@ -38,7 +38,6 @@ from danmax_bluesky.errors import DeviceError
 if TYPE_CHECKING:
     from danmax_bluesky.devices.tango.beamline import Devices
 
-MOTOR_TOLERANCE = 1e-3
 CLOSE_S = 60.0
 
 
@@ -165,7 +164,7 @@ async def make_beamline(
     if settings.beamline == "danmax":
         return await _make_connected(settings, path_provider)
     world = World(settings)
-    motors = {name: Motor(name, tolerance=MOTOR_TOLERANCE) for name in settings.motors}
+    motors = {name: Motor(name, tolerance=motor.arrives_within) for name, motor in settings.motors.items()}
     cameras = {
         name: Camera(path_provider, name, level_trigger=detector.level_trigger)
         for name, detector in settings.detectors.items()
@@ -205,7 +204,7 @@ async def _make_connected(settings: Settings, path_provider: PathProvider) -> Be
         raise DeviceError(
             f"beamline 'danmax' needs Tango and PVAccess ({error}); install danmax-bluesky[tango,epics]"
         ) from error
-    found = await connect_devices(settings, path_provider, MOTOR_TOLERANCE)
+    found = await connect_devices(settings, path_provider)
     singles = (found.panda, found.shutter, found.ring_current)
     loop = asyncio.get_running_loop()
     monitor = found.beam_monitor

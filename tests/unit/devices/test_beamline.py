@@ -21,6 +21,12 @@ def test_devices_have_the_names_of_the_settings(engine):
     assert beamline.rotation is beamline.motors["tom_ry"]
 
 
+@pytest.mark.parametrize("options", [{"motors.furnace.units": "K", "motors.tom_sam_x.tolerance": 0.02}])
+async def test_motors_arrive_within_the_tolerance_of_the_settings(beamline):
+    tolerances = {name: motor.movable_logic.tolerance for name, motor in beamline.motors.items()}
+    assert (tolerances["furnace"], tolerances["tom_sam_x"], tolerances["tom_ry"]) == (0.5, 0.02, 0.001)
+
+
 async def test_closing_ends_the_processes_and_may_be_repeated(beamline):
     processes = [camera._process for camera in beamline.twin.world.cameras.values()]
     beamline.close()

@@ -136,7 +136,7 @@ class Devices:
             await device.connect(timeout=timeout_s, force_reconnect=again)
 
 
-async def connect_devices(settings: Settings, path_provider: PathProvider, tolerance: float) -> Devices:
+async def connect_devices(settings: Settings, path_provider: PathProvider) -> Devices:
     """Make and connect every device that the settings give an address.
 
     Devices that do not answer are told in `missing`, and may be connected later. Without the PandA and the rotation
@@ -145,7 +145,6 @@ async def connect_devices(settings: Settings, path_provider: PathProvider, toler
     Args:
         settings: of the session.
         path_provider: tells every detector where to write.
-        tolerance: of the motors, in their units.
 
     Raises:
         SettingsError: the settings do not say where the PandA or the rotation motor is.
@@ -166,7 +165,11 @@ async def connect_devices(settings: Settings, path_provider: PathProvider, toler
         return connectors[-1]
 
     motors = {
-        name: Motor(name, connector(name, motor.address, tables.motor(motor), motor.attributes), tolerance=tolerance)
+        name: Motor(
+            name,
+            connector(name, motor.address, tables.motor(motor), motor.attributes),
+            tolerance=motor.arrives_within,
+        )
         for name, motor in settings.motors.items()
     }
     interfaces = {"danmax": tables.CAMERA, "lima": tables.LIMA}
