@@ -1,7 +1,10 @@
 """The same files, used by several at once, and files too large to read."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import textwrap
@@ -15,6 +18,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
+from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import Status
@@ -78,6 +82,23 @@ def test_a_thousand_updates_by_two_callbacks_two_processes_and_a_viewer(tmp_path
         assert [row["message"] for row in rows] == [action.message for action in actions]
     assert seen > 5
     assert not list(run.folder.glob(".*.partial"))
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_network_file_system_without_locks_costs_nothing_but_a_warning(tmp_path, monkeypatch, caplog):
+    def refuse(stream, how):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    run = measured(tmp_path)
+    journal = run.folder / "scan-0001_documents.jsonl"
+    for name in ("scan-0001.h5", "scan-0001_dxchange.h5"):
+        (run.folder / name).unlink()
+    rebuilt = rebuild(journal)
+    assert rebuilt.problems == ()
+    assert {path.name for path in rebuilt.files} == {"scan-0001.h5", "scan-0001_dxchange.h5"}
+    assert check_scan(record_of(journal)) == []
+    assert "whether this run is still measured cannot be told" in caplog.text
 
 
 def _look(path: Path, base: str) -> None:

@@ -88,14 +88,22 @@ class Journal:
 
 
 def is_being_written(path: Path) -> bool:
-    """True while the process that measures holds the journal open."""
+    """True while the process that measures holds the journal open; where a file system has no locks nobody can tell.
+
+    Raises:
+        StorageError: the journal cannot be opened.
+    """
     try:
-        with path.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        stream = path.open("rb")
     except OSError as error:
         raise StorageError(f"{path} cannot be opened: {error.strerror}") from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            _log.warning("%s: whether this run is still measured cannot be told (%s)", path, error.strerror)
     return False
 
 

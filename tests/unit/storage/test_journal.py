@@ -1,3 +1,6 @@
+import errno
+import fcntl
+
 import numpy as np
 import pytest
 
@@ -57,3 +60,18 @@ def test_others_see_whether_the_run_is_alive(tmp_path):
     assert is_being_written(journal.path)
     journal.close()
     assert not is_being_written(journal.path)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_keeps_nobody_from_the_journal(tmp_path, monkeypatch, caplog, code):
+    def refuse(stream, how):
+        raise OSError(code, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    journal = Journal(tmp_path / "documents.jsonl")
+    assert "a rebuild will not see that the run is alive" in caplog.text
+    journal.write("start", {"uid": "a"})
+    assert not is_being_written(journal.path)
+    assert "cannot be told (no locks here)" in caplog.text
+    journal.close()
+    assert list(read_journal(journal.path)) == [("start", {"uid": "a"})]
