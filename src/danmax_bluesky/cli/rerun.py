@@ -1,6 +1,7 @@
 """`danmax rerun`: an action of a file's provenance once more."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.callbacks.rebuild import integrate_again
 from danmax_bluesky.cli import settings_over
 from danmax_bluesky.cli.running import run_and_report
-from danmax_bluesky.errors import FormatError
+from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of
+from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.pipelines import reconstruct
@@ -26,9 +28,10 @@ from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
-from danmax_bluesky.storage.journals import ended_record_of, journals_below
+from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of
 from danmax_bluesky.storage.provenance import read_details, read_table
 from danmax_bluesky.storage.recovery import healed, recover
+from danmax_bluesky.storage.write import owner_of
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
 _CLASSIC = {"ct": classic.ct, "ascan": classic.ascan}
@@ -51,9 +54,22 @@ def command(file: Path, row: int | None) -> None:
     if actor == acquisition.ACTOR:
         _measure(parameters)
         return
-    record = healed(recover(ended_record_of(journals_below(file.absolute())[0])))
-    done = _again(record, actor, parameters)
+    done = _again(healed(recover(ended_record_of(_journal_of(file, rows)))), actor, parameters)
     Console().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
+
+
+def _journal_of(file: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    """The journal of the scan that a file is about: beside it, or where the file says that it was measured."""
+    places = [file.absolute()]
+    measured = [number for number, row in enumerate(rows, 1) if row["actor"] == acquisition.ACTOR]
+    if measured:
+        places.append(ScanFiles.of(read_details(file, measured[0])["parameters"]).documents)
+    for place in places:
+        with suppress(StorageError):
+            journal = journals_below(place)[0]
+            if record_of(journal).uid == owner_of(file):
+                return journal
+    raise StorageError(f"{file}: the journal of its scan is neither beside it nor {places[-1]}; move it to its scan")
 
 
 def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any]) -> str:

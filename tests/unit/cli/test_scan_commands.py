@@ -209,3 +209,16 @@ def test_rerun_copies_again(run, tmp_path):
     shutil.rmtree(tmp_path / "there")
     danmax("rerun", run.folder / "scan-0001.h5")
     assert "whole" in danmax("check", tmp_path / "there")
+
+
+def test_rerun_of_a_file_that_lies_elsewhere_finds_its_scan(run, tmp_path):
+    alone = Path(shutil.copy(run.folder / "scan-0001_dxchange.h5", tmp_path / "alone.h5"))
+    (run.folder / "scan-0001_dxchange.h5").unlink()
+    assert "row 2 (dxchange) done again" in danmax("rerun", alone)
+    assert [row["actor"] for row in read_table(run.folder / "scan-0001_dxchange.h5")] == ["acquisition"] + [
+        "dxchange"
+    ] * 2
+    with h5py.File(alone, "r+") as file:
+        file.attrs["run_uid"] = "of another scan with this number"
+    with pytest.raises(StorageError, match=r"neither beside it nor .*scan-0001_documents\.jsonl"):
+        danmax("rerun", alone)
