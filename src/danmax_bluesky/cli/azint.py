@@ -16,14 +16,14 @@ from rich.table import Column, Table
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
-from danmax_bluesky.pipelines.batch import TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
+from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
 from danmax_bluesky.pipelines.cluster import cluster_client
 from danmax_bluesky.pipelines.export import export_text
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.integrate import IntegrationReport
 from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
 from danmax_bluesky.pipelines.rebin import rebin_file
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings, recipes_of
 
 LOOK_EVERY_S = 3.0
 SHOWN = 3
@@ -110,7 +110,7 @@ def _integrate(
 
     for sources in _sources(paths, waiting, recipes.detectors(), options):
         tasks = list(plan_tasks(sources, recipes.of, options["out"], again=options["again"], refuse=refuse))
-        waiting += [task.source.paths[0] for task in tasks if task.state == "being measured"]
+        waiting += [task.source.paths[0] for task in tasks if task.state in LATER]
         fresh = [task for task in tasks if task.state in TO_DO and task.stamp != seen.get(task.output)]
         if not (tasks or failed or options["follow"] or options["feeder"]):
             known = ", ".join(recipes.detectors()) or "no detector"
@@ -217,18 +217,20 @@ class _Recipes:
 
     def of(self, source: Source) -> list[IntegrationSettings]:
         """The recipes of one source."""
-        if self._given is not None:
-            return [self._changed(recipe) for recipe in self._given]
-        start = start_of(source)
         detector = source.paths[0].stem.partition("_")[2]
+        start = start_of(source) if self._given is None else None
         of_run = [recipe for recipe in (start or {}).get("recipes", ()) if recipe.get("detector") == detector]
-        recipes = of_run or [recipe.model_dump() for recipe in self._settings().recipes]
-        if not of_run and self._changes.get("poni"):
+        recipes = of_run or self._known(detector)
+        if not of_run and self._given is None and self._changes.get("poni"):
             recipes = recipes[:1]
-        return [self._changed(recipe_settings(recipe)) for recipe in recipes]
+        return [recipe_settings({**recipe, **self._changes}) for recipe in recipes]
 
-    def _changed(self, recipe: IntegrationSettings) -> IntegrationSettings:
-        return recipe_settings({**recipe.model_dump(), **self._changes}) if self._changes else recipe
+    def _known(self, detector: str) -> list[dict[str, Any]]:
+        """The recipes that are for a detector; all of them if none is."""
+        known = self._settings().recipes if self._given is None else self._given
+        return [recipe.model_dump() for recipe in known if recipe.detector == detector] or [
+            recipe.model_dump() for recipe in known
+        ]
 
 
 def _read_config(file: Path) -> list[IntegrationSettings]:
@@ -240,7 +242,7 @@ def _read_config(file: Path) -> list[IntegrationSettings]:
     if isinstance(content, dict) and "Geometry" in content:
         return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
     entries = content.get("recipes", [content]) if isinstance(content, dict) else content
-    return [recipe_settings(entry) for entry in entries]
+    return recipes_of(entries)
 
 
 def _rebin(console: Console, files: Sequence[Path], frames: int, bins: int, out: Path | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
+from danmax_bluesky.errors import DanmaxError, FormatError, SettingsError, StorageError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.integrate import IntegrationReport, Progress, integrate_scan
 from danmax_bluesky.pipelines.job import output_path
@@ -18,8 +18,8 @@ from danmax_bluesky.pipelines.recipes import IntegrationSettings
 from danmax_bluesky.pipelines.scans import journal_beside
 from danmax_bluesky.storage.frames import HDF5_ENDINGS, IMAGE_ENDINGS, open_frames
 from danmax_bluesky.storage.journal import is_being_written, read_journal
-from danmax_bluesky.storage.locks import has_writer
 from danmax_bluesky.storage.journals import record_of
+from danmax_bluesky.storage.locks import has_writer
 
 OURS = re.compile(r"scan-\d{4,}(?:_(?P<part>.+))?")
 NOT_FRAMES = ("_integrated", "_dxchange", "_panda", "_master")
@@ -152,6 +152,9 @@ def plan_tasks(
         try:
             recipes = recipes_of(source)
             tasks = [_task(source, settings, folder, again=again) for settings in recipes]
+            if len({task.output for task in tasks}) < len(tasks):
+                names = ", ".join(settings.name for settings in recipes)
+                raise SettingsError(f"recipes {names} of {source.name}: equal names would share one file of patterns")
         except DanmaxError as error:
             if refuse is None:
                 raise

@@ -6,6 +6,7 @@ one whose frames were integrated. A process that takes over from one that died c
 
 import fcntl
 import logging
+import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -138,6 +139,7 @@ class DerivedRun:
         if not self.path.exists():
             return False
         documents = list(read_journal(self.path))
+        self._cut_torn_line()
         if not documents or documents[-1][0] == "stop":
             self.path.rename(self.path.with_name(f"{self.path.stem}.{int(time.time())}.jsonl"))
             return False
@@ -153,6 +155,13 @@ class DerivedRun:
             elif name == "event":
                 self._events = max(self._events, doc["seq_num"])
         return True
+
+    def _cut_torn_line(self) -> None:
+        """Take away half a line that a crash or a full disk left at the end; the next one would be joined to it."""
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(self.path, whole)
 
     def _begin(
         self,

@@ -100,10 +100,10 @@ def integrate_scan(
         inputs = [frames.name] if isinstance(frames, Hdf5Frames) else [str(path.absolute()) for path in _paths(source)]
         sink = RecipeOutput(prepared, integrators, target, info, inputs, if_exists)
         errors: dict[int, str] = {}
-        warnings = check_first(frames, numbers[0], [sink])
         done = sink.resumed
         keyed = {sink.key(name): integrator for name, integrator in integrators.items()}
         try:
+            warnings = check_first(frames, numbers[0], [sink])
             todo = (number for number in numbers if number > sink.done)
             blocks = (
                 integrate_blocks(frames, keyed, batches(todo), threads)

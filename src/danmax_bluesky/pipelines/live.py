@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from danmax_bluesky.storage.journal import read_journal
 
 ATTEMPTS = 20
 PATIENCE_S = 30.0
+WAIT_S = 600.0
+"""How long to wait for another process that integrates the same frames: it is not disturbed, and then done over."""
 RESTORED = 64
 BEHIND = 100
 _log = logging.getLogger(__name__)
@@ -61,10 +63,14 @@ def run_job(
         frames = _open(job, stretches)
     except DanmaxError as error:
         return [_failure(recipe, error) for recipe in job.recipes]
+    sinks: list[RecipeOutput] = []
+    runs: dict[RecipeOutput, DerivedRun] = {}
+    outcomes: list[Outcome] = []
+    warnings: list[str] = []
+    why = ""
     try:
-        sinks, outcomes = _sinks(job, frames)
-        warnings: list[str] = []
-        runs = _derived_runs(job, sinks)
+        outcomes += _open_sinks(job, frames, sinks)
+        runs |= _derived_runs(job, sinks)
         if began:
             began([(run.uid, run.path) for run in runs.values()])
         for sink in sinks:
@@ -77,12 +83,31 @@ def run_job(
         for sink, run in runs.items():
             _tell(run, sink)
         outcomes += _finish(job, frames, sinks, stretches)
-        for run in runs.values():
-            run.stop("success" if stretches.complete else "abort")
+    except (
+        Exception
+    ) as error:  # a full disk, say; whatever it is, the run of patterns ends, and the scan's record tells
+        _log.exception("job %s", job.id)
+        why = str(error) if isinstance(error, DanmaxError) else f"{type(error).__name__}: {error}"
+        text = f"{why}; what is written is kept, and `danmax azint` continues it"
+        outcomes += [Outcome(s.prepared.settings.name, str(s.path), problems=(text,), failed=True) for s in sinks]
     finally:
+        for sink in sinks:
+            sink.close()
         frames.close()
+    for run in runs.values():
+        _end(run, "fail" if why else "success" if stretches.complete else "abort", why)
     _note(job, outcomes, begun_s)
     return [replace(outcome, warnings=warnings) for outcome in outcomes]
+
+
+def _end(run: DerivedRun, status: Literal["success", "abort", "fail"], why: str) -> None:
+    """End a run of patterns; where not even that can be written, it is let go, which ends it for the catalogue."""
+    try:
+        run.stop(status, why)
+    except StorageError as error:
+        _log.warning("the run of patterns in %s has no stop document: %s", run.path, error)
+    finally:
+        run.close()
 
 
 def _derived_runs(job: Job, sinks: Sequence[RecipeOutput]) -> dict[RecipeOutput, DerivedRun]:
@@ -149,24 +174,24 @@ def _open(job: Job, stretches: Stretches) -> Hdf5Frames:
         time.sleep(0.02)
 
 
-def _sinks(job: Job, frames: Hdf5Frames) -> tuple[list[RecipeOutput], list[Outcome]]:
-    sinks: list[RecipeOutput] = []
+def _open_sinks(job: Job, frames: Hdf5Frames, sinks: list[RecipeOutput]) -> list[Outcome]:
+    """Open the file of patterns of each recipe, and put it to the others; outcomes of those that cannot be."""
     failed: list[Outcome] = []
     for settings, output in _pairs(job):
         try:
             info = with_columns_of(job.scan_info(), frames)
             prepared = prepare_for(frames, settings, info)
             integrators = integrators_of(prepared.recipes)
-            path = Path(output)
             sinks.append(
                 RecipeOutput(
-                    *(prepared, integrators, path, info, [frames.name], "resume"),
+                    *(prepared, integrators, Path(output), info, [frames.name], "resume"),
                     timestamps=lambda: frames.column("timestamp"),
+                    wait_s=WAIT_S,
                 )
             )
         except (CalibrationError, SettingsError, StorageError) as error:
             failed.append(_failure(settings, error))
-    return sinks, failed
+    return failed
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -32,12 +33,14 @@ from danmax_bluesky.scattering.checks import orientation_warnings, ring_contrast
 from danmax_bluesky.scattering.classifiers import NAMES, integral_parameters
 from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.scattering.matrix import effective_mask
+from danmax_bluesky.storage.locks import WriterLock
 from danmax_bluesky.storage.patterns import PatternFile, StoredRows
 
 PROGRAM = "danmax_bluesky"
 SAMPLE = "sample_name"
 MEASURING, NORMALISING, COMPLETE, INCOMPLETE = range(4)
 _COPY_ROWS = 256
+_log = logging.getLogger(__name__)
 _OWN_COLUMNS = {"index": Column("<i8"), "valid": Column("|u1"), "masked_pixels": Column("<i8")}
 
 IfExists = Literal["refuse", "replace", "resume"]
@@ -54,6 +57,11 @@ class RecipeOutput:
         inputs: the files that are integrated.
         if_exists: what to do with a file of the same run: refuse, replace it, or continue it.
         timestamps: gives what the detector said so far of when each frame was taken, POSIX seconds.
+        wait_s: how long to wait for another process that writes the file: who writes it holds its lock, from here on
+            until it is closed.
+
+    Raises:
+        StorageError: another process writes the file; or it is not this run's; or it cannot be written.
 
     Attributes:
         done: number of the last frame that is written, -1 at first.
@@ -69,6 +77,7 @@ class RecipeOutput:
         inputs: Sequence[str],
         if_exists: IfExists = "refuse",
         timestamps: Callable[[], np.ndarray | None] | None = None,
+        wait_s: float = 1.0,
     ) -> None:
         self.prepared = prepared
         self.integrators = dict(integrators)
@@ -78,23 +87,28 @@ class RecipeOutput:
         self._timestamps = timestamps
         self._layouts = list(self.integrators)
         tree = _tree(prepared, self.integrators, info, inputs)
-        old = None if if_exists == "refuse" or not path.exists() else _stored(path)
+        self._lock = WriterLock(path, wait_s)
         try:
-            resumable = (
-                if_exists == "resume"
-                and old is not None
-                and old.key == tree.attrs["recipe_key"]
-                and old.state == MEASURING
-            )
-            self._file = PatternFile.create(path, tree, replace_own=if_exists != "refuse")
-            if old is not None and resumable:
-                self._copy(old)
-        finally:
-            if old is not None:
-                old.close()
+            self._file = self._opened(tree, if_exists)
+        except BaseException:
+            self._lock.release()
+            raise
         index = self._file.index()
         self.done = int(index[-1]) if len(index) else -1
         self._has_errors = {name: f"{data_path(self._layouts, name)}/I_errors" in self._file for name in self._layouts}
+
+    def _opened(self, tree: Group, if_exists: IfExists) -> PatternFile:
+        """The file, with the rows in it that are to be continued."""
+        old = None if if_exists == "refuse" or not self.path.exists() else _stored(self.path)
+        try:
+            file = PatternFile.create(self.path, tree, replace_own=if_exists != "refuse")
+            if if_exists == "resume" and old is not None:
+                if old.key == tree.attrs["recipe_key"] and old.state == MEASURING:
+                    self._copy(old, file)
+        finally:
+            if old is not None:
+                old.close()
+        return file
 
     def write(self, block: Block) -> None:
         """Append a block; its patterns are looked for under "<recipe>/<layout>".
@@ -188,12 +202,18 @@ class RecipeOutput:
             else:
                 self._normalise(np.asarray(values[:rows], float))
         self._file.set(STATE, COMPLETE if complete and not problems else INCOMPLETE)
+        self._file.close()
         self.close()
         return problems
 
     def close(self) -> None:
-        """Close the file as it is; it may be resumed."""
-        self._file.close()
+        """Close the file as it is, so that another process may continue it; doing so twice is no error."""
+        try:
+            self._file.close()
+        except StorageError as error:  # what did not come to lie on disk is integrated again
+            _log.warning("%s", error)
+        finally:
+            self._lock.release()
 
     def _normalise(self, monitor: np.ndarray) -> None:
         """Divide by the monitor, relative to its reference; the norm is left, as NXazint has it."""
@@ -212,14 +232,14 @@ class RecipeOutput:
         for name in NAMES[:3]:  # the correlation length is a ratio
             self._file.scale(integral_path(name), 1.0 / relative)
 
-    def _copy(self, old: "StoredRows") -> None:
+    def _copy(self, old: StoredRows, file: PatternFile) -> None:
         for first in range(0, len(old), _COPY_ROWS):
             block = old.read(first, min(first + _COPY_ROWS, len(old)))
-            self._file.append(block.pop("index"), block)
+            file.append(block.pop("index"), block)
         for name in self._layouts:
             path = f"{data_path(self._layouts, name)}/frame_norm"
             for row, norm in old.sparse(path):
-                self._file.write(path, row, norm)
+                file.write(path, row, norm)
         self.resumed = len(old)
 
 

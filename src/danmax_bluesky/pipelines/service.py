@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.errors import DanmaxError, SettingsError
-from danmax_bluesky.pipelines.batch import TO_DO, Source, State, Task, find_sources, plan_tasks, run_task
+from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, State, Task, find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
 from danmax_bluesky.storage.patterns import read_history, read_patterns
 
 LOOK_EVERY_S = 2.0
@@ -202,7 +202,7 @@ class IntegrationService:
         _check_mapping("the calibration", calibration)
         if "Geometry" not in calibration:
             entries = calibration.get("recipes", [calibration])
-            return [recipe_settings({"detector": detector, **self._with_paths(entry)}) for entry in entries]
+            return recipes_of({"detector": detector, **self._with_paths(entry)} for entry in entries)
         for mask in calibration.get("Masks", ()):
             file = str(mask.get("MaskFile") or "")
             if file:
@@ -282,7 +282,7 @@ class IntegrationService:
 
         tasks = list(plan_tasks(sources, lambda _: current.recipes, again=current.again, refuse=refuse))
         if fed:
-            growing = {task.source.paths[0] for task in tasks if task.state == "being measured"}
+            growing = {task.source.paths[0] for task in tasks if task.state in LATER}
             with self._lock:
                 for path in paths:
                     if path.exists() and path.absolute() not in growing:

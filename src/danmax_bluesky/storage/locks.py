@@ -1,5 +1,12 @@
-"""One lock for each scan: whoever changes a derived file of the scan, or its provenance, holds it."""
+"""Who may write: one lock for each scan, and one for each file that grows for as long as a scan is integrated.
 
+Whoever changes a derived file of a scan, or its provenance, holds the scan's lock for that moment. Whoever writes a
+file of patterns holds that file's lock from the first row to the last.
+"""
+
+import fcntl
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,3 +49,62 @@ def scan_lock(folder: Path, stem: str, timeout_s: float = TIMEOUT_S) -> Iterator
         yield
     finally:
         lock.release()
+
+
+class WriterLock:
+    """The right to write one file: a file beside it, hidden, which is gone as soon as nobody writes.
+
+    It ends with the process, however that ends.
+
+    Args:
+        path: the file to be written; its folder is made.
+        wait_s: how long to wait for another writer.
+
+    Raises:
+        StorageError: another one writes it, or the folder may not be written to.
+    """
+
+    def __init__(self, path: Path, wait_s: float = 1.0) -> None:
+        self._path = _writer_file(path)
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+            except OSError as error:
+                raise StorageError(
+                    f"{self._path} cannot be made: {error.strerror}; may its folder be written to?"
+                ) from None
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(self._handle).st_ino == os.stat(self._path).st_ino:
+                    return
+            except (BlockingIOError, FileNotFoundError):
+                pass  # held by another one, or removed by the one before
+            os.close(self._handle)
+            if time.monotonic() > deadline:
+                raise StorageError(f"{path} is being written by another process; wait for it, or end it")
+            time.sleep(POLL_S)
+
+    def release(self) -> None:
+        """Let others write; doing so twice is no error."""
+        if self._handle is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._handle)
+            self._handle = None
+
+
+def has_writer(path: Path) -> bool:
+    """True while somebody holds the right to write a file."""
+    try:
+        with _writer_file(path).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _writer_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.writer")

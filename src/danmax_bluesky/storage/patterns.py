@@ -1,7 +1,7 @@
 """A file of patterns that stays open, grows in blocks, and is readable while it grows."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -77,16 +77,15 @@ class PatternFile:
             StorageError: the disk is full, or the like.
         """
         first = len(self)
-        try:
+        with self._explained():
             for name, values in rows.items():
                 self._put(name, first, values)
             self._put(INDEX, first, np.asarray(index))
-        except (OSError, RuntimeError) as error:
-            raise StorageError(explain(self.path, error)) from error
 
     def write(self, name: str, first: int, values: np.ndarray) -> None:
-        """Write rows of one dataset, which grows if it must."""
-        self._put(name, first, values)
+        """Write rows of one dataset, which grows if it must; it raises what `append` does."""
+        with self._explained():
+            self._put(name, first, values)
 
     def index(self) -> np.ndarray:
         """Number of each frame that is written."""
@@ -97,10 +96,11 @@ class PatternFile:
         return self._dataset(name)[first:last]
 
     def set(self, name: str, value: Any) -> None:
-        """Change a scalar."""
-        dataset = self._dataset(name)
-        dataset[()] = value
-        dataset.flush()
+        """Change a scalar; it raises what `append` does."""
+        with self._explained():
+            dataset = self._dataset(name)
+            dataset[()] = value
+            dataset.flush()
 
     def scale(self, name: str, factors: np.ndarray) -> None:
         """Multiply each row of a dataset with a factor, in place.
@@ -111,16 +111,25 @@ class PatternFile:
         """
         dataset = self._dataset(name)
         step = max(1, _SCALE_BYTES // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
-        for first in range(0, len(factors), step):
-            rows = slice(first, min(first + step, len(factors)))
-            shaped = factors[rows].reshape((-1,) + (1,) * (dataset.ndim - 1))
-            dataset[rows] = (dataset[rows].astype(float) * shaped).astype(dataset.dtype)
-        dataset.flush()
+        with self._explained():
+            for first in range(0, len(factors), step):
+                rows = slice(first, min(first + step, len(factors)))
+                shaped = factors[rows].reshape((-1,) + (1,) * (dataset.ndim - 1))
+                dataset[rows] = (dataset[rows].astype(float) * shaped).astype(dataset.dtype)
+            dataset.flush()
 
     def close(self) -> None:
-        """Flush and close; the file is then an ordinary one."""
+        """Flush and close; the file is then an ordinary one. It raises what `append` does."""
         self._open.clear()
-        self._file.close()
+        with self._explained():
+            self._file.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            raise StorageError(explain(self.path, error)) from error
 
     def _put(self, name: str, first: int, values: np.ndarray) -> None:
         dataset = self._dataset(name)
