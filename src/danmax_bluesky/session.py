@@ -310,6 +310,7 @@ def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths, integrals: Ma
         ring_current=beamline.ring_current,
         min_ring_current_ma=settings.source.min_ring_current_ma,
         trigger_outputs={name: detector.trigger_output for name, detector in settings.detectors.items()},
+        stall_s={name: detector.stall_s for name, detector in settings.detectors.items()},
         metadata={
             "rotation": {
                 "motor": settings.rotation,

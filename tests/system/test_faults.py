@@ -5,11 +5,13 @@
 
 import asyncio
 import contextlib
+import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -49,7 +51,7 @@ class Outcome:
 
     record: RunRecord
     error: BaseException | None
-    reported: list[str] = field(default_factory=list)
+    shutter_in_pause: str = ""
 
 
 def run(session: Session, phase: str = "", act: Callable[[], Any] | None = None, **parameters: Any) -> Outcome:
@@ -75,13 +77,15 @@ def run(session: Session, phase: str = "", act: Callable[[], Any] | None = None,
         session.RE.unsubscribe(token)
     while session.RE.state not in ("paused", "idle"):  # the interruption is told before the state is
         time.sleep(0.01)
+    in_pause = ""
     if session.RE.state == "paused":
+        in_pause = value(session, session.beamline.shutter.state)
         with contextlib.suppress(DanmaxError):  # a run that was paused in the middle of a phase ends when it is resumed
             session.RE.resume()
     session.wait_for_files()
     assert session.last_run is not None
     files = ScanFiles.of(session.last_run)
-    return Outcome(load_scalars(fold(read_journal(files.documents))), error)
+    return Outcome(load_scalars(fold(read_journal(files.documents))), error, in_pause)
 
 
 def value(session: Session, signal: Any) -> Any:
@@ -157,6 +161,20 @@ def test_a_stalled_camera_ends_the_scan(session, phase):
     assert_next_scan_works(session)
 
 
+def test_a_disk_that_pauses_costs_no_frame(sessions):
+    """Frames are safe in the camera meanwhile; the twin's writes none while its process is stopped."""
+    session = sessions(twin__clock="real", detectors__orca__stall_s=30.0)
+    pid = session.beamline.twin.world.cameras["orca"]._process.pid
+
+    def pause() -> None:
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(1.5, os.kill, (pid, signal.SIGCONT)).start()
+
+    outcome = run(session, "proj", pause, fields_flag="000000")
+    assert outcome.error is None
+    assert outcome.record.is_complete
+
+
 @pytest.mark.parametrize("phase", every("disk", ("proj",)))
 def test_a_full_disk_ends_the_scan_with_the_cameras_own_words(session, phase):
     process = session.beamline.twin.world.cameras["orca"]._process
@@ -204,6 +222,7 @@ def test_a_pause_waits_for_the_end_of_the_phase_and_nothing_is_lost(session, pha
 @pytest.mark.parametrize("phase", every("immediate", ("proj",)))
 def test_an_immediate_pause_ends_the_run_and_keeps_what_was_measured(session, phase):
     outcome = run(session, phase, lambda: session.RE.request_pause(defer=False), npt_fields=LONG)
+    assert outcome.shutter_in_pause == "closed"
     assert outcome.record.status == "failed"
     assert "ended by a pause" in outcome.record.stop["reason"]
     assert outcome.record.missing

@@ -15,6 +15,7 @@ ZYLA = {
     "detectors__zyla__readout_s": 0.004,
     "detectors__zyla__max_rate_hz": 100,
     "detectors__zyla__trigger_output": "c",
+    "detectors__zyla__stall_s": 1.0,
 }
 
 

@@ -132,6 +132,12 @@ class DetectorSettings(_Model):
         default="a", description="output of the PandA's sequencer"
     )
     level_trigger: bool = Field(default=True, description="the trigger's gate is the exposure (EXTERNAL_LEVEL)")
+    stall_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="seconds, beside five periods, without a new frame in its file after which it has stalled, or a "
+        "frame is lost; a file system that is busy may pause for some",
+    )
     active: bool = Field(
         default=True, description="an active detector is found by plans that were not told which to use"
     )

@@ -34,6 +34,7 @@ class Rig:
         ring_current: mA in the storage ring.
         min_ring_current_ma: below this there is no beam.
         trigger_outputs: name of a detector -> output of the sequencer that it listens to.
+        stall_s: name of a detector -> how long it may write nothing while triggers come, seconds.
         metadata: what every start document says, whatever the plan.
         monitor: tells how much beam there is behind the shutter; None if nothing does.
         counters: those that are connected now, which are read at every position of a step scan.
@@ -54,6 +55,7 @@ class Rig:
     ring_current: RingCurrent
     min_ring_current_ma: float
     trigger_outputs: Mapping[str, str]
+    stall_s: Mapping[str, float]
     metadata: Mapping[str, Any]
     snapshot: Callable[[], Sequence[Readable]] = tuple
     monitor: Readable | None = None

@@ -36,7 +36,7 @@ FLIGHT_ROOM_S = 0.3
 SETTLE_LOOKS = 20
 LABELS = {"projection": "proj", "alignment": "ortho"}
 """What the cameras are told that their frames are, where it is not the kind of the phase."""
-STALL_S, STALL_PERIODS = 1.0, 5
+STALL_PERIODS = 5
 log = logging.getLogger(__name__)
 
 _TRIGGERS = {
@@ -112,7 +112,7 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
     yield from bps.declare_stream(*devices, name=phase.name, collect=True)
     for device in devices:
         yield from bps.abs_set(device.events_to_kickoff, phase.num, group="count")
-        yield from bps.abs_set(device.stall_timeout, patience_s(phase), group="count")
+        yield from bps.abs_set(device.stall_timeout, patience_s(rig, phase), group="count")
     yield from bps.wait(group="count")
     yield from _label(rig.detectors, LABELS.get(phase.kind, phase.kind))
     before = yield from frames_so_far(rig)
@@ -167,7 +167,7 @@ def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> Ms
         sending.append((yield from bps.complete(flyer, wait=False, group="fly")))
     for detector in detectors:
         receiving.append((yield from bps.complete(detector, wait=False, group="fly")))
-    watch = StallWatch(patience_s(phase))
+    watch = StallWatch(patience_s(rig, phase))
     told = done = False
     while not done:
         if not told and all(status.done for status in sending):
@@ -183,9 +183,10 @@ def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> Ms
     yield from bps.wait(group="fly")
 
 
-def patience_s(phase: Phase) -> float:
-    """How long a frame may be overdue, seconds: a few exposures, and what a server may take to tell of it."""
-    return STALL_S + STALL_PERIODS * phase.period_s
+def patience_s(rig: Rig, phase: Phase) -> float:
+    """How long a frame may be overdue, seconds: a few exposures, and what the disk behind a detector may pause."""
+    longest_s = max((rig.stall_s[detector.name] for detector in rig.detectors), default=0.0)
+    return longest_s + STALL_PERIODS * phase.period_s
 
 
 def _look(rig: Rig, watch: StallWatch) -> MsgGenerator[None]:
@@ -282,7 +283,7 @@ def _step_by_step(
         AcquisitionError: a camera writes nothing while the PandA sends triggers.
     """
     devices = (*rig.detectors, rig.panda)
-    watch = StallWatch(patience_s(phase))
+    watch = StallWatch(patience_s(rig, phase))
     for index, angle_deg in enumerate(phase.angles_deg):
         places: list[Any] = [rig.rotation, angle_deg]
         for travel in phase.travels:

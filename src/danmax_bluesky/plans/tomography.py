@@ -9,7 +9,7 @@ from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.segment import Flight, take
+from danmax_bluesky.plans.segment import Flight, patience_s, take
 from danmax_bluesky.plans.stubs import (
     arm,
     close_shutter,
@@ -149,7 +149,7 @@ def measure_phases(
     @bpp.stage_decorator([*rig.detectors, rig.panda, rig.sequencer, *map(rig.motor, sorted(flying))])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
-        yield from arm(rig, total_frames(phases), max(phase.longest_wait_s for phase in phases))
+        yield from arm(rig, total_frames(phases), max(ph.longest_wait_s + patience_s(rig, ph) for ph in phases))
         for phase in phases:
             yield from bps.checkpoint()  # a pause that was asked for lands here, with the shutter closed
             yield from verbs[phase.kind](rig, phase)
