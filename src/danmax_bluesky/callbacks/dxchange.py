@@ -98,7 +98,7 @@ def _write_one(
         "configuration": configuration.model_dump(by_alias=True, exclude_defaults=True),
     }
     sources = [note_of(file, files.raw) for file in table.files]
-    description = f"{'copied' if export.copying else 'linked'} frames of {table.detector} for tomography programs"
+    description = f"frames of {table.detector} for tomography programs, {_described(export)}, in {parameters['file']}"
     with provenance.action(ACTOR, description=description, parameters=parameters, inputs=sources) as outputs:
         with scan_lock(files.raw, files.stem):
             tree, problems = dxchange_tree(
@@ -115,6 +115,15 @@ def _write_one(
         outputs.append(FileNote(parameters["file"], "/exchange"))
     provenance.tell(path, PROCESS)
     return problems
+
+
+def _described(export: Export) -> str:
+    how = "linked"
+    if export.copying is not None:
+        kept = export.copying.compression == "keep"
+        how = f"copied as {export.copying.order}" + ("" if kept else f" with compression {export.copying.compression}")
+    volume = "volumes" if export.volume is None else f"volume {export.volume}"
+    return how + (f", {volume} of {export.volume_deg:g} degrees" if export.volume_deg else "")
 
 
 class DXchangeWriter:

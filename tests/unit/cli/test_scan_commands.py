@@ -201,7 +201,12 @@ def test_rerun_does_an_export_again_and_adds_a_row(run):
     danmax("rerun", path, "3")
     with h5py.File(path) as file:
         assert file["exchange/data"].compression == "gzip"
-    assert [row["actor"] for row in read_table(path)] == ["acquisition"] + ["dxchange"] * 4
+    rows = read_table(path)
+    assert [row["actor"] for row in rows] == ["acquisition"] + ["dxchange"] * 4
+    assert [row["description"].removeprefix("frames of orca for tomography programs, ") for row in rows[1:3]] == [
+        "linked, in scan-0001_dxchange.h5",
+        "copied as theta:y:x with compression gzip, in scan-0001_dxchange.h5",
+    ]
 
 
 def test_rerun_copies_again(run, tmp_path):
