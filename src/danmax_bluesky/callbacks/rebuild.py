@@ -10,7 +10,7 @@ from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange, write_dxchange
 from danmax_bluesky.callbacks.nexus import write_master
 from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition, seal
-from danmax_bluesky.errors import DanmaxError, StorageError
+from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.formats.record import RunRecord
@@ -100,10 +100,22 @@ def _settle_acquisition(record: RunRecord) -> None:
 
 def _integrations(record: RunRecord) -> Iterator[Callable[[], list[Path]]]:
     """One for each recipe of the start document whose detector saw something to integrate."""
-    for recipe in record.start.get("recipes") or ():
+    recipes = record.start.get("recipes") or ()
+    names = [(recipe["detector"], recipe.get("name", "azint")) for recipe in recipes]
+    for recipe, name in zip(recipes, names, strict=True):
+        if names.count(name) > 1:
+            yield lambda name=name: _refuse(*name)
+            continue
         scan = measured_frames(record, recipe["detector"]) if recipe["detector"] in record.image_keys else None
         if scan is not None and scan.rows:
             yield lambda recipe=recipe, scan=scan: [integrate_again(record, recipe, scan)]
+
+
+def _refuse(detector: str, name: str) -> list[Path]:
+    raise SettingsError(
+        f"several recipes of {detector} are named {name}, and so is their one file of patterns: integrate by each of "
+        "them with `danmax azint --config FILE --name NAME`"
+    )
 
 
 def integrate_again(record: RunRecord, recipe: Mapping[str, Any], scan: MeasuredScan | None = None) -> Path:

@@ -14,6 +14,7 @@ from danmax_bluesky.config.models import (
     SliceSettings,
     SnapshotSettings,
     TangoSettings,
+    check_names,
 )
 from danmax_bluesky.config.sources import PREFIX, load_settings, setting_keys
 
@@ -27,6 +28,7 @@ __all__ = [
     "SliceSettings",
     "SnapshotSettings",
     "TangoSettings",
+    "check_names",
     "load_settings",
     "setting_keys",
 ]

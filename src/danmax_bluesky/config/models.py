@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -184,7 +185,7 @@ class SliceSettings(_Model):
 class RecipeSettings(_Model):
     """One azimuthal integration of one detector."""
 
-    name: str = Field(default="azint", description="appears in the file name when it is not 'azint'")
+    name: str = Field(default="azint", description="appears in the file name when it is not 'azint'; unique")
     detector: str = "pilatus"
     poni: AbsolutePath | None = Field(default=None, description="pyFAI geometry; None takes the twin's own")
     mask: AbsolutePath | None = None
@@ -223,6 +224,25 @@ class RecipeSettings(_Model):
     slices: tuple[SliceSettings, ...] = Field(default=(), description="cuts along rows or columns, beside the pattern")
     monitor: str = Field(default="", description="data key of the monitor that intensities are divided by")
     monitor_reference: float = Field(default=1.0, gt=0, description="monitor counts that leave an intensity as it is")
+
+    @field_validator("name")
+    @classmethod
+    def _part_of_a_file_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("must do as a part of a file name: letters, digits, '_', '-' and '.'")
+        return value
+
+
+def check_names(recipes: Iterable[RecipeSettings]) -> None:
+    """Raise ValueError if two recipes of one detector have one name: their patterns would share one file."""
+    known: set[tuple[str, str]] = set()
+    for recipe in recipes:
+        if (recipe.detector, recipe.name) in known:
+            raise ValueError(
+                f"recipes: two of detector {recipe.detector!r} have the name {recipe.name!r}, and so the same file of "
+                "patterns; give each a name of its own"
+            )
+        known.add((recipe.detector, recipe.name))
 
 
 class FormatSettings(_Model):
@@ -413,4 +433,5 @@ class Settings(_Model):
         for recipe in self.recipes:
             if recipe.detector not in self.detectors:
                 raise ValueError(f"recipes: {recipe.detector!r} is none of the detectors {sorted(self.detectors)}")
+        check_names(self.recipes)
         return self

@@ -179,6 +179,8 @@ def _open_sinks(job: Job, frames: Hdf5Frames, sinks: list[RecipeOutput]) -> list
     failed: list[Outcome] = []
     for settings, output in _pairs(job):
         try:
+            if any(str(sink.path) == output for sink in sinks):
+                raise SettingsError(f"another recipe writes {output} already; give each recipe a name of its own")
             info = with_columns_of(job.scan_info(), frames)
             prepared = prepare_for(frames, settings, info)
             integrators = integrators_of(prepared.recipes)

@@ -1,6 +1,7 @@
 """Calibrations of other programs, made into the files that a recipe names: .poni, .npy and the settings themselves."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.errors import FormatError
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
 from danmax_bluesky.scattering.calibration_files import (
     SaxsdogCalibration,
     SaxsdogMask,
@@ -18,6 +19,9 @@ from danmax_bluesky.scattering.calibration_files import (
 )
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.storage.frames import read_mask
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+"""What the name of a recipe holds none of."""
 
 
 def recipes_of_saxsdog(
@@ -34,6 +38,7 @@ def recipes_of_saxsdog(
 
     Raises:
         FormatError: it is no such calibration, or has no masks.
+        SettingsError: two masks have one name.
         StorageError: a mask is missing.
     """
     calibration = saxsdog_calibration(text)
@@ -45,10 +50,10 @@ def recipes_of_saxsdog(
     if not poni.exists() or read_text(poni) != wanted:
         poni.write_text(wanted, encoding="utf-8")
     several = len(calibration.masks) > 1
-    return [
-        recipe_settings(_recipe(calibration, entry, masks, poni, detector, f"_{number}" if several else ""))
+    return recipes_of(
+        _recipe(calibration, entry, masks, poni, detector, f"_{number}" if several else "")
         for number, entry in enumerate(calibration.masks)
-    ]
+    )
 
 
 def _recipe(
@@ -74,7 +79,7 @@ def _recipe(
         for cut in calibration.cuts
     ]
     return {
-        "name": entry.name or f"azint{suffix}",
+        "name": _NO_NAME.sub("_", entry.name).strip("._-") or f"azint{suffix}",
         "detector": detector,
         "poni": str(poni),
         "mask": None if mask is None else str(mask),

@@ -1,6 +1,6 @@
 """Recipes as they are written down, made ready: their files read, their geometry bound to the frames."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from danmax_bluesky.config import RecipeSettings
+from danmax_bluesky.config import RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
 from danmax_bluesky.scattering.recipe import Recipe
@@ -59,6 +59,20 @@ def recipe_settings(raw: Mapping[str, Any] | RecipeSettings) -> IntegrationSetti
             for problem in error.errors()
         )
         raise SettingsError("\n".join(problems)) from None
+
+
+def recipes_of(entries: Iterable[Mapping[str, Any] | RecipeSettings]) -> list[IntegrationSettings]:
+    """Several recipes, each with a file of its own.
+
+    Raises:
+        SettingsError: one cannot be used, or two of one detector have one name.
+    """
+    recipes = [recipe_settings(entry) for entry in entries]
+    try:
+        check_names(recipes)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    return recipes
 
 
 def prepare(

@@ -188,3 +188,11 @@ def test_digests_that_could_not_be_taken_at_the_end_are_noted_later(tmp_path):
     noted = provenance.actions()[0].outputs
     assert [note.path for note in noted] == [note.path for note in row.outputs]
     assert noted == row.outputs
+
+
+def test_recipes_that_would_share_a_file_are_named_and_not_integrated(tmp_path):
+    recipes = [{"detector": "pilatus", "radial_bins": bins} for bins in (9, 8)]
+    run = compose_tomography(tmp_path, detectors=("pilatus",), recipes=recipes)
+    rebuilt = rebuild(journal_of(run))
+    assert any("several recipes of pilatus are named azint" in text for text in rebuilt.problems)
+    assert not list(tmp_path.rglob("*_integrated.h5"))

@@ -1,5 +1,8 @@
 """What `danmax azint` refuses, and with which status it ends."""
 
+import json
+import shutil
+
 import h5py
 import pytest
 from click.testing import CliRunner
@@ -54,3 +57,31 @@ def test_a_place_without_frames_is_an_error(tmp_path, more):
     assert code == 1
     assert f"no frames found in {tmp_path}" in text
     assert "pilatus" in text
+
+
+def test_recipes_that_would_share_a_file_are_refused(tmp_path, frames_file, poni):
+    config = tmp_path / "recipes.json"
+    recipes = [{"poni": str(poni), "name": name} for name in ("a", "b")]
+    config.write_text(json.dumps({"recipes": recipes}))
+    code, text = danmax(frames_file, "--config", config, "--name", "c", "--dry-run")
+    assert code == 1
+    assert "recipes c, c of frames.h5: equal names" in text
+    assert danmax(frames_file, "--config", config, "--dry-run")[0] == 0
+    config.write_text(json.dumps({"recipes": [{**recipe, "name": "a"} for recipe in recipes]}))
+    code, text = danmax(frames_file, "--config", config)
+    assert code == 1
+    assert "give each a name of its own" in text
+    code, text = danmax(frames_file, "--poni", poni, "--name", "../x")
+    assert code == 1
+    assert "'name' = '../x'" in text
+
+
+def test_each_file_of_a_scan_takes_the_recipes_of_its_detector(tmp_path, frames_file, poni):
+    config = tmp_path / "recipes.json"
+    config.write_text(json.dumps([{"poni": str(poni), "detector": name} for name in ("pilatus", "orca")]))
+    for name in ("pilatus", "orca"):
+        shutil.copy(frames_file, tmp_path / f"scan-0001_{name}.h5")
+    frames_file.unlink()
+    code, text = danmax(tmp_path, "--config", config, "--dry-run")
+    assert code == 0, text
+    assert text.count("│ new") == 2

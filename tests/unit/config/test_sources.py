@@ -59,6 +59,10 @@ def test_a_proposal_of_digits_keeps_its_leading_zero(monkeypatch):
         ({"rotation": "tom_rz"}, ["'tom_rz'", "none of the motors", "tom_ry"]),
         ({"motors.tom_ry.position": 99999}, ["99999", "must lie within"]),
         ({"flat_position": {"nowhere": 1}}, ["flat_position", "'nowhere'", "none of the motors"]),
+        ({"recipes": [{"name": "../x"}]}, ["'recipes.0.name'", "'../x'", "part of a file name"]),
+        ({"recipes": [{"name": "a/b"}]}, ["'recipes.0.name'", "'a/b'", "part of a file name"]),
+        ({"recipes": [{"name": ""}]}, ["'recipes.0.name'", "part of a file name"]),
+        ({"recipes": [{}, {"unit": "2th_deg"}]}, ["'pilatus'", "'azint'", "a name of its own"]),
     ],
 )
 def test_a_wrong_entry_is_answered_with_key_value_and_what_is_allowed(options, told):
@@ -66,6 +70,10 @@ def test_a_wrong_entry_is_answered_with_key_value_and_what_is_allowed(options, t
         load_settings(options=options)
     for text in told:
         assert text in str(error.value)
+
+
+def test_recipes_of_two_detectors_may_have_one_name():
+    assert len(load_settings(options={"recipes": [{}, {"detector": "orca"}]}).recipes) == 2
 
 
 def test_an_unknown_environment_variable_is_told_by_its_name(monkeypatch):

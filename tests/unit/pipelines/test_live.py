@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,18 @@ def test_integrals_are_told_of_every_frame_also_of_those_from_before_a_restart(j
         run_job(job, stretches, known=note)
     stored = read_patterns(tmp_path / "patterns.h5").integrals["I0"]
     assert [told[number] for number in range(20)] == stored.tolist()
+
+
+def test_a_second_recipe_of_one_name_is_refused_and_the_first_is_integrated(job, tmp_path):
+    job = replace(job, recipes=[*job.recipes, {"radial_bins": 30}], outputs=list(job.outputs) * 2)
+    with DetectorWriter(tmp_path / "scan-0001_pilatus.h5", ring_frames(SHAPE, 5)) as writer:
+        writer.append(5)
+        stretches = Stretches()
+        stretches.end([(0, 5)])
+        outcomes = run_job(job, stretches, patience_s=0.05)
+    assert sorted(outcome.failed for outcome in outcomes) == [False, True]
+    assert any("a name of its own" in text for outcome in outcomes for text in outcome.problems)
+    assert read_patterns(tmp_path / "patterns.h5").intensity.shape == (5, 50)
 
 
 def test_falling_behind_is_told_once_each_time_it_doubles_and_so_is_catching_up(caplog):

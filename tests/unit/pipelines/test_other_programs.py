@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from danmax_bluesky.errors import FormatError, StorageError
+from danmax_bluesky.errors import FormatError, SettingsError, StorageError
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
 from danmax_bluesky.storage.patterns import read_patterns
@@ -105,6 +105,19 @@ def test_a_calibration_that_was_read_before_leaves_its_files_as_they_are(tmp_pat
     recipes_of_saxsdog(json.dumps(CALIBRATION), "cal", tmp_path, tmp_path / "recipes")
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "recipes").iterdir()} == first
     assert set(first) == {"cal.poni", "cal_mask.npy"}
+
+
+def test_masks_make_recipes_with_names_of_their_own(tmp_path):
+    (tmp_path / "det.msk").write_bytes(fit2d_mask(np.zeros(SHAPE, bool)))
+
+    def named(*names):
+        masks = [{**CALIBRATION["Masks"][0], "Name": name} for name in names]
+        text = json.dumps({**CALIBRATION, "Masks": masks})
+        return [recipe.name for recipe in recipes_of_saxsdog(text, "cal", tmp_path, tmp_path / "recipes")]
+
+    assert named("Upper / left", "../x", "") == ["Upper_left", "x", "azint_2"]
+    with pytest.raises(SettingsError, match=r"have the name 'a', .*give each a name of its own"):
+        named("a", "a")
 
 
 def test_what_is_missing_is_said(tmp_path):
