@@ -7,13 +7,27 @@
 Stage them with the detectors: staging, unstaging and `stop` disable the block, so that no trigger is sent any more.
 """
 
-from bluesky.protocols import Stoppable
-from ophyd_async.core import FlyableLogic, PathProvider, StandardFlyable, set_and_wait_for_other_value
-from ophyd_async.fastcs.panda import HDFPanda, PandaBitMux, StaticPcompFlyableLogic, StaticSeqTableFlyableLogic
+import asyncio
+import contextlib
+import math
+
+import numpy as np
+from bluesky.protocols import Reading, Stoppable
+from ophyd_async.core import FlyableLogic, PathProvider, StandardFlyable
+from ophyd_async.fastcs.panda import (
+    HDFPanda,
+    PandaBitMux,
+    SeqTableInfo,
+    StaticPcompFlyableLogic,
+    StaticSeqTableFlyableLogic,
+)
 
 from danmax_bluesky.devices.segments import SegmentedDetector
+from danmax_bluesky.errors import AcquisitionError
 
-ACTIVE_TIMEOUT_S = 1.0
+START_S = 5.0
+BRIEF_S = 1.0
+"""A sequence that is shorter may be missed by whoever looks ten times a second, as the PandA's server does."""
 
 
 class Panda(HDFPanda, SegmentedDetector):
@@ -30,11 +44,40 @@ class Panda(HDFPanda, SegmentedDetector):
 
 
 class _Sequencer(StaticSeqTableFlyableLogic):
+    _lasts_s = 0.0
+
+    async def on_prepare(self, value: SeqTableInfo) -> None:
+        """Load a table, and see how long it lasts at least."""
+        table = value.sequence_table
+        ticks = np.sum(table.repeats * (table.time1.astype(float) + table.time2)) * value.repeats
+        self._lasts_s = float(ticks) * value.prescale_as_us * 1e-6 if value.repeats else math.inf
+        await super().on_prepare(value)
+
     async def on_kickoff(self, ctx: None) -> None:
-        """Begin, and be sure of it: a table of a few milliseconds is over before one could look whether it runs."""
-        await set_and_wait_for_other_value(
-            self.seq.enable, PandaBitMux.ONE, self.seq.active, match_value=True, timeout=ACTIVE_TIMEOUT_S
-        )
+        """Begin, and be sure of it; a table of a few milliseconds may be over before anybody saw it run.
+
+        Raises:
+            AcquisitionError: it does not run, although it would take long enough to be seen.
+        """
+        began, told = asyncio.Event(), self.seq.active.name
+
+        def look(readings: dict[str, Reading[bool]]) -> None:
+            if readings[told]["value"]:
+                began.set()
+
+        limit_s = BRIEF_S if self._lasts_s < BRIEF_S else START_S
+        try:
+            self.seq.active.subscribe_reading(look)
+            await self.seq.enable.set(PandaBitMux.ONE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await began.wait()
+        finally:
+            self.seq.active.clear_sub(look)
+        if not began.is_set() and self._lasts_s >= BRIEF_S:
+            raise AcquisitionError(
+                f"{self.seq.name} is enabled, and not active {limit_s:g} s later; look at its enable and at its table"
+            )
 
 
 class TriggerSource(StandardFlyable, Stoppable):

@@ -7,7 +7,7 @@ from ophyd_async.core import AsyncStatus, DetectorTrigger, FlyMotorInfo, SignalR
 from ophyd_async.fastcs.panda import PandaPcompDirection, PcompInfo, SeqTable, SeqTableInfo, SeqTrigger
 
 from danmax_bluesky.devices.panda import position_compare, sequencer
-from danmax_bluesky.errors import DeviceError, StorageError
+from danmax_bluesky.errors import AcquisitionError, DeviceError, StorageError
 
 CPD, OFFSET = 11930463.0, -50.0
 SHUTTER, BEAM = 64, 128  # inputs, beside the lines a to f, that are 1 to 32
@@ -122,6 +122,28 @@ async def test_a_table_that_is_over_before_its_start_was_confirmed_has_begun(bea
     await seq.complete()
     await finished(orca, panda)
     assert len(beamline.twin.world.exposures["orca"]) == 2
+
+
+@pytest.mark.parametrize("lasts_us", [10_000, 3_000_000])
+async def test_a_sequence_that_nobody_saw_run_has_begun_only_if_it_may_be_over(beamline, monkeypatch, lasts_us):
+    """A server that looks ten times a second may miss a short one, and never one of seconds."""
+    monkeypatch.setattr("danmax_bluesky.devices.panda.BRIEF_S", 0.1)
+    monkeypatch.setattr("danmax_bluesky.devices.panda.START_S", 0.2)
+    seq = sequencer(beamline.panda)
+    await seq.prepare(SeqTableInfo(sequence_table=SeqTable.row(time1=lasts_us // 2, time2=lasts_us // 2), repeats=1))
+    with monkeypatch.context() as deaf:
+
+        @AsyncStatus.wrap
+        async def ignore(signal, value, timeout=None):
+            pass
+
+        deaf.setattr(SignalRW, "set", ignore)
+        if lasts_us < 100_000:
+            await seq.kickoff()
+            await seq.complete()
+        else:
+            with pytest.raises(AcquisitionError, match=r"panda-seq-1 is enabled, and not active 0\.2 s later"):
+                await seq.kickoff()
 
 
 async def test_both_sequencers_share_the_lines(beamline, paths):

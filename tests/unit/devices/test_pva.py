@@ -1,4 +1,3 @@
-# ruff: noqa: E402  without PVAccess there is nothing to import
 from types import SimpleNamespace
 
 import pytest
@@ -51,7 +50,7 @@ def heard(watch):
 
 
 def is_a_loss(reading):
-    with pytest.raises(LinkLostError, match="^panda: pva://PANDA:SEQ1:ACTIVE does not answer"):
+    with pytest.raises(LinkLostError, match=r"^panda: pva://PANDA:SEQ1:ACTIVE does not answer"):
         reading["value"]
     return isinstance(reading, LostReading)
 
