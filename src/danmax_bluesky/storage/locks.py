@@ -4,7 +4,9 @@ Whoever changes a derived file of a scan, or its provenance, holds the scan's lo
 file of patterns holds that file's lock from the first row to the last.
 """
 
+import errno
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from danmax_bluesky.errors import StorageError
 
 TIMEOUT_S = 60.0
 POLL_S = 0.005
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP}  # without ENOSYS, for which filelock has a lock of its own
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -42,6 +46,10 @@ def scan_lock(folder: Path, stem: str, timeout_s: float = TIMEOUT_S) -> Iterator
             f"{path} was held by another process for {timeout_s:g} s; end that process, then `danmax rebuild`"
         ) from None
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise StorageError(
+                f"{path} cannot be locked: {error.strerror}; have its file system mounted with locks"
+            ) from None
         raise StorageError(
             f"{path} cannot be made: {error.strerror}; the folder of the scan must be writable"
         ) from None
@@ -81,6 +89,9 @@ class WriterLock:
                     return
             except (BlockingIOError, FileNotFoundError):
                 pass  # held by another one, or removed by the one before
+            except OSError as error:
+                _log.warning("%s: nothing keeps another process from writing it too (%s)", path, error.strerror)
+                return
             os.close(self._handle)
             if time.monotonic() > deadline:
                 raise StorageError(f"{path} is being written by another process; wait for it, or end it")
