@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.testing.catalog_runs import LiveScan, compose_mesh
 from danmax_bluesky.testing.compose import COUNTS_PER_DEG, OFFSET_DEG, Part, compose_tomography
+from danmax_bluesky.testing.waiting import eventually
 
 LIMIT_S = 120.0
 pytestmark = pytest.mark.slow
@@ -67,14 +67,6 @@ def emit(session, run):
     for document in run.documents:
         session(*document)
     return run.start["uid"]
-
-
-def eventually(condition):
-    until = time.monotonic() + LIMIT_S
-    while not (value := condition()):
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.1)
-    return value
 
 
 def check_rows(run, composed, parts, detector="orca"):

@@ -4,7 +4,6 @@ import io
 import os
 import signal
 import threading
-import time
 import warnings
 
 import h5py
@@ -19,6 +18,7 @@ from danmax_bluesky.pipelines.catalog.client import find_runs, lines
 from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.shell.runs import catalog_namespace
+from danmax_bluesky.testing.waiting import eventually
 
 pytestmark = pytest.mark.slow
 LIMIT_S = 180.0
@@ -165,11 +165,3 @@ def test_at_the_prompt_runs_are_found_as_with_databroker(session):
     assert f"{start['scan_id']:04d}" in said
     assert "azint_count" in said
     assert "no run is all of that" in said
-
-
-def eventually(condition):
-    until = time.monotonic() + LIMIT_S
-    while not (value := condition()):
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.1)
-    return value

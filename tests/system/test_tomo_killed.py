@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
@@ -11,6 +10,7 @@ import pytest
 
 from danmax_bluesky.formats.record import fold
 from danmax_bluesky.storage.journal import read_journal
+from danmax_bluesky.testing.waiting import children_of, eventually, has_ended
 
 PHASES = ("dark", "flat", "proj", "ortho", "flat_after", "dark_after")
 DANMAX = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()"]
@@ -33,8 +33,16 @@ def scan_command(root, num):
     return danmax(root, "tomoscan", "ascanct", "tom_ry", "0", "180", str(num), "0.02", *fields)
 
 
-def names(journal):
-    return [doc["name"] for name, doc in read_journal(journal) if name == "descriptor"]
+def documented(journal, phase):
+    """How many frames of a phase the journal tells of; None while the phase has not begun."""
+    streams, found = set(), None
+    for name, doc in read_journal(journal):
+        if name == "descriptor" and doc["name"] == phase:
+            streams.add(doc["uid"])
+            found = 0
+        elif name == "stream_datum" and doc["descriptor"] in streams:
+            found = max(found, doc["indices"]["stop"])
+    return found
 
 
 def frames_of(detector_file):
@@ -45,23 +53,22 @@ def frames_of(detector_file):
 @pytest.mark.parametrize("phase", ONLY_IN_THE_CAMPAIGN)
 def test_a_killed_scan_is_made_whole_again_and_the_next_gets_the_next_number(tmp_path, phase):
     process = subprocess.Popen(scan_command(tmp_path, 100), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def is_in_its_phase():
+        assert process.poll() is None, "the scan ended before it could be killed"
+        (journal, *_) = [*tmp_path.rglob("scan-0001_documents.jsonl"), None]
+        frames = None if journal is None else documented(journal, phase)
+        return frames is not None and (frames > 0 or phase != "proj")
+
     try:
-        until = time.monotonic() + 120
-        while True:
-            assert time.monotonic() < until, "the scan did not come to its phase"
-            assert process.poll() is None, "the scan ended before it could be killed"
-            journals = list(tmp_path.rglob("scan-0001_documents.jsonl"))
-            if journals and phase in names(journals[0]):
-                break
-            time.sleep(0.02)
-        if phase == "proj":
-            time.sleep(1.0)
+        eventually(is_in_its_phase)
+        cameras = children_of(process.pid)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-    (journal,) = journals
+    (journal,) = tmp_path.rglob("scan-0001_documents.jsonl")
     raw = journal.parent
-    time.sleep(1.0)  # the camera's process notices, writes what it has, and ends
+    eventually(lambda: all(map(has_ended, cameras)))  # they notice, write what they have, and end
     on_disk = frames_of(raw / "scan-0001_orca.h5")
 
     for command in ("rebuild", "check"):

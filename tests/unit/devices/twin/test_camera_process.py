@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 
 import h5py
 import hdf5plugin  # noqa: F401 - HDF5 learns its compressions by this import
@@ -18,6 +16,7 @@ import pytest
 from danmax_bluesky.devices.twin.camera_client import CameraProcess
 from danmax_bluesky.devices.twin.camera_process import Camera
 from danmax_bluesky.errors import DeviceError
+from danmax_bluesky.testing.waiting import eventually, has_ended
 
 ORCA = {"kind": "imaging", "width": 64, "height": 16, "pixel_size_m": 5.5e-6, "magnification": 5.0}
 START_NS = 1_700_000_000_000_000_000
@@ -74,17 +73,6 @@ class Session:
 def read(path, name="data"):
     with h5py.File(path) as file:
         return file[f"entry/instrument/orca/{name}"][()]
-
-
-def gone(pid):
-    for _ in range(600):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True  # ended; whoever inherited it has not looked yet
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_a_scan_is_written_and_told(tmp_path):
@@ -199,7 +187,7 @@ def test_closing_writes_what_was_triggered_and_may_be_repeated(tmp_path):
     pid = session.camera.pid
     session.camera.close()
     session.camera.close()
-    assert gone(pid)
+    eventually(lambda: has_ended(pid))
     assert session.camera.pid is None
     assert len(read(tmp_path / "scan.h5")) == 40  # opens without SWMR: the file was closed
     assert "died" not in [session.events.get()["event"] for _ in range(session.events.qsize())]
@@ -281,7 +269,7 @@ def test_the_camera_ends_when_its_parent_dies(tmp_path, held):
     )
     try:
         told, _ = parent.communicate(timeout=60)
-        assert gone(int(told))
+        eventually(lambda: has_ended(int(told)))
         assert len(read(path)) == 3
     finally:
         os.killpg(parent.pid, signal.SIGKILL) if held else None
