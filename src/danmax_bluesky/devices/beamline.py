@@ -121,9 +121,9 @@ class Beamline:
         """Try the missing devices again; returns those that still are."""
         return await self._connected.connect(again=True) if self._connected else {}
 
-    async def losses(self) -> Sequence[LinkLostError]:
-        """Which devices do not answer now, or did not a moment ago; all are asked."""
-        return await self._connected.losses() if self._connected else ()
+    async def losses(self, since: float) -> Sequence[LinkLostError]:
+        """Which devices do not answer now, or did not a moment ago but later than `since` (POSIX s); all are asked."""
+        return await self._connected.losses(since) if self._connected else ()
 
     def close(self) -> None:
         """Let go of the devices and end the processes behind them; from any thread, a second time without effect."""

@@ -1,10 +1,14 @@
-"""The fast shutter: movable to "open" or "closed", readable, and closed by whoever ends a scan."""
+"""The fast shutter: movable to "open" or "closed", readable, and closed while the RunEngine pauses."""
 
+import asyncio
+import logging
 from functools import cached_property
 from typing import Annotated
 
 from ophyd_async.core import (
+    CALCULATE_TIMEOUT,
     DEFAULT_TIMEOUT,
+    CalculatableTimeout,
     DeviceConnector,
     MovableLogic,
     SignalR,
@@ -13,6 +17,7 @@ from ophyd_async.core import (
     StandardReadable,
     StandardReadableFormat,
     TimeoutCalculator,
+    WatchableAsyncStatus,
     set_and_wait_for_other_value,
 )
 
@@ -21,6 +26,9 @@ from danmax_bluesky.errors import DeviceError
 
 OPEN = "open"
 CLOSED = "closed"
+SHUT_S = 2.0
+"""What a closing that nothing else may wait for is given."""
+log = logging.getLogger(__name__)
 
 
 class ShutterLogic(MovableLogic[str]):
@@ -53,8 +61,12 @@ class ShutterLogic(MovableLogic[str]):
 
 
 class Shutter(StandardReadable, StandardMovable[str]):
-    """A shutter. `set("open")`, `set("closed")`; its reading is the state, under its own name."""
+    """A shutter. `set("open")`, `set("closed")`; its reading is the state, under its own name.
 
+    While the RunEngine pauses a plan that uses it, it is closed; it opens again with the plan, if the plan had it open.
+    """
+
+    _wanted = CLOSED
     state: Annotated[SignalR[str], StandardReadableFormat.HINTED_SIGNAL]
     setpoint: SignalRW[str]
 
@@ -65,3 +77,33 @@ class Shutter(StandardReadable, StandardMovable[str]):
     def movable_logic(self) -> ShutterLogic:
         """How it moves."""
         return ShutterLogic(setpoint=self.setpoint, readback=self.state)
+
+    def set(
+        self, new_position: str, timeout: CalculatableTimeout = CALCULATE_TIMEOUT
+    ) -> WatchableAsyncStatus[str]:  # as the one that it overrides
+        """Open or close."""
+        self._wanted = new_position
+        return super().set(new_position, timeout)
+
+    async def shut(self) -> None:
+        """Close if it was opened, because something went wrong; one that does not answer holds up nothing."""
+        if self._wanted == OPEN:
+            self._wanted = CLOSED
+            await self._shut()
+
+    async def pause(self) -> None:
+        """The RunEngine pauses."""
+        if self._wanted == OPEN:
+            await self._shut()
+
+    async def resume(self) -> None:
+        """The RunEngine goes on."""
+        if self._wanted == OPEN:
+            await super().set(OPEN)
+
+    async def _shut(self) -> None:
+        try:
+            async with asyncio.timeout(SHUT_S):
+                await super().set(CLOSED)
+        except Exception as error:
+            log.warning("%s is not closed: %s", self.name, str(error) or f"no answer for {SHUT_S:g} s")

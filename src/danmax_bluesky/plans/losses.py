@@ -5,6 +5,7 @@ the control system has told of the loss, and whose message then names a signal a
 whenever a plan fails, every device is asked once more before the run is closed.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -15,22 +16,23 @@ from danmax_bluesky.devices.lost import LinkLostError, tells_of_a_loss
 
 MOST_TOLD = 3
 
-Ask = Callable[[], Awaitable[Sequence[LinkLostError]]]
+Ask = Callable[[float], Awaitable[Sequence[LinkLostError]]]
 
 
 def naming_losses(ask: Ask) -> Callable[[MsgGenerator[Any]], MsgGenerator[Any]]:
     """A preprocessor for a RunEngine: errors and stop documents name the devices that do not answer.
 
     Args:
-        ask: tells which devices do not answer now, or did not a moment ago.
+        ask: tells which devices do not answer now, or did not a moment ago but later than a time (POSIX seconds).
     """
 
     def name(plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
+        began = time.time()
         found: list[LinkLostError] | None = None  # None until they were asked
 
         async def look() -> None:
             nonlocal found
-            found = list(await ask())
+            found = list(await ask(began))
 
         response: Any = None
         thrown: Exception | None = None

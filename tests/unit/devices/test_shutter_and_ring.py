@@ -27,6 +27,41 @@ async def test_a_shutter_that_is_held_says_so():
         await shutter.set("open", timeout=0.05)
 
 
+async def test_a_pause_closes_a_shutter_that_a_plan_opened_and_its_end_opens_it_again(beamline):
+    shutter = beamline.shutter
+    await shutter.set("open")
+    await shutter.pause()
+    assert await shutter.state.get_value() == "closed"
+    await shutter.resume()
+    assert await shutter.state.get_value() == "open"
+    await shutter.set("closed")
+    await shutter.pause()
+    await shutter.resume()
+    assert await shutter.state.get_value() == "closed"
+
+
+async def test_a_shutter_that_was_shut_stays_so_when_the_pause_ends(beamline):
+    shutter = beamline.shutter
+    await shutter.set("open")
+    await shutter.pause()
+    await shutter.shut()
+    await shutter.resume()
+    assert await shutter.state.get_value() == "closed"
+
+
+async def test_a_shutter_that_does_not_close_holds_up_nothing_and_is_told_of(caplog):
+    shutter = Shutter("fast_shutter")
+    await shutter.connect(mock=True)
+    await shutter.set("open")
+
+    def refuse(_value):
+        raise DeviceError("fast_shutter does not answer")
+
+    callback_on_mock_put(shutter.setpoint, refuse)
+    await shutter.shut()
+    assert "fast_shutter is not closed: fast_shutter does not answer" in caplog.text
+
+
 async def test_the_ring_current_reads_under_its_own_name(beamline):
     ring = beamline.ring_current
     assert (await ring.read())["ring_current"]["value"] == 400.0

@@ -103,15 +103,20 @@ class Devices:
         }
         return {**self.missing, **lost_links}
 
-    async def losses(self) -> list[LinkLostError]:
-        """Ask every device that was connected; those that do not answer, or did not a moment ago."""
+    async def losses(self, since: float) -> list[LinkLostError]:
+        """Ask every device that was connected; those that do not answer, or did not a moment ago.
+
+        Args:
+            since: what was noticed before that, POSIX seconds, and is over, is not told.
+        """
         lines = (*(connector.link for connector in self._connectors), self._panda_watch)
         await asyncio.gather(*map(self._look, lines))
+        since = max(since, time.time() - A_MOMENT_S)
         found: list[LinkLostError] = []
         for line in lines:
             if line.lost is not None:
                 found.append(line.lost)
-            elif line.last_loss is not None and time.time() - line.last_loss.noticed < A_MOMENT_S:
+            elif line.last_loss is not None and line.last_loss.noticed >= since:
                 found.append(regained(line.last_loss))
         return found
 

@@ -1,0 +1,42 @@
+import time
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("tango")
+pytest.importorskip("p4p")
+
+from danmax_bluesky.config import Settings
+from danmax_bluesky.devices.lost import lost
+from danmax_bluesky.devices.tango.beamline import Devices
+
+
+class Line:
+    """To a device that is found to be lost only when somebody looks."""
+
+    def __init__(self, name, lost_now=False, lost_before_s=None):
+        self.lost = self.last_loss = None
+        self._now = lost(name, f"tango://{name}", 0.0, "refused") if lost_now else None
+        if lost_before_s is not None:
+            self.last_loss = lost(name, f"tango://{name}", 0.0, "refused")
+            self.last_loss.noticed = time.time() - lost_before_s
+
+    async def look(self):
+        self.lost = self._now
+
+
+async def test_those_are_told_that_are_lost_now_or_were_while_the_plan_ran():
+    panda = SimpleNamespace(name="panda")
+    devices = Devices(Settings(), {}, {}, panda, SimpleNamespace(name="s"), SimpleNamespace(name="r"))
+    lines = [
+        Line("gone", lost_now=True),
+        Line("back", lost_before_s=5),
+        Line("earlier", lost_before_s=20),
+        Line("well"),
+    ]
+    devices._connectors = [SimpleNamespace(link=line) for line in lines]
+    devices._panda_watch = Line("panda", lost_before_s=1000)
+    found = await devices.losses(time.time() - 10)
+    assert [error.device for error in found] == ["gone", "back"]
+    assert str(found[1]).endswith("it answers again now")
+    assert [error.device for error in await devices.losses(0.0)] == ["gone", "back", "earlier"]
