@@ -19,7 +19,7 @@ from danmax_bluesky.errors import StorageError
 
 TIMEOUT_S = 60.0
 POLL_S = 0.005
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP}  # without ENOSYS, for which filelock has a lock of its own
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _log = logging.getLogger(__name__)
 
 
@@ -27,13 +27,15 @@ _log = logging.getLogger(__name__)
 def scan_lock(folder: Path, stem: str, timeout_s: float = TIMEOUT_S) -> Iterator[None]:
     """Hold the lock of a scan; it ends with the process, however that ends.
 
+    In a folder that may not be written to there is none to hold: whatever is written there says so itself.
+
     Args:
         folder: of the scan's raw files.
         stem: "scan-0001".
         timeout_s: how long to wait for another process.
 
     Raises:
-        StorageError: another process did not let go in time, or the folder may not be written to.
+        StorageError: another process did not let go in time, or the folder is not there.
     """
     path = folder / f".{stem}.lock"
     if not folder.is_dir():
@@ -46,13 +48,10 @@ def scan_lock(folder: Path, stem: str, timeout_s: float = TIMEOUT_S) -> Iterator
             f"{path} was held by another process for {timeout_s:g} s; end that process, then `danmax rebuild`"
         ) from None
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno not in _READ_ONLY:
             raise StorageError(
                 f"{path} cannot be locked: {error.strerror}; have its file system mounted with locks"
-            ) from None
-        raise StorageError(
-            f"{path} cannot be made: {error.strerror}; the folder of the scan must be writable"
-        ) from None
+            ) from None  # who may only read goes on without: journals grow, and files are replaced in one step
     try:
         yield
     finally:

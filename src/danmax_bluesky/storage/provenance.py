@@ -128,10 +128,15 @@ class Provenance:
     ) -> Iterator[list[FileNote]]:
         """Note an action that is done inside the `with` block; put what it wrote into the list that it gives.
 
-        An exception is noted as the reason of the failure, and goes on.
+        An exception is noted as the reason of the failure, and goes on. Of a scan whose folder may not be written to,
+        such as one in an archive, the action is done all the same, and not noted.
         """
-        identity = self.begin(actor, description=description, parameters=parameters, inputs=inputs)
         outputs: list[FileNote] = []
+        if not os.access(self.files.raw, os.W_OK):
+            _log.warning("%s may not be written to: its provenance does not tell of this %s", self.files.raw, actor)
+            yield outputs
+            return
+        identity = self.begin(actor, description=description, parameters=parameters, inputs=inputs)
         try:
             yield outputs
         except BaseException as error:

@@ -1,4 +1,7 @@
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -39,6 +42,28 @@ def test_a_copy_is_a_row_of_the_original_too(run, tmp_path):
     action = Provenance(files_of(run)).actions()[-1]
     assert action.actor == "copy"
     assert "scan-0001_orca.h5" in [note.path for note in action.outputs]
+
+
+def test_a_scan_in_an_archive_is_copied_and_exported_and_not_touched(run, tmp_path, monkeypatch, caplog):
+    files = files_of(run)
+    before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir()}
+    allowed, opened = os.access, os.open
+
+    def refuse(path, flags, *arguments, **options):
+        if Path(os.fsdecode(path)).parent == run.folder and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)  # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path != files.raw and allowed(path, mode))
+    copied = copy_scan(files, tmp_path / "there")
+    assert "may not be written to: its provenance does not tell of this copy" in caplog.text
+    assert check_scan(record_of(copied.files.documents)) == []
+    record = record_of(run.folder / "scan-0001_documents.jsonl")
+    (alone,) = write_dxchange(record, export=Export(Copying()), out=tmp_path / "alone.h5")
+    with h5py.File(alone) as file:
+        np.testing.assert_array_equal(file["exchange/data"][:], run.frames["orca"][8:39])
+    assert {path: path.stat().st_mtime_ns for path in run.folder.iterdir()} == before
 
 
 def test_files_of_other_scans_that_are_linked_come_along(tmp_path):
