@@ -112,7 +112,7 @@ def assert_left_in_order(session: Session, record: RunRecord) -> None:
 
 def assert_next_scan_works(session: Session) -> None:
     session.beamline.twin.faults.clear()
-    outcome = run(session)
+    outcome = run(session, npt_fields=2)
     assert outcome.error is None
     assert outcome.record.is_complete
     assert_left_in_order(session, outcome.record)

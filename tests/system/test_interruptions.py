@@ -5,13 +5,23 @@ import json
 import threading
 
 import pytest
+from bluesky.plan_stubs import pause
+from bluesky.preprocessors import plan_mutator
 from bluesky.utils import RunEngineInterrupted
 
+from danmax_bluesky.devices.shutter import ShutterLogic
+from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.record import fold
 from danmax_bluesky.plans.classic import ascan
+from danmax_bluesky.plans.powder import azint_points
 from danmax_bluesky.plans.stubs import leave
 from danmax_bluesky.storage.journal import read_journal
+
+
+@pytest.fixture(scope="module")
+def session(session_of):
+    return session_of()
 
 
 def value(session, signal):
@@ -50,6 +60,133 @@ def test_a_pause_keeps_the_beam_off_the_sample_and_the_scan_goes_on(sessions, ki
     detector = record.start["detectors"][0]
     assert session.beamline.twin.world.exposures[detector]["open"].tolist() == [1.0] * 6
     assert value(session, session.beamline.shutter.state) == "closed"
+
+
+def stopping_at(plan, command, device, which=3):
+    """A plan that is paused at once while its third such message is waited for."""
+    seen = []
+
+    def look(message):
+        if message.command == command and getattr(message.obj, "name", "") == device:
+            seen.append(message)
+            if len(seen) == which:
+                return None, pause()
+        return None, None
+
+    return plan_mutator(plan, look)
+
+
+PLANS = {
+    "azint_scan": lambda session: session.plans.azint_scan("tom_sam_x", 0, 0.5, 5, 0.05),
+    "ascan": lambda session: ascan(session.rig.with_detectors(("pilatus",)), "tom_sam_x", 0, 0.5, 5, 0.05),
+}
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_a_pause_in_the_middle_of_an_exposure_ends_a_scan_of_points_and_what_was_measured_is_whole(session, kind):
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(stopping_at(PLANS[kind](session), "trigger", "pilatus"))
+    assert value(session, session.beamline.shutter.state) == "closed"
+    with pytest.raises(AcquisitionError, match="was ended by a pause in the middle of it"):
+        session.RE.resume()
+    record = fold(read_journal(ScanFiles.of(session.last_run).documents))
+    (segment,) = record.segments
+    assert (record.status, record.missing) == ("failed", {"primary": 4})
+    assert len(record.snapshots) == 2
+    assert segment.columns["tom_sam_x"] == pytest.approx([0.0, 0.1], abs=1e-3)
+    assert {key: (source.start, source.stop) for key, source in segment.images.items()} == {"pilatus": (0, 2)}
+    assert value(session, session.beamline.shutter.state) == "closed"
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_after_a_pause_on_the_way_to_a_point_the_scan_goes_on(session, kind):
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(stopping_at(PLANS[kind](session), "set", "tom_sam_x"))
+    assert value(session, session.beamline.shutter.state) == "closed"
+    session.RE.resume()
+    record = fold(read_journal(ScanFiles.of(session.last_run).documents))
+    assert record.is_complete
+    assert record.segments[0].columns["tom_sam_x"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5], abs=1e-3)
+    assert session.beamline.twin.world.exposures["pilatus"]["open"].tolist() == [1.0] * 6
+
+
+def test_after_a_pause_between_two_exposures_none_is_taken_twice(session):
+    rig = session.rig.with_detectors(("pilatus",))
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(stopping_at(azint_points(rig, (), [()] * 4, 0.02, pause_s=0.01), "sleep", ""))
+    session.RE.resume()
+    record = fold(read_journal(ScanFiles.of(session.last_run).documents))
+    assert record.is_complete
+    assert len(record.segments[0].times) == len(session.beamline.twin.world.exposures["pilatus"]["open"]) == 4
+
+
+def steps_of(session, plan):
+    """What a plan does, in words, with what the shutter does among it."""
+    steps = []
+    shutter, loop = session.beamline.shutter, session.RE.loop
+
+    def listen(reading):
+        steps.extend(told["value"] for told in reading.values())
+
+    def hear(message):
+        steps.append(f"{message.command} {getattr(message.obj, 'name', '')}".strip())
+
+    loop.call_soon_threadsafe(shutter.state.subscribe_reading, listen)
+    session.RE.msg_hook = hear
+    try:
+        session.RE(plan)
+    finally:
+        session.RE.msg_hook = None
+        loop.call_soon_threadsafe(shutter.state.clear_sub, listen)
+    return steps
+
+
+def test_the_sample_travels_out_of_the_beam_and_back_with_the_shutter_closed(session):
+    scan = session.plans.tomo_scan("ascanct", "tom_ry", 0, 10, 10, 0.01, fields_flag="010000", npt_flats=2)
+    kept = [step for step in steps_of(session, scan) if step in ("open", "closed", "set tom_sam_x", "collect orca")]
+    order = [step for step, before in zip(kept, ["", *kept], strict=False) if step != before]
+    travel = ["closed", "set tom_sam_x"]
+    assert order == [*travel, "open", "collect orca", *travel, "open", "collect orca", "closed"]
+
+
+class OfACallbackError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["answers", "does not answer at once"])
+def test_after_an_error_the_shutter_is_closed_before_anything_else(session, monkeypatch, answers):
+    monkeypatch.setattr("danmax_bluesky.plans.stubs.CLOSING_EVERY_S", 0.01)
+    move = ShutterLogic.move
+    steps = []
+
+    async def answer(self, new_position, timeout):
+        if not answers and steps[-1] == "wait_for":
+            steps.append("refused")
+            raise TimeoutError("no answer")
+        await move(self, new_position, timeout)
+        steps.append(new_position)
+
+    def fail(name, doc):
+        if "open" in steps and "failed" not in steps:
+            steps.append("failed")
+            raise OfACallbackError
+
+    monkeypatch.setattr(ShutterLogic, "move", answer)
+    token = session.RE.subscribe(fail, "stream_datum")
+    session.RE.msg_hook = lambda message: steps.append(f"{message.command} {getattr(message.obj, 'name', '')}".strip())
+    with pytest.raises(OfACallbackError):
+        session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, 10, 10, 0.01, fields_flag="010000", npt_flats=2))
+    session.RE.msg_hook = None
+    session.RE.unsubscribe(token)
+    after = steps[steps.index("failed") + 1 :]
+    assert after[:2] == ["wait_for", "closed" if answers else "refused"]
+    assert [step for step in after if step in ("set tom_sam_x", "close_run", "unstage orca", "set fast_shutter")] == [
+        "set tom_sam_x",
+        "close_run",
+        "unstage orca",
+        "set fast_shutter",
+    ]
+    assert after[-2:] == ["wait", "closed"]
 
 
 def test_a_session_that_is_closed_in_a_pause_ends_its_scan(sessions):

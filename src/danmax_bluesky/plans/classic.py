@@ -11,9 +11,10 @@ from bluesky.utils import MsgGenerator
 from ophyd_async.core import TriggerInfo
 
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.powder import azint_count
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import ShutterGuard
+from danmax_bluesky.plans.stubs import in_the_beam, leave
 
 
 def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
@@ -52,7 +53,6 @@ def ascan(
     if not exposure_s > 0 or not math.isfinite(exposure_s):
         raise ScanError(f"exp_time = {exposure_s} s: an exposure takes time; give more than 0 s")
     positions = np.linspace(start, end, nsteps + 1)
-    guard = ShutterGuard(rig)
     segment = {"name": "primary", "kind": "data", "num": nsteps + 1, "exposure_s": exposure_s, "period_s": exposure_s}
     start_doc = {
         **rig.metadata,
@@ -78,11 +78,14 @@ def ascan(
         for detector in rig.detectors:
             yield from bps.prepare(detector, TriggerInfo(livetime=exposure_s), group="prepare")
         yield from bps.wait(group="prepare")
-        yield from guard.let_beam()
+        yield from in_the_beam(rig, visit())
+
+    def visit() -> MsgGenerator[None]:
         for position in positions:
             yield from bps.checkpoint()
             yield from bps.mv(mover, float(position))
-            yield from bps.trigger_and_read([*rig.detectors, *counters, mover], name="primary")
+            reading = bps.trigger_and_read([*rig.detectors, *counters, mover], name="primary")
+            yield from unbroken(rig.shutter, reading, f"the exposure at {motor} = {position:g}")
 
     told = bpp.inject_md_wrapper(bpp.baseline_wrapper(measure(), rig.snapshot()), start_doc)
-    return (yield from bpp.finalize_wrapper(told, guard.leave))
+    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig)))

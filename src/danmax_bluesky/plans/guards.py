@@ -1,48 +1,89 @@
 """What keeps an eye on a phase while it is measured: pauses in the middle of it, and cameras that stop."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import bluesky.preprocessors as bpp
+from bluesky.utils import Msg, MsgGenerator
+
+from danmax_bluesky.devices.shutter import Shutter
 from danmax_bluesky.errors import AcquisitionError
 
+T = TypeVar("T")
 UNANSWERED = 4
 """Triggers without a frame from which on a camera may be called stalled: fewer may have been lost."""
 
 
 class PauseGuard:
-    """Ends the phase in progress when the RunEngine pauses in the middle of it: what flies is stopped at once.
+    """Ends what is exposed now when the RunEngine pauses in the middle of it: no beam, and nothing flies on.
 
-    The RunEngine itself stops only what was `set`; a sweep that went on unseen, with the shutter open, is not what
-    somebody wants who pauses. A sweep that was stopped cannot be resumed, so the run ends when it is.
+    The RunEngine itself stops only what was `set`. A sweep that was stopped, or an exposure that was broken off, cannot
+    be resumed: the run ends when it is, and the shutter stays closed.
+
+    Args:
+        shutter: is closed.
 
     Attributes:
-        flyers: what is to be stopped; empty once the phase is over.
+        flyers: are stopped.
+        paused: something was broken off.
+        over: set it once no pause can break anything off any more.
         name: for messages.
     """
 
     name = "pause_guard"
 
-    def __init__(self, flyers: Sequence[Any]) -> None:
-        self.flyers = tuple(flyers)
-        self._paused = False
+    def __init__(self, shutter: Shutter) -> None:
+        self.flyers: tuple[Any, ...] = ()
+        self.paused = self.over = False
+        self._shutter = shutter
 
     async def pause(self) -> None:
         """The RunEngine pauses."""
+        if self.over:
+            return
+        self.paused = True
+        await self._shutter.shut()
         for flyer in self.flyers:
-            self._paused = True
             await flyer.stop(success=True)
 
     async def resume(self) -> None:
         """The RunEngine goes on; the phase does not."""
 
-    def check(self, phase: str) -> None:
-        """Raise AcquisitionError if the phase was paused."""
-        if self._paused:
+    def check(self, what: str) -> None:
+        """Raise AcquisitionError, once, if there was a pause."""
+        if self.paused:
+            self.paused = False
             raise AcquisitionError(
-                f"{phase} was ended by a pause in the middle of it; what was measured is on disk. A pause at the "
-                "end of a phase (one Ctrl-C, or RE.request_pause(defer=True)) lets a scan go on"
+                f"{what} was ended by a pause in the middle of it; what was measured is on disk. A pause at the "
+                "end of a phase or point (one Ctrl-C, or RE.request_pause(defer=True)) lets a scan go on"
             )
+
+
+def unbroken(shutter: Shutter, plan: MsgGenerator[T], what: str) -> MsgGenerator[T]:
+    """A plan that exposes and cannot be replayed: once it goes on after a pause it ends with AcquisitionError.
+
+    Args:
+        shutter: is closed by a pause, and stays so.
+        plan: is told of the error, and may clean up.
+        what: is measured.
+    """
+    guard = PauseGuard(shutter)
+
+    def end() -> MsgGenerator[None]:
+        guard.check(what)
+        yield Msg("null")
+
+    def whole() -> MsgGenerator[T]:
+        yield Msg("null", guard)  # so that the RunEngine knows whom to tell of a pause
+        try:
+            result: Any = yield from bpp.plan_mutator(plan, lambda _: (end() if guard.paused else None, None))
+            guard.check(what)
+            return result
+        finally:
+            guard.over = True
+
+    result: Any = yield from bpp.rewindable_wrapper(whole(), False)
+    return result
 
 
 @dataclass(frozen=True)

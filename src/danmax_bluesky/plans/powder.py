@@ -15,10 +15,14 @@ from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans.courses import Course, Point, listed
+from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.segment import Flight, flight_of
 from danmax_bluesky.plans.stubs import (
-    ShutterGuard,
+    close_shutter,
+    in_the_beam,
+    leave,
+    open_shutter,
     put_back,
     wait_for_beam,
     where,
@@ -169,6 +173,8 @@ def azint_points(
 ) -> MsgGenerator[str]:
     """One exposure at each point; positions, frames and their integrals share the stream `primary`, an event each.
 
+    After an immediate pause between two exposures the scan goes on; one in the middle of an exposure ends it.
+
     Args:
         rig: the devices; its detectors are armed.
         motors: names, in the order of a point's coordinates; none for exposures at rest.
@@ -203,7 +209,6 @@ def azint_points(
     }
     start["hints"] = {"dimensions": dimensions, **start.get("hints", {})}
     info = TriggerInfo(trigger=DetectorTrigger.INTERNAL, livetime=exposure_s, number_of_events=1)
-    guard = ShutterGuard(rig)
     read = [*rig.detectors, *moved, rig.ring_current, *rig.integrated.values()]
 
     @bpp.stage_decorator([*rig.detectors, *moved])
@@ -213,7 +218,9 @@ def azint_points(
             yield from bps.prepare(detector, info, group="arm")
         yield from bps.wait(group="arm")
         yield from bps.declare_stream(*read, name="primary")  # the integration begins with it
-        yield from guard.let_beam()
+        yield from in_the_beam(rig, visit_points())
+
+    def visit_points() -> MsgGenerator[None]:
         visit = (course or listed)(points)
         point = next(visit, None)
         visited = 0
@@ -222,22 +229,23 @@ def azint_points(
             yield from wait_for_beam(rig)
             if moved:
                 yield from bps.mv(*itertools.chain.from_iterable(zip(moved, point, strict=True)))
-            reading = yield from bps.trigger_and_read(read)
             visited += 1
+            exposure = bps.trigger_and_read(read)
+            reading = yield from unbroken(rig.shutter, exposure, f"exposure {visited} of {num}")
             values = {key: float(entry["value"]) for key, entry in reading.items() if _is_number(entry["value"])}
             try:
                 point = visit.send(values)
             except StopIteration:
                 return
             if pause_s >= LONG_PAUSE_S:  # the sample is spared meanwhile
-                yield from guard.keep_beam()
+                yield from close_shutter(rig)
             if pause_s:
                 yield from bps.sleep(pause_s)
             if pause_s >= LONG_PAUSE_S:
-                yield from guard.let_beam()
+                yield from open_shutter(rig)
 
     told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot()), start)
-    return (yield from bpp.finalize_wrapper(told, lambda: guard.leave(home if back else ())))
+    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, home if back else ())))
 
 
 def _is_number(value: Any) -> bool:

@@ -16,7 +16,7 @@ from danmax_bluesky.errors import AcquisitionError, ScanError
 from danmax_bluesky.plans.fields import frames_so_far, name_fields
 from danmax_bluesky.plans.guards import PauseGuard, Quietly, StallWatch
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import sent_to, wait_for_beam
+from danmax_bluesky.plans.stubs import sent_to, shut, wait_for_beam
 from danmax_bluesky.tomography.phases import Phase
 from danmax_bluesky.tomography.triggers import (
     GateRow,
@@ -96,11 +96,13 @@ def take(
     for travel in phase.travels:
         if travel.motor not in known:
             known[travel.motor] = yield from sent_to(rig.motor(travel.motor))
+    yield from wait_for_beam(rig)
     yield from bpp.rewindable_wrapper(_take(rig, phase, known, flight), False)
 
 
 def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | None) -> MsgGenerator[None]:
-    yield from wait_for_beam(rig)
+    guard = PauseGuard(rig.shutter)
+    yield Msg("null", guard)  # so that the RunEngine knows whom to tell of a pause
     devices = (*rig.detectors, rig.panda)
     moving = phase.motion in ("sweep", "list", "free")
     rows = yield from _rows(rig, phase)
@@ -116,10 +118,10 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
     yield from bps.wait(group="count")
     yield from _label(rig.detectors, LABELS.get(phase.kind, phase.kind))
     before = yield from frames_so_far(rig)
-    guard = PauseGuard((rig.sequencer, *flown))
+    guard.flyers = (rig.sequencer, *flown)
 
     def measure() -> MsgGenerator[None]:
-        yield Msg("null", guard)
+        guard.check(phase.name)
         yield from bps.kickoff_all(*devices, wait=True)
         if phase.motion == "step":
             yield from _step_by_step(rig, phase, table, guard, homes)
@@ -138,13 +140,14 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
         guard.check(phase.name)
 
     def keep_what_is_there(_error: Exception) -> MsgGenerator[None]:
+        yield from shut(rig)
         for mover in (rig.sequencer, *flown):
             yield from bps.stop(Quietly(mover))
         yield from _settle(rig)
         yield from bps.collect(*devices, name=phase.name)
 
     def unlabel() -> MsgGenerator[None]:
-        guard.flyers = ()
+        guard.over = True
         yield from _label(rig.detectors, "")
 
     yield from bpp.contingency_wrapper(measure(), except_plan=keep_what_is_there, final_plan=unlabel)

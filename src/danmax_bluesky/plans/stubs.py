@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Locatable, Movable
-from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
+from bluesky.protocols import Locatable
+from bluesky.utils import MsgGenerator, RunEngineControlException
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.errors import ScanError
@@ -62,48 +62,24 @@ def _close_surely(rig: Rig) -> MsgGenerator[None]:
     yield from close_shutter(rig)
 
 
-class ShutterGuard:
-    """Closes the shutter while the RunEngine pauses, and opens it again when the plan goes on.
+def shut(rig: Rig) -> MsgGenerator[None]:
+    """Close the shutter before anything else is done about an error, which stays the one that is seen.
 
-    It knows only of what the plan does through it.
-
-    Attributes:
-        open: whether the plan has it open now.
-        name: for messages.
+    A shutter that does not answer holds up nothing: `leave` asks it again.
     """
+    yield from bps.wait_for([rig.shutter.shut])
 
-    name = "shutter_guard"
 
-    def __init__(self, rig: Rig) -> None:
-        self.open = False
-        self._rig = rig
-        self._shutter: Movable[str] = rig.shutter
+def in_the_beam(rig: Rig, plan: MsgGenerator[None]) -> MsgGenerator[None]:
+    """A plan with the shutter open, and closed again as soon as the plan is over, however it ends."""
 
-    def let_beam(self) -> MsgGenerator[None]:
-        """Open the shutter."""
-        yield Msg("null", self)  # so that the RunEngine knows whom to tell of a pause
-        yield from open_shutter(self._rig)
-        self.open = True
+    def opened() -> MsgGenerator[None]:
+        yield from open_shutter(rig)
+        yield from plan
 
-    def keep_beam(self) -> MsgGenerator[None]:
-        """Close the shutter."""
-        self.open = False
-        yield from close_shutter(self._rig)
-
-    def leave(self, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
-        """As the function `leave`; no pause opens the shutter any more."""
-        self.open = False
-        yield from leave(self._rig, places)
-
-    async def pause(self) -> None:
-        """The RunEngine pauses."""
-        if self.open:
-            await self._shutter.set("closed")  # pyright: ignore[reportGeneralTypeIssues]  ophyd-async's status
-
-    async def resume(self) -> None:
-        """The RunEngine goes on."""
-        if self.open:
-            await self._shutter.set("open")  # pyright: ignore[reportGeneralTypeIssues]
+    yield from bpp.contingency_wrapper(
+        opened(), except_plan=lambda _error: shut(rig), else_plan=lambda: close_shutter(rig)
+    )
 
 
 def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:

@@ -13,9 +13,9 @@ from danmax_bluesky.plans.segment import Flight, patience_s, take
 from danmax_bluesky.plans.stubs import (
     arm,
     close_shutter,
+    in_the_beam,
     leave,
     move_in_order,
-    open_shutter,
     put_back,
     sent_to,
     wait_until_stable,
@@ -56,6 +56,8 @@ def flats(
 ) -> MsgGenerator[None]:
     """Frames with the sample out of the beam; every motor is put back where it was, also after an error.
 
+    The sample travels with the shutter closed, out of the beam and back.
+
     Args:
         rig: the devices.
         phase: what is to be measured.
@@ -67,14 +69,16 @@ def flats(
     moves = (*(() if turn_deg is None else ((rig.rotation.name, turn_deg),)), *out.moves)
     places = yield from where(rig, [name for name, _ in moves])
 
-    def measure() -> MsgGenerator[None]:
-        yield from move_in_order(rig, moves)
-        yield from open_shutter(rig)
+    def expose() -> MsgGenerator[None]:
         if condition == "stable":
             yield from wait_until_stable(rig)
         elif condition:
             yield from bps.sleep(condition)
         yield from take(rig, phase)
+
+    def measure() -> MsgGenerator[None]:
+        yield from move_in_order(rig, moves)
+        yield from in_the_beam(rig, expose())
 
     yield from bpp.finalize_wrapper(measure(), lambda: put_back(rig, places))
 
@@ -83,14 +87,12 @@ def projections(
     rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None, flight: Flight | None = None
 ) -> MsgGenerator[None]:
     """Frames of the sample in the beam, in whichever way the phase asks for."""
-    yield from open_shutter(rig)
-    yield from take(rig, phase, homes, flight)
+    yield from in_the_beam(rig, take(rig, phase, homes, flight))
 
 
 def orthogonal_return(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> MsgGenerator[None]:
     """Frames on the way back, at angles that were measured before, so that drift can be seen."""
-    yield from open_shutter(rig)
-    yield from take(rig, phase, homes)
+    yield from in_the_beam(rig, take(rig, phase, homes))
 
 
 def return_to_start(rig: Rig, start_deg: float) -> MsgGenerator[None]:
@@ -153,7 +155,6 @@ def measure_phases(
         for phase in phases:
             yield from bps.checkpoint()  # a pause that was asked for lands here, with the shutter closed
             yield from verbs[phase.kind](rig, phase)
-            yield from close_shutter(rig)
         if end_with is not None:
             yield from end_with()
 
