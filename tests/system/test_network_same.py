@@ -21,6 +21,7 @@ SMALL = {
     "detectors.pilatus.width": 487,
     "detectors.pilatus.height": 407,
     "formats.integrate": False,
+    "formats.reconstruct": False,
     "catalog.kind": "off",
     "sample": "bone",
     "motors.tom_ry.velocity": 720,
