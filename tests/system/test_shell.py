@@ -31,10 +31,14 @@ SMALL = {
 }
 
 
+@pytest.fixture(scope="module")
+def session(session_of):
+    return session_of()
+
+
 @pytest.fixture
-def typed(sessions):
+def typed(session):
     """A session, and what its words print."""
-    session = sessions()
     console = Console(record=True, width=160, file=io.StringIO())
     return session, Magics(session, console), console
 
