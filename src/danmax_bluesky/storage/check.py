@@ -1,6 +1,8 @@
 """Whether the files of a scan are whole: every pointer, every count, every digest that was recorded."""
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +21,8 @@ from danmax_bluesky.storage.provenance import Provenance, follows_the_journal, i
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.references import Reference, references
 from danmax_bluesky.storage.scalars import load_scalars
+
+ABANDONED_S = 600.0
 
 
 class Severity(StrEnum):
@@ -74,9 +78,20 @@ def check_scan(record: RunRecord, *, deep: bool = False) -> list[Finding]:
     for path in derived:
         found += check_file(path)
     found += _tables(files)
+    found += _left_behind(files)
     if not files.master.exists():
         found.append(Finding(Severity.ERROR, files.master, "is missing; `danmax rebuild` writes it again"))
     return found
+
+
+def _left_behind(files: ScanFiles) -> Iterator[Finding]:
+    """What a killed process was writing: it never became a file, and takes its place on the disk."""
+    for path in sorted(files.raw.glob(f".{files.stem}[._]*.partial")):
+        with suppress(FileNotFoundError):  # finished or given up just now
+            told = path.stat()
+            if time.time() - told.st_mtime > ABANDONED_S:
+                text = f"was never finished: its process died; delete its {told.st_size / 1e6:.1f} MB"
+                yield Finding(Severity.WARNING, path, text)
 
 
 def _pointers(file: h5py.File, path: Path) -> Iterator[Finding]:

@@ -30,6 +30,18 @@ def test_a_file_that_carries_the_table_may_change_after_it_was_an_input(run):
     assert errors(run.folder) == []
 
 
+def test_what_a_killed_process_never_finished_is_named_once_nobody_writes_it(run):
+    left = run.folder / ".scan-0001_dxchange.h5.4711-00c0ffee.partial"
+    left.write_bytes(bytes(2_000_000))
+    (run.folder / ".scan-00012.h5.4711.partial").write_bytes(b"of another scan")
+    record = record_of(run.folder / "scan-0001_documents.jsonl")
+    assert check_scan(record) == []
+    os.utime(left, (0, 0))
+    (finding,) = check_scan(record)
+    assert (finding.severity, finding.file) == (Severity.WARNING, left)
+    assert finding.text == "was never finished: its process died; delete its 2.0 MB"
+
+
 def test_a_moved_folder_is_still_whole(run, tmp_path):
     run.folder.rename(tmp_path / "there")
     assert errors(tmp_path / "there") == []
