@@ -1,5 +1,7 @@
 """Diffraction on the twin: counts, scans and meshes, each frame integrated with its positions beside it."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from danmax_bluesky.errors import DanmaxError, PreflightError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.record import fold
 from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.plans.classic import ascan
 from danmax_bluesky.scattering.peaks import peak_position_errors
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage.journal import read_journal
@@ -181,6 +184,24 @@ def test_every_motor_out_of_reach_is_told_at_once(session):
     with pytest.raises(PreflightError) as error:
         session.RE(session.plans.mesh("tom_sam_y", 0, 900, 2, "tom_sam_x", 0, 900, 2, 0.1))
     assert len(error.value.findings) == 2
+
+
+def test_what_a_sweep_of_the_rotation_cannot_do_is_told_at_once_and_before_anything_moves(session):
+    number = session.paths.visit.next_number()
+    with pytest.raises(PreflightError) as error:
+        session.RE(session.plans.azint_scan("tom_ry", 0, 5000, 10, 0.5, continuous=True))
+    limit, speed, encoder = error.value.findings
+    assert re.search(r"tom_ry: would go to .* run-up and run-down included, and its limit is 3600", limit)
+    assert "exceed its 720" in speed
+    assert "its encoder tells angles apart only below" in encoder
+    assert session.paths.visit.next_number() == number
+
+
+def test_a_step_scan_beyond_a_limit_is_refused_before_its_first_point(session):
+    number = session.paths.visit.next_number()
+    with pytest.raises(PreflightError, match="from 45 to 55 is asked for, its limits are -50 to 50"):
+        session.RE(ascan(session.rig.with_detectors(("pilatus",)), "tom_sam_x", 45, 55, 10, 0.02))
+    assert session.paths.visit.next_number() == number
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from ophyd_async.core import TriggerInfo
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.guards import unbroken
-from danmax_bluesky.plans.powder import azint_count
+from danmax_bluesky.plans.powder import azint_count, reachable
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import in_the_beam, leave
 
@@ -46,6 +46,7 @@ def ascan(
 
     Raises:
         ScanError: a number is out of range, or there is no such motor.
+        PreflightError: a position cannot be reached.
     """
     mover, counters = rig.motor(motor), rig.counters()
     if nsteps < 1:
@@ -53,6 +54,7 @@ def ascan(
     if not exposure_s > 0 or not math.isfinite(exposure_s):
         raise ScanError(f"exp_time = {exposure_s} s: an exposure takes time; give more than 0 s")
     positions = np.linspace(start, end, nsteps + 1)
+    yield from reachable(rig, (motor,), [(float(position),) for position in positions])
     segment = {"name": "primary", "kind": "data", "num": nsteps + 1, "exposure_s": exposure_s, "period_s": exposure_s}
     start_doc = {
         **rig.metadata,

@@ -13,6 +13,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
+from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans.courses import Course, Point, listed
 from danmax_bluesky.plans.guards import unbroken
@@ -24,11 +25,14 @@ from danmax_bluesky.plans.stubs import (
     leave,
     open_shutter,
     put_back,
+    sent_to,
     wait_for_beam,
     where,
 )
 from danmax_bluesky.plans.tomography import measure_phases, readouts, slowest_readout_s
+from danmax_bluesky.tomography.facts import MotorFacts
 from danmax_bluesky.tomography.phases import Phase, period_us, plan_phases
+from danmax_bluesky.tomography.preflight import rotation_problems
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.triggers import run_up
 
@@ -82,6 +86,10 @@ def azint_sweep(
         exposure_s: seconds.
         back: rotate back to where rotation stood.
         md: for the start document.
+
+    Raises:
+        ScanError: a number is out of range.
+        PreflightError: rotation cannot do this, with every reason.
     """
     scan = TomoScan(
         scan_type="ascanct",
@@ -93,6 +101,8 @@ def azint_sweep(
     )
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     primary = [replace(phase, name="primary", kind="data") for phase in phases]
+    if problems := rotation_problems(scan, primary, (yield from _facts(rig.rotation)), rig.scale):
+        raise PreflightError(problems)
     home = yield from where(rig, (rig.rotation.name,))
     plan = _measured(rig, primary, {"plan_name": "azint_scan", **(md or {})})
     return (yield from bpp.finalize_wrapper(plan, (lambda: put_back(rig, home)) if back else bps.null))
@@ -144,7 +154,7 @@ def azint_fly(
     before = run_up(flight.motion.speed, acceleration_s, 0.0)
     ends = (flight.motion.start, -before), (flight.motion.end, before)
     reach = [(place + (beyond if step > 0 else -beyond),) for place, beyond in ends]
-    yield from _reachable(rig, (motor,), [*points, *reach])
+    yield from reachable(rig, (motor,), [*points, *reach])
     if timeless := [detector.name for detector in rig.detectors if not detector.has_counters]:
         log.warning(
             "%s tells no times of its frames, so nobody will know where %s was at each of them; if that matters, stop "
@@ -193,7 +203,7 @@ def azint_points(
     """
     _positive(exposure_s)
     moved = [rig.motor(name) for name in motors]
-    yield from _reachable(rig, motors, points)
+    yield from reachable(rig, motors, points)
     home = yield from where(rig, motors)
     num = most or len(points)
     segment = {"name": "primary", "kind": "data", "num": num, "exposure_s": exposure_s}
@@ -262,6 +272,15 @@ def _measured(
     return uid
 
 
+def _facts(motor: Motor) -> MsgGenerator[MotorFacts]:
+    read: dict[str, float] = {}
+    for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
+        read[signal] = float((yield from bps.rd(getattr(motor, signal))))
+    read["acceleration_s"] = read.pop("acceleration_time")
+    position = yield from sent_to(motor)
+    return MotorFacts(motor.name, position, units=(yield from _units(motor)), **read)
+
+
 def _units(motor: Any) -> MsgGenerator[str]:
     """Units of a motor's position."""
     described: list[dict[str, Any]] = []
@@ -298,7 +317,7 @@ def _positive(exposure_s: float) -> None:
         raise ScanError(f"exp_time = {exposure_s} s: an exposure takes time; give more than 0 s")
 
 
-def _reachable(rig: Rig, motors: Sequence[str], points: Sequence[Point]) -> MsgGenerator[None]:
+def reachable(rig: Rig, motors: Sequence[str], points: Sequence[Point]) -> MsgGenerator[None]:
     """Refuse, before anything moves, what lies outside the limits of a motor."""
     findings = []
     for index, name in enumerate(motors):
@@ -306,7 +325,7 @@ def _reachable(rig: Rig, motors: Sequence[str], points: Sequence[Point]) -> MsgG
         low = float((yield from bps.rd(motor.low_limit)))
         high = float((yield from bps.rd(motor.high_limit)))
         wanted = [point[index] for point in points]
-        if min(wanted) < low or max(wanted) > high:
+        if not all(low <= place <= high for place in wanted):
             findings.append(
                 f"{name}: from {min(wanted):g} to {max(wanted):g} is asked for, its limits are {low:g} to {high:g}; "
                 "stay within them"

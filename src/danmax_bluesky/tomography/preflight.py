@@ -15,6 +15,7 @@ from danmax_bluesky.tomography.phases import Phase, plan_phases, total_frames
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.series import number_of_places, phases_of_place
 from danmax_bluesky.tomography.triggers import (
+    EncoderScale,
     exposure_start_deg,
     gate_rows,
     run_up,
@@ -92,9 +93,9 @@ def preflight(scan: TomoScan, facts: BeamlineFacts) -> Preflight:
     found += _disk(size, facts)
     predicted = 0.0
     if rotation is not None and phases:
-        found += _rotation(scan, phases, rotation, facts)
+        found += _rotation(scan, phases, rotation, facts.scale)
         found += [finding for phase in phases for finding in _blur(scan, phase, detectors)]
-        found += [finding for phase in phases for finding in _triggers(phase, rotation, facts)]
+        found += [finding for phase in phases for finding in _triggers(phase, rotation, facts.scale)]
         found += _translations(scan, phases, facts)
         predicted = predicted_time_s(scan, phases, facts)
         if scan.condition == "stable" and any(phase.kind == "flat" for phase in phases) and not facts.monitor:
@@ -113,6 +114,17 @@ def preflight(scan: TomoScan, facts: BeamlineFacts) -> Preflight:
     order = ("error", "warning", "note")
     unique = tuple(dict.fromkeys(sorted(found, key=lambda finding: order.index(finding.severity))))
     return Preflight(unique, phases, tuple(chosen), size, predicted)
+
+
+def rotation_problems(
+    scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, scale: EncoderScale
+) -> tuple[str, ...]:
+    """Why rotation cannot turn as these phases ask for: limits with the ramps, speed, and what its encoder can tell."""
+    found = [
+        *_rotation(scan, phases, rotation, scale),
+        *(finding for phase in phases for finding in _triggers(phase, rotation, scale)),
+    ]
+    return tuple(dict.fromkeys(finding.text for finding in found if finding.severity == "error"))
 
 
 def _names(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
@@ -198,7 +210,7 @@ def _disk(size: int, facts: BeamlineFacts) -> Iterator[Finding]:
         )
 
 
-def _rotation(scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, facts: BeamlineFacts) -> Iterator[Finding]:
+def _rotation(scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, scale: EncoderScale) -> Iterator[Finding]:
     low, high = math.inf, -math.inf
     fastest = 0.0
     at_deg = rotation.position
@@ -224,7 +236,7 @@ def _rotation(scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, fac
             yield Finding(
                 "error",
                 f"{rotation.name}: would go to {value:.4g} {rotation.units}, run-up and run-down included, and its "
-                f"limit is {limit:g}; change scan_start or scan_end by {abs(value - limit):.4g}",
+                f"limit is {limit:g}; change the start or the end by {abs(value - limit):.4g}",
             )
     if fastest > rotation.max_velocity:
         factor = fastest / rotation.max_velocity
@@ -234,15 +246,15 @@ def _rotation(scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, fac
             + (
                 "lower velocity_deg_s"
                 if scan.is_timed
-                else f"set nsteps to {math.ceil(max(1, scan.nsteps) * factor)} or more, or make the period "
+                else f"take {math.ceil(max(1, scan.nsteps) * factor)} intervals or more, or make the period "
                 f"{factor:.3g} times as long with exp_time or latency"
             ),
         )
-    wraps = facts.scale.wraps_between(low, high)
+    wraps = scale.wraps_between(low, high)
     if wraps:
         yield Finding(
             "note",
-            f"{rotation.name}: its {facts.scale.bits}-bit encoder wraps {wraps} time(s) between {low:.4g} and "
+            f"{rotation.name}: its {scale.bits}-bit encoder wraps {wraps} time(s) between {low:.4g} and "
             f"{high:.4g} degrees; triggers and angles allow for it, and frames during which it wraps are flagged",
         )
 
@@ -260,13 +272,12 @@ def _blur(scan: TomoScan, phase: Phase, detectors: Sequence[DetectorFacts]) -> I
                 + (
                     f"lower velocity_deg_s to {abs(phase.speed_deg_s) / factor:.3g}"
                     if scan.is_timed
-                    else f"set nsteps to {math.ceil(max(1, scan.nsteps) * factor)} or more, or lengthen latency"
+                    else f"take {math.ceil(max(1, scan.nsteps) * factor)} intervals or more, or lengthen latency"
                 ),
             )
 
 
-def _triggers(phase: Phase, rotation: MotorFacts, facts: BeamlineFacts) -> Iterator[Finding]:
-    scale = facts.scale
+def _triggers(phase: Phase, rotation: MotorFacts, scale: EncoderScale) -> Iterator[Finding]:
     turned = abs(phase.speed_deg_s) * phase.exposure_s
     if turned > scale.period_deg / 2:
         yield Finding(

@@ -95,7 +95,7 @@ def test_a_scan_that_fits_is_let_through_with_its_size_and_time():
         ({}, with_detector(max_bytes_s=1e8), r"0.191 GB/s exceed the 0.1 GB/s that can be written"),
         ({"scan_end": 500}, FACTS, r"tom_ry: would go to 501\.\d deg, run-up .* its limit is 400; .* by 101\.\d"),
         ({"scan_start": -399.99}, FACTS, r"tom_ry: would go to -401\.\d deg"),
-        ({"nsteps": 30}, FACTS, r"tom_ry: 363.6 deg/s exceed its 180; set nsteps to 61 or more"),
+        ({"nsteps": 30}, FACTS, r"tom_ry: 363.6 deg/s exceed its 180; take 61 intervals or more"),
         ({"flat_angle_deg": 500}, FACTS, r"tom_ry: would go to 500 deg"),
         ({"helical": {"motor": "tom_sam_y", "pitch_mm": 900}}, FACTS, r"tom_sam_y: the scan would take it to 30\d"),
         (
@@ -142,7 +142,7 @@ def test_a_beamline_without_rotation_is_told_and_not_a_crash():
 
 def test_blur_at_the_edge_of_the_field_is_a_warning():
     (warning,) = texts("warning", scan(nsteps=500), FACTS)
-    assert warning.startswith("orca: the edge of the field moves 3.9 pixels during an exposure, above 1; set nsteps to")
+    assert warning.startswith("orca: the edge of the field moves 3.9 pixels during an exposure, above 1; take")
     assert texts("warning", scan(), FACTS) == []
 
 
