@@ -149,10 +149,10 @@ def integrate_again(record: RunRecord, recipe: Mapping[str, Any], scan: Measured
             rows=scan.rows,
             info=info_of(record.start, detector),
             columns=scan.columns,
+            complete=scan.complete,
             if_exists="replace",
         )
         outputs.append(note_of(output, record.files.raw))
-    if report.errors or report.problems:
-        unread = [f"frame {number}: {text}" for number, text in report.errors.items()]
-        raise StorageError(f"{output}: " + "; ".join([*unread, *report.problems]))
+        if report.problems:
+            raise StorageError("; ".join(report.problems))
     return output

@@ -26,7 +26,6 @@ from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings, recipes_of
 
 LOOK_EVERY_S = 3.0
-SHOWN = 3
 _PATH = click.Path(path_type=Path)
 
 
@@ -169,6 +168,8 @@ def _run(console: Console, tasks: Sequence[Task], options: dict[str, Any], clien
                 _tell_failed(console, task.source, error)
             else:
                 _tell(console, report)
+                if report.problems:
+                    failed[task.output] = "; ".join(report.problems)
             bars.remove_task(bar)
             bars.advance(everything)
     return failed
@@ -181,10 +182,9 @@ def _tell_failed(console: Console, source: Source, error: DanmaxError) -> None:
 def _tell(console: Console, report: IntegrationReport) -> None:
     rate = (report.frames - report.resumed) / report.seconds
     console.print(f"{report.output}: {report.frames} patterns, {rate:.0f} frames/s", soft_wrap=True, highlight=False)
-    unread = [f"frame {number}: {text}" for number, text in report.errors.items()]
-    more = [f"and {len(unread) - SHOWN} more frames that could not be read"] if len(unread) > SHOWN else []
-    for text in [*report.warnings, *report.problems, *unread[:SHOWN], *more]:
-        console.print(f"  [yellow]{escape(text)}[/]", soft_wrap=True, highlight=False)
+    for colour, texts in (("yellow", report.warnings), ("red", report.problems)):
+        for text in texts:
+            console.print(f"  [{colour}]{escape(text)}[/]", soft_wrap=True, highlight=False)
 
 
 def _table(tasks: Sequence[Task]) -> Table:

@@ -15,6 +15,7 @@ import numpy as np
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
 
 STATE = "/entry/integration_state"
+PROBLEMS = "/entry/integration_problems"
 CONTRAST = "/entry/orientation_contrast"
 ANY = "arbitrary units"
 _INTEGRALS = {
@@ -142,6 +143,7 @@ def nxazint_tree(
         "integration_state": Dataset(
             0, {"meaning": "0 under way, 1 being divided by the monitor, 2 complete, 3 ended incomplete"}
         ),
+        "integration_problems": Dataset(0, {"meaning": "how many things went wrong; the scan's provenance names them"}),
         "orientation_contrast": Dataset(
             np.full(4, np.nan),
             {"long_name": "share of the variance of the first frame that rings explain, for orientation 1 to 4"},

@@ -26,8 +26,10 @@ NOT_FRAMES = ("_integrated", "_dxchange", "_panda", "_master")
 SETTLED_S = 2.0
 _SERIES = re.compile(r"^(.*?)[_-]?(\d+)$")
 
-State = Literal["new", "to be continued", "other recipe", "outdated", "done", "being measured", "being integrated"]
-TO_DO: tuple[State, ...] = ("new", "to be continued", "other recipe", "outdated")
+State = Literal[
+    "new", "to be continued", "other recipe", "outdated", "incomplete", "done", "being measured", "being integrated"
+]
+TO_DO: tuple[State, ...] = ("new", "to be continued", "other recipe", "outdated", "incomplete")
 LATER: tuple[State, ...] = ("being measured", "being integrated")
 """What another process is at; look again when it has ended."""
 
@@ -183,11 +185,13 @@ def _state(source: Source, settings: IntegrationSettings, output: Path, *, again
         return "being integrated"
     if again or not output.exists():
         return "new"
-    state, by = known_state(output)
+    state, by, problems = known_state(output)
     if by != settings.model_dump_json():
         return "other recipe"
     if state not in (COMPLETE, INCOMPLETE):
         return "to be continued"
+    if problems:
+        return "incomplete"
     written_s = output.stat().st_mtime
     if _newest(source.paths) > written_s:
         return "outdated"
@@ -245,8 +249,10 @@ def run_task(
             note_integration(files, recipe, paths[0], task.output, begun_s=begun_s, problems=[str(error)], failed=True)
         raise
     if files is not None:
-        unread = [f"frame {number}: {text}" for number, text in report.errors.items()]
-        note_integration(files, recipe, paths[0], task.output, begun_s=begun_s, problems=[*unread, *report.problems])
+        problems = report.problems
+        note_integration(
+            *(files, recipe, paths[0], task.output), begun_s=begun_s, problems=problems, failed=bool(problems)
+        )
     return report
 
 

@@ -36,7 +36,7 @@ class IntegrationReport:
         resumed: how many of them were there already.
         seconds: how long it took, the matrix included.
         errors: frame number -> why it could not be read.
-        problems: what else went wrong, one sentence each.
+        problems: everything that went wrong, one sentence each; without any, the file holds every frame's pattern.
         warnings: what speaks against the calibration, one sentence each.
     """
 
@@ -58,6 +58,7 @@ def integrate_scan(
     rows: Sequence[tuple[int, int]] | None = None,
     info: ScanInfo | None = None,
     columns: Mapping[str, np.ndarray] | None = None,
+    complete: bool = True,
     threads: int = 2,
     client: Any = None,
     if_exists: IfExists = "refuse",
@@ -73,6 +74,7 @@ def integrate_scan(
         rows: first and one past the last frame of each stretch to integrate; None takes all.
         info: what else is known of the scan; None takes it from the run's journal, if one lies beside the file.
         columns: name -> values for each of these frames, beside those that stand in the detector file.
+        complete: every frame that was planned was measured; the run's journal says it too.
         threads: blocks of frames at a time.
         client: of a Dask cluster that integrates instead, from `cluster_client`.
         if_exists: what to do with a file that the same run wrote before.
@@ -86,7 +88,8 @@ def integrate_scan(
     begun = time.monotonic()
     first = _paths(source)[0]
     if info is None:
-        info, rows, columns = what_is_known(first, rows, columns)
+        info, rows, columns, ended_well = what_is_known(first, rows, columns)
+        complete = complete and ended_well
     frames = open_frames(source, dataset)
     try:
         stretches = [range(a, b) for a, b in rows] if rows is not None else [range(len(frames))]
@@ -116,7 +119,7 @@ def integrate_scan(
                 done += len(block.index)
                 if progress:
                     progress(done, len(numbers))
-            problems = sink.finish({**values_beside(frames, numbers), **(columns or {})})
+            problems = sink.finish({**values_beside(frames, numbers), **(columns or {})}, complete=complete)
         finally:
             sink.close()
     finally:
@@ -130,19 +133,19 @@ def _paths(source: Path | Sequence[Path]) -> list[Path]:
 
 def what_is_known(
     file: Path, rows: Sequence[tuple[int, int]] | None, columns: Mapping[str, np.ndarray] | None
-) -> tuple[ScanInfo, Sequence[tuple[int, int]] | None, Mapping[str, np.ndarray] | None]:
-    """What the journal beside a detector file says: of the scan, its rows, and each frame.
+) -> tuple[ScanInfo, Sequence[tuple[int, int]] | None, Mapping[str, np.ndarray] | None, bool]:
+    """What the journal beside a detector file says: of the scan, its rows, each frame, and whether it ended well.
 
     Rows and columns that are given already stay as they are.
     """
     beside = journal_beside(file)
     if beside is None:
-        return ScanInfo(run_uid=f"frames of {file}"), rows, columns
+        return ScanInfo(run_uid=f"frames of {file}"), rows, columns, True
     scan = measured_scan(*beside)
     info = info_of(scan.record.start if scan.record else {}, beside[1])
     if rows is not None or columns is not None:
-        return info, rows, columns
-    return info, scan.rows, scan.columns
+        return info, rows, columns, scan.complete
+    return info, scan.rows, scan.columns, scan.complete
 
 
 def prepare_for(frames: Frames, settings: RecipeSettings | Mapping[str, Any], info: ScanInfo) -> PreparedRecipe:

@@ -68,6 +68,7 @@ def run_job(
     outcomes: list[Outcome] = []
     warnings: list[str] = []
     why = ""
+    wrong: dict[RecipeOutput, str] = {}
     try:
         outcomes += _open_sinks(job, frames, sinks)
         runs |= _derived_runs(job, sinks)
@@ -82,7 +83,9 @@ def run_job(
             _follow(job, frames, sinks, stretches, told, patience_s, warnings)
         for sink, run in runs.items():
             _tell(run, sink)
-        outcomes += _finish(job, frames, sinks, stretches)
+        finished = _finish(job, frames, sinks, stretches)
+        wrong |= {sink: "; ".join(outcome.problems) for sink, outcome in zip(sinks, finished, strict=True)}
+        outcomes += finished
     except (
         Exception
     ) as error:  # a full disk, say; whatever it is, the run of patterns ends, and the scan's record tells
@@ -94,8 +97,9 @@ def run_job(
         for sink in sinks:
             sink.close()
         frames.close()
-    for run in runs.values():
-        _end(run, "fail" if why else "success" if stretches.complete else "abort", why)
+    for sink, run in runs.items():
+        reason = why or wrong.get(sink, "")
+        _end(run, "fail" if reason else "success" if stretches.complete else "abort", reason)
     _note(job, outcomes, begun_s)
     return [replace(outcome, warnings=warnings) for outcome in outcomes]
 
@@ -287,11 +291,10 @@ def _finish(job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretch
         known = {name: np.where(rows >= 0, values[rows], np.nan) for name, values in columns.items() if len(values)}
         known |= values_beside(frames, [int(number) for number in written])
         lacking = stretches.missing(sink.done)
-        found = [*problems, *sink.finish(known, complete=complete and not lacking)]
-        if lacking and complete:
-            found.append(f"{sink.path}: {lacking} frames that were announced never came to lie in {frames.name}")
+        late = f"{sink.path}: {lacking} frames that were announced never came to lie in {frames.name}"
+        found = sink.finish(known, complete=complete, problems=[*problems, late] if lacking and complete else problems)
         name = sink.prepared.settings.name
-        outcomes.append(Outcome(name, str(sink.path), len(written), sink.resumed, tuple(found)))
+        outcomes.append(Outcome(name, str(sink.path), len(written), sink.resumed, tuple(found), failed=bool(found)))
     return outcomes
 
 

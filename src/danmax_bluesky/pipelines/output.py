@@ -15,6 +15,7 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.nxazint import (
     CONTRAST,
+    PROBLEMS,
     STATE,
     AzintHeader,
     Column,
@@ -40,6 +41,8 @@ PROGRAM = "danmax_bluesky"
 SAMPLE = "sample_name"
 MEASURING, NORMALISING, COMPLETE, INCOMPLETE = range(4)
 _COPY_ROWS = 256
+_NAMED = 3
+"""So many frames are named in a sentence about them."""
 _log = logging.getLogger(__name__)
 _OWN_COLUMNS = {"index": Column("<i8"), "valid": Column("|u1"), "masked_pixels": Column("<i8")}
 
@@ -86,6 +89,7 @@ class RecipeOutput:
         self.info = info
         self._timestamps = timestamps
         self._layouts = list(self.integrators)
+        self._unread: dict[int, str] = {}
         tree = _tree(prepared, self.integrators, info, inputs)
         self._lock = WriterLock(path, wait_s)
         try:
@@ -133,6 +137,7 @@ class RecipeOutput:
         rows[frames_path("masked_pixels")] = masked
         rows |= {integral_path(name): values for name, values in self.integrals(block).items()}
         self._file.append(block.index, rows)
+        self._unread |= block.errors
         self.done = int(block.index[-1])
 
     def check(self, image: np.ndarray) -> list[str]:
@@ -178,18 +183,30 @@ class RecipeOutput:
         """Name of this recipe's patterns of one layout in a block."""
         return f"{self.prepared.settings.name}/{layout}"
 
-    def finish(self, columns: Mapping[str, np.ndarray] | None = None, *, complete: bool = True) -> list[str]:
+    def finish(
+        self,
+        columns: Mapping[str, np.ndarray] | None = None,
+        *,
+        complete: bool = True,
+        problems: Sequence[str] = (),
+    ) -> list[str]:
         """Write what is known of each frame, divide by the monitor, and close.
+
+        The file is complete only if nothing went wrong; one that is not, for that reason, is made again later.
 
         Args:
             columns: name -> values, shape (n_rows, ...); one that is shorter leaves the last rows without.
-            complete: every frame that was promised is there.
+            complete: every frame that was planned was measured.
+            problems: what went wrong before, one sentence each.
 
         Returns:
-            What could not be done, one sentence each.
+            Everything that went wrong, one sentence each.
         """
-        problems: list[str] = []
+        found = list(problems)
         rows = len(self._file)
+        valid = self._file.rows(frames_path("valid"), 0, rows) > 0
+        if not valid.all():
+            found.append(self._about(~valid, "could not be read"))
         for name, values in (columns or {}).items():
             if frames_path(name) in self._file:
                 self._file.write(frames_path(name), 0, values[:rows])
@@ -198,13 +215,17 @@ class RecipeOutput:
             values = (columns or {}).get(monitor)
             if values is None or len(values) < rows:
                 known = 0 if values is None else len(values)
-                problems.append(f"{self.path}: monitor {monitor!r} is known of {known} of {rows} frames; not applied")
+                found.append(f"{self.path}: monitor {monitor!r} is known of {known} of {rows} frames; not applied")
             else:
-                self._normalise(np.asarray(values[:rows], float))
-        self._file.set(STATE, COMPLETE if complete and not problems else INCOMPLETE)
+                counted = self._normalise(np.asarray(values[:rows], float))
+                if not counted.all():
+                    found.append(self._about(~counted, f"have a monitor {monitor!r} that is no number above 0"))
+                    self._file.write(frames_path("valid"), 0, (valid & counted).astype(np.uint8))
+        self._file.set(PROBLEMS, len(found))
+        self._file.set(STATE, COMPLETE if complete and not found else INCOMPLETE)
         self._file.close()
         self.close()
-        return problems
+        return found
 
     def close(self) -> None:
         """Close the file as it is, so that another process may continue it; doing so twice is no error."""
@@ -215,11 +236,24 @@ class RecipeOutput:
         finally:
             self._lock.release()
 
-    def _normalise(self, monitor: np.ndarray) -> None:
-        """Divide by the monitor, relative to its reference; the norm is left, as NXazint has it."""
+    def _about(self, rows: np.ndarray, what: str) -> str:
+        """A sentence about some rows, with the first of their frames."""
+        numbers = self.index()[rows].tolist()
+        named = [f"frame {number}" + (f": {why}" if (why := self._unread.get(number)) else "") for number in numbers]
+        more = [f"and {len(numbers) - _NAMED} more"] if len(numbers) > _NAMED else []
+        told = "; ".join([*named[:_NAMED], *more])
+        return f"{self.path}: {len(numbers)} of {len(rows)} frames {what}, and their patterns are NaN: {told}"
+
+    def _normalise(self, monitor: np.ndarray) -> np.ndarray:
+        """Divide by the monitor, relative to its reference; the norm is left, as NXazint has it.
+
+        Returns:
+            For each row whether its monitor counted anything; the patterns of the others become NaN.
+        """
         self._file.set(STATE, NORMALISING)
         relative = monitor / self.prepared.settings.monitor_reference
-        relative = np.where(relative > 0, relative, np.nan)
+        counted = (relative > 0) & np.isfinite(relative)
+        relative = np.where(counted, relative, np.nan)
         self._normalise_integrals(relative)
         for name in self._layouts:
             data = data_path(self._layouts, name)
@@ -227,6 +261,7 @@ class RecipeOutput:
                 self._file.scale(f"{data}/{dataset}", 1.0 / relative)
             self._file.write(monitor_path(self._layouts, name), 0, monitor)
             self._file.set(f"{data.removesuffix('data')}monitor_applied", True)
+        return counted
 
     def _normalise_integrals(self, relative: np.ndarray) -> None:
         for name in NAMES[:3]:  # the correlation length is a ratio
@@ -322,12 +357,15 @@ def state_of(path: Path) -> int | None:
     return known_state(path)[0]
 
 
-def known_state(path: Path) -> tuple[int | None, str]:
-    """How far the integration in a file went, and by which settings (JSON); None and "" if it is none of ours."""
+def known_state(path: Path) -> tuple[int | None, str, int]:
+    """How far the integration in a file went, by which settings (JSON), and how many things went wrong.
+
+    None, "" and 0 if the file is none of ours.
+    """
     with suppress(StorageError, KeyError):
         old = StoredRows.of(path)
         try:
-            return old.state, old.settings
+            return old.state, old.settings, old.problems
         finally:
             old.close()
-    return None, ""
+    return None, "", 0

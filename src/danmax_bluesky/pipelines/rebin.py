@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.nxazint import CONTRAST, STATE
+from danmax_bluesky.formats.nxazint import CONTRAST, PROBLEMS, STATE
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink
 from danmax_bluesky.pipelines.integrators import matrix_of
 from danmax_bluesky.pipelines.recipes import recipe_settings
@@ -23,7 +23,13 @@ from danmax_bluesky.storage.patterns import StoredPatterns, layouts_of, read_pat
 from danmax_bluesky.storage.trees import read_tree
 from danmax_bluesky.storage.write import write_tree
 
-_MADE_AGAIN = ("data", "frames", "integrals", "monitor", STATE.rpartition("/")[2], CONTRAST.rpartition("/")[2])
+_MADE_AGAIN = (
+    "data",
+    "frames",
+    "integrals",
+    "monitor",
+    *(path.rpartition("/")[2] for path in (STATE, PROBLEMS, CONTRAST)),
+)
 
 
 def rebin_file(file: Path, output: Path, frames: int = 1, bins: int = 1) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.errors import DanmaxError, SettingsError
+from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, State, Task, find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
@@ -26,7 +26,7 @@ from danmax_bluesky.storage.patterns import read_history, read_patterns
 
 LOOK_EVERY_S = 2.0
 HISTORY = 100_000
-NEW: tuple[State, ...] = ("new", "to be continued", "outdated")
+NEW: tuple[State, ...] = ("new", "to be continued", "outdated", "incomplete")
 """What a new calibration does; what the one before it has done is only done again if that is asked for."""
 _log = logging.getLogger(__name__)
 
@@ -309,6 +309,8 @@ class IntegrationService:
             current.done += 1
             current.frames += report.frames
             current.failed.pop(task.source.name, None)
+        if report.problems:
+            self._refuse(current, task.source.name, StorageError("; ".join(report.problems)))
 
 
 def _check_mapping(what: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.nxazint import STATE
+from danmax_bluesky.formats.nxazint import PROBLEMS, STATE
 from danmax_bluesky.formats.tree import Group
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.write import write_tree
@@ -153,6 +153,7 @@ class StoredRows:
         key: hash of the recipe that it was written by.
         settings: the recipe as it was written down, JSON.
         state: how far the integration went.
+        problems: how many things went wrong.
     """
 
     def __init__(self, file: h5py.File, close: ExitStack) -> None:
@@ -162,6 +163,8 @@ class StoredRows:
         self.settings = str(file.attrs.get("recipe_settings", ""))
         state: Any = file[STATE]
         self.state = int(state[()])
+        problems: Any = file.get(PROBLEMS)
+        self.problems = 0 if problems is None else int(problems[()])
         index: Any = file[INDEX]
         self._count = int(index.shape[0])
         self._rows = [

@@ -1,5 +1,6 @@
 """What `danmax azint` refuses, and with which status it ends."""
 
+import itertools
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import h5py
 import pytest
 from click.testing import CliRunner
 
-from danmax_bluesky.cli import cli
+from danmax_bluesky.cli import azint, cli
 from danmax_bluesky.testing.powder import ring_frames
 
 SHAPE = (97, 83)
@@ -39,10 +40,12 @@ def poni(tmp_path):
 
 @pytest.fixture
 def frames_file(tmp_path):
-    path = tmp_path / "frames.h5"
+    return write(tmp_path / "frames.h5")
+
+
+def write(path):
     with h5py.File(path, "w", libver="latest") as file:
-        frames = ring_frames(SHAPE, 5)
-        file.create_dataset("entry/data", data=frames, chunks=(1, *SHAPE), fletcher32=True)
+        file.create_dataset("entry/data", data=ring_frames(SHAPE, 5), chunks=(1, *SHAPE), fletcher32=True)
     return path
 
 
@@ -85,3 +88,37 @@ def test_each_file_of_a_scan_takes_the_recipes_of_its_detector(tmp_path, frames_
     code, text = danmax(tmp_path, "--config", config, "--dry-run")
     assert code == 0, text
     assert text.count("│ new") == 2
+
+
+def test_a_file_with_problems_is_a_failure_and_is_tried_again_but_not_in_a_loop(frames_file, poni, monkeypatch):
+    damage(frames_file, 2)
+    looks = itertools.count()
+
+    def look(_seconds):
+        if next(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(azint.time, "sleep", look)
+    arguments = [frames_file, "--poni", poni, "--bins", 20]
+    code, text = danmax(*arguments, "--follow")
+    assert code == 1
+    assert text.count("5 patterns") == 1
+    code, text = danmax(*arguments, "--dry-run")
+    assert "│ incomplete" in text
+    code, text = danmax(*arguments)
+    assert code == 1
+    assert "1 of 5 frames could not be read, and their patterns are NaN: frame 2: " in text
+    assert "1 of the integrations failed" in text
+    frames_file.unlink()
+    write(frames_file)
+    code, text = danmax(*arguments)
+    assert code == 0, text
+    assert "│ done" in danmax(*arguments)[1]
+
+
+def damage(path, frame):
+    with h5py.File(path) as file:
+        place = file["entry/data"].id.get_chunk_info(frame)
+    with path.open("r+b") as raw:
+        raw.seek(place.byte_offset)
+        raw.write(b"no count")

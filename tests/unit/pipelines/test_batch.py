@@ -6,7 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
+from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.pipelines.batch import find_sources, plan_tasks, run_task
+from danmax_bluesky.pipelines.output import INCOMPLETE, state_of
 from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.patterns import read_patterns
@@ -58,3 +60,34 @@ def test_a_copied_scan_is_integrated_where_it_is(tmp_path):
     (row,) = Provenance(record_of(raw / "scan-0001_documents.jsonl").files).actions()
     assert [note.path for note in row.inputs] == ["scan-0001_pilatus.h5"]
     assert sorted(run.folder.iterdir()) == before
+
+
+def test_a_run_that_was_aborted_is_incomplete_and_yet_done(tmp_path):
+    """Offline as while it is measured; its patterns are all that there can be."""
+    run = compose_tomography(tmp_path, detectors=("pilatus",), exit_status="abort")
+    write_journal(run)
+
+    def planned():
+        return list(plan_tasks(find_sources([tmp_path], ["pilatus"]), lambda _: [recipe_settings({"radial_bins": 9})]))
+
+    report = run_task(planned()[0])
+    assert report.problems == []
+    assert state_of(report.output) == INCOMPLETE
+    assert [task.state for task in planned()] == ["done"]
+
+
+def test_a_damaged_frame_is_in_the_provenance_as_a_failure(tmp_path):
+    run = compose_tomography(tmp_path, detectors=("pilatus",))
+    journal = write_journal(run)
+    file = run.folder / "scan-0001_pilatus.h5"
+    with h5py.File(file) as opened:
+        place = opened["/entry/instrument/pilatus/data"].id.get_chunk_info(20)
+    with file.open("r+b") as raw:
+        raw.seek(place.byte_offset)
+        raw.write(b"\xff" * place.size)
+    (task,) = plan_tasks(find_sources([file], ["pilatus"]), lambda _: [recipe_settings({"radial_bins": 9})])
+    report = run_task(task)
+    (row,) = Provenance(record_of(journal).files).actions()
+    assert (row.status, row.message) == (Status.FAILED, "; ".join(report.problems))
+    assert "frame 20: " in row.message
+    assert [note.path.rpartition("/")[2] for note in row.outputs] == [report.output.name]

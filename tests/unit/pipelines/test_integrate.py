@@ -8,7 +8,7 @@ import pytest
 from danmax_bluesky.errors import AcquisitionError, CalibrationError, SettingsError, StorageError
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import ScanInfo, output_path
-from danmax_bluesky.pipelines.output import COMPLETE, state_of
+from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state, state_of
 from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.scattering.geometry import geometry_of_poni
 from danmax_bluesky.scattering.integrator import Integrator
@@ -117,6 +117,23 @@ def test_a_monitor_that_is_not_known_is_a_problem_and_is_not_applied(detector_fi
     assert "monitor 'i0' is known of 0 of 21 frames" in report.problems[0]
     with h5py.File(report.output) as file:
         assert not file["entry/monitor_applied"][()]
+    assert known_state(report.output)[0::2] == (INCOMPLETE, 1)
+
+
+def test_frames_without_a_monitor_are_named_and_not_valid(detector_file, frames, poni):
+    monitor = np.linspace(90.0, 110.0, 21)
+    monitor[[3, 5, 8, 13]] = np.nan, 0.0, -1.0, np.inf
+    report = integrate_scan(detector_file, recipe(poni, monitor="i0", monitor_reference=100.0), columns={"i0": monitor})
+    (problem,) = report.problems
+    assert "4 of 21 frames have a monitor 'i0' that is no number above 0" in problem
+    assert problem.endswith("frame 3; frame 5; frame 8; and 1 more")
+    assert known_state(report.output)[0::2] == (INCOMPLETE, 1)
+    patterns = read_patterns(report.output)
+    good = np.isfinite(monitor) & (monitor > 0)
+    assert np.array_equal(patterns.columns["valid"] == 1, good)
+    wanted = expected(poni, frames[good]).intensity / (monitor[good, None] / 100)
+    assert np.allclose(patterns.intensity[good], wanted, rtol=1e-6, equal_nan=True)
+    assert np.isnan(patterns.intensity[~good]).all()
 
 
 def test_rows_choose_what_is_integrated(detector_file, frames, poni):
@@ -137,6 +154,10 @@ def test_a_damaged_frame_is_named_and_the_rest_is_integrated(detector_file, fram
     report = integrate_scan(detector_file, recipe(poni))
     assert list(report.errors) == [4]
     assert "frame 4 cannot be read" in report.errors[4]
+    assert report.problems == [
+        f"{report.output}: 1 of 21 frames could not be read, and their patterns are NaN: frame 4: {report.errors[4]}"
+    ]
+    assert known_state(report.output)[0::2] == (INCOMPLETE, 1)
     patterns = read_patterns(report.output)
     assert np.isnan(patterns.intensity[4]).all()
     assert list(patterns.columns["valid"]) == [1] * 4 + [0] + [1] * 16

@@ -10,10 +10,11 @@ import pytest
 
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.formats.record import fold
+from danmax_bluesky.pipelines import live
 from danmax_bluesky.pipelines.follow import Stretches
 from danmax_bluesky.pipelines.job import Job, ScanInfo
 from danmax_bluesky.pipelines.live import Backlog, run_job
-from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, state_of
+from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state, state_of
 from danmax_bluesky.pipelines.supervisor import Supervisor
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import DATASET, DetectorWriter, PowderRun, ring_frames
@@ -63,6 +64,24 @@ def test_integrals_are_told_of_every_frame_also_of_those_from_before_a_restart(j
         run_job(job, stretches, known=note)
     stored = read_patterns(tmp_path / "patterns.h5").integrals["I0"]
     assert [told[number] for number in range(20)] == stored.tolist()
+
+
+def test_a_frame_that_cannot_be_read_leaves_an_incomplete_file_and_a_failed_outcome(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "ATTEMPTS", 1)
+    path = tmp_path / "scan-0001_pilatus.h5"
+    with DetectorWriter(path, ring_frames(SHAPE, 5)) as writer:
+        writer.append(5)
+        place = writer._data.id.get_chunk_info(2)
+    with path.open("r+b") as raw:
+        raw.seek(place.byte_offset + 14)
+        raw.write(b"\xff" * (place.size - 20))
+    stretches = Stretches()
+    stretches.end([(0, 5)])
+    (outcome,) = run_job(job, stretches, patience_s=0.05)
+    assert outcome.failed
+    assert "1 of 5 frames could not be read" in outcome.problems[0]
+    assert known_state(tmp_path / "patterns.h5")[0::2] == (INCOMPLETE, 1)
+    assert list(read_patterns(tmp_path / "patterns.h5").columns["valid"]) == [1, 1, 0, 1, 1]
 
 
 def test_a_second_recipe_of_one_name_is_refused_and_the_first_is_integrated(job, tmp_path):
