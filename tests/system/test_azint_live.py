@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import threading
 import time
@@ -11,14 +12,21 @@ import h5py
 import numpy as np
 import pytest
 import zmq
+from click.testing import CliRunner
 
 from danmax_bluesky.callbacks.integrate import Integrate
 from danmax_bluesky.callbacks.journal import DocumentJournal
+from danmax_bluesky.cli import cli
 from danmax_bluesky.errors import AcquisitionError, StorageError
+from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.pipelines.derived import journal_path
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
-from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, state_of
+from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, MEASURING, state_of
+from danmax_bluesky.storage.journal import read_journal
+from danmax_bluesky.storage.locks import has_writer
 from danmax_bluesky.storage.patterns import read_patterns
+from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
 
 SHAPE = (167, 131)
@@ -29,19 +37,35 @@ RECIPES = [
 
 
 @pytest.fixture(scope="module")
-def integrate(tmp_path_factory):
-    outcomes = []
+def workers(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-        callback = Integrate(on_done=lambda uid, detector, found: outcomes.extend(found))
-        callback.outcomes = outcomes
-        yield callback
-        callback.close()
+        made = []
+        yield made
+        for one in made:
+            one.close()
+
+
+@pytest.fixture
+def integrate(workers):
+    """One worker serves all tests, since starting it takes seconds; after a test that failed there is a fresh one."""
+    if workers:
+        try:
+            workers[-1].wait(0)
+        except AcquisitionError:
+            workers.pop().supervisor.close(timeout_s=0.1)
+    if not workers:
+        outcomes = []
+        workers.append(Integrate(on_done=lambda uid, detector, found: outcomes.extend(found)))
+        workers[-1].outcomes = outcomes
+    workers[-1].outcomes.clear()
+    return workers[-1]
 
 
 def measure(run, writer, segment, number, batch=7, pause_s=0.0, meanwhile=None):
     """Frames come to lie on disk, and are documented a little later."""
-    run.segment(segment)
+    if segment not in run._streams:
+        run.segment(segment)
     done = 0
     while done < number:
         size = min(batch, number - done)
@@ -136,6 +160,67 @@ def test_documents_never_wait_for_the_worker(tmp_path, integrate):
     assert len(read_patterns(output_path(run.file)).intensity) == 600
 
 
+def test_who_integrates_is_not_disturbed(tmp_path, integrate):
+    """The scan has ended, and the worker is not done yet: `danmax azint` leaves the file to it."""
+    frames = ring_frames(SHAPE, 9)
+    run = PowderRun(tmp_path, RECIPES[:1], {"primary": ("data", 40)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    live = output_path(run.file)
+    run.start()
+    with DetectorWriter(run.file, frames) as writer:
+        measure(run, writer, "primary", 10)
+        wait_until(lambda: patterns_in(live) > 0)
+        os.kill(integrate.supervisor.pid, signal.SIGSTOP)
+        try:
+            measure(run, writer, "primary", 30)
+            run.stop()
+            written = live.stat().st_ino
+            assert "being integrated" in danmax_azint(tmp_path)
+            with pytest.raises(StorageError, match="being written by another process"):
+                integrate_scan(run.file, RECIPES[0], if_exists="resume")
+            assert live.stat().st_ino == written
+        finally:
+            os.kill(integrate.supervisor.pid, signal.SIGCONT)
+    integrate.wait(60)
+    assert state_of(live) == COMPLETE
+    assert np.array_equal(read_patterns(live).index, np.arange(40))
+    assert "done" in danmax_azint(tmp_path)
+    assert live.stat().st_ino == written
+    assert not has_writer(live)
+
+
+def test_a_full_disk_ends_the_integration_and_is_told(tmp_path, integrate):
+    """The catalogue gets a stop document, the scan's record a row; with room again, the file is continued."""
+    frames = ring_frames(SHAPE, 9)
+    run = PowderRun(tmp_path, RECIPES[:1], {"primary": ("data", 200)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    live = output_path(run.file)
+    run.start()
+    with DetectorWriter(run.file, frames) as writer:
+        measure(run, writer, "primary", 20)
+        wait_until(lambda: patterns_in(live) > 0)
+        worker, free = integrate.supervisor.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, (live.stat().st_size + 20_000, resource.RLIM_INFINITY))
+        try:
+            measure(run, writer, "primary", 180)
+            run.stop()
+            with pytest.raises(AcquisitionError, match="no space left"):
+                integrate.wait(60)
+        finally:
+            resource.prlimit(worker, resource.RLIMIT_FSIZE, free)
+    assert integrate.supervisor.pid == worker, "the worker lives"
+    assert not live.exists() or state_of(live) == MEASURING
+    documents = list(read_journal(journal_path(live)))
+    assert documents[-1][0] == "stop"
+    assert documents[-1][1]["exit_status"] == "fail"
+    assert "no space left" in documents[-1][1]["reason"]
+    start = next(read_journal(run.folder / f"{run.stem}_documents.jsonl"))[1]
+    (row,) = [row for row in Provenance(ScanFiles.of(start)).actions() if row.actor == "integration"]
+    assert row.status == "FAILED"
+    assert "no space left" in row.message
+    assert "200 patterns" in danmax_azint(tmp_path)
+    offline = integrate_scan(run.file, RECIPES[0], tmp_path / "offline.h5").output
+    assert identical(read_patterns(live), read_patterns(offline))
+
+
 def test_darks_and_flats_are_left_aside(tmp_path, integrate):
     frames = ring_frames(SHAPE, 9)
     segments = {"dark": ("dark", 3), "primary": ("data", 4), "after": ("data", 2)}
@@ -222,6 +307,12 @@ def test_what_the_run_measured_stands_beside_each_pattern(tmp_path, integrate):
         assert file["entry/title"].asstr()[()] == "azint_count(10, 0.1)"
         assert file["entry/sample/name"].asstr()[()] == "CeO2"
         assert len(file["entry/frames/timestamp"]) == 4
+
+
+def danmax_azint(*arguments) -> str:
+    result = CliRunner().invoke(cli, ["azint", *map(str, arguments)], env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def patterns_in(path) -> int:

@@ -90,9 +90,8 @@ def run_job(
         Exception
     ) as error:  # a full disk, say; whatever it is, the run of patterns ends, and the scan's record tells
         _log.exception("job %s", job.id)
-        why = str(error) if isinstance(error, DanmaxError) else f"{type(error).__name__}: {error}"
-        text = f"{why}; what is written is kept, and `danmax azint` continues it"
-        outcomes += [Outcome(s.prepared.settings.name, str(s.path), problems=(text,), failed=True) for s in sinks]
+        why = str(error) if isinstance(error, DanmaxError) else f"{type(error).__name__}: {error}; run `danmax azint`"
+        outcomes += [Outcome(s.prepared.settings.name, str(s.path), problems=(why,), failed=True) for s in sinks]
     finally:
         for sink in sinks:
             sink.close()

@@ -228,11 +228,15 @@ class RecipeOutput:
         return found
 
     def close(self) -> None:
-        """Close the file as it is, so that another process may continue it; doing so twice is no error."""
+        """Close the file as it is, so that another process may continue it; doing so twice is no error.
+
+        A file whose end did not fit on the disk opens nowhere. It is removed: its patterns can be made again.
+        """
         try:
             self._file.close()
-        except StorageError as error:  # what did not come to lie on disk is integrated again
-            _log.warning("%s", error)
+        except StorageError as error:
+            _log.warning("%s; what there was of it is removed", error)
+            self.path.unlink(missing_ok=True)
         finally:
             self._lock.release()
 

@@ -135,13 +135,13 @@ def errno_of(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
-def explain(path: Path, error: BaseException) -> str:
-    """One sentence: why `path` could not be written, and what to do about it."""
+def explain(path: Path, error: BaseException, command: str = "danmax rebuild") -> str:
+    """One sentence: why `path` could not be written, and what to do about it; `command` then makes it."""
     code = errno_of(error)
     if code in _FULL:
-        return f"{path} could not be written: no space left on the disk; free some, then run `danmax rebuild`"
+        return f"{path} could not be written: no space left on the disk; free some, then run `{command}`"
     if code in _READ_ONLY:
-        return f"{path} could not be written: its folder may not be written to; change that, then `danmax rebuild`"
+        return f"{path} could not be written: its folder may not be written to; change that, then `{command}`"
     if code == errno.ENOENT:
-        return f"{path} could not be written: its folder does not exist; make it, then run `danmax rebuild`"
+        return f"{path} could not be written: its folder does not exist; make it, then run `{command}`"
     return f"{path} could not be written: {error}"

@@ -17,6 +17,7 @@ from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.write import write_tree
 
 INDEX = "/entry/frames/index"
+AGAIN = "danmax azint"
 _SCALE_BYTES = 1 << 24
 
 
@@ -35,7 +36,7 @@ class PatternFile:
             self._file = h5py.File(path, "r+", libver="latest")
             self._file.swmr_mode = True
         except (OSError, RuntimeError) as error:
-            raise StorageError(explain(path, error)) from error
+            raise StorageError(explain(path, error, AGAIN)) from error
         self._open: dict[str, h5py.Dataset] = {}
 
     @classmethod
@@ -48,7 +49,7 @@ class PatternFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(explain(path, error)) from error
+            raise StorageError(explain(path, error, AGAIN)) from error
         write_tree(path, tree, replace_own=replace_own)
         return cls(path)
 
@@ -129,7 +130,7 @@ class PatternFile:
         try:
             yield
         except (OSError, RuntimeError) as error:
-            raise StorageError(explain(self.path, error)) from error
+            raise StorageError(explain(self.path, error, AGAIN)) from error
 
     def _put(self, name: str, first: int, values: np.ndarray) -> None:
         dataset = self._dataset(name)

@@ -65,6 +65,18 @@ def test_a_process_that_takes_over_continues_the_same_run(output):
     assert {len(segment) for segment in record.segments} == {6}
 
 
+def test_half_a_line_that_a_crash_left_spoils_no_other(output):
+    first = made(output)
+    first.append(5, values(5))
+    first.close()
+    with journal_path(output).open("a") as stream:
+        stream.write('["event",{"uid":')
+    second = made(output)
+    second.append(7, values(2))
+    second.stop("success")
+    assert {len(segment) for segment in fold(read_journal(journal_path(output))).segments} == {7}
+
+
 def test_patterns_that_are_made_again_are_another_run(output):
     first = made(output)
     first.stop("success")

@@ -16,6 +16,7 @@ from danmax_bluesky.pipelines.job import Job, ScanInfo
 from danmax_bluesky.pipelines.live import Backlog, run_job
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state, state_of
 from danmax_bluesky.pipelines.supervisor import Supervisor
+from danmax_bluesky.storage.locks import WriterLock, has_writer
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import DATASET, DetectorWriter, PowderRun, ring_frames
 
@@ -49,6 +50,41 @@ def test_a_file_is_complete_only_with_every_frame_that_was_announced(job, tmp_pa
     assert state_of(tmp_path / "patterns.h5") == state
     assert len(read_patterns(tmp_path / "patterns.h5").index) == 20
     assert any("3 frames that were announced never came" in text for text in outcome.problems) == (announced == 23)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_file_that_another_process_writes_is_waited_for(job, tmp_path, monkeypatch, ends):
+    other = WriterLock(tmp_path / "patterns.h5")
+    monkeypatch.setattr(live, "WAIT_S", 60.0 if ends else 0.0)
+    release = threading.Timer(0.2, other.release)
+    with DetectorWriter(tmp_path / "scan-0001_pilatus.h5", ring_frames(SHAPE, 5)) as writer:
+        writer.append(20)
+        stretches = Stretches()
+        stretches.end([(0, 20)])
+        if ends:
+            release.start()
+        (outcome,) = run_job(job, stretches)
+    other.release()
+    assert outcome.failed != ends
+    assert (state_of(tmp_path / "patterns.h5") == COMPLETE) == ends
+    assert ends or "is being written by another process" in outcome.problems[0]
+    assert not has_writer(tmp_path / "patterns.h5")
+
+
+def test_whatever_goes_wrong_the_file_may_be_written_by_others(job, tmp_path):
+    def fail(*_):
+        raise TypeError("nothing that was thought of")
+
+    with DetectorWriter(tmp_path / "scan-0001_pilatus.h5", ring_frames(SHAPE, 5)) as writer:
+        writer.append(20)
+        stretches = Stretches()
+        stretches.end([(0, 20)])
+        (outcome,) = run_job(job, stretches, publish=fail)
+        assert outcome.failed
+        assert "TypeError: nothing that was thought of" in outcome.problems[0]
+        (outcome,) = run_job(job, stretches)
+    assert (outcome.failed, outcome.frames) == (False, 20)
+    assert outcome.resumed > 0
 
 
 def test_integrals_are_told_of_every_frame_also_of_those_from_before_a_restart(job, tmp_path):

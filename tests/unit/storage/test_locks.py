@@ -1,78 +1,76 @@
-import errno
-import fcntl
-import os
+"""Who may write a file."""
+
+import subprocess
+import sys
+import threading
 
 import pytest
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.locks import WriterLock, has_writer, scan_lock
+from danmax_bluesky.storage.locks import WriterLock, has_writer
+
+HOLD = """
+import sys
+from pathlib import Path
+from danmax_bluesky.storage.locks import WriterLock
+lock = WriterLock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
-def refuse(monkeypatch):
-    """Makes every lock fail as a file system does that has none."""
-
-    def with_error(code):
-        def flock(stream, how):
-            raise OSError(code, os.strerror(code))
-
-        monkeypatch.setattr(fcntl, "flock", flock)
-
-    return with_error
+def path(tmp_path):
+    return tmp_path / "azint" / "patterns.h5"
 
 
-def test_a_scan_is_locked_for_one_at_a_time(tmp_path):
-    with scan_lock(tmp_path, "scan-0001"):
-        with pytest.raises(StorageError, match=r"scan-0001\.lock was held by another process for 0\.01 s"):
-            with scan_lock(tmp_path, "scan-0001", 0.01):
-                pass
-        with scan_lock(tmp_path, "scan-0002", 0.01):
-            pass
-    with scan_lock(tmp_path, "scan-0001", 0.01):
-        pass
+def test_one_writes_at_a_time_and_nothing_is_left_behind(path):
+    assert not has_writer(path)
+    first = WriterLock(path)
+    assert has_writer(path)
+    with pytest.raises(StorageError, match=r"patterns\.h5 is being written by another process"):
+        WriterLock(path, wait_s=0.01)
+    first.release()
+    first.release()
+    assert not has_writer(path)
+    WriterLock(path, wait_s=0.01).release()
+    assert list(path.parent.iterdir()) == []
 
 
-def test_a_folder_that_is_gone_is_named(tmp_path):
-    with pytest.raises(StorageError, match="gone does not exist; the files of scan-0001 were moved"):
-        with scan_lock(tmp_path / "gone", "scan-0001"):
-            pass
+def test_the_right_ends_with_the_process(path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert has_writer(path)
+        other.kill()
+    assert not has_writer(path)
+    WriterLock(path).release()
 
 
-def test_a_folder_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):
-    def refuse(path, flags, mode=0o777):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+def test_of_many_that_wait_each_has_it_alone(path):
+    """Who lets go removes the file, while others are opening it."""
+    inside, most = [], []
 
-    monkeypatch.setattr(os, "open", refuse)  # root may write anywhere
-    with pytest.raises(
-        StorageError, match="cannot be made: Permission denied; the folder of the scan must be writable"
-    ):
-        with scan_lock(tmp_path, "scan-0001"):
-            pass
+    def write():
+        for _ in range(20):
+            lock = WriterLock(path, wait_s=60)
+            inside.append(1)
+            most.append(len(inside))
+            inside.pop()
+            lock.release()
 
-
-@pytest.mark.filterwarnings("ignore:flock not supported")
-def test_a_file_system_that_knows_no_locks_has_a_file_for_one(tmp_path, refuse):
-    refuse(errno.ENOSYS)
-    with scan_lock(tmp_path, "scan-0001"):
-        with pytest.raises(StorageError, match="held by another process"):
-            with scan_lock(tmp_path, "scan-0001", 0.01):
-                pass
-    with scan_lock(tmp_path, "scan-0001", 0.01):
-        pass
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 80
+    assert max(most) == 1
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_server_that_does_not_answer_for_its_locks_is_told(tmp_path, refuse, code):
-    refuse(code)
-    with pytest.raises(StorageError, match=r"scan-0001\.lock cannot be locked: .*; have its file system mounted with"):
-        with scan_lock(tmp_path, "scan-0001"):
-            pass
-
-
-def test_patterns_are_written_where_nothing_can_be_locked(tmp_path, refuse, caplog):
-    refuse(errno.ENOSYS)
-    lock = WriterLock(tmp_path / "patterns.h5")
-    assert "nothing keeps another process from writing it too" in caplog.text
-    assert not has_writer(tmp_path / "patterns.h5")
-    lock.release()
-    assert os.listdir(tmp_path) == []
+def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
+    (tmp_path / "azint").write_text("no folder")
+    with pytest.raises(StorageError, match="azint"):
+        WriterLock(tmp_path / "azint" / "patterns.h5")
