@@ -187,7 +187,7 @@ class RecipeSettings(_Model):
 
     name: str = Field(default="azint", description="appears in the file name when it is not 'azint'; unique")
     detector: str = "pilatus"
-    poni: AbsolutePath | None = Field(default=None, description="pyFAI geometry; None takes the twin's own")
+    poni: AbsolutePath | None = Field(default=None, description="pyFAI geometry; None is for the twin alone, which knows its own")
     mask: AbsolutePath | None = None
     orientation: int | None = Field(
         default=None,

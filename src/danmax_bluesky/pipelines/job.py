@@ -18,7 +18,7 @@ class ScanInfo:
         instrument: name of the beamline.
         source_name: name of the laboratory.
         energy_kev: photon energy, for recipes without a .poni.
-        detector: settings of the detector, likewise.
+        detector: settings of the detector, likewise; None where they do not tell how it stands.
         scan: further scalars for the entry.
         columns: name -> what will be known of each frame, beside its number.
     """

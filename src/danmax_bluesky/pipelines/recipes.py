@@ -160,7 +160,10 @@ def _geometry(
         except CalibrationError as error:
             raise CalibrationError(f"{settings.poni}: {error}") from None
     if detector is None or energy_kev is None:
-        raise CalibrationError(f"recipe {settings.name!r} names no .poni; give one (recipes, or --poni)")
+        raise CalibrationError(
+            f"recipe {settings.name!r} names no .poni, and only the simulated beamline's geometry is known; "
+            "give one (poni in recipes, or --poni)"
+        )
     return simulated_geometry(
         shape, float(detector["pixel_size_m"]), float(detector["distance_m"]), energy_kev, settings.orientation or 3
     )

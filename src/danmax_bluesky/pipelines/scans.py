@@ -37,7 +37,10 @@ class MeasuredScan:
 
 
 def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Column] | None = None) -> ScanInfo:
-    """What a start document says that belongs into a file of patterns."""
+    """What a start document says that belongs into a file of patterns.
+
+    How a detector stands is known of the simulated beamline alone; at the other one a recipe's .poni has to tell.
+    """
     source = start.get("source", {})
     scan: dict[str, Any] = {"scan_id": int(start["scan_id"])} if "scan_id" in start else {}
     scan |= {key: str(start[key]) for key in ("proposal", "visit", "folder") if start.get(key)}
@@ -50,7 +53,7 @@ def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Colum
         instrument=str(source.get("instrument", "DanMAX")),
         source_name=str(source.get("name", "MAX IV")),
         energy_kev=source.get("energy_kev"),
-        detector=start.get("detector_settings", {}).get(detector),
+        detector=None if start.get("beamline") == "danmax" else start.get("detector_settings", {}).get(detector),
         scan=scan,
         columns=columns or {},
     )

@@ -13,9 +13,10 @@ from danmax_bluesky.config import Settings
 from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore, scan_arguments
 from danmax_bluesky.devices.flat_positions import FlatPositions, position_of
 from danmax_bluesky.devices.paths import VisitPaths
-from danmax_bluesky.errors import ScanError
+from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans import courses, powder, tomography
 from danmax_bluesky.plans.facts import beamline_facts
+from danmax_bluesky.plans.recipes import recipe_findings
 from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import sent_to
@@ -320,8 +321,10 @@ class Plans:
         """The rig with the detectors of a diffraction plan, and what its start document says."""
         rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
         names = {detector.name for detector in rig.detectors}
-        recipes = [recipe.model_dump(mode="json") for recipe in self._settings.recipes if recipe.detector in names]
-        return rig, {**self._md(command, sample), "recipes": recipes}
+        recipes = [recipe for recipe in self._settings.recipes if recipe.detector in names]
+        if self._settings.formats.integrate and (found := list(recipe_findings(recipes, self._settings.beamline))):
+            raise PreflightError(found)
+        return rig, {**self._md(command, sample), "recipes": [recipe.model_dump(mode="json") for recipe in recipes]}
 
     def _steered(self, rig: Rig, until: str, *motors: str) -> Callable[[Sequence[powder.Point]], courses.Course]:
         """A course that ends once the condition is met."""

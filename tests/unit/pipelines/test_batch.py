@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.pipelines.batch import find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.output import INCOMPLETE, state_of
@@ -91,3 +92,16 @@ def test_a_damaged_frame_is_in_the_provenance_as_a_failure(tmp_path):
     assert (row.status, row.message) == (Status.FAILED, "; ".join(report.problems))
     assert "frame 20: " in row.message
     assert [note.path.rpartition("/")[2] for note in row.outputs] == [report.output.name]
+
+
+@pytest.mark.parametrize("beamline", ["danmax", "twin"])
+def test_only_the_twin_knows_how_its_detector_stands(tmp_path, beamline):
+    run = compose_tomography(tmp_path, detectors=("pilatus",), beamline=beamline)
+    write_journal(run)
+    (task,) = plan_tasks(find_sources([tmp_path], ["pilatus"]), lambda _: [recipe_settings({"radial_bins": 9})])
+    if beamline == "twin":
+        assert run_task(task).problems == []
+    else:
+        with pytest.raises(CalibrationError, match=r"recipe 'azint' names no \.poni, and only the simulated"):
+            run_task(task)
+        assert not task.output.exists()

@@ -1,0 +1,32 @@
+"""What would go wrong with the integration of a scan, before anything moves."""
+
+from collections.abc import Iterable, Iterator
+
+from danmax_bluesky.config import RecipeSettings
+
+FILES = ("poni", "mask", "dark", "flat")
+
+
+def recipe_findings(recipes: Iterable[RecipeSettings], beamline: str) -> Iterator[str]:
+    """What is wrong with some recipes, one sentence each with its way out; their files are only looked for.
+
+    Args:
+        recipes: those that the scan will be integrated by.
+        beamline: "twin", whose geometry is known, or another.
+    """
+    for recipe in recipes:
+        which = f"recipe {recipe.name!r} of {recipe.detector}"
+        if recipe.poni is None and beamline != "twin":
+            yield (
+                f"{which} has no geometry, and only that of the simulated beamline is known: set poni in its "
+                "[[recipes]] (`danmax calibrate` makes one), or formats.integrate = false to measure without patterns"
+            )
+        for key in FILES:
+            path = getattr(recipe, key)
+            if path is None:
+                continue
+            try:
+                with path.open("rb"):
+                    pass
+            except OSError as error:
+                yield f"{which}: {key} {path} cannot be read: {error.strerror}; set {key} in its [[recipes]]"
