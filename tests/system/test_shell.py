@@ -18,6 +18,7 @@ from danmax_bluesky.shell import banner, install
 from danmax_bluesky.shell.live import LiveView
 from danmax_bluesky.shell.magics import WORDS, Magics
 from danmax_bluesky.testing.servers import ServerProcess
+from danmax_bluesky.tomography.scan import TomoScan
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 SMALL = {
@@ -155,6 +156,29 @@ def test_what_was_mistyped_is_told_before_anything_moves(typed, word, line, told
     _, words, _ = typed
     with pytest.raises(ScanError, match=told):
         getattr(words, word)(line)
+
+
+def test_ascanct_takes_nothing_from_a_tomography_and_leaves_nothing_to_the_next(typed):
+    session, words, _ = typed
+    session.plans.configurator.update({"fields_flag": "110000", "npt_fields": 2, "flats_every": 40, "turns": 3})
+    session.plans.configurator.update({"helical_motor": "tom_sam_y", "helical_pitch_mm": 1.0, "latency": 0.1})
+    before = session.plans.configurator.scan_parameters()
+    try:
+        words.ascanct("tom_ry 0 20 20 0.01")
+        scan = session.last_run["scan"]
+        assert [(segment["name"], segment["num"]) for segment in session.last_run["segments"]] == [("proj", 21)]
+        assert scan == TomoScan(
+            scan_type="ascanct",
+            rot_mot="tom_ry",
+            scan_start=0,
+            scan_end=20,
+            nsteps=20,
+            exp_time=0.01,
+            fields_flag="000000",
+        ).model_dump(mode="json")
+        assert session.plans.configurator.scan_parameters() == before
+    finally:
+        session.plans.configurator.reset()
 
 
 def test_a_step_scan_takes_a_frame_at_every_position(typed):

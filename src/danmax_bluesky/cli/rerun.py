@@ -110,6 +110,7 @@ def _measure(parameters: Mapping[str, Any]) -> None:
     told = {"command": parameters.get("command"), "sample": (parameters.get("sample") or {}).get("name")}
     if name == "tomo_scan" and parameters.get("scan"):
         call = {key: value for key, value in parameters["scan"].items() if value is not None}
+        call["configurator"] = False  # what the scan did not have must not come from there
     elif not call or name not in (*plan_names(), *_CLASSIC):
         raise FormatError(f"a {name} cannot be measured again: its file does not tell how the plan was called")
     elif name not in _CLASSIC:

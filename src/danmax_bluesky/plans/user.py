@@ -73,6 +73,7 @@ class Plans:
         sample: str | None = None,
         command: str | None = None,
         dry_run: bool = False,
+        configurator: bool = True,
         **parameters: Any,
     ) -> MsgGenerator[str | None]:
         """Measure a tomography: `tomo_scan("ascanct", "tom_ry", 0, 180, 1800, 0.01, npt_fields=20)`.
@@ -89,6 +90,7 @@ class Plans:
             sample: name of the sample; None takes the one of the settings.
             command: as typed; None says how this was called.
             dry_run: only tell what would be measured; nothing moves.
+            configurator: False takes the usual values for what is not given, and leaves the configurator as it is.
             parameters: any other of `TomoScan`.
 
         Returns:
@@ -107,16 +109,18 @@ class Plans:
             "exp_time": exp_time,
         }
         given = {name: value for name, value in named.items() if value is not None} | parameters
-        scan = TomoScan(**fitting(scan_arguments(self.configurator.scan_parameters(), given), given))
+        known = scan_arguments(self.configurator.scan_parameters(), given) if configurator else given
+        scan = TomoScan(**fitting(known, given))
         typed = command or _call("tomo_scan", **given)
         rig = self._rig.with_detectors(self._known(scan.tomo_det) or self._active("imaging"))
         facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan)
         found = preflight(scan, facts)
-        self.tell(scan_report(scan, found, given, full=dry_run))
+        self.tell(scan_report(scan, found, given if configurator else TomoScan.model_fields, full=dry_run))
         if dry_run:
             return None
         found.refuse()
-        self.configurator.update(configured(scan))
+        if configurator:
+            self.configurator.update(configured(scan))
         needs_flats = any(phase.kind == "flat" for phase in found.phases)
         out = position_of(self._settings, self.positions, scan.posflat) if needs_flats else None
         return (yield from tomography.tomo_scan(rig, scan, out, md=self._md(typed, sample)))

@@ -95,7 +95,7 @@ class Magics:
         )
 
     def ascanct(self, line: str) -> None:
-        """Expose while the rotation turns, without stopping."""
+        """Expose while the rotation turns, without stopping; no tomography, so the configurator has no part in it."""
         motor, start, end, nsteps, exposure_s = self._scan(line, "ascanct")
         self._run(
             self._session.plans.tomo_scan(
@@ -106,6 +106,7 @@ class Magics:
                 nsteps,
                 exposure_s,
                 fields_flag="000000",
+                configurator=False,
                 command=f"ascanct {line.strip()}",
             )
         )
