@@ -105,12 +105,14 @@ def test_live_patterns_are_the_offline_ones_bit_for_bit(tmp_path, integrate, pau
             assert np.array_equal(found.columns["frame_number"], np.arange(120))
 
 
-def test_a_worker_killed_at_random_moments_loses_nothing(tmp_path, integrate):
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.campaign)])
+def test_a_worker_killed_at_random_moments_loses_nothing(tmp_path, integrate, times):
     frames = ring_frames(SHAPE, 40)
     seed = int.from_bytes(os.urandom(4), "little")
     chance = random.Random(seed)
-    kills = [chance.randrange(50, 450, 10), chance.randrange(500, 950, 10)]
-    run = PowderRun(tmp_path, RECIPES, {"primary": ("data", 1000)}, SHAPE, consumers=[DocumentJournal(), integrate])
+    number = 200 * (times + 1)
+    kills = [chance.randrange(200 * n + 50, 200 * n + 200, 10) for n in range(times)]
+    run = PowderRun(tmp_path, RECIPES, {"primary": ("data", number)}, SHAPE, consumers=[DocumentJournal(), integrate])
     live = output_path(run.file)
     run.start()
     known = 0
@@ -125,7 +127,7 @@ def test_a_worker_killed_at_random_moments_loses_nothing(tmp_path, integrate):
             known = done
 
     with DetectorWriter(run.file, frames) as writer:
-        measure(run, writer, "primary", 1000, batch=10, meanwhile=kill)
+        measure(run, writer, "primary", number, batch=10, meanwhile=kill)
     run.stop()
     integrate.wait(120)
     offline = integrate_scan(run.file, RECIPES[0], tmp_path / "offline.h5").output

@@ -205,7 +205,8 @@ def test_the_memory_does_not_grow_with_the_scan(tmp_path, poni):
 
 def test_new_files_are_followed(tmp_path):
     first = measure(tmp_path, 1)
-    command = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()", "azint", str(tmp_path), "--follow"]
+    often = "from danmax_bluesky.cli import azint, main; azint.LOOK_EVERY_S = 0.1; main()"
+    command = [sys.executable, "-c", often, "azint", str(tmp_path), "--follow"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: len(read_patterns(output_path(first.file)).intensity) == 20)
