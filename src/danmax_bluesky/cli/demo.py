@@ -18,8 +18,9 @@ from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.pictures import save_image, save_pattern
 from danmax_bluesky.scattering.peaks import expected_lines_deg, peak_position_errors
-from danmax_bluesky.session import Session, how_to_open, make_session
+from danmax_bluesky.session import Session, make_session
 from danmax_bluesky.storage.frames import open_frames
+from danmax_bluesky.storage.listing import how_to_open
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.tomography.quality import compare_slices

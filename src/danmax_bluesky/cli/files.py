@@ -9,8 +9,8 @@ from rich.table import Table
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
-from danmax_bluesky.session import files_of, how_to_open
 from danmax_bluesky.storage.journals import record_of
+from danmax_bluesky.storage.listing import files_of, how_to_open
 
 
 @click.command("files", epilog=HELP)
