@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
+from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.flat_positions import FlatPosition, FlatPositions, PositionError
 from danmax_bluesky.errors import DanmaxError, SettingsError
 from danmax_bluesky.testing.servers import ServerProcess
@@ -76,6 +77,7 @@ def test_motors_of_the_control_system_are_saved_where_they_stand(danmax, library
         while proxy.state() == tango.DevState.MOVING or proxy.Position != 1.25:
             pass
         danmax("save", "here", "tom_sam_x", "--settings", str(file))
+        assert load_settings(file).flat_position == {"tom_sam_x": 20.0}
         assert library.load("here").moves == (("tom_sam_x", 1.25),)
     with pytest.raises(DanmaxError, match="motor tom_sam_x does not answer"):
         danmax("save", "gone", "tom_sam_x", "--settings", str(file))

@@ -401,8 +401,9 @@ class Settings(_Model):
     )
     tango: TangoSettings = TangoSettings()
     flat_position: dict[str, float] = Field(
-        default_factory=lambda: {"tom_sam_x": 20.0},
-        description="motors and where they stand when the sample is out of the beam, in the order in which they move",
+        default_factory=lambda known: {"tom_sam_x": 20.0} if known.get("beamline") == "twin" else {},
+        description="motors and where they stand when the sample is out of the beam, in the order in which they move; "
+        "empty at the beamline until somebody says it",
     )
     recipes: tuple[RecipeSettings, ...] = (RecipeSettings(),)
     formats: FormatSettings = FormatSettings()

@@ -194,6 +194,11 @@ def position_of(settings: Settings, library: FlatPositions, name: str = "") -> F
     """
     if name and name != OF_THE_SETTINGS:
         return library.load(name)
+    if not settings.flat_position:
+        raise PositionError(
+            "no position with the sample out of the beam is known; name one that was saved with `danmax positions "
+            "save`, or set flat_position in the settings"
+        )
     units = tuple((motor, settings.motors[motor].units) for motor in settings.flat_position)
     return FlatPosition(OF_THE_SETTINGS, tuple(settings.flat_position.items()), units=units)
 

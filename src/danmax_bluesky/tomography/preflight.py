@@ -336,11 +336,13 @@ def _flat_position(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
     position = facts.flat_positions.get(scan.posflat)
     if position is None:
         names = _list([name for name in facts.flat_positions if name])
-        which = (
-            f"posflat {scan.posflat!r}" if scan.posflat else "posflat: none is named, and none stands in the settings"
-        )
         yield Finding(
-            "error", f"{which}: there is no such flat position; there are {names}; save one, or take no flats"
+            "error",
+            f"posflat {scan.posflat!r}: there is no such flat position; there are {names}; save one, or take no flats"
+            if scan.posflat
+            else "posflat: none is named, and none stands in the settings, so nobody knows where the sample is out of "
+            "the beam; move it there, `danmax positions save out tom_sam_x`, and name it (posflat='out'), or set "
+            "flat_position in the settings, or take no flats",
         )
         return
     if not position.moves:

@@ -72,6 +72,12 @@ def test_a_wrong_entry_is_answered_with_key_value_and_what_is_allowed(options, t
         assert text in str(error.value)
 
 
+def test_where_the_sample_is_out_of_the_beam_is_known_of_the_twin_alone():
+    assert load_settings().flat_position == {"tom_sam_x": 20.0}
+    assert load_settings(options={"beamline": "danmax"}).flat_position == {}
+    assert load_settings(options={"beamline": "danmax", "flat_position.tom_sam_y": 9}).flat_position == {"tom_sam_y": 9}
+
+
 def test_recipes_of_two_detectors_may_have_one_name():
     assert len(load_settings(options={"recipes": [{}, {"detector": "orca"}]}).recipes) == 2
 

@@ -128,6 +128,8 @@ def test_every_motor_outside_its_limits_unknown_or_in_other_units_is_found():
 
 
 def test_without_a_name_the_position_of_the_settings_is_taken(library):
+    with pytest.raises(PositionError, match=r"no position with the sample out of the beam is known; name one"):
+        position_of(Settings(beamline="danmax"), library)
     settings = Settings(flat_position={"tom_sam_y": 3.0, "tom_sam_x": 20.0})
     assert position_of(settings, library).moves == (("tom_sam_y", 3.0), ("tom_sam_x", 20.0))
     assert findings(position_of(settings, library), ranges_of(settings)) == ()

@@ -66,7 +66,7 @@ def test_a_scan_that_fits_is_let_through_with_its_size_and_time():
         ({"tomo_det": "andor"}, FACTS, r"tomo_det 'andor': there is no such 2D detector; there are orca, slow"),
         ({}, facts(active=()), r"no 2D detector is active; name one of orca, slow"),
         ({"posflat": "nowhere"}, FACTS, r"posflat 'nowhere': there is no such flat position; there are out; save one"),
-        ({}, facts(flat_positions={}), r"none stands in the settings"),
+        ({}, facts(flat_positions={}), r"none stands in the settings, .* `danmax positions save out tom_sam_x`"),
         (
             {"posflat": "far"},
             facts(flat_positions={"far": FlatPosition((("tom_sam_x", 60.0),))}),

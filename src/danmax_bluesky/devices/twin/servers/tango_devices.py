@@ -233,6 +233,7 @@ def addresses_as_settings(settings: Settings, addresses: Mapping[str, str]) -> d
     """What the settings of a client have to say so that it finds these devices, given device name -> address."""
     return {
         "beamline": "danmax",
+        "flat_position": dict(settings.flat_position),
         "motors": {name: {"address": addresses[f"{DOMAIN}/motor/{name}"]} for name in settings.motors},
         "detectors": {name: {"address": addresses[f"{DOMAIN}/detector/{name}"]} for name in settings.detectors},
         "shutter": addresses[f"{DOMAIN}/shutter/{SHUTTER}"],
