@@ -96,6 +96,13 @@ def test_pynxtools_finds_the_nxtomo_entry_valid(master):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_nexusformat_finds_no_error_in_the_nxtomo_entry(master):
+    need("nexusformat.nexus")
+    _warnings, wrong = nexusformat_counts(Path(master))  # it warns of lengths: of a virtual dataset it sees one frame
+    assert wrong == 0
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_nxtomo_loads_the_entry(master, frames):
     module = need("nxtomo.application.nxtomo")
     assert module.NXtomo.get_valid_entries(master) == ("/entry_orca",)

@@ -38,8 +38,11 @@ def nexusformat_counts(path: Path) -> tuple[int, int]:
         ImportError: nexusformat is not installed.
         ValueError: nothing in the file names a definition.
     """
-    validate = _module("nexusformat.nexus.validate").validate_application
-    counts = [validate(str(path), name) for name, _ in definitions(path)]
+    validate = _module("nexusformat.nexus.validate")
+    counts: list[tuple[int, int]] = []
+    for name, _ in definitions(path):
+        validate.validators.clear()  # which remember the lengths of the file before
+        counts.append(validate.validate_application(str(path), name))
     return sum(warned for warned, _ in counts), sum(wrong for _, wrong in counts)
 
 
