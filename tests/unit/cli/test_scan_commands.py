@@ -103,7 +103,7 @@ def test_nothing_is_done_with_a_scan_that_is_still_measured(run, words, monkeypa
     before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir()}
     with (run.folder / "scan-0001_documents.jsonl").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as the journal of a living session does
-        with pytest.raises(StorageError, match="still being measured|1 of 1 runs could not"):
+        with pytest.raises(StorageError, match=r"still being measured|1 of 1 runs could not"):
             danmax(*words)
     assert {path: path.stat().st_mtime_ns for path in run.folder.iterdir()} == before
 
