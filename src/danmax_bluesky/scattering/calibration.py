@@ -1,6 +1,8 @@
 """Refining a geometry on the rings of a calibrant, with pyFAI's machinery."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,15 +99,16 @@ def refine_geometry(
     counts = np.where(bad, 0, image).astype(np.float32)
     geometry = guess
     before: float | None = None
-    for rings in RINGS:
-        used = max_rings if rings is None else min(rings, max_rings or rings)
-        refinement = _with_points(counts, bad, geometry, calibrant, used, points_per_deg)
-        if before is None:
-            before = _rms_deg(_residuals(refinement))
-        tilt = () if rings is None else ("rot1", "rot2")
-        refinement.refine3(fix=[*fixed, *tilt])
-        geometry = _geometry_of(refinement, geometry)
-    refinement = _with_points(counts, bad, geometry, calibrant, max_rings, points_per_deg)
+    with _little_garbage():
+        for rings in RINGS:
+            used = max_rings if rings is None else min(rings, max_rings or rings)
+            refinement = _with_points(counts, bad, geometry, calibrant, used, points_per_deg)
+            if before is None:
+                before = _rms_deg(_residuals(refinement))
+            tilt = () if rings is None else ("rot1", "rot2")
+            refinement.refine3(fix=[*fixed, *tilt])
+            geometry = _geometry_of(refinement, geometry)
+        refinement = _with_points(counts, bad, geometry, calibrant, max_rings, points_per_deg)
     residuals = np.degrees(_residuals(refinement))
     points = np.asarray(refinement.data)
     expected = np.degrees(np.asarray(get_calibrant(calibrant, geometry.wavelength_m).get_2th()))
@@ -129,6 +132,16 @@ def is_count(image: np.ndarray) -> np.ndarray:
     """True where a pixel holds a count: not negative, not the largest number of an unsigned type, and finite."""
     low, high = valid_counts(image.dtype)
     return (image >= low) & (image <= high)
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Keep what is there already out of the garbage collection, which pyFAI calls for whenever a number changes."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _check_scatter(residuals: np.ndarray, rings: np.ndarray, expected: np.ndarray, calibrant: str) -> None:
