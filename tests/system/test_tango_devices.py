@@ -18,7 +18,7 @@ from ophyd_async.core import (  # noqa: E402
 
 from danmax_bluesky.config import MotorSettings  # noqa: E402
 from danmax_bluesky.devices.camera import Camera  # noqa: E402
-from danmax_bluesky.devices.lost import LinkLostError  # noqa: E402
+from danmax_bluesky.devices.lost import LinkLostError, LostReading  # noqa: E402
 from danmax_bluesky.devices.motor import Motor  # noqa: E402
 from danmax_bluesky.devices.shutter import Shutter  # noqa: E402
 from danmax_bluesky.devices.tango import tables  # noqa: E402
@@ -173,13 +173,34 @@ def test_a_child_that_is_not_there_is_told():
         TangoConnector("a/b/c", tables.motor(SETTINGS), {"speed": "Speed"})
 
 
-async def test_a_device_that_answers_too_late_is_lost_and_comes_back(server):
+async def test_what_is_read_is_what_the_device_says_now_and_not_what_its_server_polled(server, tmp_path):
+    provider = StaticPathProvider(StaticFilenameProvider("polled"), tmp_path)
+    camera = Camera(provider, "lima", TangoConnector(server["odd/test/lima"], tables.LIMA))
+    await camera.connect()
+    proxy = tango.DeviceProxy(server["odd/test/lima"])
+    for frames in (1, 2, 3):
+        proxy.Pretend(frames)
+        assert await camera.frames_written.get_value() == frames
+
+
+async def test_a_command_may_take_longer_than_a_question(server):
     motor = quiet_motor(server["odd/test/motor"])
     await motor.connect()
     link = motor._connector.link
-    with pytest.raises(LinkLostError, match=r"quiet: .*does not answer; its last answer came at \d\d:\d\d:\d\d"):
-        await link.ask(lambda proxy: proxy.command_inout("Sleep", 1.5), "Sleep")
-    await link.revive()
+    heard = []
+    motor.moving.subscribe_reading(heard.append)
+    await link.order("Home")
+    assert (link.lost, link.last_loss) == (None, None)
+    assert not any(isinstance(reading["quiet-moving"], LostReading) for reading in heard)
+
+
+async def test_a_device_that_answers_too_late_is_busy_while_its_server_answers(server):
+    motor = quiet_motor(server["odd/test/motor"])
+    await motor.connect()
+    link = motor._connector.link
+    with pytest.raises(LinkLostError, match=r"quiet: .* and its server runs: look what keeps .* \(Slow: "):
+        await link.ask(lambda proxy: proxy.read_attribute("Slow"), "Slow")
+    assert (link.lost, link.last_loss) == (None, None)
     assert await motor.readback.get_value() is not None
 
 

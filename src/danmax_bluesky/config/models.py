@@ -187,7 +187,9 @@ class RecipeSettings(_Model):
 
     name: str = Field(default="azint", description="appears in the file name when it is not 'azint'; unique")
     detector: str = "pilatus"
-    poni: AbsolutePath | None = Field(default=None, description="pyFAI geometry; None is for the twin alone, which knows its own")
+    poni: AbsolutePath | None = Field(
+        default=None, description="pyFAI geometry; None is for the twin alone, which knows its own"
+    )
     mask: AbsolutePath | None = None
     orientation: int | None = Field(
         default=None,
@@ -282,6 +284,9 @@ class TangoSettings(_Model):
     """How the devices of the control system are found and asked."""
 
     timeout_s: float = Field(default=3.0, gt=0, description="the longest that a device may take to answer one question")
+    command_timeout_s: float = Field(
+        default=60.0, gt=0, description="the longest that a detector may take to be armed, or to stop"
+    )
     connect_timeout_s: float = Field(default=5.0, gt=0, description="the longest that a device may take to be found")
     shutter: dict[str, str] = Field(default_factory=dict, description="what the shutter's attributes are called")
     ring_current: dict[str, str] = Field(default_factory=dict, description="what the ring's attributes are called")

@@ -164,20 +164,20 @@ class CameraAcquireLogic(DetectorAcquireLogic):
 
     async def start_acquiring(self) -> None:
         """Arm, and wait until the camera says that it is."""
-        await self.camera.arm.execute()
-        await self._until(True)
+        await self._until(True, self.camera.arm)
 
     async def wait_for_idle(self) -> None:
         """A camera whose last frame is written has nothing left to do; its file stays open until it is unstaged."""
 
     async def ensure_stopped(self) -> None:
         """Disarm, and wait until the file is closed."""
-        await self.camera.disarm.execute()
-        await self._until(False)
+        await self._until(False, self.camera.disarm)
 
-    async def _until(self, armed: bool) -> None:
+    async def _until(self, armed: bool, command: TriggerableCommand) -> None:
         try:
-            await wait_for_value(self.camera.armed, armed, timeout=ARM_TIMEOUT_S)
+            async with asyncio.timeout(ARM_TIMEOUT_S):
+                await command.trigger(timeout=None)
+                await wait_for_value(self.camera.armed, armed, timeout=None)
         except TimeoutError:
             raise DeviceError(
                 f"{self.camera.name}: not {'armed' if armed else 'disarmed'} after {ARM_TIMEOUT_S:g} s; "

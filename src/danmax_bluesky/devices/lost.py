@@ -59,6 +59,16 @@ def lost(name: str, address: str, last_answer: float | None, reason: str) -> Lin
     )
 
 
+def busy(name: str, address: str, last_answer: float | None, reason: str) -> LinkLostError:
+    """The error of a device that takes too long over a question, though its server runs; as in `lost`."""
+    return LinkLostError(
+        f"{name}: {address} {_SILENT}{_LAST}{_clock(last_answer)}, and its server runs: look what keeps the device, or "
+        f"give it longer with tango.timeout_s or tango.command_timeout_s ({reason})",
+        name,
+        time.time(),
+    )
+
+
 def regained(loss: LinkLostError) -> LinkLostError:
     """The error of a device that did not answer a moment ago, and does now."""
     return LinkLostError(f"{loss}; it answers again now", loss.device, loss.noticed)

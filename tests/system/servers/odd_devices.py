@@ -11,6 +11,8 @@ from tango.server import Device, attribute, command
 
 from danmax_bluesky.devices.tango import serving
 
+POLLED_EVERY_MS = 30000
+
 
 class QuietMotor(Device):
     """Sends no events, tells no limits, and has names of its own; position in steps of a micrometre."""
@@ -57,9 +59,14 @@ class QuietMotor(Device):
     def Halt(self):
         self.set_state(DevState.ON)
 
-    @command(dtype_in=float)
-    def Sleep(self, seconds):
-        time.sleep(seconds)
+    @command
+    def Home(self):
+        time.sleep(1.5)
+
+    @attribute(dtype=float)
+    def Slow(self):
+        time.sleep(1.5)
+        return 1.0
 
 
 class Valve(Device):
@@ -86,7 +93,7 @@ class Valve(Device):
 
 
 class LimaDetector(Device):
-    """The generic interface of LIMA, as far as a detector of ours uses it."""
+    """The generic interface of LIMA, as far as a detector of ours uses it; its server polls the counts now and then."""
 
     def init_device(self):
         super().init_device()
@@ -133,17 +140,18 @@ class LimaDetector(Device):
     def acq_status(self):
         return self.status
 
-    @attribute(dtype=int)
+    @attribute(dtype=int, polling_period=POLLED_EVERY_MS)
     def last_image_saved(self):
         return self.done
 
-    @attribute(dtype=int)
+    @attribute(dtype=int, polling_period=POLLED_EVERY_MS)
     def last_image_ready(self):
         return self.done
 
     @command
     def prepareAcq(self):
         self.status = "Configuring"
+        self.done = -1
 
     @command
     def startAcq(self):

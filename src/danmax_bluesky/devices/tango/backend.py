@@ -94,9 +94,15 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Command:
-    """A child that is one command, or several in this order."""
+    """A child that is one command, or several in this order.
+
+    Attributes:
+        names: of the commands.
+        lasting: each may take longer than an answer to a question.
+    """
 
     names: tuple[str, ...]
+    lasting: bool = False
 
 
 Place = Attribute | Property | Verbs | FilePath | Fixed
@@ -306,10 +312,11 @@ class TangoCommandBackend(CommandBackend[[], None]):
         super().__init__(signature)
         self.link = link
         self._names: tuple[str, ...] = ()
+        self._lasting = False
 
     def place(self, command: Command) -> None:
         """Tell which commands; before connecting."""
-        self._names = command.names
+        self._names, self._lasting = command.names, command.lasting
 
     def source(self, name: str) -> str:
         """Address of the first command."""
@@ -327,7 +334,10 @@ class TangoCommandBackend(CommandBackend[[], None]):
     async def execute(self) -> None:
         """Carry them out, one after the other."""
         for name in self._names:
-            await self.link.ask(lambda proxy, name=name: proxy.command_inout(name), name)
+            if self._lasting:
+                await self.link.order(name)
+            else:
+                await self.link.ask(lambda proxy, name=name: proxy.command_inout(name), name)
 
 
 def from_tango(value: Any, datatype: type[Any] | None, attribute: Attribute, config: Any) -> Any:

@@ -166,7 +166,8 @@ async def connect_devices(settings: Settings, path_provider: PathProvider) -> De
     def connector(name: str, address: str, table: Table, names: Mapping[str, str]) -> DeviceConnector:
         if not address:
             missing[name] = NO_ADDRESS
-        connectors.append(TangoConnector(address, table, names, settings.tango.timeout_s))
+        times = (settings.tango.timeout_s, settings.tango.command_timeout_s)
+        connectors.append(TangoConnector(address, table, names, *times))
         return connectors[-1]
 
     motors = {

@@ -25,7 +25,7 @@ from danmax_bluesky.devices.tango.backend import (
     TangoCommandBackend,
     Verbs,
 )
-from danmax_bluesky.devices.tango.link import TIMEOUT_S, Link
+from danmax_bluesky.devices.tango.link import COMMAND_TIMEOUT_S, TIMEOUT_S, Link
 from danmax_bluesky.errors import SettingsError
 
 Table = Mapping[str, Place | Command]
@@ -40,12 +40,18 @@ class TangoConnector(DeviceConnector):
         table: child -> where it is.
         names: child -> name in this control system, where it is another than in the table.
         timeout_s: the longest that one question to the device may take.
+        command_timeout_s: the longest that one command that lasts may take.
     """
 
     def __init__(
-        self, address: str, table: Table, names: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        address: str,
+        table: Table,
+        names: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
     ) -> None:
-        self.link = Link(address, timeout_s=timeout_s)
+        self.link = Link(address, timeout_s=timeout_s, command_timeout_s=command_timeout_s)
         self._table = renamed(table, names or {})
         self._filler: DeviceFiller[TangoBackend, TangoConnector, TangoCommandBackend] | None = None
 
@@ -111,8 +117,8 @@ def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command
                 result[child] = Attribute(name)
             case Verbs() as place, _:
                 result[child] = Attribute(name, words=place.state.words)
-            case Command(), _:
-                result[child] = Command(tuple(name.split()))
+            case Command() as command, _:
+                result[child] = replace(command, names=tuple(name.split()))
     return result
 
 

@@ -12,6 +12,11 @@ def is_absence(error: tango.DevFailed) -> bool:
     return any(getattr(item, "reason", "") in _ABSENT for item in error.args)
 
 
+def is_late(error: tango.DevFailed) -> bool:
+    """True if the device did not answer in time, which one that is busy does not either."""
+    return any(getattr(item, "reason", "") == "API_DeviceTimedOut" for item in error.args)
+
+
 def reason(error: Any) -> str:
     """What was wrong at first; the rest of Tango's stack tells who passed it on."""
     said = [" ".join(str(item.desc).split()) for item in getattr(error, "args", ()) if hasattr(item, "desc")]

@@ -54,8 +54,8 @@ CAMERA: Table = {
     "width": Attribute("Width"),
     "height": Attribute("Height"),
     "dtype": Attribute("PixelType"),
-    "arm": Command(("Arm",)),
-    "disarm": Command(("Stop",)),
+    "arm": Command(("Arm",), lasting=True),
+    "disarm": Command(("Stop",), lasting=True),
 }
 
 LIMA: Table = {
@@ -82,8 +82,8 @@ LIMA: Table = {
     "width": Attribute("image_width"),
     "height": Attribute("image_height"),
     "dtype": Fixed("uint16"),
-    "arm": Command(("prepareAcq", "startAcq")),
-    "disarm": Command(("stopAcq",)),
+    "arm": Command(("prepareAcq", "startAcq"), lasting=True),
+    "disarm": Command(("stopAcq",), lasting=True),
 }
 """A detector behind LIMA's generic interface, one HDF5 file an arming: saving_mode AUTO_FRAME, saving_format HDF5BS,
 an empty saving_index_format. The setting `dataset` of the detector tells where in it the frames are."""
