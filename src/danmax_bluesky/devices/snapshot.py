@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,13 @@ from event_model import DataKey, Dtype
 from ophyd_async.core import Device, NotConnectedError
 
 from danmax_bluesky.config import SnapshotSettings
+from danmax_bluesky.devices.lost import LinkLostError
 from danmax_bluesky.errors import DeviceError
 
 Plain = float | str  # whole numbers and switches too are recorded as numbers, which alone can be NaN
 MISSING = "snapshot_missing"
 READ_S = 2.0
+MOST_TOLD = 5
 _ANY_SILENCE = (DeviceError, NotConnectedError, TimeoutError)
 _DTYPES: dict[type[Plain], Dtype] = {float: "number", str: "string"}
 _NOTHING: dict[type[Plain], Plain] = {float: math.nan, str: ""}
@@ -95,8 +97,9 @@ class Snapshot(Device):
                 "the scan needs values that cannot be read: " + "; ".join(needed) + "; see to their devices, or set "
                 "snapshot.<name>.required = false in the settings"
             )
-        for name, reason in missing.items():
-            logger.warning("%s is missing in the snapshot: %s", name, reason)
+        for reason in dict.fromkeys(missing.values()):
+            names = [name for name, why in missing.items() if why == reason]
+            logger.warning("missing in the snapshot: %s: %s", _some(names), reason)
         readings[MISSING] = Reading(value=", ".join(missing), timestamp=time.time(), alarm_severity=0)
         return readings
 
@@ -126,6 +129,12 @@ class Snapshot(Device):
             raise DeviceError(f"{self._entries[name].address} did not answer within {READ_S:g} s") from None
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = len(names) - MOST_TOLD
+    return ", ".join(names[:MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
+
+
 class Tolerated:
     """A readable device in a snapshot: when it does not answer, its numbers are NaN and the scan goes on.
 
@@ -150,7 +159,7 @@ class Tolerated:
         try:
             self._keys = await self._device.describe()
         except _ANY_SILENCE as error:
-            logger.warning("%s is missing in the snapshot: %s", self.name, error)
+            self._miss(error)
         return self._keys
 
     async def read(self) -> dict[str, Reading[Any]]:
@@ -158,11 +167,17 @@ class Tolerated:
         try:
             return await self._device.read()
         except _ANY_SILENCE as error:
-            logger.warning("%s is missing in the snapshot: %s", self.name, error)
+            self._miss(error)
             return {
                 key: Reading(value=_NOTHING[str if told["dtype"] == "string" else float], timestamp=time.time())
                 for key, told in self._keys.items()
             }
+
+    def _miss(self, error: Exception) -> None:
+        if isinstance(error, LinkLostError):  # which was told when it was noticed
+            logger.warning("missing in the snapshot: %s", self.name)
+        else:
+            logger.warning("missing in the snapshot: %s: %s", self.name, error)
 
     async def describe_configuration(self) -> dict[str, DataKey]:
         """What the device says of its configuration, nothing when it does not answer."""

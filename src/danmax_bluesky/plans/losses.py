@@ -1,4 +1,4 @@
-"""A scan that fails while a device does not answer says so, whichever error came first.
+"""A scan that fails says why in one sentence; if a device does not answer, then that, whichever error came first.
 
 A device that dies is noticed by whoever asks it next. That may be a wait with a time-out of its own, which ends before
 the control system has told of the loss, and whose message then names a signal and not the device that is gone. Here,
@@ -13,6 +13,7 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator, RunEngineControlException
 
 from danmax_bluesky.devices.lost import LinkLostError, tells_of_a_loss
+from danmax_bluesky.errors import DanmaxError, ScanError
 
 MOST_TOLD = 3
 
@@ -36,35 +37,51 @@ def naming_losses(ask: Ask) -> Callable[[MsgGenerator[Any]], MsgGenerator[Any]]:
 
         response: Any = None
         thrown: Exception | None = None
+        failed: Exception | None = None
         while True:
             try:
                 message = plan.send(response) if thrown is None else plan.throw(thrown)
             except StopIteration as stop:
                 return stop.value
-            except RunEngineControlException:
+            except (RunEngineControlException, ScanError):  # of which the latter is a refusal to begin
                 raise
             except Exception as error:
                 if found is None and not _told(error):
                     yield from bps.wait_for([look])
                 if found and not _told(error):
-                    raise LinkLostError(amended(str(error), found)) from error
+                    raise LinkLostError(amended(str(reason_of(error)), found)) from error
                 raise
             if message.command == "open_run":
                 found = None
             elif message.command == "close_run" and message.kwargs.get("exit_status") == "fail":
                 reason = str(message.kwargs.get("reason") or "")
+                if failed is not None and reason == str(failed):
+                    reason = str(reason_of(failed))
                 if not tells_of_a_loss(reason):
                     yield from bps.wait_for([look])
-                    message = message._replace(kwargs={**message.kwargs, "reason": amended(reason, found or ())})
+                    reason = amended(reason, found or ())
+                message = message._replace(kwargs={**message.kwargs, "reason": reason})
             try:
                 response, thrown = (yield message), None
             except GeneratorExit:
                 plan.close()
                 raise
             except Exception as error:
-                response, thrown = None, error
+                response, thrown, failed = None, error, error
 
     return name
+
+
+def reason_of(error: BaseException) -> BaseException:
+    """The error that started it all: a device that is lost, else what a device said, rather than what passed it on."""
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        seen.append(current)
+        current = current.__cause__ or current.__context__
+    ours = [item for item in seen if isinstance(item, DanmaxError)]
+    losses = [item for item in ours if isinstance(item, LinkLostError)]
+    return [error, *ours, *losses[:1]][-1]
 
 
 def amended(message: str, losses: Sequence[LinkLostError]) -> str:

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.devices.configurator import make_configurator
-from danmax_bluesky.devices.lost import LinkLostError, told
+from danmax_bluesky.devices.lost import told
 from danmax_bluesky.errors import DanmaxError, DeviceError
+from danmax_bluesky.plans.losses import reason_of
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
 from danmax_bluesky.shell.live import LiveView
@@ -95,18 +96,6 @@ def banner(session: Session) -> str:
     if beamline.missing:
         lines += ["  NOT connected (%reconnect tries again):", told(beamline.missing)]
     return "\n".join(lines)
-
-
-def reason_of(error: BaseException) -> BaseException:
-    """The error that started it all: a device that is lost, else what a device said, rather than what passed it on."""
-    seen: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in seen:
-        seen.append(current)
-        current = current.__cause__ or current.__context__
-    ours = [item for item in seen if isinstance(item, DanmaxError)]
-    losses = [item for item in ours if isinstance(item, LinkLostError)]
-    return [error, *ours, *losses[:1]][-1]
 
 
 def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:

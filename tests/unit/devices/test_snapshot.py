@@ -50,6 +50,14 @@ async def test_what_a_device_says_of_its_units_counts_more_than_the_settings():
     assert (await snapshot.describe())["IVU_R3_304_GAP"]["units"] == "um"
 
 
+async def test_many_values_of_one_silent_device_are_told_in_one_line(caplog):
+    names = [f"hex_{number}" for number in range(9)]
+    snapshot = Snapshot({name: SnapshotSettings(address="a/b/c/X") for name in names}, dict.fromkeys(names, refusing))
+    await snapshot.read()
+    (line,) = caplog.messages
+    assert line.startswith("missing in the snapshot: hex_0, hex_1, hex_2, hex_3, hex_4 and 4 more: tango://x/y/z does")
+
+
 async def test_what_does_not_answer_is_missing_and_named():
     snapshot = Snapshot(ENTRIES, {"ea_ppm3_1": answering(1.5), "hdcm_energy": refusing})
     await snapshot.describe()

@@ -8,7 +8,8 @@ from bluesky.utils import FailedStatus, RequestAbort
 from ophyd_async.core import AsyncStatus
 
 from danmax_bluesky.devices.lost import lost
-from danmax_bluesky.plans.losses import amended, naming_losses
+from danmax_bluesky.errors import AcquisitionError, ScanError
+from danmax_bluesky.plans.losses import amended, naming_losses, reason_of
 
 LATE = "panda-seq-1-active didn't match True in 1s, last value False"
 
@@ -72,6 +73,17 @@ def test_a_time_out_that_comes_before_the_loss_is_known_names_the_device(engine,
     assert engine.asked == 1
 
 
+def test_a_stop_document_tells_what_the_device_said_and_not_who_passed_it_on(engine, stops):
+    class Refuses(Impatient):
+        @AsyncStatus.wrap
+        async def kickoff(self):
+            raise AcquisitionError("panda_seq1: no table")
+
+    with pytest.raises(FailedStatus):
+        engine(measure(bps.kickoff(Refuses(), wait=True)))
+    assert stops[0]["reason"] == "panda_seq1: no table"
+
+
 def test_an_error_of_the_plan_itself_names_the_device_too(engine, stops):
     engine.gone = [gone("orca", None)]
 
@@ -119,6 +131,18 @@ def test_a_plan_that_ends_well_or_is_aborted_asks_nobody(engine, stops):
     assert ([stop["exit_status"] for stop in stops], engine.asked) == (["success", "abort"], 0)
 
 
+def test_a_refusal_to_begin_asks_nobody(engine):
+    engine.gone = [gone("panda")]
+
+    def refuses():
+        yield from bps.null()
+        raise ScanError("nsteps = 0")
+
+    with pytest.raises(ScanError, match=r"^nsteps = 0$"):
+        engine(refuses())
+    assert engine.asked == 0
+
+
 def test_a_plan_that_copes_with_an_error_goes_on(engine, stops):
     def copes():
         try:
@@ -134,3 +158,21 @@ def test_many_devices_make_no_endless_message():
     text = amended("1 s", [gone(name) for name in "abcde"])
     assert text.count("does not answer") == 3
     assert text.endswith("; nor do d, e. The scan ended with: 1 s")
+
+
+def raised_from(cause, error):
+    error.__cause__ = cause
+    return error
+
+
+def test_what_a_device_said_is_told_rather_than_what_passed_it_on():
+    refusal = AcquisitionError("orca: disk full")
+    assert reason_of(raised_from(refusal, RuntimeError("status failed"))) is refusal
+    other = TypeError("no such thing")
+    assert reason_of(raised_from(KeyError("x"), other)) is other
+
+
+def test_a_lost_device_is_told_before_what_came_of_it():
+    stalled, loss = AcquisitionError("orca stalled"), lost("orca", "tango://orca", None, "refused")
+    assert reason_of(raised_from(raised_from(stalled, RuntimeError("failed")), loss)) is loss
+    assert reason_of(raised_from(loss, RuntimeError("failed"))) is loss
