@@ -32,11 +32,15 @@ def session(session_of):
 
 
 def measure(session, plan, stream="", act=None):
-    """Run a plan; once the stream is declared, act in another thread. The run's start document."""
+    """Run a plan; once frames of the stream are documented, act in another thread. The run's start document."""
+    watched, acting = set(), []
 
     def watch(name, doc):
         if name == "descriptor" and doc["name"] == stream:
-            threading.Timer(0.3, act).start()
+            watched.add(doc["uid"])
+        elif name == "stream_datum" and doc["descriptor"] in watched and not acting:
+            acting.append(threading.Thread(target=act))
+            acting[0].start()
 
     token = session.RE.subscribe(watch)
     try:
@@ -45,6 +49,9 @@ def measure(session, plan, stream="", act=None):
         assert act is not None
     finally:
         session.RE.unsubscribe(token)
+    assert len(acting) == (act is not None)
+    for thread in acting:
+        thread.join(LIMIT_S)
     session.wait_for_files()
     session.catalog_service.settle()
     assert [failure for guard in session.guards for failure in guard.failures] == []
