@@ -62,7 +62,7 @@ def test_a_scan_leaves_its_patterns_in_the_catalogue_and_a_row_of_provenance(ses
     until = time.monotonic() + 120  # patterns come to the catalogue after the scan that they belong to
     while True:
         runs = [run for run in session.catalog.values() if run.start.get("derived_from") == start["uid"]]
-        if len(runs) == 2 and all(run.stop for run in runs):
+        if len(runs) == 2 and all(run.metadata.get("stop") for run in runs):
             break
         assert time.monotonic() < until, [run.start["recipe"]["name"] for run in runs]
         time.sleep(0.5)
