@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.callbacks.derive import drift_of, ended_tables
+from danmax_bluesky.callbacks.rotation import far_from_plan
 from danmax_bluesky.devices.flat_positions import FlatPosition, PositionError
 from danmax_bluesky.devices.snapshot import Tolerated
 from danmax_bluesky.errors import DanmaxError, DeviceError, PreflightError, ScanError
@@ -67,7 +68,9 @@ def plan(session, scan_type="ascanct", start=0.0, end=180.0, nsteps=N, exp_time=
 
 
 def run(session, *given, **parameters):
-    return measured(session, plan(session, *given, **parameters))
+    scan = measured(session, plan(session, *given, **parameters))
+    assert far_from_plan(scan.record) == []
+    return scan
 
 
 def value(session, signal):

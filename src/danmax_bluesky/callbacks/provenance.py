@@ -10,6 +10,7 @@ from typing import Any
 
 from danmax_bluesky.callbacks.derive import closed_record, drift_of
 from danmax_bluesky.callbacks.per_run import PerRun
+from danmax_bluesky.callbacks.rotation import far_from_plan
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.checksums import is_still_open, note_of
@@ -119,7 +120,11 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
         parts.append("missing: " + ", ".join(f"{num} of {name}" for name, num in record.missing.items()))
     if record.stop is not None and record.stop.get("reason"):
         parts.append(str(record.stop["reason"]))
-    parts += drift_of(closed_record(record))
+    loaded = closed_record(record)
+    parts += drift_of(loaded)
+    for finding in far_from_plan(loaded):
+        _log.warning("%s: %s", files.stem, finding)
+        parts.append(finding)
     if gone:
         parts.append(f"not on disk: {', '.join(gone)}")
     Provenance(files).end(

@@ -1,5 +1,6 @@
 """Angles of a segment's triggers, from what the PandA captured, or else from what was read or planned."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,11 @@ from danmax_bluesky.formats.record import RunRecord, Segment
 from danmax_bluesky.tomography.angles import mid_exposure_angles
 from danmax_bluesky.tomography.phases import planned_angles_deg
 from danmax_bluesky.tomography.triggers import EncoderScale
+
+TRIGGERED = ("sweep", "list", "step")
+"""Motions whose angles are meant: at rest nothing turns, and a free rotation turns without regard to angles."""
+FEW_COUNTS = 4
+"""Of the encoder, by which no angle is called far from its plan."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ def segment_angles(record: RunRecord, segment: Segment) -> TriggerAngles:
     rotation = record.start.get("rotation") or {}
     motor = rotation.get("motor", "")
     promised = dict(planned_segment(record, segment.name)) or {"num": len(segment)}
+    tolerance_deg = farthest_deg(record.start) if promised.get("motion") in TRIGGERED else None
     planned_deg = planned_angles_deg(promised)
     captured = {
         part: np.asarray(segment.columns[f"{motor}_{part}"], dtype=float)
@@ -44,14 +51,49 @@ def segment_angles(record: RunRecord, segment: Segment) -> TriggerAngles:
         if f"{motor}_{part}" in segment.columns
     }
     if ("mean" in captured or {"end", "diff"} <= captured.keys()) and "counts_per_deg" in rotation:
-        return _from_encoder(rotation, captured, planned_deg)
+        return _from_encoder(rotation, captured, planned_deg, tolerance_deg)
     readings = segment.columns.get(motor)
     if readings is not None and readings.dtype.kind in "iuf":
         return TriggerAngles(readings.astype(float), np.zeros(len(readings), np.uint8), None)
     return TriggerAngles(planned_deg, _flags_of_plan(planned_deg), None)
 
 
-def _from_encoder(rotation: Any, captured: dict[str, np.ndarray], planned_deg: np.ndarray) -> TriggerAngles:
+def farthest_deg(start: Mapping[str, Any]) -> float | None:
+    """How far from its plan an angle may lie, degrees: half a step of the finest segment, where frames are mixed up.
+
+    None where no steps are planned.
+    """
+    steps = []
+    for entry in start.get("segments", ()):
+        if entry.get("motion") in TRIGGERED:
+            change = np.abs(np.diff(planned_angles_deg(entry)))
+            steps += [float(np.median(change[change > 0]))] if np.any(change > 0) else []
+    if not steps:
+        return None
+    return max(min(steps) / 2, FEW_COUNTS / abs(float(start["rotation"]["counts_per_deg"])))
+
+
+def far_from_plan(record: RunRecord) -> list[str]:
+    """What is to be told of the angles that lie far from their plan, one sentence a segment.
+
+    Args:
+        record: with scalars loaded (`storage.scalars.load_scalars`).
+    """
+    told = []
+    for segment in record.segments:
+        rows = np.flatnonzero(segment_angles(record, segment).flag & AngleFlag.DEVIATES)
+        if rows.size:
+            told.append(
+                f"{segment.name}: {rows.size} angles lie more than {farthest_deg(record.start):.3g} degrees from the "
+                f"plan, from exposure {rows[0] + 1} on; the files hold those that were measured. Look at the speed of "
+                "the rotation, and at counts_per_deg and offset_deg of its encoder"
+            )
+    return told
+
+
+def _from_encoder(
+    rotation: Any, captured: dict[str, np.ndarray], planned_deg: np.ndarray, tolerance_deg: float | None
+) -> TriggerAngles:
     scale = EncoderScale(
         float(rotation["counts_per_deg"]), float(rotation.get("offset_deg", 0.0)), int(rotation.get("bits", 32))
     )
@@ -60,7 +102,12 @@ def _from_encoder(rotation: Any, captured: dict[str, np.ndarray], planned_deg: n
     plan = planned_deg[:rows] if np.any(np.isfinite(planned_deg[:rows])) else None
     of_rows = {part: values[:rows] for part, values in captured.items()}
     result = mid_exposure_angles(
-        scale, plan, end=of_rows.get("end"), diff=of_rows.get("diff"), mean=of_rows.get("mean")
+        scale,
+        plan,
+        end=of_rows.get("end"),
+        diff=of_rows.get("diff"),
+        mean=of_rows.get("mean"),
+        tolerance_deg=tolerance_deg,
     )
     beyond = planned_deg[rows:]
     angles = np.concatenate([result.angles_deg, beyond])

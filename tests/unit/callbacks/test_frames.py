@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.callbacks.frames import frame_tables
+from danmax_bluesky.callbacks.provenance import begin_acquisition, end_acquisition
+from danmax_bluesky.callbacks.rotation import far_from_plan
 from danmax_bluesky.formats.frames_table import AngleFlag, ImageKey
 from danmax_bluesky.formats.record import fold
+from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 
@@ -70,6 +73,43 @@ def test_a_run_that_was_cut_short_calls_no_frame_lost(tmp_path):
     assert table.lost == {"proj": (4,)}
     assert len(table.of(ImageKey.PROJECTION)) == 9
     np.testing.assert_allclose(table.angle_deg, run.angles_deg["orca"], atol=1e-6)
+
+
+def slipping(tmp_path, motion, slip):
+    """A run whose rotation did not go where the start document says."""
+    run = compose_tomography(tmp_path)
+    for entry in run.start["segments"]:
+        entry["motion"] = {"proj": motion, "ortho": "step"}.get(entry["name"], "rest")
+        if entry["name"] == "proj":
+            entry["angles_deg"] = [slip(angle) for angle in entry["angles_deg"]]
+    return load_scalars(fold(run.documents))
+
+
+@pytest.mark.parametrize("motion", ["sweep", "list", "step"])
+def test_angles_far_from_the_plan_are_flagged_and_told_of_once_a_segment(tmp_path, motion, caplog):
+    record = slipping(tmp_path, motion, lambda angle: angle * 1.05)  # by more than half a step from 66 degrees on
+    table = frame_tables(record)["orca"]
+    far = (table.angle_flag & AngleFlag.DEVIATES) > 0
+    assert np.flatnonzero(far).tolist() == list(range(8 + 11, 8 + 31))
+    (told,) = far_from_plan(record)
+    assert told.startswith("proj: 20 angles lie more than 3.15 degrees from the plan, from exposure 12 on")
+    end_acquisition(record, begin_acquisition(record))
+    assert caplog.text.count(told) == 1
+    assert told in Provenance(record.files).actions()[0].message
+
+
+def test_frames_on_the_way_back_are_held_against_the_steps_of_the_scan(tmp_path):
+    record = slipping(tmp_path, "sweep", lambda angle: angle)
+    record.start["segments"][3]["angles_deg"][0] += 4.0
+    table = frame_tables(record)["orca"]
+    assert np.flatnonzero(table.angle_flag & AngleFlag.DEVIATES).tolist() == [39]
+
+
+@pytest.mark.parametrize(("motion", "slip"), [("free", 1.05), ("rest", 1.05), ("sweep", 1.0), ("step", 1.001)])
+def test_angles_near_the_plan_or_without_one_are_not_flagged(tmp_path, motion, slip):
+    record = slipping(tmp_path, motion, lambda angle: angle * slip)
+    assert not np.any(frame_tables(record)["orca"].angle_flag & AngleFlag.DEVIATES)
+    assert far_from_plan(record) == []
 
 
 def test_without_the_panda_the_planned_angles_are_used_and_flagged(tmp_path):
