@@ -14,7 +14,7 @@ from ophyd_async.core import observe_value
 from rich.console import Console
 
 from danmax_bluesky.config import load_settings
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.errors import DanmaxError, PreflightError
 from danmax_bluesky.formats.record import fold
 from danmax_bluesky.plans import classic
 from danmax_bluesky.session import make_session
@@ -224,6 +224,21 @@ def test_what_is_not_there_is_missing_and_told(server, tmp_path):
         assert measured(session, session.plans.azint_count(1, 0.05)).is_complete
         with pytest.raises(Exception, match=r"orca: tango://127\.0\.0\.1:1/no/such/one#dbase=no is not connected"):
             measured(session, tomography(session))
+
+
+def test_a_rotation_and_a_camera_alone_measure_a_tomography(server, tmp_path):
+    """What else the default settings name has no address, and is asked for nothing unless the scan needs it."""
+    _, file = server
+    others = {f"motors.tom_sam_{axis}.address": "" for axis in "xyz"} | {"detectors.pilatus.address": ""}
+    with make_session(load_settings(file, {**SMALL, "data_root": str(tmp_path), **others})) as session:
+        scan = ("ascanct", "tom_ry", 0, 180, 60, 0.005)
+        assert measured(session, session.plans.tomo_scan(*scan, fields_flag="000000")).is_complete
+        with pytest.raises(PreflightError) as error:
+            measured(session, session.plans.tomo_scan(*scan, fields_flag="010000", tomo_det="pilatus"))
+    assert [text.split(";")[0] for text in error.value.findings] == [
+        "motors.tom_sam_x: the settings name no address for it",
+        "detectors.pilatus: the settings name no address for it",
+    ]
 
 
 def test_what_was_missing_at_first_is_read_once_it_is_there(server, tmp_path):

@@ -7,9 +7,11 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.config import Settings
+from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.flat_positions import FlatPositions, PositionError, position_of
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.paths import VisitPaths
+from danmax_bluesky.errors import DeviceError
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import sent_to
 from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, FlatPosition, MotorFacts
@@ -22,34 +24,60 @@ BYTES_PER_PIXEL = {"imaging": 2, "counting": 4}
 def beamline_facts(
     rig: Rig, settings: Settings, visit: VisitPaths, positions: FlatPositions, scan: TomoScan
 ) -> MsgGenerator[BeamlineFacts]:
-    """Ask every motor and every detector; nothing moves."""
-    motors = {}
-    for name, motor in rig.motors.items():
-        motors[name] = yield from motor_facts(name, motor, settings)
-    detectors = {}
-    for name, camera in rig.cameras.items():
-        known = settings.detectors[name]
-        detectors[name] = DetectorFacts(
-            name=name,
-            width=int((yield from bps.rd(camera.width))),
-            height=int((yield from bps.rd(camera.height))),
-            bytes_per_pixel=BYTES_PER_PIXEL[known.kind],
-            readout_s=float((yield from bps.rd(camera.readout_time))),
-            max_rate_hz=known.max_rate_hz,
-            level_trigger=known.level_trigger,
-            pixel_m=known.pixel_size_m / known.magnification,
-        )
+    """Ask the motors and the detectors that the scan uses; nothing moves."""
+    flat_positions = _flat_positions(settings, positions, scan.posflat)
+    missing: dict[str, str] = {}
+    motors: dict[str, MotorFacts] = {}
+    for name in _motors_of(scan, rig, flat_positions):
+        try:
+            motors[name] = yield from motor_facts(name, rig.motors[name], settings)
+        except DeviceError as error:
+            missing[name] = f"motors.{name}: {str(error).removeprefix(f'{name}: ')}"
+    detectors: dict[str, DetectorFacts] = {}
+    for camera in rig.detectors:
+        try:
+            detectors[camera.name] = yield from detector_facts(camera, settings)
+        except DeviceError as error:
+            missing[camera.name] = f"detectors.{camera.name}: {str(error).removeprefix(f'{camera.name}: ')}"
     return BeamlineFacts(
         detectors=detectors,
         active=tuple(detector.name for detector in rig.detectors),
         motors=motors,
         rotation=rig.rotation.name,
         scale=rig.scale,
-        flat_positions=_flat_positions(settings, positions, scan.posflat),
+        flat_positions=flat_positions,
         tori=_tori(visit, scan),
         folder_problem=_folder_problem(visit),
         free_bytes=visit.free_bytes(),
         monitor=rig.monitor is not None,
+        missing=missing,
+        all_motors=tuple(rig.motors),
+        all_detectors=tuple(rig.cameras),
+    )
+
+
+def _motors_of(scan: TomoScan, rig: Rig, flat_positions: Mapping[str, FlatPosition]) -> list[str]:
+    """Every motor that the scan would move, and that there is."""
+    names = [rig.rotation.name, scan.rot_mot]
+    names += [scan.helical.motor] if scan.helical else []
+    names += scan.places.motors if scan.places else ()
+    out = flat_positions.get(scan.posflat) if scan.wants_flats else None
+    names += [name for name, _ in out.moves] if out else []
+    return [name for name in dict.fromkeys(names) if name in rig.motors]
+
+
+def detector_facts(camera: Camera, settings: Settings) -> MsgGenerator[DetectorFacts]:
+    """What a detector says of itself, and what the settings know of it."""
+    known = settings.detectors[camera.name]
+    return DetectorFacts(
+        name=camera.name,
+        width=int((yield from bps.rd(camera.width))),
+        height=int((yield from bps.rd(camera.height))),
+        bytes_per_pixel=BYTES_PER_PIXEL[known.kind],
+        readout_s=float((yield from bps.rd(camera.readout_time))),
+        max_rate_hz=known.max_rate_hz,
+        level_trigger=known.level_trigger,
+        pixel_m=known.pixel_size_m / known.magnification,
     )
 
 

@@ -1,7 +1,7 @@
 """What is known of a beamline before a scan: plain values, read from devices and settings by whoever asks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from danmax_bluesky.tomography.triggers import EncoderScale
 
@@ -89,9 +89,9 @@ class BeamlineFacts:
     """Everything that a preflight looks at. What is None or empty by default was not looked at, and is not judged.
 
     Attributes:
-        detectors: every 2D detector there is, by name.
+        detectors: the 2D detectors of the scan, by name.
         active: names of those that a scan takes when it names none.
-        motors: every motor there is, by name.
+        motors: the motors of the scan, by name.
         rotation: the motor whose encoder the PandA has.
         scale: of that encoder.
         flat_positions: name -> place; "" is the place in the settings.
@@ -102,6 +102,9 @@ class BeamlineFacts:
         monitor: True if there is a beam monitor that tells when the beam is stable.
         shutter_s: seconds that the fast shutter takes.
         overhead_s: seconds between two phases that are neither motion nor exposure.
+        missing: motors and detectors of the scan that do not answer, by name -> why.
+        all_motors: names of those there are, also beside the scan's; empty if there are no others.
+        all_detectors: the same of the 2D detectors.
     """
 
     detectors: Mapping[str, DetectorFacts]
@@ -117,3 +120,6 @@ class BeamlineFacts:
     monitor: bool = False
     shutter_s: float = 0.0
     overhead_s: float = 0.2
+    missing: Mapping[str, str] = field(default_factory=dict)
+    all_motors: tuple[str, ...] = ()
+    all_detectors: tuple[str, ...] = ()

@@ -128,19 +128,21 @@ def rotation_problems(
 
 
 def _names(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
-    if scan.rot_mot not in facts.motors:
-        yield Finding("error", f"rot_mot {scan.rot_mot!r}: there is no such motor; there are {_list(facts.motors)}")
+    yield from (Finding("error", why) for why in facts.missing.values())
+    if scan.rot_mot not in (*facts.motors, *facts.missing):
+        yield Finding("error", f"rot_mot {scan.rot_mot!r}: there is no such motor; there are {_list(_motors(facts))}")
     elif scan.rot_mot != facts.rotation:
         yield Finding(
             "error",
             f"rot_mot {scan.rot_mot!r}: the PandA has the encoder of {facts.rotation!r}, which alone can be scanned; "
             f"use rot_mot {facts.rotation!r}",
         )
-    unknown = [name for name in scan.tomo_det if name not in facts.detectors]
+    unknown = [name for name in scan.tomo_det if name not in (*facts.detectors, *facts.missing)]
+    there = _list(facts.all_detectors or facts.detectors)
     for name in unknown:
-        yield Finding("error", f"tomo_det {name!r}: there is no such 2D detector; there are {_list(facts.detectors)}")
+        yield Finding("error", f"tomo_det {name!r}: there is no such 2D detector; there are {there}")
     if not scan.tomo_det and not facts.active:
-        yield Finding("error", f"tomo_det: no 2D detector is active; name one of {_list(facts.detectors)}")
+        yield Finding("error", f"tomo_det: no 2D detector is active; name one of {there}")
     if facts.tori is not None:
         why = facts.tori.get(scan.tori_name, "there is no such file")
         if why:
@@ -324,14 +326,15 @@ def _translations(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFacts)
     for name, offsets in wanted.items():
         motor = facts.motors.get(name)
         if motor is None:
-            yield Finding("error", f"motor {name!r}: there is none of this name; there are {_list(facts.motors)}")
+            if name not in facts.missing:
+                there = _list(_motors(facts))
+                yield Finding("error", f"motor {name!r}: there is none of this name; there are {there}")
             continue
         yield from _within(motor, [motor.position + offset for offset in offsets], "the scan")
 
 
 def _flat_position(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
-    wanted = scan.get_flat or scan.get_flat_after or scan.flats_every
-    if not wanted or facts.flat_positions is None:
+    if not scan.wants_flats or facts.flat_positions is None:
         return
     position = facts.flat_positions.get(scan.posflat)
     if position is None:
@@ -354,10 +357,12 @@ def _flat_position(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
     for name, target in moves:
         motor = facts.motors.get(name)
         if motor is None:
-            yield Finding(
-                "error",
-                f"posflat {scan.posflat!r}: there is no motor {name!r}; there are {_list(facts.motors)}; save it again",
-            )
+            if name not in facts.missing:
+                there = _list(_motors(facts))
+                yield Finding(
+                    "error",
+                    f"posflat {scan.posflat!r}: there is no motor {name!r}; there are {there}; save it again",
+                )
             continue
         yield from _within(motor, [target], f"posflat {scan.posflat!r}")
 
@@ -373,6 +378,10 @@ def _within(motor: MotorFacts, targets: Sequence[float], why: str) -> Iterator[F
                 f"{motor.name}: {why} would take it to {value:.4g} {motor.units}, and its limit is {limit:g}; choose "
                 "another place, or begin elsewhere",
             )
+
+
+def _motors(facts: BeamlineFacts) -> Iterable[str]:
+    return facts.all_motors or facts.motors
 
 
 def _list(names: Iterable[str]) -> str:

@@ -152,6 +152,11 @@ class TomoScan(BaseModel):
         return self.scan_type == "timescan"
 
     @property
+    def wants_flats(self) -> bool:
+        """True if flats are taken before, between or after."""
+        return self.get_flat or self.get_flat_after or self.flats_every > 0
+
+    @property
     def n_darks(self) -> int:
         """Number of frames of each dark phase."""
         return self.npt_fields if self.npt_darks is None else self.npt_darks

@@ -168,6 +168,7 @@ async def connect_devices(settings: Settings, path_provider: PathProvider) -> De
             missing[name] = NO_ADDRESS
         times = (settings.tango.timeout_s, settings.tango.command_timeout_s)
         connectors.append(TangoConnector(address, table, names, *times))
+        connectors[-1].link.name = name
         return connectors[-1]
 
     motors = {

@@ -242,8 +242,9 @@ class Link:
     def _found(self) -> tango.DeviceProxy:
         if self._proxy is None:
             raise DeviceError(
-                f"{self.name}: {self.address or 'no address'} is not connected; see that its server runs and that the "
-                "settings name its address, then reconnect"
+                f"{self.name}: {self.address} is not connected; see that its server runs, then reconnect"
+                if self.address
+                else f"{self.name}: the settings name no address for it; give it one, or leave it out"
             )
         if self.lost is not None:
             raise LinkLostError(str(self.lost))

@@ -111,7 +111,7 @@ async def test_a_fixed_value_can_be_read_set_and_watched():
 async def test_a_device_that_was_never_connected_says_so():
     backend = TangoBackend(float, Link("", "tom_ry"))
     backend.place(Attribute("Position"))
-    with pytest.raises(DeviceError, match="tom_ry: no address is not connected; see that its server runs"):
+    with pytest.raises(DeviceError, match="tom_ry: the settings name no address for it; give it one"):
         await backend.get_value()
 
 
