@@ -183,15 +183,20 @@ async def test_what_is_read_is_what_the_device_says_now_and_not_what_its_server_
         assert await camera.frames_written.get_value() == frames
 
 
-async def test_a_command_may_take_longer_than_a_question(server):
-    motor = quiet_motor(server["odd/test/motor"])
-    await motor.connect()
-    link = motor._connector.link
+async def test_arming_may_take_longer_than_an_answer(server, tmp_path):
+    provider = StaticPathProvider(StaticFilenameProvider("slow"), tmp_path)
+    camera = Camera(provider, "lima", TangoConnector(server["odd/test/lima"], tables.LIMA, timeout_s=1.0))
+    await camera.connect()
     heard = []
-    motor.moving.subscribe_reading(heard.append)
-    await link.order("Home")
-    assert (link.lost, link.last_loss) == (None, None)
-    assert not any(isinstance(reading["quiet-moving"], LostReading) for reading in heard)
+    camera.armed.subscribe_reading(heard.append)
+    proxy = tango.DeviceProxy(server["odd/test/lima"])
+    proxy.Linger(1.5)
+    await camera.prepare(TriggerInfo(trigger=DetectorTrigger.EXTERNAL_LEVEL, number_of_events=1))
+    proxy.Linger(0.0)
+    assert await camera.armed.get_value() is True
+    assert camera._connector.link.last_loss is None
+    assert not any(isinstance(reading["lima-armed"], LostReading) for reading in heard)
+    await camera.unstage()
 
 
 async def test_a_device_that_answers_too_late_is_busy_while_its_server_answers(server):

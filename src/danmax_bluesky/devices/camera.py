@@ -3,7 +3,8 @@
 What the hardware behind the signals promises, whichever control system it belongs to:
 
 - Writing `file_path` announces a new file and sets `frames_written` and `frames_triggered` to 0. They count up from
-  there, over any number of armings into the same file, until the next `file_path`.
+  there, over any number of armings into the same file, until the next `file_path`. A detector that begins anew with
+  each arming (LIMA) says so with `rearms=False`: it serves scans that arm once.
 - `arm` gets ready for `num_frames` exposures in `trigger_mode`, opening the file if it is not open; with "INTERNAL" it
   starts them. `armed` then becomes True. `disarm` ends everything, closes the file, and sets `armed` to False.
 - The file holds /entry/instrument/<name>/data (n, height, width), and beside it frame_number (the hardware's counter
@@ -60,6 +61,7 @@ class Camera(SegmentedDetector):
         level_trigger: True if the gate of the trigger can be the exposure (EXTERNAL_LEVEL); else only its rising edge
             is seen and `exposure_time` is the exposure.
         dataset: of the frames in its file, if that is laid out otherwise.
+        rearms: False if its counts and its file begin anew with every arming, which a scan of points then cannot use.
     """
 
     exposure_time: SignalRW[float]
@@ -89,8 +91,10 @@ class Camera(SegmentedDetector):
         *,
         level_trigger: bool = True,
         dataset: str = "",
+        rearms: bool = True,
     ) -> None:
         self._dataset = dataset
+        self.rearms = rearms
         connector = connector or SoftConnector()
         connector.create_children_from_annotations(self)
         trigger = LevelTriggerLogic(self) if level_trigger else CameraTriggerLogic(self)

@@ -188,7 +188,7 @@ class SegmentedDetector(StandardDetector):
         """Arm for all segments together: `value.number_of_events` is their sum."""
         await super().prepare(value)
         self._start = self._count = self._kicked_off = self._late = 0
-        self._base = self._seen = self._prepare_ctx.collections_written if self._prepare_ctx else 0
+        self._base = self._seen = await self._written()  # of some, arming alone forgets the frames before
         self._set_missing(0)
         self._set_late(0)
 

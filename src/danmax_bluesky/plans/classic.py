@@ -14,7 +14,7 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.powder import azint_count, reachable
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import in_the_beam, leave
+from danmax_bluesky.plans.stubs import in_the_beam, leave, points_possible
 
 
 def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
@@ -45,9 +45,10 @@ def ascan(
         md: for the start document.
 
     Raises:
-        ScanError: a number is out of range, or there is no such motor.
+        ScanError: a number is out of range, there is no such motor, or a detector cannot be armed at every point.
         PreflightError: a position cannot be reached.
     """
+    points_possible(rig)
     mover, counters = rig.motor(motor), rig.counters()
     if nsteps < 1:
         raise ScanError(f"nsteps = {nsteps}: at least 1 interval is needed; use ct for a single exposure")

@@ -24,6 +24,7 @@ from danmax_bluesky.plans.stubs import (
     in_the_beam,
     leave,
     open_shutter,
+    points_possible,
     put_back,
     sent_to,
     wait_for_beam,
@@ -198,9 +199,10 @@ def azint_points(
         md: for the start document.
 
     Raises:
-        ScanError: a number is out of range, or a motor is unknown.
+        ScanError: a number is out of range, a motor is unknown, or a detector cannot be armed at every point.
         PreflightError: a point cannot be reached.
     """
+    points_possible(rig)
     _positive(exposure_s)
     moved = [rig.motor(name) for name in motors]
     yield from reachable(rig, motors, points)

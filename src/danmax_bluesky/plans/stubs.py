@@ -32,6 +32,20 @@ def arm(rig: Rig, total: int, longest_wait_s: float) -> MsgGenerator[None]:
     yield from bps.wait(group="arm")
 
 
+def points_possible(rig: Rig) -> None:
+    """Refuse a scan that arms at every point if a detector cannot be used so.
+
+    Raises:
+        ScanError: it begins a new file with each arming.
+    """
+    if names := [detector.name for detector in rig.detectors if not detector.rearms]:
+        raise ScanError(
+            f"{', '.join(names)}: begins a new file whenever it is armed, which this scan does at every point; take "
+            "one that arms once and is gated by the PandA: azint_scan with continuous=True, azint_count without until, "
+            "ct, or tomo_scan"
+        )
+
+
 def open_shutter(rig: Rig) -> MsgGenerator[None]:
     """Let the beam through."""
     yield from bps.abs_set(rig.shutter, "open", wait=True)

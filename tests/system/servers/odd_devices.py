@@ -59,10 +59,6 @@ class QuietMotor(Device):
     def Halt(self):
         self.set_state(DevState.ON)
 
-    @command
-    def Home(self):
-        time.sleep(1.5)
-
     @attribute(dtype=float)
     def Slow(self):
         time.sleep(1.5)
@@ -107,6 +103,7 @@ class LimaDetector(Device):
             "saving_suffix": "",
         }
         self.done = -1
+        self.linger = 0.0
         self.status = "Ready"
 
     def initialize_dynamic_attributes(self):
@@ -150,6 +147,7 @@ class LimaDetector(Device):
 
     @command
     def prepareAcq(self):
+        time.sleep(self.linger)
         self.status = "Configuring"
         self.done = -1
 
@@ -162,6 +160,10 @@ class LimaDetector(Device):
     @command
     def stopAcq(self):
         self.status = "Ready"
+
+    @command(dtype_in=float)
+    def Linger(self, seconds):
+        self.linger = seconds
 
     @command(dtype_in=int)
     def Pretend(self, frames):

@@ -247,6 +247,25 @@ async def test_arming_again_forgets_the_segments_before(detector):
     assert (await detector.documents())[0][1]["parameters"]["slice"] == "0:2"
 
 
+async def test_frames_of_an_earlier_arming_that_arming_forgets_are_not_counted(detector, monkeypatch):
+    """As LIMA's are: its count begins anew when it is armed, and not before."""
+
+    async def forget():
+        detector.come(0)
+
+    detector.come(7)
+    monkeypatch.setattr(detector.acquire, "start_acquiring", forget)
+    await detector.stage()
+    await detector.prepare(TriggerInfo(trigger=DetectorTrigger.EXTERNAL_LEVEL, number_of_events=6, exposure_timeout=1))
+    await detector.begin(3)
+    detector.come(3)
+    await detector.complete()
+    assert (await detector.documents())[0][1]["parameters"]["slice"] == "0:3"
+    detector.come(5)
+    with pytest.raises(AcquisitionError, match=r"det: 2 frame\(s\) came between two segments without a trigger"):
+        await detector.begin(3)
+
+
 async def test_a_logic_that_provides_no_datasets_is_refused():
     class Nothing(DetectorDataLogic):
         async def prepare_unbounded(self, datakey_name):

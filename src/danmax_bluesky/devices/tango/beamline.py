@@ -187,6 +187,7 @@ async def connect_devices(settings: Settings, path_provider: PathProvider) -> De
             connector(name, detector.address, interfaces[detector.interface], detector.attributes),
             level_trigger=detector.level_trigger,
             dataset=detector.dataset,
+            rearms=detector.interface != "lima",
         )
         for name, detector in settings.detectors.items()
     }

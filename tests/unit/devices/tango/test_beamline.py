@@ -26,6 +26,11 @@ def devices_of(monkeypatch, paths):
     return make
 
 
+async def test_a_detector_behind_lima_is_known_to_begin_anew_with_each_arming(devices_of):
+    devices = await devices_of(**{"detectors.pilatus.interface": "lima"})
+    assert {name: camera.rearms for name, camera in devices.cameras.items()} == {"orca": True, "pilatus": False}
+
+
 async def test_motors_arrive_within_the_tolerance_of_the_settings(devices_of):
     energy = {"units": "eV", "low_limit": 0.0, "high_limit": 40000.0, "address": "a/b/energy"}
     devices = await devices_of(**{"motors.energy": energy, "motors.tom_sam_x.tolerance": 0.02})
