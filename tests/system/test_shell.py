@@ -109,24 +109,26 @@ def test_the_beamlines_profile_without_addresses_tells_what_is_missing(tmp_path)
 
 
 def test_danmax_shell_knows_the_same_words(tmp_path):
+    """As somebody types them, and as `--run` says them."""
     known = {key: value for key, value in os.environ.items() if not key.startswith("DANMAX_")}
-    said = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from danmax_bluesky.cli import main; main()",
-            "shell",
-            "--run",
-            "%mv tom_sam_x 1.5\nprint('AT', RE.md['visit'])",
-        ],
-        env={**known, **SMALL, "DANMAX_DATA_ROOT": str(tmp_path / "data"), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
+
+    def danmax_shell(*words, typed=""):
+        return subprocess.run(
+            [sys.executable, "-c", "from danmax_bluesky.cli import main; main()", "shell", *words],
+            env={**known, **SMALL, "DANMAX_DATA_ROOT": str(tmp_path / "data"), "COLUMNS": "200"},
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+    said = danmax_shell(
+        typed="%mv tom_sam_x 1.5\nprint('AT', RE.md['visit'], tom_ry.name, callable(tomo_scan))\nexit\n"
     )
     assert re.search(r"tom_sam_x\W+1\.5\W+mm", said.stdout), said.stdout + said.stderr
-    assert "AT 2026000001" in said.stdout
+    assert "AT 2026000001 tom_ry True" in said.stdout
+    assert "AT 2026000001" in danmax_shell("--run", "print('AT', RE.md['visit'])").stdout
 
 
 def test_motors_are_moved_and_shown(typed):

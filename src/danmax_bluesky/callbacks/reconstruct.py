@@ -71,7 +71,8 @@ class Reconstruct:
             _log.warning("not reconstructed: %s; run `danmax reconstruct` on them", "; ".join(left))
 
     def _do(self, job: ReconstructionJob) -> None:
-        done = subprocess.run([*_COMMAND, job.dumps()], capture_output=True, text=True, check=False)
+        command = [*_COMMAND, job.dumps()]  # in a session of its own: a Ctrl-C is meant for another scan
+        done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
         if done.returncode:
             why = done.stderr.strip() or f"its process ended with status {done.returncode}"
             if done.returncode < 0:  # it could not say so itself

@@ -19,6 +19,6 @@ def command(settings: SettingsSource, code: str | None) -> None:
         shell = InteractiveShellEmbed(banner1="", exit_msg="")
         install(shell, session)
         if code is None:
-            shell()
+            shell(local_ns=shell.user_ns, module=shell.user_module)  # else it would have the names of this function
         else:
             shell.run_cell(code).raise_error()

@@ -19,6 +19,8 @@ from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import DanmaxError
 
 OF_THE_SETTINGS = "settings"
+OUT = "out"
+"""What everybody calls it: the position of the settings, unless one is saved under this name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -187,13 +189,14 @@ class FlatPositions:
 
 
 def position_of(settings: Settings, library: FlatPositions, name: str = "") -> FlatPosition:
-    """The position that a scan was asked to use; without a name, the one of the settings.
+    """The position that a scan was asked to use; without a name, or as "out", the one of the settings.
 
     Raises:
         PositionError: there is none of this name.
     """
     if name and name != OF_THE_SETTINGS:
-        return library.load(name)
+        if name != OUT or not settings.flat_position or OUT in library.names():
+            return library.load(name)
     if not settings.flat_position:
         raise PositionError(
             "no position with the sample out of the beam is known; name one that was saved with `danmax positions "

@@ -144,7 +144,9 @@ class Supervisor:
 
     def _start(self) -> None:
         arguments = [*_COMMAND, self.address or self._publish]
-        self._process = process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._process = process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+        )
         self._listener = threading.Thread(target=self._listen, args=(process,), name="azint replies", daemon=True)
         self._listener.start()
 

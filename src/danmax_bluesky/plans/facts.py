@@ -101,9 +101,9 @@ def motor_facts(name: str, motor: Motor, settings: Settings) -> MsgGenerator[Mot
 
 
 def _flat_positions(settings: Settings, positions: FlatPositions, wanted: str) -> Mapping[str, FlatPosition]:
-    """The position of the settings and, if it is there and whole, the one that was asked for."""
+    """The position of the settings, the one that was asked for, and all that are saved and whole."""
     known = {}
-    for name in dict.fromkeys(("", wanted)):
+    for name in dict.fromkeys(("", wanted, *positions.names())):
         try:
             position = position_of(settings, positions, name)
         except PositionError:

@@ -341,7 +341,8 @@ def _flat_position(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
         names = _list([name for name in facts.flat_positions if name])
         yield Finding(
             "error",
-            f"posflat {scan.posflat!r}: there is no such flat position; there are {names}; save one, or take no flats"
+            f"posflat {scan.posflat!r}: there is no such flat position; there are {names}; save one, leave it "
+            "empty (posflat='') for the one of the settings, or take no flats"
             if scan.posflat
             else "posflat: none is named, and none stands in the settings, so nobody knows where the sample is out of "
             "the beam; move it there, `danmax positions save out tom_sam_x`, and name it (posflat='out'), or set "

@@ -133,6 +133,9 @@ def test_without_a_name_the_position_of_the_settings_is_taken(library):
     settings = Settings(flat_position={"tom_sam_y": 3.0, "tom_sam_x": 20.0})
     assert position_of(settings, library).moves == (("tom_sam_y", 3.0), ("tom_sam_x", 20.0))
     assert findings(position_of(settings, library), ranges_of(settings)) == ()
+    assert position_of(settings, library, "out") == position_of(settings, library)
+    with pytest.raises(PositionError, match="there is no position 'out'|'out'"):
+        position_of(Settings(beamline="danmax"), library, "out")
     library.save(OUT)
     assert position_of(settings, library, "out") == OUT
     with pytest.raises(PositionError, match="belongs to the position of the settings"):
