@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -232,6 +233,31 @@ def test_every_word_is_known_to_the_shell_and_listed(typed):
         assert [f"%{word}" for word in WORDS] == [text.split()[0] for text in WORDS.values()]
     finally:
         session.RE.md = before
+
+
+def test_a_pause_and_what_may_follow_is_told_in_a_sentence(typed, capsys):
+    session, _, _ = typed
+    shell = InteractiveShell()
+    before = session.RE.md
+
+    def pause(name, doc):
+        threading.Thread(target=session.RE.request_pause, args=(True,)).start()
+
+    try:
+        install(shell, session, Console(file=io.StringIO()))
+        token = session.RE.subscribe(pause, "event")
+        shell.run_cell("%ascan tom_sam_x 0 2 40 0.02")
+        session.RE.unsubscribe(token)
+        assert session.RE.state == "paused"
+        shell.run_cell("%ct")
+        shell.run_cell("RE.abort()")
+    finally:
+        session.RE.md = before
+    told = "".join(capsys.readouterr())
+    assert "paused: RE.resume() goes on, RE.abort() ends the scan" in told
+    assert "error: a scan is paused" in told
+    assert "Traceback" not in told
+    assert session.RE.state == "idle"
 
 
 def test_the_banner_says_what_is_connected(typed):

@@ -1,8 +1,10 @@
 """A process that is killed in the middle of a scan loses no frame that was on disk, and the next scan works."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
@@ -88,3 +90,40 @@ def test_a_killed_scan_is_made_whole_again_and_the_next_gets_the_next_number(tmp
     assert done.returncode == 0, done.stdout + done.stderr
     record = fold(read_journal(raw / "scan-0002_documents.jsonl"))
     assert record.is_complete
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_process_that_is_told_to_end_ends_its_scan_first(tmp_path, number, status):
+    """`kill`, a terminal that is closed, and Ctrl-C said twice."""
+    process = subprocess.Popen(
+        scan_command(tmp_path, 2000),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+    def is_in_its_phase():
+        assert process.poll() is None, process.communicate()
+        (journal, *_) = [*tmp_path.rglob("scan-0001_documents.jsonl"), None]
+        return journal is not None and (documented(journal, "proj") or 0) > 0 and journal
+
+    try:
+        journal = eventually(is_in_its_phase)
+        process.send_signal(number)
+        if number == signal.SIGINT:
+            time.sleep(0.5)  # a second one within a tenth of a second counts as one
+            process.send_signal(number)
+        said, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    name, stop = list(read_journal(journal))[-1]
+    assert (name, stop["exit_status"]) == ("stop", "abort")
+    assert 0 < stop["num_events"]["proj"] < 2001
+    assert (journal.parent / "scan-0001.h5").exists()
+    assert frames_of(journal.parent / "scan-0001_orca.h5") == sum(
+        stop["num_events"][key] for key in ("dark", "flat", "proj")
+    )
+    assert number != signal.SIGINT or "scan-0001_orca.h5" in said

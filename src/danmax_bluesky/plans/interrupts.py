@@ -5,12 +5,18 @@ cancellation that arrives in the very moment in which what it waits for is done 
 signal goes through it: the scan then goes on to its end as if nobody had said a word. Here the plan looks by itself.
 """
 
-from collections.abc import Callable
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, MsgGenerator, PlanHalt, RequestAbort, RequestStop
 
+END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _ENDINGS: dict[str, type[BaseException]] = {"aborting": RequestAbort, "stopping": RequestStop, "halting": PlanHalt}
 
 
@@ -47,3 +53,48 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
                 response = answer
 
     return heed
+
+
+def end_on_signals(run_engine: RunEngine, leave: Callable[[], Any] = lambda: None) -> Callable[[], None]:
+    """Let SIGTERM, and the SIGHUP of a terminal that is closed, end a plan as an abort does, and then the process.
+
+    Without it the process would be gone at once: with the shutter open, and the sample where it is.
+
+    Args:
+        run_engine: whose plans are ended; in the main thread.
+        leave: called too, for a prompt that would go on.
+
+    Returns:
+        What gives the signals their former meaning back.
+    """
+    received: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:  # nobody reads any more, and a word to a terminal that is gone would be an error
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for stream in range(3):
+                os.dup2(nowhere, stream)
+        received.append(number)
+        leave()
+        if run_engine.state in ("running", "pausing"):
+            run_engine.abort(f"the process was told to end ({signal.Signals(number).name})")
+        elif run_engine.state in ("idle", "paused"):
+            raise SystemExit(128 + number)
+
+    @contextmanager
+    def leaving(_run_engine: RunEngine) -> Iterator[None]:
+        yield
+        if received:
+            raise SystemExit(128 + received[0])
+
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    before = {number: signal.signal(number, end) for number in END_SIGNALS}
+    run_engine.context_managers.insert(0, leaving)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        run_engine.context_managers.remove(leaving)
+
+    return restore

@@ -153,6 +153,9 @@ class Magics:
         return {"command": command, "sample": {"name": self._session.settings.sample}}
 
     def _run(self, plan: Generator[Any, Any, Any]) -> None:
+        if self._session.RE.state == "paused":
+            plan.close()
+            raise ScanError("a scan is paused; RE.resume() goes on with it, RE.abort() ends it")
         self._session.RE(plan)
 
     def _file_of(self, detector: str) -> Any:

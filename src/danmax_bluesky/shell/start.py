@@ -7,7 +7,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
-from bluesky.utils import FailedStatus
+from bluesky.utils import FailedStatus, PlanHalt, RequestAbort, RequestStop, RunEngineInterrupted
 from ophyd_async.core import NotConnectedError
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.devices.configurator import make_configurator
 from danmax_bluesky.devices.lost import told
 from danmax_bluesky.errors import DanmaxError, DeviceError
+from danmax_bluesky.plans.interrupts import end_on_signals
 from danmax_bluesky.plans.losses import reason_of
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
@@ -42,8 +43,9 @@ def install(shell: Any, session: Session, console: Console | None = None) -> Non
     session.RE.subscribe(Guard(LiveView(plots=_may_plot(shell)), "live view"))
     shell.push({**namespace(session), **catalog_namespace(session, console)})
     Magics(session, console).register(shell)
-    shell.set_custom_exc((DanmaxError, FailedStatus), _explain)
+    shell.set_custom_exc((DanmaxError, FailedStatus, RunEngineInterrupted), _explain)
     logging.getLogger("bluesky").addFilter(_is_no_explained_error)
+    session.at_end(end_on_signals(session.RE, getattr(shell, "ask_exit", lambda: None)))
     threading._register_atexit(session.close)  # type: ignore[attr-defined]  # noqa: SLF001  while threads may still begin
     console.print(banner(session), highlight=False, soft_wrap=True, markup=False)
 
@@ -101,16 +103,26 @@ def banner(session: Session) -> str:
 def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:
     """Our own errors are one text; anything else keeps its traceback."""
     found = reason_of(error)
-    if isinstance(found, DanmaxError):
+    if isinstance(error, RunEngineInterrupted):
+        Console(stderr=True).print(_what_now(shell), highlight=False, soft_wrap=True, markup=False)
+    elif isinstance(found, DanmaxError):
         Console(stderr=True).print(f"error: {found}", style="bold red", highlight=False, soft_wrap=True, markup=False)
     else:
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 
+def _what_now(shell: Any) -> str:
+    """What has become of a plan that was interrupted."""
+    if shell.user_ns["RE"].state == "paused":
+        return "paused: RE.resume() goes on, RE.abort() ends the scan; what was measured is kept either way"
+    return "the scan was ended; what was measured is kept"
+
+
 def _is_no_explained_error(record: logging.LogRecord) -> bool:
     """False for what the RunEngine logs about an error that the prompt explains."""
     error = record.exc_info[1] if record.exc_info else None
-    return error is None or not isinstance(reason_of(error), DanmaxError)
+    asked_for = isinstance(error, RequestAbort | RequestStop | PlanHalt)
+    return error is None or not (asked_for or isinstance(reason_of(error), DanmaxError))
 
 
 def _may_plot(shell: Any) -> bool:
