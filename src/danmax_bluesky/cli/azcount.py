@@ -7,9 +7,10 @@ import click
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.cli.tomoscan import command_line
+from danmax_bluesky.cli.values import NumbersCommand
 
 
-@click.command("azcount")
+@click.command("azcount", cls=NumbersCommand)
 @click.argument("num", type=int)
 @click.argument("exp_time", type=float)
 @click.option("--latency", type=float, default=0.0, help="dead time between exposures, seconds")

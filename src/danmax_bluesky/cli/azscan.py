@@ -7,9 +7,10 @@ import click
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.cli.tomoscan import command_line
+from danmax_bluesky.cli.values import NumbersCommand
 
 
-@click.command("azscan", context_settings={"ignore_unknown_options": True})
+@click.command("azscan", cls=NumbersCommand)
 @click.argument("motor")
 @click.argument("start", type=float)
 @click.argument("end", type=float)

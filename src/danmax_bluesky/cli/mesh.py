@@ -7,9 +7,10 @@ import click
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.cli.tomoscan import command_line
+from danmax_bluesky.cli.values import NumbersCommand
 
 
-@click.command("mesh", context_settings={"ignore_unknown_options": True})
+@click.command("mesh", cls=NumbersCommand)
 @click.argument("slow")
 @click.argument("slow_start", type=float)
 @click.argument("slow_end", type=float)

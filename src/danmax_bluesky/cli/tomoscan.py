@@ -8,11 +8,12 @@ import click
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.running import run_and_report
+from danmax_bluesky.cli.values import NumbersCommand
 
 SCAN_TYPES = ("ascan", "ascanct", "dscan", "dscanct", "timescan")
 
 
-@click.command("tomoscan", context_settings={"ignore_unknown_options": True})
+@click.command("tomoscan", cls=NumbersCommand)
 @click.argument("scan_type", type=click.Choice(SCAN_TYPES))
 @click.argument("rot_mot")
 @click.argument("scan_start", type=float)
