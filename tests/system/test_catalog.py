@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from bluesky_tiled_plugins.clients.catalog_of_bluesky_runs import CatalogOfBlueskyRuns
 from click.testing import CliRunner
 
 from danmax_bluesky.callbacks.catalog import CatalogFeed
@@ -94,7 +95,7 @@ def test_a_tomography_with_flats_before_and_after_is_found_with_its_counts_shape
     composed = compose_tomography(root, parts, scan_id=1, batch=7)
     uid = emit(session, composed)
     service.settle(LIMIT_S)
-    assert type(catalog).__name__ == "CatalogOfBlueskyRuns"
+    assert isinstance(catalog, CatalogOfBlueskyRuns)
     run = catalog[uid]
     assert sorted(run) == ["baseline", "dark", "flat", "flat_after", "proj"]
     check_rows(run, composed, parts)

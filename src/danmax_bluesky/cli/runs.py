@@ -21,14 +21,17 @@ from danmax_bluesky.pipelines.catalog.tables import table_of
 @click.option("--since", metavar="TIME", help="2026-11-21, '2026-11-21 13:00', today, or 2h and 3d for ago")
 @click.option("--until", metavar="TIME", help="the same; a date includes its whole day")
 @click.option("-n", "--last", type=click.IntRange(1), default=20, show_default=True, help="how many, the latest ones")
+@click.option("--derived", is_flag=True, help="the runs derived from others, as integrated patterns are, instead")
 @click.option("--rescan", is_flag=True, help="look through the data root for runs that the catalogue was never told of")
 @click.pass_obj
-def command(settings: SettingsSource, scan: str | None, last: int, rescan: bool, **asked: str | None) -> None:
+def command(
+    settings: SettingsSource, scan: str | None, last: int, derived: bool, rescan: bool, **asked: str | None
+) -> None:
     """The runs in the catalogue, or those that are all of what is asked for.
 
     If no session has the catalogue's server running, it is started first, which takes some 15 s.
     """
-    wanted = queries(scan=_numbers(scan), **asked)
+    wanted = queries(scan=_numbers(scan), derived=derived, **asked)
     now = settings()
     service = CatalogService.of(now)
     console, aside = Console(), Console(stderr=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.pipelines.catalog.tables import table_of
 from danmax_bluesky.session import Session
 
@@ -16,7 +17,10 @@ class Cat:
         self._session = session
 
     def __getitem__(self, which: Any) -> Any:
-        return self._session.catalog[which]
+        try:
+            return self._session.catalog[which]
+        except (KeyError, ValueError) as error:
+            raise CatalogError(f"cat[{which!r}]: {error.args[0] if error.args else error}") from None
 
     def __len__(self) -> int:
         return len(self._session.catalog)
@@ -41,7 +45,8 @@ def catalog_namespace(session: Session, console: Console) -> dict[str, Any]:
 
         Args:
             asked: sample, proposal, visit, folder, scan (a number, or the first and the last), plan, detector, status
-                (complete, incomplete, failed, aborted, open), since and until ("today", "2026-11-21", "2h" ago).
+                (complete, incomplete, failed, aborted, open), since and until ("today", "2026-11-21", "2h" ago), and
+                derived (True for those made of others, as integrated patterns are, instead of those measured).
         """
         from danmax_bluesky.pipelines.catalog import client
 

@@ -24,8 +24,8 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 def connect(uri: str, api_key: str = "") -> Any:
     """A client of the catalogue at `uri`, whose runs are in the order of measurement.
 
-    `catalog[-1]` is the latest run, `catalog[12]` the latest with scan number 12, `catalog["3c5a1f"]` the one whose uid
-    begins so. Close it with `catalog.context.close()`.
+    `catalog[-1]` is the latest that was measured, `catalog[12]` the latest with scan number 12, `catalog["3c5a1f"]` the
+    run whose uid begins so, also one derived from another. Close it with `catalog.context.close()`.
 
     Raises:
         CatalogError: nobody answers there, the key is wrong, or it is no catalogue of Bluesky runs.
@@ -39,7 +39,9 @@ def connect(uri: str, api_key: str = "") -> Any:
     if not isinstance(catalog, CatalogOfBlueskyRuns):
         catalog.context.close()
         raise CatalogError(f"{uri} is a {type(catalog).__name__}, not a catalogue of Bluesky runs; check catalog.uri")
-    return catalog.sort(("start.time", 1))
+    from danmax_bluesky.pipelines.catalog.measured import measured
+
+    return measured(catalog).sort(("start.time", 1))
 
 
 def open_catalog(uri: str, api_key: str, timeout: httpx.Timeout | None = None) -> Any:
@@ -72,6 +74,7 @@ def find_runs(
     status: str | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
+    derived: bool = False,
 ) -> Any:
     """The runs that are all of these, as a catalogue again: `find_runs(cat, sample="bone")[-1]`.
 
@@ -87,12 +90,15 @@ def find_runs(
         status: complete, incomplete, failed, aborted or open.
         since: a time, a date, "2026-11-21 13:00", "today", "2h" or "3d" (ago), POSIX seconds, or a timedelta (ago).
         until: the same; a date includes its whole day.
+        derived: the runs that were derived from others, as integrated patterns are, instead of those measured.
 
     Raises:
         CatalogError: a value that cannot be asked for.
     """
     asked = {"sample": sample, "proposal": proposal, "visit": visit, "folder": folder, "scan": scan, "plan": plan}
-    return search(catalog, queries(**asked, detector=detector, status=status, since=since, until=until))
+    return search(
+        catalog, queries(**asked, detector=detector, status=status, since=since, until=until, derived=derived)
+    )
 
 
 def search(catalog: Any, wanted: Iterable[Any]) -> Any:
@@ -116,6 +122,7 @@ def queries(
     status: str | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
+    derived: bool = False,
 ) -> list[Any]:
     """What `find_runs` asks, in Tiled's terms.
 
@@ -131,7 +138,8 @@ def queries(
         "start.folder": folder,
         "start.plan_name": plan,
     }
-    wanted: list[Any] = [Eq(key, value) for key, value in equal.items() if value is not None]
+    wanted: list[Any] = [KeyPresent("start.derived_from", exists=derived)]
+    wanted += [Eq(key, value) for key, value in equal.items() if value is not None]
     if isinstance(scan, tuple):
         wanted.append(Comparison(Operator.ge, "start.scan_id", int(scan[0])))
         wanted.append(Comparison(Operator.le, "start.scan_id", int(scan[1])))
