@@ -57,6 +57,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._broken = False
         try:
             self._stream: IO[str] = path.open("x", encoding="utf-8")
         except FileExistsError:
@@ -80,11 +81,20 @@ class Journal:
             if name in _WORTH_A_FLUSH_TO_DISK:
                 os.fsync(self._stream.fileno())
         except OSError as error:
+            self._broken = True
             raise StorageError(explain(self.path, error)) from error
 
     def close(self) -> None:
-        """Close the file, which ends the lock."""
-        self._stream.close()
+        """Close the file, which ends the lock.
+
+        Raises:
+            StorageError: what was still to be written does not fit; not told again after `write` told of it.
+        """
+        try:
+            self._stream.close()
+        except OSError as error:
+            if not self._broken:
+                raise StorageError(explain(self.path, error)) from error
 
 
 def is_being_written(path: Path) -> bool:

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import os
 
 import numpy as np
 import pytest
@@ -75,3 +76,13 @@ def test_a_file_system_without_locks_keeps_nobody_from_the_journal(tmp_path, mon
     assert "cannot be told (no locks here)" in caplog.text
     journal.close()
     assert list(read_journal(journal.path)) == [("start", {"uid": "a"})]
+
+
+def test_a_full_disk_is_told_once_and_the_lock_ends(tmp_path):
+    journal = Journal(tmp_path / "documents.jsonl")
+    with open("/dev/full", "w") as full:
+        os.dup2(full.fileno(), journal._stream.fileno())  # a disk that has just become full
+    with pytest.raises(StorageError, match="no space left on the disk"):
+        journal.write("event", {"seq_num": 1})
+    journal.close()
+    assert not is_being_written(journal.path)
