@@ -30,7 +30,7 @@ class MeasuredRuns(CatalogOfBlueskyRuns):
             what = f"no scan {key}" if isinstance(key, int) and key > 0 else f"no run {key}"
             raise CatalogError(f"there is {what} among these runs; `danmax runs` lists what there is") from None
 
-    def _of_one_kind(self) -> Any:
+    def _of_one_kind(self) -> "MeasuredRuns":
         if any(getattr(query, "key", None) == DERIVED for query in self._queries):
             return self
         return Container.search(self, KeyPresent(DERIVED, exists=False))
