@@ -25,12 +25,12 @@ class MeasuredRuns(CatalogOfBlueskyRuns):
         if not isinstance(key, numbers.Integral | slice):
             return super().__getitem__(key)
         try:
-            return super(MeasuredRuns, self._of_one_kind()).__getitem__(key)
+            return CatalogOfBlueskyRuns.__getitem__(self._of_one_kind(), key)
         except (KeyError, IndexError):
             what = f"no scan {key}" if isinstance(key, int) and key > 0 else f"no run {key}"
             raise CatalogError(f"there is {what} among these runs; `danmax runs` lists what there is") from None
 
-    def _of_one_kind(self) -> "MeasuredRuns":
+    def _of_one_kind(self) -> Any:
         if any(getattr(query, "key", None) == DERIVED for query in self._queries):
             return self
         return Container.search(self, KeyPresent(DERIVED, exists=False))
