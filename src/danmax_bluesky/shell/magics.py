@@ -188,22 +188,32 @@ class Magics:
 def parse(line: str) -> tuple[list[Any], dict[str, Any]]:
     """Words of a command line as positional and named arguments of a plan: `--npt-fields 20`, `npt_fields=20`.
 
+    An option that is true or false may stand alone, `--get-ortho`, and is true then.
+
     Raises:
-        ScanError: an option without a value.
+        ScanError: an option without a value, or a quote that is not closed.
     """
     positional: list[Any] = []
     named: dict[str, Any] = {}
-    words = iter(shlex.split(line))
-    for word in words:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise ScanError(f"{line}: {str(error).lower()}; close the quote, or leave it out") from None
+    while words:
+        word = words.pop(0)
         if word.startswith("--"):
             key, equals, text = word[2:].partition("=")
             if key == "dry-run":
                 named["dry_run"] = True
                 continue
-            value = text if equals else next(words, None)
-            if value is None:
-                raise ScanError(f"--{key} needs a value, as in --{key} 20")
-            _name(named, key, value)
+            if not equals:
+                if words and not words[0].startswith("--") and (_is_truth(words[0]) or not _is_flag(key)):
+                    text = words.pop(0)
+                elif _is_flag(key):
+                    text = "true"
+                else:
+                    raise ScanError(f"--{key} needs a value, as in --{key} {'bone' if _name_of(key) in _TEXTS else 20}")
+            _name(named, key, text)
         elif "=" in word:
             key, _, text = word.partition("=")
             _name(named, key, text)
@@ -217,14 +227,28 @@ _TEXTS = {"fields_flag", "sample", "posflat", "tori_name", "center", "angles"}
 
 
 def _name(named: dict[str, Any], key: str, text: str) -> None:
-    name = key.replace("-", "_")
-    name = _LONG.get(name, name)
+    name = _name_of(key)
     value = text if name in _TEXTS else _plain(text)
     if name == "tomo_det":
         value = (*named.get(name, ()), text)
-    elif name in TomoScan.model_fields and TomoScan.model_fields[name].annotation is bool and value in (0, 1):
+    elif _is_flag(key) and value in (0, 1):
         value = bool(value)
     named[name] = value
+
+
+def _name_of(key: str) -> str:
+    name = key.replace("-", "_")
+    return _LONG.get(name, name)
+
+
+def _is_flag(key: str) -> bool:
+    """Whether the plan's parameter of this name is true or false."""
+    field = TomoScan.model_fields.get(_name_of(key))
+    return field is not None and field.annotation is bool
+
+
+def _is_truth(text: str) -> bool:
+    return text.lower() in ("true", "false", "0", "1")
 
 
 def _plain(text: str) -> Any:

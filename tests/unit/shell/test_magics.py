@@ -43,3 +43,26 @@ def test_what_is_typed_is_a_scan():
 def test_an_option_without_a_value_is_told():
     with pytest.raises(ScanError, match="--npt-fields needs a value"):
         parse("ascanct --npt-fields")
+
+
+@pytest.mark.parametrize("line", ["--sample --npt-fields 5", "--npt-fields --sample bone", "--latency"])
+def test_an_option_is_no_value_of_another(line):
+    with pytest.raises(ScanError, match=f"{line.split()[0]} needs a value"):
+        parse(line)
+
+
+def test_what_is_true_or_false_may_stand_alone():
+    _, named = parse("--back-and-forth --npt-fields 3 --get-ortho 0 --get-dark false --return-to-start")
+    assert named == {
+        "back_and_forth": True,
+        "npt_fields": 3,
+        "get_ortho": False,
+        "get_dark": False,
+        "return_to_start": True,
+    }
+    assert parse("--back-and-forth ascanct --latency -1") == (["ascanct"], {"back_and_forth": True, "latency": -1})
+
+
+def test_a_quote_that_is_not_closed_is_told():
+    with pytest.raises(ScanError, match="no closing quotation"):
+        parse("ascanct tom_ry 0 180 10 0.1 --sample 'my bone")
