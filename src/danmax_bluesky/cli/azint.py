@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.cli.scans import journals_of
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
 from danmax_bluesky.pipelines.cluster import cluster_client
@@ -24,6 +25,7 @@ from danmax_bluesky.pipelines.integrate import IntegrationReport
 from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
 from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings, recipes_of
+from danmax_bluesky.storage.journals import ended_record_of
 
 LOOK_EVERY_S = 3.0
 _PATH = click.Path(path_type=Path)
@@ -67,31 +69,40 @@ _PATH = click.Path(path_type=Path)
 @click.option("--export", type=click.Choice(["chi", "xye"]), help="write integrated files as text, one for each frame")
 @click.pass_obj
 def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -> None:
-    """Integrate FILES or whole FOLDERS: detector files of scans, other HDF5 files, series of TIFF or CBF images.
+    """Integrate scans by their number, FILES or whole FOLDERS: of detectors, other HDF5, series of TIFF or CBF images.
 
     What is done is left, what was broken off is continued. Recipes come from --config, or from the run itself, or from
     the settings; single options change them. With --rebin or --export the files are integrated ones.
 
     \b
-    One scan:            danmax azint raw/day1/scan-0007_pilatus.h5 --poni cal.poni --mask mask.npy
+    One scan:            danmax azint 7 --poni cal.poni --mask mask.npy
+    One file:            danmax azint raw/day1/scan-0007_pilatus.h5 --again
     A visit, overnight:  danmax azint 20260000/2026000001 --workers 4
     While measuring:     danmax azint 20260000/2026000001/raw --follow
     Sum of 10 frames:    danmax azint --rebin 10 1 process/azint/day1/scan-0007_pilatus_integrated.h5
     """  # noqa: D301  click reads \b
     console = Console()
     if not paths and not options["feeder"]:
-        raise click.UsageError("name a file or a folder")
+        raise click.UsageError("name a scan number, a file or a folder")
     if options["rebin"]:
         _rebin(console, paths, *options["rebin"], out=options["out"])
         return
     if options["export"]:
         _export(console, paths, options["export"], options["out"])
         return
+    paths = tuple(place for path in paths for place in _places(settings, path))
     several = options["workers"] > 1 or options["scheduler"]
     with cluster_client(options["scheduler"], options["workers"]) if several else nullcontext() as client:
         failed = _integrate(console, settings, paths, options, client)
     if failed:
         raise SettingsError(f"{failed} of the integrations failed; see above")
+
+
+def _places(settings: SettingsSource, path: Path) -> list[Path]:
+    """The path itself, or the masters of the scans of the visit that have this number."""
+    if not str(path).isdigit() or path.exists():
+        return [path]
+    return [ended_record_of(journal).files.master for journal in journals_of(settings(), str(path))]
 
 
 def _integrate(

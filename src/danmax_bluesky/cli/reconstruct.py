@@ -3,10 +3,14 @@
 import click
 from rich.console import Console
 
+from danmax_bluesky.callbacks.derive import closed_record, ended_tables
+from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.reconstruct import jobs_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.formats.frames_table import ImageKey
+from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
 from danmax_bluesky.storage.journals import ended_record_of
 
@@ -34,8 +38,7 @@ def command(settings: SettingsSource, scan: str | None, tori_name: str, center: 
         jobs = jobs_of(record, tori_name, center or "")
         if not jobs:
             console.print(
-                f"{record.files.master}: left aside: a complete scan with flats, half a turn and no helix is needed;"
-                f" this one is {record.status}",
+                f"{record.files.master}: left aside: {_what_is_missing(record)}",
                 soft_wrap=True,
                 highlight=False,
             )
@@ -44,3 +47,19 @@ def command(settings: SettingsSource, scan: str | None, tori_name: str, center: 
             done += 1
     if not done:
         raise ScanError("there is nothing to reconstruct")
+
+
+def _what_is_missing(record: RunRecord) -> str:
+    """Which of the things that a reconstruction needs a scan does not have."""
+    if not record.start.get("scan"):
+        return f"it is no tomography but {record.start.get('plan_name', 'another plan')}"
+    if not record.is_complete:
+        return f"it is {record.status}, and only a complete scan is reconstructed"
+    if record.start["scan"].get("helical"):
+        return "it is helical: a row of the detector saw another height of the sample at each angle"
+    tables = [table for table in ended_tables(closed_record(record)).values() if has_dxchange(table)]
+    if not tables:
+        return "it holds no projections of a 2D detector"
+    if not any(len(table.of(ImageKey.FLAT)) for table in tables):
+        return "it holds no flats, by which projections are divided"
+    return "its projections do not cover half a turn"

@@ -227,3 +227,33 @@ def test_rerun_of_a_file_that_lies_elsewhere_finds_its_scan(run, tmp_path):
         file.attrs["run_uid"] = "of another scan with this number"
     with pytest.raises(StorageError, match=r"neither beside it nor .*scan-0001_documents\.jsonl"):
         danmax("rerun", alone)
+
+
+def test_azint_takes_the_number_of_a_scan(run, tmp_path):
+    poni = tmp_path / "calibration.poni"
+    poni.write_text("Detector: Detector\nDetector_config: {}\nDistance: 0.1\nWavelength: 1e-10\n")
+    output = danmax("azint", "1", "--detector", "orca", "--poni", poni, "--dry-run")
+    assert "scan-0001_orca" in output
+    with pytest.raises(StorageError, match="scan 7: the visit 2026000001 has scans 1 to 1"):
+        danmax("azint", "7", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([Part("dark", "dark", [0.0] * 2), Part("proj", "projection", [0.0, 90.0, 180.0])], "holds no flats"),
+        ([Part("flat", "flat", [0.0] * 2), Part("proj", "projection", [0.0, 45.0, 90.0])], "not cover half a turn"),
+        ([Part("flat", "flat", [0.0] * 2)], "no projections"),
+    ],
+)
+def test_a_scan_that_cannot_be_reconstructed_is_told_with_the_reason(tmp_path, parts, said):
+    run = measured(tmp_path, parts=parts)
+    result = CliRunner().invoke(cli, ["reconstruct", str(run.folder)], env={"COLUMNS": "300"})
+    assert isinstance(result.exception, DanmaxError)
+    assert said in result.output
+
+
+def test_an_aborted_scan_is_told_as_one(tmp_path):
+    run = measured(tmp_path, exit_status="abort")
+    result = CliRunner().invoke(cli, ["reconstruct", str(run.folder)], env={"COLUMNS": "300"})
+    assert "left aside: it is aborted, and only a complete scan is reconstructed" in result.output
