@@ -30,7 +30,7 @@ class Rebuilt:
     """What became of one run.
 
     Attributes:
-        record: as recovered.
+        record: as recovered, with its files read.
         files: written.
         problems: what could not be written, or only in part, one sentence each.
     """
@@ -72,7 +72,7 @@ def rebuild(
         except DanmaxError as error:
             problems.append(str(error))
     problems += Provenance(record.files).synchronise()
-    return Rebuilt(record, tuple(files), (*loaded.problems, *problems))
+    return Rebuilt(loaded, tuple(files), (*loaded.problems, *problems))
 
 
 def _makers(

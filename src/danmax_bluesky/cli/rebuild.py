@@ -9,6 +9,7 @@ from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
+from danmax_bluesky.formats.scan_log import line_of
 
 
 @click.command("rebuild", epilog=HELP)
@@ -38,7 +39,7 @@ def command(settings: SettingsSource, scan: str | None, no_integrate: bool) -> N
             failed += 1
             console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
             continue
-        counts = ", ".join(f"{segment.name} {len(segment)}" for segment in done.record.segments) or "no frames"
+        counts = line_of(done.record).rows_text or "no frames"
         console.print(f"[bold]{escape(str(journal.parent / done.record.files.stem))}[/] {done.record.status}: {counts}")
         for path in done.files:
             console.print(f"  {escape(path.name)}", highlight=False)

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.formats.record import RunRecord, fold, moved
 from danmax_bluesky.formats.scan_log import LogLine, as_csv, as_markdown, in_order, is_ours, line_of
 from danmax_bluesky.storage.journal import is_being_written, read_journal
+from danmax_bluesky.storage.recovery import recover
+from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.storage.text import write_text
 
 JOURNALS = "scan-*_documents.jsonl"
@@ -53,8 +55,18 @@ class VisitLog:
 def _line(path: Path) -> LogLine | None:
     try:
         record = fold(read_journal(path))
-        closed = record.stop is None and not is_being_written(path)
-        return line_of(replace(record, closed=closed))
+        if record.stop is None and not is_being_written(path):
+            record = _as_left(moved(record, path.parent))
+        return line_of(record)
     except (DanmaxError, ValueError, KeyError, TypeError) as error:
         _LOG.warning("%s is left out of the scan log: %s", path, error)
         return None
+
+
+def _as_left(record: RunRecord) -> RunRecord:
+    """A run whose process died, with the rows that are on disk, which no document told of; as `danmax check` counts."""
+    try:
+        return load_scalars(recover(record))
+    except (DanmaxError, OSError, RuntimeError, KeyError) as error:
+        _LOG.warning("%s: only what its documents tell of is counted: %s", record.files.documents, error)
+        return replace(record, closed=True)

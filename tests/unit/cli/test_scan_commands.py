@@ -87,6 +87,20 @@ def test_rebuild_of_a_killed_run(run):
     assert "incomplete: dark 4, flat 4, proj 31" in danmax("rebuild")
 
 
+def test_rebuild_check_and_the_log_count_the_same_rows(tmp_path, monkeypatch):
+    monkeypatch.setenv("DANMAX_DATA_ROOT", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    proj = Part("proj", "projection", np.linspace(0, 180, 31).tolist(), lost=[4, 5])
+    run = measured(tmp_path, parts=[Part("flat", "flat", [0.0] * 4), proj])
+    assert "incomplete: flat 4, proj 29 of 31" in danmax("rebuild", "1")
+    (run.folder / "scan-0001_documents.jsonl").unlink()
+    write_journal(run.until("stream_datum", 5))  # the process is killed; its detectors wrote more than it told of
+    for _ in range(2):
+        assert "proj 29 of 31" in danmax("log", "--csv")
+        assert "proj 29 of 31" in danmax("rebuild", "1")
+    assert "2 of 31 rows of proj are missing" in CliRunner().invoke(cli, ["check", "1"]).output
+
+
 @pytest.mark.parametrize(
     "words",
     [
