@@ -38,7 +38,7 @@ from danmax_bluesky.formats.tree import Dataset, Group
 from danmax_bluesky.storage import environment
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.locks import scan_lock
-from danmax_bluesky.storage.write import TABLE_TYPE, flush_to_disk, write_into
+from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, flush_to_disk, image_of, write_into
 
 _log = logging.getLogger(__name__)
 MASTER_BASE = master.PROVENANCE
@@ -232,8 +232,8 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
 def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
     """Bring the table of one file up to date; the scan's lock must be held.
 
-    A small file, which links to its frames, is copied, changed and put back in one step, so that neither a reader nor
-    a crash ever sees half a change. One that holds frames is changed in place, under HDF5's own lock.
+    A small file, which links to its frames, is changed in memory and put back in one step, so that neither a reader nor
+    a crash nor a full disk ever sees half a change. One that holds frames is changed in place, under HDF5's own lock.
 
     Raises:
         StorageError: the file cannot be written now; nothing changed.
@@ -243,10 +243,12 @@ def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        shutil.copy2(path, temporary)
-        with h5py.File(temporary, "r+", libver=("v110", "latest"), locking=False) as file:
+        with h5py.File(path, "r+", **IN_MEMORY) as file:
             changed = _update(file, actions, base)
+            image = image_of(file)
         if changed:
+            temporary.write_bytes(image)
+            shutil.copystat(path, temporary)
             flush_to_disk(temporary)
             os.replace(temporary, path)
     except (OSError, RuntimeError) as error:

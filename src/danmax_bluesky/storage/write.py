@@ -21,7 +21,10 @@ from danmax_bluesky.storage.files import explain, open_to_read
 OWNER = "run_uid"
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 _TEXT = h5py.string_dtype("utf-8")
-_CREATION: dict[str, Any] = {"libver": ("v110", "latest"), "track_order": True}
+_LIBVER = ("v110", "latest")
+_CREATION: dict[str, Any] = {"libver": _LIBVER, "track_order": True}
+IN_MEMORY: dict[str, Any] = {"libver": _LIBVER, "driver": "core", "backing_store": False, "locking": False}
+"""How HDF5 keeps a file from the disk: one that is opened may be changed, and only `image_of` it is written."""
 TABLE_TYPE = np.dtype([(column, _TEXT) for column in COLUMNS])
 
 
@@ -30,6 +33,7 @@ def write_tree(
 ) -> None:
     """Write a tree as an HDF5 file that appears at `path` complete, in one step.
 
+    It is made in memory, unless it holds frames: HDF5 itself, on a disk that is full, brings the whole process down.
     It is written under a temporary name in the same folder, flushed to the disk, and then linked into place, which
     fails if anything is there already. A run may replace its OWN derived file: root attribute `run_uid`, in the file
     as in the tree, says whose it is. A reader that holds the old file keeps reading the old file.
@@ -53,10 +57,16 @@ def write_tree(
         raise StorageError(f"{path} exists already and is never replaced; move it away, or choose another name")
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        with h5py.File(temporary, "x", **_CREATION) as file:
-            write_into(file, tree)
-            if fill is not None:
-                fill(file)
+        if fill is None and not _copies_frames(tree):
+            with h5py.File(temporary, "w", track_order=True, **IN_MEMORY) as file:
+                write_into(file, tree)
+                image = image_of(file)
+            temporary.write_bytes(image)
+        else:
+            with h5py.File(temporary, "x", **_CREATION) as file:
+                write_into(file, tree)
+                if fill is not None:
+                    fill(file)
         flush_to_disk(temporary)
         if replaces:
             os.replace(temporary, path)
@@ -70,6 +80,20 @@ def write_tree(
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def image_of(file: h5py.File) -> bytes:
+    """What a file that is made in memory would be on the disk."""
+    file.flush()
+    return file.id.get_file_image()
+
+
+def _copies_frames(tree: Group) -> bool:
+    """True if frames themselves are to be in the file, and not only where they are."""
+    return any(
+        _copies_frames(node) if isinstance(node, Group) else isinstance(node, VirtualDataset) and bool(node.copying)
+        for node in tree.children.values()
+    )
 
 
 def write_into(parent: h5py.Group, tree: Group) -> None:
