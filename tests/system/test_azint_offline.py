@@ -354,7 +354,7 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path):
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist"),
-        ([], "name a file or a folder"),
+        ([], "name a scan number, a file or a folder"),
         ([".", "--config", "absent.toml"], "absent.toml cannot be read"),
         ([".", "--scheduler", "tcp://127.0.0.1:1"], "does not answer"),
     ],
