@@ -60,11 +60,11 @@ class Magics:
 
     def wm(self, line: str) -> None:
         """Where these motors stand, and their limits."""
-        self._show([self._motor(name).name for name in shlex.split(line)] or list(self._session.beamline.motors))
+        self._show([self._motor(name).name for name in words_of(line)] or list(self._session.beamline.motors))
 
     def mv(self, line: str) -> None:
         """Move motors, and wait until they arrived."""
-        words = shlex.split(line)
+        words = words_of(line)
         if not words or len(words) % 2:
             raise ScanError(f"%mv {line}: give motors and positions in pairs, as in %mv tom_sam_x 1.5 tom_sam_y 0")
         pairs = [(self._motor(name), _number(text, name)) for name, text in zip(words[::2], words[1::2], strict=True)]
@@ -135,7 +135,7 @@ class Magics:
         return list(self._session.beamline.motors)
 
     def _scan(self, line: str, word: str) -> tuple[str, float, float, int, float]:
-        words = shlex.split(line)
+        words = words_of(line)
         if len(words) != 5:
             raise ScanError(f"%{word} {line}: it takes a motor, start, end, intervals and seconds; see %danmax")
         start, end, exposure_s = (
@@ -185,6 +185,18 @@ class Magics:
         return asyncio.run_coroutine_threadsafe(work, self._session.RE.loop).result(ANSWER_S)
 
 
+def words_of(line: str) -> list[str]:
+    """The words of a line, as a shell would take them.
+
+    Raises:
+        ScanError: a quote is not closed.
+    """
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise ScanError(f"{line}: {str(error).lower()}; close the quote, or leave it out") from None
+
+
 def parse(line: str) -> tuple[list[Any], dict[str, Any]]:
     """Words of a command line as positional and named arguments of a plan: `--npt-fields 20`, `npt_fields=20`.
 
@@ -195,10 +207,7 @@ def parse(line: str) -> tuple[list[Any], dict[str, Any]]:
     """
     positional: list[Any] = []
     named: dict[str, Any] = {}
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise ScanError(f"{line}: {str(error).lower()}; close the quote, or leave it out") from None
+    words = words_of(line)
     while words:
         word = words.pop(0)
         if word.startswith("--"):
