@@ -8,13 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
-from danmax_bluesky.callbacks.derive import drift_of, ended_tables
-from danmax_bluesky.callbacks.rotation import far_from_plan
 from danmax_bluesky.devices.flat_positions import FlatPosition, PositionError
 from danmax_bluesky.devices.snapshot import Tolerated
 from danmax_bluesky.errors import DanmaxError, DeviceError, PreflightError, ScanError
-from danmax_bluesky.formats.frames_table import AngleFlag
+from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.plans import stubs
+from danmax_bluesky.runs.frame_table import AngleFlag
+from danmax_bluesky.runs.trigger_angles import far_from_plan
 from danmax_bluesky.testing.scanning import measured
 from danmax_bluesky.tomography.phases import plan_phases
 from danmax_bluesky.tomography.scan import FIELDS, TomoScan
@@ -135,11 +135,11 @@ def test_step_4_takes_a_projection_at_every_angle(complete):
 def test_step_5_takes_frames_on_the_way_back_at_measured_angles_and_tells_the_drift(complete):
     scan, _, _ = complete
     assert scan.angles_deg("ortho") == pytest.approx([90.0, 0.0], abs=1e-4)
-    shifts = ended_tables(scan.record)["orca"].shifts
+    shifts = read_run(scan.record).tables["orca"].shifts
     elapsed = shifts.frame - shifts.projection
     assert shifts.dx_px == pytest.approx(DRIFT_PX[0] * elapsed / 1000, abs=0.25)
     assert shifts.dy_px == pytest.approx(0.0, abs=0.25)
-    assert re.search(r"orca: .*px|pixel", drift_of(scan.record)[0])
+    assert re.search(r"orca: .*px|pixel", read_run(scan.record).drift[0])
     with h5py.File(scan.files.master) as master:
         found = []
         master.visit(lambda name: found.append(name) if name.endswith("shift_x") else None)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import PROCESS, Export, dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.provenance import FileNote
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.looking import look_from
@@ -57,8 +57,8 @@ def write_dxchange(
     """
     configuration = configuration or load_configuration()
     export = export or Export()
-    loaded = closed_record(record)
-    tables = ended_tables(loaded)
+    run = read_run(record)
+    loaded, tables = run.record, run.tables
     chosen = list(detectors) if detectors else [name for name, table in tables.items() if has_dxchange(table)]
     for name in chosen:
         if name not in tables or not has_dxchange(tables[name]):

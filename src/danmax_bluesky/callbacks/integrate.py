@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.nxazint import Column
-from danmax_bluesky.formats.record import RecordBuilder, path_of_uri
 from danmax_bluesky.pipelines.job import Job, Outcome, output_path
 from danmax_bluesky.pipelines.scans import MEASURED, columns_of, info_of
 from danmax_bluesky.pipelines.supervisor import Supervisor
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.matching import expected_columns
+from danmax_bluesky.runs.record import RecordBuilder, declaration_of, path_of_uri
 
 FRAMES = "/entry/instrument/{detector}/data"
 IN_EVENTS = "events"
@@ -105,6 +105,8 @@ class _OneRun:
         match name:
             case "descriptor":
                 self._streams[doc["uid"]] = doc
+                plan, _ = declaration_of([doc])
+                self._kinds.update({doc["name"]: plan["kind"]} if plan else {})
                 self._begin_early(doc)
             case "stream_resource" if doc["data_key"] in self._recipes:
                 self._resources[doc["uid"]] = doc
@@ -130,16 +132,10 @@ class _OneRun:
 
     def _begin(self, detector: str, file: Path, dataset: str) -> None:
         recipes = self._recipes[detector]
-        keys = {
-            key: value
-            for stream in self._streams.values()
-            for key, value in stream["data_keys"].items()
-            if detector in stream["data_keys"] and not key.startswith(f"{detector}_")
-        }
-        flown = {name: Column("<f8", units) for name, units in self._start.get("flown", {}).items()}
+        expected = expected_columns(self._start, self._streams.values(), detector)
         placed = "data_root" in self._start and "scan_id" in self._start
         job = Job.of(
-            info_of(self._start, detector, {**columns_of(keys), **flown}),
+            info_of(self._start, detector, columns_of(expected)),
             id=f"{self._start['uid']}/{detector}",
             file=str(file),
             dataset=dataset,

@@ -4,16 +4,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.master import PROVENANCE, master_tree
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
 from danmax_bluesky.formats.tree import Group, SoftLink, grafted
+from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.looking import look_from
 from danmax_bluesky.storage.provenance import Provenance
@@ -36,8 +36,8 @@ def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = Non
             without them.
     """
     files = record.files
-    loaded = closed_record(record)
-    tables = ended_tables(loaded)
+    run = read_run(record)
+    loaded, tables = run.record, run.tables
     problems: tuple[str, ...] = ()
     with scan_lock(files.raw, files.stem):
         now = time.time()

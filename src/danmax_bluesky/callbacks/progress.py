@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
+from danmax_bluesky.runs.record import declaration_of
+
 
 class ProgressBars(DocumentRouter):
     """One bar for each segment that the start document promises: frames documented, elapsed and remaining time.
@@ -45,6 +47,9 @@ class ProgressBars(DocumentRouter):
     def descriptor(self, doc: Any) -> None:
         """A phase begins."""
         self._streams[doc["uid"]] = doc["name"]
+        plan, _ = declaration_of([doc])
+        if plan and doc["name"] not in self._planned:  # of a plan whose start document promised nothing
+            self._planned[doc["name"]] = int(plan["num"])
         if self._progress and doc["name"] in self._tasks:
             self._progress.start_task(self._tasks[doc["name"]])
 

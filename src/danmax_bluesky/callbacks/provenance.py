@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from danmax_bluesky.callbacks.derive import closed_record, drift_of
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.callbacks.rotation import far_from_plan
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
+from danmax_bluesky.runs.trigger_angles import far_from_plan
 from danmax_bluesky.storage.checksums import is_still_open, note_of
 from danmax_bluesky.storage.provenance import Provenance
 
@@ -120,9 +120,9 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
         parts.append("missing: " + ", ".join(f"{num} of {name}" for name, num in record.missing.items()))
     if record.stop is not None and record.stop.get("reason"):
         parts.append(str(record.stop["reason"]))
-    loaded = closed_record(record)
-    parts += drift_of(loaded)
-    for finding in far_from_plan(loaded):
+    run = read_run(record)
+    parts += run.drift
+    for finding in far_from_plan(run.record):
         _log.warning("%s: %s", files.stem, finding)
         parts.append(finding)
     if gone:

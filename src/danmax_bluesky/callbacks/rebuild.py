@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange, write_dxchange
 from danmax_bluesky.callbacks.nexus import write_master
 from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition, seal
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
-from danmax_bluesky.pipelines.scans import MeasuredScan, info_of, measured_frames
+from danmax_bluesky.pipelines.run_tables import Run, read_run
+from danmax_bluesky.pipelines.scans import MeasuredScan, columns_of, info_of, measured_frames
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.journals import ended_record_of
 from danmax_bluesky.storage.provenance import Provenance
@@ -64,8 +64,9 @@ def rebuild(
     files: list[Path] = []
     problems: list[str] = []
     _settle_acquisition(record)
-    loaded = closed_record(record)
-    makers = [*_makers(record, loaded, configuration, dxchange), *(_integrations(loaded) if integrate else ())]
+    run = read_run(record)
+    loaded = run.record
+    makers = [*_makers(record, run, configuration, dxchange), *(_integrations(loaded) if integrate else ())]
     for make in makers:
         try:
             files += make()
@@ -76,14 +77,13 @@ def rebuild(
 
 
 def _makers(
-    record: RunRecord, loaded: RunRecord, configuration: DXchangeConfiguration | None, dxchange: str
+    record: RunRecord, run: Run, configuration: DXchangeConfiguration | None, dxchange: str
 ) -> Iterator[Callable[[], list[Path]]]:
     inside = (configuration or load_configuration()) if dxchange == "master" else None
     yield lambda: [write_master(record, inside)]
     if dxchange != "file":
         return
-    tables = ended_tables(loaded)
-    for name in [name for name, table in tables.items() if has_dxchange(table)]:
+    for name in [name for name, table in run.tables.items() if has_dxchange(table)]:
         yield lambda name=name: write_dxchange(record, configuration, detectors=[name])
 
 
@@ -147,7 +147,7 @@ def integrate_again(record: RunRecord, recipe: Mapping[str, Any], scan: Measured
             output,
             dataset=source.dataset,
             rows=scan.rows,
-            info=info_of(record.start, detector),
+            info=info_of(record.start, detector, columns_of(scan.units)),
             columns=scan.columns,
             complete=scan.complete,
             if_exists="replace",

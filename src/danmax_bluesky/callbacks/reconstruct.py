@@ -7,13 +7,13 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import AcquisitionError
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
 from danmax_bluesky.pipelines.reconstruction import ReconstructionJob, covers_half_turn, end_as_failed
+from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori
 
 _log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def jobs_of(record: RunRecord, tori_name: str = "", center: str = "") -> list[Re
     settings = load_tori(record.files.process.parent, name)
     return [
         ReconstructionJob.of(record, detector, settings, center or str(scan.get("center") or "auto"))
-        for detector, table in ended_tables(closed_record(record)).items()
+        for detector, table in read_run(record).tables.items()
         if _can_be_reconstructed(table)
     ]
 

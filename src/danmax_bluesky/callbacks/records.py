@@ -6,8 +6,8 @@ from typing import Any
 
 from event_model import DocumentRouter
 
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import path_of_uri
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import declaration_of, path_of_uri
 
 TELL_EVERY_S = 0.5
 LABELS = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho"}
@@ -32,9 +32,7 @@ class ScanRecords(DocumentRouter):
         """A scan begins."""
         self._forget()
         for segment in doc.get("segments", ()):
-            self._planned[segment["name"]] = int(segment["num"])
-            self._period_s[segment["name"]] = float(segment.get("period_s") or segment.get("exposure_s") or 0.0)
-            self._kinds[segment["name"]] = segment.get("kind", "data")
+            self._plan(segment)
         self._detectors = set(doc.get("detectors", ()))
         self._master = str(ScanFiles.of(doc).master)
         self._began = self._clock()
@@ -43,6 +41,9 @@ class ScanRecords(DocumentRouter):
     def descriptor(self, doc: Any) -> None:
         """A phase begins."""
         self._streams[doc["uid"]] = doc["name"]
+        plan, _ = declaration_of([doc])
+        if plan:
+            self._plan(plan)
         if doc["name"] in self._planned:
             label = LABELS.get(self._kinds[doc["name"]], "")
             self._tell({"scan_state": doc["name"], "label": label, **self._files()})
@@ -67,6 +68,11 @@ class ScanRecords(DocumentRouter):
         """The scan is over."""
         self._tell({"scan_state": "idle", "label": "", **self._files(), "last_file": self._master})
         self._update({"remaining": 0.0})
+
+    def _plan(self, segment: Mapping[str, Any]) -> None:
+        self._planned[segment["name"]] = int(segment["num"])
+        self._period_s[segment["name"]] = float(segment.get("period_s") or segment.get("exposure_s") or 0.0)
+        self._kinds[segment["name"]] = segment.get("kind", "data")
 
     def _forget(self) -> None:
         self._planned: dict[str, int] = {}

@@ -3,15 +3,15 @@
 import click
 from rich.console import Console
 
-from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.reconstruct import jobs_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.formats.frames_table import ImageKey
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
+from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.runs.frame_table import ImageKey
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.journals import ended_record_of
 
 
@@ -57,7 +57,7 @@ def _what_is_missing(record: RunRecord) -> str:
         return f"it is {record.status}, and only a complete scan is reconstructed"
     if record.start["scan"].get("helical"):
         return "it is helical: a row of the detector saw another height of the sample at each angle"
-    tables = [table for table in ended_tables(closed_record(record)).values() if has_dxchange(table)]
+    tables = [table for table in read_run(record).tables.values() if has_dxchange(table)]
     if not tables:
         return "it holds no projections of a 2D detector"
     if not any(len(table.of(ImageKey.FLAT)) for table in tables):

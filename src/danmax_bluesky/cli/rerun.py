@@ -11,7 +11,6 @@ from rich.console import Console
 
 from danmax_bluesky.callbacks import dxchange, rebuild
 from danmax_bluesky.callbacks import provenance as acquisition
-from danmax_bluesky.callbacks.derive import closed_record
 from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.callbacks.rebuild import integrate_again
 from danmax_bluesky.cli import settings_over
@@ -19,13 +18,14 @@ from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.pipelines import reconstruct
 from danmax_bluesky.pipelines.reconstruction import ReconstructionJob
+from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of
@@ -86,7 +86,7 @@ def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any]) -> str:
             )
             return ", ".join(map(str, paths))
         case rebuild.INTEGRATION:
-            return str(integrate_again(closed_record(record), parameters["recipe"]))
+            return str(integrate_again(read_run(record).record, parameters["recipe"]))
         case reconstruct.ACTOR:
             settings = ReconstructionSettings.model_validate(parameters["settings"])
             job = ReconstructionJob.of(record, parameters["detector"], settings, parameters["center"])

@@ -13,7 +13,13 @@ import math
 
 import numpy as np
 from bluesky.protocols import Reading, Stoppable
-from ophyd_async.core import FlyableLogic, PathProvider, StandardFlyable
+from ophyd_async.core import (
+    FlyableLogic,
+    PathProvider,
+    StandardFlyable,
+    soft_signal_r_and_setter,
+    soft_signal_rw,
+)
 from ophyd_async.fastcs.panda import (
     HDFPanda,
     PandaBitMux,
@@ -33,6 +39,10 @@ BRIEF_S = 1.0
 class Panda(HDFPanda, SegmentedDetector):
     """Blocks and file of a PandA; every kickoff opens a segment.
 
+    The descriptor of every stream that it is in declares, in the PandA's configuration, which segment the stream is:
+    `segment`, JSON text that a plan sets before it declares the stream, and `first_trigger`, the number of the
+    segment's first trigger, counted from 0 since the arming. So a run says what its frames are, whoever composed it.
+
     Args:
         prefix: of its process variables.
         path_provider: tells where its file goes.
@@ -40,7 +50,15 @@ class Panda(HDFPanda, SegmentedDetector):
     """
 
     def __init__(self, prefix: str, path_provider: PathProvider, name: str = "") -> None:
+        self.segment = soft_signal_rw(str, "")
+        self.first_trigger, self._set_first_trigger = soft_signal_r_and_setter(int, 0)
         super().__init__(prefix, path_provider, name)
+        self.add_config_signals(self.segment, self.first_trigger)
+
+    async def read_configuration(self) -> dict[str, Reading]:
+        """Its settings, with as many triggers behind it as it captured since it was armed."""
+        self._set_first_trigger(await self.triggers_captured())
+        return await super().read_configuration()
 
 
 class _Sequencer(StaticSeqTableFlyableLogic):

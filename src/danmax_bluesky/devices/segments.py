@@ -180,6 +180,10 @@ class SegmentedDetector(StandardDetector):
         counts = await asyncio.gather(*(p.collections_written_signal.get_value() for p in self._providers))
         return min(counts, default=0)
 
+    async def triggers_captured(self) -> int:
+        """Collections written since the arming; 0 before it."""
+        return await self._written() - self._base
+
     def _per_event(self) -> int:
         return self._prepare_ctx.trigger_info.collections_per_event if self._prepare_ctx else 1
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
-from danmax_bluesky.formats.parts import detector_settings, iso, planned_segment, relative, sample_of
-from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.formats.parts import detector_settings, iso, relative, sample_of
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.record import RunRecord
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 DX_IMAGE_TYPE = {ImageKey.FLAT: 0, ImageKey.PROJECTION: 1, ImageKey.ALIGNMENT: 1, ImageKey.DARK: 2}
@@ -120,7 +120,7 @@ def _detector(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, A
     period_s = next(
         (
             float(entry["period_s"])
-            for entry in record.start.get("segments", ())
+            for entry in map(record.plan_of, record.planned)
             if entry.get("kind") == "projection" and entry.get("period_s")
         ),
         None,
@@ -161,7 +161,7 @@ def _angles(record: RunRecord, table: FrameTable) -> dict[str, Any]:
         found |= {"start": float(theta[0]), "end": float(theta[-1]), "num": len(theta)}
         found["step"] = float((theta[-1] - theta[0]) / (len(theta) - 1)) if len(theta) > 1 else 0.0
     speeds = [
-        entry.get("speed_deg_s") for entry in record.start.get("segments", ()) if entry.get("kind") == "projection"
+        entry.get("speed_deg_s") for entry in map(record.plan_of, record.planned) if entry.get("kind") == "projection"
     ]
     found["speed_deg_s"] = next((float(speed) for speed in speeds if speed), None)
     return found
@@ -200,7 +200,7 @@ _COUNTED = {
 def _mode(record: RunRecord, kind: str) -> str:
     """When frames of a kind were taken, in tomoscan's words: None, Start, End or Both."""
     names = list(record.planned) or [segment.name for segment in record.segments]
-    kinds = [planned_segment(record, name).get("kind", "") for name in names]
+    kinds = [record.plan_of(name).get("kind", "") for name in names]
     taken = {segment.name for segment in record.segments if segment.kind == kind}
     places = [index for index, name in enumerate(names) if name in taken]
     projections = [index for index, found in enumerate(kinds) if found == "projection"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.frames_table import FrameTable
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tree import Dataset, FrameSlice, Group, VirtualDataset
+from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.runs.record import RunRecord
 
 FILL_UNSIGNED_16 = 65535
 PLANCK_TIMES_C_KEV_ANGSTROM = 12.398419843320026
@@ -87,11 +87,6 @@ def sample_of(record: RunRecord) -> dict[str, Any]:
     """The sample's fields; a sample told as text is its name."""
     sample = record.start.get("sample") or {}
     return dict(sample) if isinstance(sample, Mapping) else {"name": str(sample)}
-
-
-def planned_segment(record: RunRecord, name: str) -> Mapping[str, Any]:
-    """What the start document promised for a segment; {} if nothing."""
-    return next((entry for entry in record.start.get("segments", ()) if entry["name"] == name), {})
 
 
 def root_attributes(record: RunRecord, file_name: str, time_s: float) -> dict[str, Any]:

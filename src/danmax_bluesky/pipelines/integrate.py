@@ -17,7 +17,7 @@ from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import ScanInfo, output_path
 from danmax_bluesky.pipelines.output import IfExists, RecipeOutput
 from danmax_bluesky.pipelines.recipes import PreparedRecipe, prepare, recipe_settings
-from danmax_bluesky.pipelines.scans import info_of, journal_beside, measured_scan
+from danmax_bluesky.pipelines.scans import columns_of, info_of, journal_beside, measured_scan
 from danmax_bluesky.storage.frames import FrameError, Frames, Hdf5Frames, open_frames
 
 BESIDE_FRAMES = ("frame_number", "timestamp")
@@ -142,10 +142,10 @@ def what_is_known(
     if beside is None:
         return ScanInfo(run_uid=f"frames of {file}"), rows, columns, True
     scan = measured_scan(*beside)
-    info = info_of(scan.record.start if scan.record else {}, beside[1])
+    start = scan.record.start if scan.record else {}
     if rows is not None or columns is not None:
-        return info, rows, columns, scan.complete
-    return info, scan.rows, scan.columns, scan.complete
+        return info_of(start, beside[1]), rows, columns, scan.complete
+    return info_of(start, beside[1], columns_of(scan.units)), scan.rows, scan.columns, scan.complete
 
 
 def prepare_for(frames: Frames, settings: RecipeSettings | Mapping[str, Any], info: ScanInfo) -> PreparedRecipe:

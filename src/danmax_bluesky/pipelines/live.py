@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
 from danmax_bluesky.pipelines.derived import DerivedRun
 from danmax_bluesky.pipelines.follow import Stretches, follow
@@ -19,7 +18,8 @@ from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import Job, Outcome
 from danmax_bluesky.pipelines.notes import note_integration
 from danmax_bluesky.pipelines.output import RecipeOutput
-from danmax_bluesky.pipelines.scans import measured_scan
+from danmax_bluesky.pipelines.scans import MeasuredScan, measured_scan
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.classifiers import NAMES
 from danmax_bluesky.scattering.kernels import LANES
 from danmax_bluesky.storage.frames import Hdf5Frames
@@ -269,25 +269,18 @@ class Backlog:
 
 
 def _finish(job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretches: Stretches) -> list[Outcome]:
-    columns: dict[str, np.ndarray] = {}
+    scan: MeasuredScan | None = None
     complete = stretches.complete
     problems: list[str] = []
     if job.journal and Path(job.journal).exists():
         try:
             scan = measured_scan(Path(job.journal), job.detector)
-            numbers = [number for start, stop in scan.rows for number in range(start, stop)]
-            columns = dict(scan.columns)
         except DanmaxError as error:
             problems.append(str(error))
-            numbers = []
-    else:
-        numbers = []
     outcomes = []
     for sink in sinks:
         written = sink.index()
-        place = {number: row for row, number in enumerate(numbers)}
-        rows = np.array([place.get(int(number), -1) for number in written], int)
-        known = {name: np.where(rows >= 0, values[rows], np.nan) for name, values in columns.items() if len(values)}
+        known = {} if scan is None else scan.columns_for(written)
         known |= values_beside(frames, [int(number) for number in written])
         lacking = stretches.missing(sink.done)
         late = f"{sink.path}: {lacking} frames that were announced never came to lie in {frames.name}"

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.nxazint import Column
-from danmax_bluesky.formats.parts import planned_segment
-from danmax_bluesky.formats.record import MONITOR, RunRecord, Segment
+from danmax_bluesky.formats.parts import udunits
 from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.matching import at_triggers, frame_tables
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.scalars import load_scalars
 
@@ -25,15 +27,25 @@ class MeasuredScan:
 
     Attributes:
         rows: first and one past the last frame of each stretch to integrate.
+        numbers: number in the detector's file of each of these frames.
         columns: name -> value for each of these frames, float; NaN where none is known.
+        units: name -> units of the column.
         complete: the run ended well, with every frame that was planned.
         record: of the run.
     """
 
     rows: Sequence[tuple[int, int]]
+    numbers: np.ndarray
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
     record: RunRecord | None = None
+
+    def columns_for(self, numbers: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """The columns of frames with these numbers in the detector's file; NaN for a frame that is not among them."""
+        rows = {int(number): row for row, number in enumerate(self.numbers)}
+        wanted = np.array([rows.get(int(number), -1) for number in numbers], int)
+        return {name: at_triggers(values, wanted) for name, values in self.columns.items()}
 
 
 def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Column] | None = None) -> ScanInfo:
@@ -59,12 +71,10 @@ def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Colum
     )
 
 
-def columns_of(data_keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Column]:
-    """A column for each number of a descriptor."""
+def columns_of(units: Mapping[str, str]) -> dict[str, Column]:
+    """A column of a file of patterns for each name with its units."""
     return {
-        column_name(key): Column("<f8", str(described.get("units") or ""))
-        for key, described in data_keys.items()
-        if described.get("dtype") in ("number", "integer") and not [n for n in described.get("shape", ()) if n != 1]
+        column_name(name): Column("|u1" if name == ANGLE_FLAG else "<f8", udunits(text)) for name, text in units.items()
     }
 
 
@@ -88,18 +98,21 @@ def measured_scan(documents: Path, detector: str) -> MeasuredScan:
 
 def measured_frames(record: RunRecord, detector: str) -> MeasuredScan:
     """The same of a record with its scalars loaded."""
-    segments = [segment for segment in record.segments_of(*MEASURED) if detector in segment.external]
-    parts = [{**_columns(segment, detector), **_flown(record, segment, detector)} for segment in segments]
-    names = dict.fromkeys(name for part in parts for name in part)
-    lengths = [len(segment.external[detector]) for segment in segments]
-    columns = {
-        name: np.concatenate(
-            [part.get(name, np.full(length, np.nan)) for part, length in zip(parts, lengths, strict=True)]
-        )
-        for name in names
-    }
-    rows = [(segment.external[detector].start, segment.external[detector].stop) for segment in segments]
-    return MeasuredScan([stretch for stretch in rows if stretch[1] > stretch[0]], columns, record.is_complete, record)
+    table = frame_tables(record).get(detector)
+    if table is None:
+        return MeasuredScan((), np.empty(0, int), complete=record.is_complete, record=record)
+    names = [segment.name for segment in record.segments_of(*MEASURED)]
+    stretches = [table.row[table.in_segment(name)] for name in table.segment_names if name in names]
+    kinds = np.isin(table.segment, [index for index, name in enumerate(table.segment_names) if name in names])
+    recorded = table.recorded
+    return MeasuredScan(
+        rows=[(int(rows[0]), int(rows[-1]) + 1) for rows in stretches],
+        numbers=table.row[kinds],
+        columns={column_name(name): values[kinds].astype(float) for name, values in recorded.items()},
+        units={column_name(name): "degree" if name == ANGLE else table.units.get(name, "") for name in recorded},
+        complete=record.is_complete,
+        record=record,
+    )
 
 
 def journal_beside(frames: Path) -> tuple[Path, str] | None:
@@ -113,37 +126,3 @@ def journal_of(start: Mapping[str, Any]) -> Path | None:
     """Where the journal of a run is, or None if the start document does not tell."""
     keys = ("data_root", "proposal", "visit", "folder", "scan_id")
     return ScanFiles.of(start).documents if all(key in start for key in keys) else None
-
-
-def _columns(segment: Segment, detector: str) -> dict[str, np.ndarray]:
-    length = len(segment.external[detector])
-    found: dict[str, np.ndarray] = {}
-    for key, values in segment.columns.items():
-        array = np.asarray(values)
-        if array.ndim == 1 and array.dtype.kind in "iufb":
-            padded = np.full(length, np.nan)
-            padded[: min(length, len(array))] = array[:length]
-            found[column_name(key)] = padded
-    return found
-
-
-def _flown(record: RunRecord, segment: Segment, detector: str) -> dict[str, np.ndarray]:
-    """Where motors that flew past were at the middle of each exposure, between the positions that they told.
-
-    NaN before the first and after the last of these.
-    """
-    ends_s = segment.columns.get(f"{detector}_timestamp")
-    found: dict[str, np.ndarray] = {}
-    for motor in record.start.get("flown", {}):
-        noted = next((other for other in record.segments if other.name == f"{motor}{MONITOR}"), None)
-        told = None if noted is None else noted.columns.get(motor)
-        if noted is None or told is None or ends_s is None:
-            continue
-        length = len(segment.external[detector])
-        middle_s = np.full(length, np.nan)
-        exposure_s = float(planned_segment(record, segment.name).get("exposure_s", 0.0))
-        middle_s[: min(length, len(ends_s))] = ends_s[:length] - exposure_s / 2
-        order = np.argsort(noted.times, kind="stable")
-        times_s, places = np.asarray(noted.times)[order], np.asarray(told, float)[order]
-        found[column_name(motor)] = np.interp(middle_s, times_s, places, left=np.nan, right=np.nan)
-    return found

@@ -1,5 +1,6 @@
 """One segment of a run: from the first gate to the last frame, also when something goes wrong in between."""
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from danmax_bluesky.plans.fields import frames_so_far, name_fields
 from danmax_bluesky.plans.guards import PauseGuard, Quietly, StallWatch
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import sent_to, shut, wait_for_beam
-from danmax_bluesky.tomography.phases import Phase
+from danmax_bluesky.tomography.phases import Phase, segment_metadata
 from danmax_bluesky.tomography.triggers import (
     GateRow,
     SweepMotion,
@@ -111,6 +112,7 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
         rows = (GateRow(low_us=round((acceleration_s + flight.lead_s) * 1e6), gate=False), *rows)
     table = SeqTableInfo(sequence_table=sequencer_table(rig, rows), repeats=1)
     flown = yield from _prepare_motion(rig, phase, homes) if moving else _prepare_carried(rig, flight)
+    yield from bps.abs_set(rig.panda.segment, json.dumps(segment_metadata(phase)), wait=True)
     yield from bps.declare_stream(*devices, name=phase.name, collect=True)
     for device in devices:
         yield from bps.abs_set(device.events_to_kickoff, phase.num, group="count")

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.record import FrameSource, RunRecord, Segment
 from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, Node, VirtualDataset
+from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, promised_bytes
 from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
 
@@ -148,7 +148,7 @@ def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]
             continue
         entry = promised.get(name, {})
         if segment is None:
-            segment = Segment(name, entry.get("kind", "data"), int(entry["num"]))
+            segment = Segment(name, entry.get("kind", "data"), int(entry["num"]), entry)
         external = dict(segment.external)
         for key, source in found.get(name, {}).items():
             told = external.get(key)

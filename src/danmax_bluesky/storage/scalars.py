@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.record import FrameSource, RunRecord, with_columns
+from danmax_bluesky.runs.record import FrameSource, RunRecord, with_columns
 from danmax_bluesky.storage.files import first_unwritten, open_to_read
 
 
@@ -49,7 +49,7 @@ def load_scalars(record: RunRecord) -> RunRecord:
             problems.append(f"{path} is damaged: {error}; restore it from a backup")
     looked_at = dataclasses.replace(
         record,
-        problems=(*record.problems, *problems),
+        problems=tuple(dict.fromkeys((*record.problems, *problems))),
         segments=tuple(
             dataclasses.replace(
                 segment,

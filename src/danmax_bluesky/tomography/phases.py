@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -194,30 +194,32 @@ def total_frames(phases: Iterable[Phase]) -> int:
 
 
 def segments_metadata(phases: Iterable[Phase]) -> list[dict[str, Any]]:
-    """What the start document says of each segment; plain JSON, without NaN."""
-    return [
-        {
-            "name": phase.name,
-            "kind": phase.kind,
-            "num": phase.num,
-            "exposure_s": phase.exposure_s,
-            "period_s": phase.period_s,
-            "motion": phase.motion,
-            **({} if math.isnan(phase.parked_deg) else {"parked_deg": phase.parked_deg}),
-            **({"angles_deg": list(phase.angles_deg)} if phase.motion in ("list", "step") else {}),
-            **(
-                {"first_deg": phase.angles_deg[0], "last_deg": phase.angles_deg[-1]}
-                if phase.angles_deg and phase.motion in ("sweep", "free")
-                else {}
-            ),
-            **({"speed_deg_s": phase.speed_deg_s} if phase.speed_deg_s else {}),
-        }
-        for phase in phases
-    ]
+    """What the start document says of each segment."""
+    return [segment_metadata(phase) for phase in phases]
 
 
-def planned_angles_deg(segment: dict[str, Any]) -> np.ndarray:
-    """Planned mid-exposure angles of a segment, from what `segments_metadata` put into the start document.
+def segment_metadata(phase: Phase) -> dict[str, Any]:
+    """What a segment's own descriptor, and the start document, say of its plan; plain JSON, without NaN."""
+    return {
+        "name": phase.name,
+        "kind": phase.kind,
+        "num": phase.num,
+        "exposure_s": phase.exposure_s,
+        "period_s": phase.period_s,
+        "motion": phase.motion,
+        **({} if math.isnan(phase.parked_deg) else {"parked_deg": phase.parked_deg}),
+        **({"angles_deg": list(phase.angles_deg)} if phase.motion in ("list", "step") else {}),
+        **(
+            {"first_deg": phase.angles_deg[0], "last_deg": phase.angles_deg[-1]}
+            if phase.angles_deg and phase.motion in ("sweep", "free")
+            else {}
+        ),
+        **({"speed_deg_s": phase.speed_deg_s} if phase.speed_deg_s else {}),
+    }
+
+
+def planned_angles_deg(segment: Mapping[str, Any]) -> np.ndarray:
+    """Planned mid-exposure angles of a segment, from what `segment_metadata` says of it.
 
     Returns:
         degrees, shape (num,), NaN where nothing was planned or known.

@@ -1,5 +1,6 @@
 """Every frame of a 2D detector as one row of a table: what it is, at which angle it was taken, where it lies."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
@@ -33,6 +34,8 @@ class AngleFlag(IntFlag):
     PLANNED = 32
 
 
+ANGLE, ANGLE_FLAG = "rotation_angle", "rotation_angle_flag"
+"""What the angle of a frame and its flag are called beside the other values of a frame."""
 ANGLE_FLAGS_TEXT = (
     "0: measured at mid exposure; otherwise a sum of 1: the encoder's register wrapped during the exposure, "
     "2: reconstructed from its neighbours, 4: far from the plan, 8: unknown, 16: frames are missing and which is "
@@ -47,6 +50,18 @@ KEY_OF_KIND: Mapping[str, ImageKey] = {
     "dark": ImageKey.DARK,
     "invalid": ImageKey.INVALID,
 }
+
+
+_PER_FRAME = (
+    "row",
+    "image_key_control",
+    "angle_deg",
+    "angle_flag",
+    "trigger",
+    "index",
+    "time_s",
+    "exposure_s",
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,8 @@ class Shifts:
 class FrameTable:
     """The frames of one 2D detector that are on disk, in the order in which they were taken.
 
-    All arrays have one entry a frame.
+    It is the one place that says which recorded values belong to which frame: every file, integration and
+    reconstruction takes them from here. All arrays have one entry a frame.
 
     Attributes:
         detector: data key, such as "orca".
@@ -87,10 +103,15 @@ class FrameTable:
         angle_deg: rotation at mid exposure, degrees; NaN where it is not known.
         angle_flag: as `AngleFlag`.
         trigger: number of the trigger, counted from 0 since arming; -1 where the detector does not count them.
-        time_s: POSIX seconds; NaN where the detector does not tell.
+        index: number of the trigger, counted from 0 within its segment; -1 for a frame that no trigger asked for.
+        time_s: when the exposure ended, POSIX seconds; NaN where nobody said.
         exposure_s: seconds; NaN where it is not known.
         lost: segment -> numbers, from 0 within the segment, of the triggers that left no frame.
         uncertain: segment -> why it is not known which frame belongs to which angle.
+        columns: data key -> value for each frame, of everything that was recorded beside the frames: captured by the
+            PandA, read at each point, or told by a device at moments of its own and taken at the middle of the
+            exposure. NaN where it is not known.
+        units: data key -> units of its column, as declared, or "".
         monitor: beam monitor for each frame, or None.
         shifts: drift seen by the alignment frames, or None.
         has_rotation: True if the run turned the sample.
@@ -110,10 +131,13 @@ class FrameTable:
     angle_deg: np.ndarray
     angle_flag: np.ndarray
     trigger: np.ndarray
+    index: np.ndarray
     time_s: np.ndarray
     exposure_s: np.ndarray
     lost: Mapping[str, Sequence[int]] = field(default_factory=dict)
     uncertain: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
     monitor: np.ndarray | None = None
     shifts: Shifts | None = None
     has_rotation: bool = False
@@ -125,6 +149,18 @@ class FrameTable:
     def image_key(self) -> np.ndarray:
         """The key that plain NXtomo knows: an alignment frame is a projection."""
         return np.where(self.image_key_control == ImageKey.ALIGNMENT, ImageKey.PROJECTION, self.image_key_control)
+
+    @property
+    def middle_s(self) -> np.ndarray:
+        """The middle of each exposure, POSIX seconds; NaN where time or exposure is not known."""
+        return self.time_s - self.exposure_s / 2
+
+    @property
+    def recorded(self) -> dict[str, np.ndarray]:
+        """Name -> value for each frame of everything that was recorded, the angle among them where one is known."""
+        if not np.any(np.isfinite(self.angle_deg)):
+            return dict(self.columns)
+        return {**self.columns, ANGLE: self.angle_deg, ANGLE_FLAG: self.angle_flag}
 
     def of(self, *keys: ImageKey) -> np.ndarray:
         """Indices of the frames with these keys, in the order in which they were taken."""
@@ -144,3 +180,39 @@ class FrameTable:
             (int(files[part[0]]), int(rows[part[0]]), int(rows[part[-1]]) + 1)
             for part in np.split(np.arange(len(frames)), cuts)
         ]
+
+    def after(self, shared: "FrameTable", chosen: np.ndarray) -> "FrameTable":
+        """This table with chosen frames of another one before its own; their segments are named shared_<segment>."""
+        if not len(chosen):
+            return self
+        used = np.unique(shared.segment[chosen])
+        arrays = {
+            name: np.concatenate([getattr(shared, name)[chosen], getattr(self, name)]).astype(getattr(self, name).dtype)
+            for name in _PER_FRAME
+        }
+        unknown = np.full(len(chosen), np.nan), np.full(len(self), np.nan)
+        columns = {
+            name: np.concatenate(
+                [
+                    shared.columns[name][chosen] if name in shared.columns else unknown[0],
+                    self.columns.get(name, unknown[1]),
+                ]
+            )
+            for name in dict.fromkeys([*shared.columns, *self.columns])
+        }
+        monitors = [shared.monitor, self.monitor]
+        return dataclasses.replace(
+            self,
+            files=(*self.files, *shared.files),
+            datasets=(*self.datasets, *shared.datasets),
+            lengths=(*self.lengths, *shared.lengths),
+            file_index=np.concatenate([shared.file_index[chosen] + len(self.files), self.file_index]),
+            segment_names=(*(f"shared_{shared.segment_names[part]}" for part in used), *self.segment_names),
+            segment=np.concatenate([np.searchsorted(used, shared.segment[chosen]), self.segment + len(used)]),
+            columns=columns,
+            units={**shared.units, **self.units},
+            monitor=None
+            if monitors[0] is None or monitors[1] is None
+            else np.concatenate([monitors[0][chosen], monitors[1]]),
+            **arrays,
+        )

@@ -1,14 +1,12 @@
 """Angles of a segment's triggers, from what the PandA captured, or else from what was read or planned."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.frames_table import AngleFlag
-from danmax_bluesky.formats.parts import planned_segment
-from danmax_bluesky.formats.record import RunRecord, Segment
+from danmax_bluesky.runs.frame_table import AngleFlag
+from danmax_bluesky.runs.record import RunRecord, Segment
 from danmax_bluesky.tomography.angles import mid_exposure_angles
 from danmax_bluesky.tomography.phases import planned_angles_deg
 from danmax_bluesky.tomography.triggers import EncoderScale
@@ -42,8 +40,8 @@ def segment_angles(record: RunRecord, segment: Segment) -> TriggerAngles:
     """
     rotation = record.start.get("rotation") or {}
     motor = rotation.get("motor", "")
-    promised = dict(planned_segment(record, segment.name)) or {"num": len(segment)}
-    tolerance_deg = farthest_deg(record.start) if promised.get("motion") in TRIGGERED else None
+    promised = segment.plan or {"num": len(segment)}
+    tolerance_deg = farthest_deg(record) if promised.get("motion") in TRIGGERED else None
     planned_deg = planned_angles_deg(promised)
     captured = {
         part: np.asarray(segment.columns[f"{motor}_{part}"], dtype=float)
@@ -58,19 +56,20 @@ def segment_angles(record: RunRecord, segment: Segment) -> TriggerAngles:
     return TriggerAngles(planned_deg, _flags_of_plan(planned_deg), None)
 
 
-def farthest_deg(start: Mapping[str, Any]) -> float | None:
+def farthest_deg(record: RunRecord) -> float | None:
     """How far from its plan an angle may lie, degrees: half a step of the finest segment, where frames are mixed up.
 
     None where no steps are planned.
     """
     steps = []
-    for entry in start.get("segments", ()):
+    for name in record.planned:
+        entry = record.plan_of(name)
         if entry.get("motion") in TRIGGERED:
             change = np.abs(np.diff(planned_angles_deg(entry)))
             steps += [float(np.median(change[change > 0]))] if np.any(change > 0) else []
     if not steps:
         return None
-    return max(min(steps) / 2, FEW_COUNTS / abs(float(start["rotation"]["counts_per_deg"])))
+    return max(min(steps) / 2, FEW_COUNTS / abs(float(record.start["rotation"]["counts_per_deg"])))
 
 
 def far_from_plan(record: RunRecord) -> list[str]:
@@ -84,7 +83,7 @@ def far_from_plan(record: RunRecord) -> list[str]:
         rows = np.flatnonzero(segment_angles(record, segment).flag & AngleFlag.DEVIATES)
         if rows.size:
             told.append(
-                f"{segment.name}: {rows.size} angles lie more than {farthest_deg(record.start):.3g} degrees from the "
+                f"{segment.name}: {rows.size} angles lie more than {farthest_deg(record):.3g} degrees from the "
                 f"plan, from exposure {rows[0] + 1} on; the files hold those that were measured. Look at the speed of "
                 "the rotation, and at counts_per_deg and offset_deg of its encoder"
             )

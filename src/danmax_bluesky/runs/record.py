@@ -5,6 +5,7 @@ is still going or that was killed. Every file that a run leaves behind is a func
 """
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +17,11 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 from event_model import DocumentRouter
 
-from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.runs.layout import ScanFiles
 
 BASELINE = "baseline"
+DECLARATION = "segment"
+"""Name of the configuration signal in which a device declares which segment its frames belong to."""
 MONITOR = "_monitor"
 """End of the name of a stream with values that were noted while frames were taken, at moments of their own."""
 _ENCODER = re.compile(r"(mean|min|max|start|end|diff)")
@@ -70,7 +73,11 @@ class Segment:
     Attributes:
         name: stream name, unique in the run.
         kind: "dark", "flat", "projection", "alignment", "invalid", "data", or "monitor" for values beside frames.
-        planned: number of events that the start document promised, or None when it promised none.
+        planned: number of triggers that were planned for it, or None where nobody said how many.
+        plan: what its own descriptor declares of it, or else the start document: `kind`, `num`, `exposure_s`,
+            `period_s`, `motion` and its angles, as `tomography.phases.segment_metadata` has them; {} if neither does.
+        first_trigger: number, counted from 0 since the detectors were armed, of its first trigger; None where its
+            descriptor does not declare it.
         external: data key -> where its rows lie.
         columns: data key -> values, shape (n_events, ...), for what came inside the documents, and for the scalars of
             external files once `storage.load_scalars` has read them.
@@ -85,6 +92,8 @@ class Segment:
     name: str
     kind: str
     planned: int | None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    first_trigger: int | None = None
     external: Mapping[str, FrameSource] = field(default_factory=dict)
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
@@ -154,8 +163,15 @@ class RunRecord:
 
     @property
     def planned(self) -> dict[str, int]:
-        """Segment name -> number of events promised by the start document."""
-        return {entry["name"]: int(entry["num"]) for entry in self.start.get("segments", ())}
+        """Segment name -> number of triggers planned, as the start document promised or its own descriptor declared."""
+        promised = {entry["name"]: int(entry["num"]) for entry in self.start.get("segments", ())}
+        return promised | {segment.name: segment.planned for segment in self.segments if segment.planned is not None}
+
+    def plan_of(self, name: str) -> Mapping[str, Any]:
+        """What was planned for a segment, begun or not, as `Segment.plan`; {} if nobody said."""
+        return next((segment.plan for segment in self.segments if segment.name == name), None) or next(
+            (entry for entry in self.start.get("segments", ()) if entry["name"] == name), {}
+        )
 
     @property
     def missing(self) -> dict[str, int]:
@@ -196,6 +212,11 @@ class RunRecord:
     def image_keys(self) -> tuple[str, ...]:
         """Data keys of the 2D detectors, in the order of appearance."""
         return tuple(dict.fromkeys(key for segment in self.segments for key in segment.images))
+
+
+def is_image(shape: Sequence[int | None]) -> bool:
+    """True for the shape of a 2D detector's frame, as a data key has it: (height, width) or (1, height, width)."""
+    return len(_row_shape(tuple(int(size or 0) for size in shape))) == 2
 
 
 def path_of_uri(uri: str) -> Path:
@@ -294,11 +315,15 @@ class RecordBuilder(DocumentRouter):
             for key in keys
             if events and key not in external and all(key in event["data"] for event in events)
         }
-        planned = promised.get("num")
+        declared, first = declaration_of(descriptors)
+        plan = declared or promised
+        planned = plan.get("num")
         return Segment(
             name=name,
-            kind=promised.get("kind", "monitor" if name.endswith(MONITOR) else "data"),
+            kind=plan.get("kind", "monitor" if name.endswith(MONITOR) else "data"),
             planned=None if planned is None else int(planned),
+            plan=plan,
+            first_trigger=first,
             external=external,
             columns=columns,
             units=units,
@@ -387,6 +412,19 @@ def moved(record: RunRecord, folder: Path) -> RunRecord:
             for segment in record.segments
         ),
     )
+
+
+def declaration_of(descriptors: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], int | None]:
+    """What the descriptors of a stream declare of their segment, in the configuration of a device.
+
+    Returns:
+        the plan, as `Segment.plan`, {} without one; and the number of its first trigger since the arming, or None.
+    """
+    for descriptor in descriptors:
+        for device, configuration in descriptor.get("configuration", {}).items():
+            if text := configuration["data"].get(f"{device}-{DECLARATION}"):
+                return json.loads(text), configuration["data"].get(f"{device}-first_trigger")
+    return {}, None
 
 
 def _moment(event: Mapping[str, Any], stream: str) -> float:

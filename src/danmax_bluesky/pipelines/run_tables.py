@@ -1,0 +1,102 @@
+"""A run read whole: its record with the scalars of its files, and the table of frames of each of its detectors.
+
+The tables are made once a run, however many files are written from them.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from danmax_bluesky.pipelines.drift import with_shifts
+from danmax_bluesky.pipelines.shared_fields import with_shared_fields
+from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.runs.matching import frame_tables
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.storage.scalars import load_scalars
+
+REMEMBERED = 4
+_lock = threading.Lock()
+_runs: "OrderedDict[tuple[object, ...], Run]" = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and its frames.
+
+    Attributes:
+        record: with its scalars loaded; of a run that is open as it is, since its files are being written.
+        tables: detector -> its frames, with the darks and flats that it shares and the drift that its alignment frames
+            show; empty for a run that is open.
+        drift: what the alignment frames of each detector tell of the drift of the sample, one sentence each.
+    """
+
+    record: RunRecord
+    tables: Mapping[str, FrameTable] = field(default_factory=dict)
+    drift: tuple[str, ...] = ()
+
+
+def read_run(record: RunRecord) -> Run:
+    """The run of a record; read once, as long as none of its files changes.
+
+    Args:
+        record: of a run that is open, or that ended, however it ended.
+    """
+    if record.status == "open":
+        return Run(record)
+    # Several consumers fold the same documents; while a run is remembered, no other object has its start's identity.
+    key = (id(record.start), record.status, record.raw_folder, _extent(record), *_states(record))
+    with _lock:
+        if key in _runs:
+            _runs.move_to_end(key)
+            return _runs[key]
+    run = _read(record if _is_loaded(record) else load_scalars(record))
+    with _lock:
+        _runs[key] = run
+        while len(_runs) > REMEMBERED:
+            _runs.popitem(last=False)
+    return run
+
+
+def _read(record: RunRecord) -> Run:
+    compared = {
+        name: with_shifts(table, record.uid) for name, table in with_shared_fields(record, frame_tables(record)).items()
+    }
+    return Run(
+        record,
+        {name: table for name, (table, _) in compared.items()},
+        tuple(f"{name}: {text}" for name, (_, text) in compared.items() if text),
+    )
+
+
+def _is_loaded(record: RunRecord) -> bool:
+    """True once somebody looked into the files of the run."""
+    return any(source.length is not None for segment in record.segments for source in segment.external.values())
+
+
+def _extent(record: RunRecord) -> tuple[object, ...]:
+    """What the documents told of so far."""
+    return tuple(
+        (
+            segment.name,
+            len(segment.times),
+            *((key, source.start, source.stop) for key, source in segment.external.items()),
+        )
+        for segment in record.segments
+    )
+
+
+def _states(record: RunRecord) -> tuple[tuple[Path, int, int] | tuple[Path], ...]:
+    """Size and time of change of each file of the run's detectors."""
+    files = sorted({source.file for segment in record.segments for source in segment.external.values()})
+    return tuple(_state(file) for file in files)
+
+
+def _state(file: Path) -> tuple[Path, int, int] | tuple[Path]:
+    try:
+        told = os.stat(file)
+    except OSError:
+        return (file,)
+    return file, told.st_size, told.st_mtime_ns
