@@ -16,7 +16,7 @@ import numpy as np
 
 from danmax_bluesky.runs.audit import PhaseAudit, audit_phase
 from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG, KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
-from danmax_bluesky.runs.record import MONITOR, FrameSource, RunRecord, Segment, is_image
+from danmax_bluesky.runs.record import MONITOR, FrameSource, RunRecord, Segment, is_image, units_of
 from danmax_bluesky.runs.trigger_angles import TriggerAngles, segment_angles
 
 INTEGRALS = "_integrals_monitor"
@@ -280,7 +280,7 @@ def expected_columns(
         beside = doc["name"].endswith(MONITOR) and not doc["name"].endswith(INTEGRALS)
         if beside or detector in doc["data_keys"]:
             found |= {
-                key: str(told.get("units") or "")
+                key: units_of(start, key, told)
                 for key, told in doc["data_keys"].items()
                 if told.get("dtype") in ("number", "integer", "boolean")
                 and not [size for size in told.get("shape", ()) if size != 1]

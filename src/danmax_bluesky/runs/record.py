@@ -283,7 +283,7 @@ class RecordBuilder(DocumentRouter):
 
     def _segment(self, name: str, descriptors: list[Mapping[str, Any]], promised: Mapping[str, Any]) -> Segment:
         keys = {key: value for descriptor in descriptors for key, value in descriptor["data_keys"].items()}
-        units = {key: value.get("units") or self._usual_units(key) for key, value in keys.items()}
+        units = {key: units_of(self._start or {}, key, value) for key, value in keys.items()}
         owner = {
             key: device
             for descriptor in descriptors
@@ -346,13 +346,6 @@ class RecordBuilder(DocumentRouter):
             },
         )
 
-    def _usual_units(self, key: str) -> str:
-        """Units of what a detector or the PandA wrote beside its frames, whose data keys carry none."""
-        if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
-            return "s"
-        motor = ((self._start or {}).get("rotation") or {}).get("motor", "")
-        return "counts" if motor and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")) else ""
-
     def _snapshots(self, descriptors: list[Mapping[str, Any]]) -> tuple[Snapshot, ...]:
         units = {
             key: value.get("units") or ""
@@ -360,6 +353,22 @@ class RecordBuilder(DocumentRouter):
             for key, value in descriptor["data_keys"].items()
         }
         return tuple(Snapshot(event["time"], event["data"], units) for event in self._events.get(BASELINE, []))
+
+
+def units_of(start: Mapping[str, Any], key: str, described: Mapping[str, Any]) -> str:
+    """Units of a data key; also of what a detector or the PandA wrote beside its frames, which is declared without.
+
+    Args:
+        start: document of the run.
+        key: the data key.
+        described: as in a descriptor.
+    """
+    if described.get("units"):
+        return str(described["units"])
+    if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
+        return "s"
+    motor = (start.get("rotation") or {}).get("motor", "")
+    return "counts" if motor and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")) else ""
 
 
 def fold(documents: Iterable[tuple[str, Any]]) -> RunRecord:
