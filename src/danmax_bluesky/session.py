@@ -28,6 +28,7 @@ from danmax_bluesky.callbacks.reconstruct import Reconstruct
 from danmax_bluesky.callbacks.records import ScanRecords
 from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
+from danmax_bluesky.devices.flat_positions import FlatPosition, position_of
 from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
@@ -38,6 +39,7 @@ from danmax_bluesky.pipelines.job import Outcome
 from danmax_bluesky.plans.interrupts import heeding
 from danmax_bluesky.plans.losses import naming_losses
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.run_description import describing_runs
 from danmax_bluesky.plans.user import Plans
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
@@ -91,8 +93,10 @@ class Session:
         try:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
             self._exit.callback(self.beamline.close)
-            self.RE.preprocessors.append(naming_losses(self.beamline.losses))
             self.rig = _rig(settings, self.beamline, self.paths, _integrals(settings, self.RE.loop))
+            recipes = [recipe.model_dump(mode="json") for recipe in settings.recipes]
+            self.RE.preprocessors.insert(0, describing_runs(self.rig, recipes if settings.formats.integrate else ()))
+            self.RE.preprocessors.append(naming_losses(self.beamline.losses))
             self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()
             self._exit.callback(self._end_plan)
@@ -136,6 +140,14 @@ class Session:
         if self.catalog_service is None:
             raise CatalogError("the catalogue is off; set catalog.kind to embedded or remote")
         return self.catalog_service.connect()
+
+    def position(self, name: str = "") -> FlatPosition:
+        """A saved position of the sample out of the beam, as `flats` takes it; "" for that of the settings.
+
+        Raises:
+            PositionError: there is none of this name.
+        """
+        return position_of(self.settings, self.plans.positions, name)
 
     def at_end(self, work: Callable[[], Any]) -> None:
         """Do something when the session is closed, before its devices are."""
