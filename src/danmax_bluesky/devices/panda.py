@@ -42,7 +42,8 @@ class Panda(HDFPanda, SegmentedDetector):
 
     The descriptor of every stream that it is in declares, in the PandA's configuration, which segment the stream is:
     `segment`, JSON text that a plan sets before it declares the stream, and `first_trigger`, the number of the
-    segment's first trigger, counted from 0 since the file was begun, as cameras count. So a run says what its frames are, whoever composed it.
+    segment's first trigger, counted from 0 since the file was begun, as cameras count. So a run says what its frames
+    are, whoever composed it.
 
     Args:
         prefix: of its process variables.

@@ -10,13 +10,14 @@ import numpy as np
 
 from danmax_bluesky.formats.parts import (
     detector_settings,
+    frames_group,
     frames_of,
     iso,
     quantity,
     sample_of,
 )
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
-from danmax_bluesky.runs.frame_table import ANGLE_FLAGS_TEXT, FrameTable
+from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.runs.record import RunRecord
 
 # Version of the layout that ESRF's nxtomo package reads: energy in instrument/beam, pixel sizes at the sample, and the
@@ -56,7 +57,7 @@ def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path) -> Group:
             "entry_identifier": Dataset(record.uid),
             "instrument": _instrument(record, table, folder, every),
             "sample": _sample(record, table),
-            "frames": _frames(table),
+            "frames": frames_group(table),
             **control,
             "data": nx(
                 "NXdata",
@@ -162,16 +163,3 @@ def _sample(record: RunRecord, table: FrameTable) -> Group:
         fields["x_pixel_size"] = quantity(pixel_m, "m")
         fields["y_pixel_size"] = quantity(pixel_m, "m")
     return nx("NXsample", fields)
-
-
-def _frames(table: FrameTable) -> Group:
-    """What is known of each frame beyond what NXtomo asks for."""
-    fields: dict[str, Node] = {
-        "rotation_angle_flag": Dataset(table.angle_flag.astype(np.uint8), {"description": ANGLE_FLAGS_TEXT}),
-        "trigger": Dataset(table.trigger, {"description": "number since arming, counted from 0; -1 where not counted"}),
-        "segment": Dataset(table.segment, {"description": "index in segment_names"}),
-        "segment_names": Dataset(np.array(table.segment_names, dtype=object)),
-    }
-    if not np.all(np.isnan(table.time_s)):
-        fields["timestamp"] = quantity(table.time_s, "s")
-    return nx("NXcollection", fields)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.tree import Dataset, FrameSlice, Group, VirtualDataset
-from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.formats.tree import Dataset, FrameSlice, Group, Node, VirtualDataset, nx
+from danmax_bluesky.runs.frame_table import ANGLE_FLAG, ANGLE_FLAGS_TEXT, FrameTable
 from danmax_bluesky.runs.record import RunRecord
 
 FILL_UNSIGNED_16 = 65535
@@ -67,6 +67,30 @@ def frames_of(table: FrameTable, frames: np.ndarray, folder: Path, **attrs: Any)
         for index, start, stop in table.runs(frames)
     )
     return VirtualDataset(sources, table.dtype, fill_value=fill_value(table.dtype), attrs=attrs)
+
+
+def frames_group(table: FrameTable, frames: np.ndarray | slice = slice(None)) -> Group:
+    """What is known of each frame of a detector, a row for each: angle, positions, monitors, time, trigger, segment.
+
+    Args:
+        table: of the detector.
+        frames: which frames; all by default.
+    """
+    fields: dict[str, Node] = {
+        name: quantity(values[frames], units) for name, (values, units) in table.recorded.items() if name != ANGLE_FLAG
+    }
+    fields |= {
+        ANGLE_FLAG: Dataset(table.angle_flag[frames].astype(np.uint8), {"description": ANGLE_FLAGS_TEXT}),
+        "frame_row": Dataset(table.row[frames], {"description": "row of the frame in the detector's file"}),
+        "trigger": Dataset(
+            table.trigger[frames], {"description": "number in the run, counted from 0; -1 where not counted"}
+        ),
+        "segment": Dataset(table.segment[frames], {"description": "index in segment_names"}),
+        "segment_names": Dataset(np.array(table.segment_names, dtype=object)),
+    }
+    if np.any(np.isfinite(table.time_s[frames])):
+        fields["timestamp"] = quantity(table.time_s[frames], "s", description="end of the exposure, POSIX seconds")
+    return nx("NXcollection", fields)
 
 
 def fill_value(dtype: str) -> int | float:

@@ -10,7 +10,7 @@ import numpy as np
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.formats.parts import udunits
 from danmax_bluesky.pipelines.job import ScanInfo
-from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG
+from danmax_bluesky.runs.frame_table import ANGLE_FLAG, column_name
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.matching import at_triggers, frame_tables
 from danmax_bluesky.runs.record import RunRecord
@@ -78,11 +78,6 @@ def columns_of(units: Mapping[str, str]) -> dict[str, Column]:
     }
 
 
-def column_name(key: str) -> str:
-    """A data key as the name of a dataset."""
-    return key.replace("/", "_")
-
-
 def measured_scan(documents: Path, detector: str) -> MeasuredScan:
     """What a run's journal and the files beside it, wherever they are now, say of the frames of one detector.
 
@@ -108,8 +103,8 @@ def measured_frames(record: RunRecord, detector: str) -> MeasuredScan:
     return MeasuredScan(
         rows=[(int(rows[0]), int(rows[-1]) + 1) for rows in stretches],
         numbers=table.row[kinds],
-        columns={column_name(name): values[kinds].astype(float) for name, values in recorded.items()},
-        units={column_name(name): "degree" if name == ANGLE else table.units.get(name, "") for name in recorded},
+        columns={name: values[kinds].astype(float) for name, (values, _) in recorded.items()},
+        units={name: units for name, (_, units) in recorded.items()},
         complete=record.is_complete,
         record=record,
     )

@@ -47,7 +47,7 @@ def has_rotation(record: RunRecord) -> bool:
 
 
 def first_triggers(record: RunRecord, angles: Mapping[str, TriggerAngles]) -> dict[str, int]:
-    """Segment -> number, counted since arming, of its first trigger.
+    """Segment -> number, counted from 0 since the files were begun, of its first trigger.
 
     The segment's descriptor declares it. In runs of before it did, it follows from the triggers of the segments before:
     those that the PandA captured, or else those planned. A process that died may have left the PandA's file behind the

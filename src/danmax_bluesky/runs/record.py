@@ -76,8 +76,8 @@ class Segment:
         planned: number of triggers that were planned for it, or None where nobody said how many.
         plan: what its own descriptor declares of it, or else the start document: `kind`, `num`, `exposure_s`,
             `period_s`, `motion` and its angles, as `tomography.phases.segment_metadata` has them; {} if neither does.
-        first_trigger: number, counted from 0 since the detectors' files were begun, of its first trigger; None where its
-            descriptor does not declare it.
+        first_trigger: number of its first trigger, counted from 0 since the detectors' files were begun; None where
+            its descriptor does not declare it.
         external: data key -> where its rows lie.
         columns: data key -> values, shape (n_events, ...), for what came inside the documents, and for the scalars of
             external files once `storage.load_scalars` has read them.
@@ -427,7 +427,7 @@ def declaration_of(descriptors: Iterable[Mapping[str, Any]]) -> tuple[Mapping[st
     """What the descriptors of a stream declare of their segment, in the configuration of a device.
 
     Returns:
-        the plan, as `Segment.plan`, {} without one; and the number of its first trigger, as `Segment.first_trigger`, or None.
+        its plan, {} without one, and the number of its first trigger, or None: as in `Segment`.
     """
     for descriptor in descriptors:
         for device, configuration in descriptor.get("configuration", {}).items():

@@ -22,6 +22,7 @@ from danmax_bluesky.storage.stack import FrameStack
 BLOCK_BYTES = 64 * 2**20
 _KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
 _KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
+_NO_COORDINATES = ("frame_row", "segment")
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 "image_key_control": column(file, f"{detector}/image_key_control", len(stack)),
                 "rotation_angle": column(file, f"{name}/sample/rotation_angle", len(stack)),
                 "count_time": column(file, f"{detector}/count_time", len(stack)),
-                "timestamp": column(file, f"{name}/frames/timestamp", len(stack)),
+                **_frame_columns(file, f"{name}/frames", np.arange(len(stack)), len(stack)),
             }
             yield short, _dataset(short, stack, columns)
     entry = _entry(file)
@@ -209,7 +210,37 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
             control = column(file, f"{entry}/instrument/{name}/image_key_control", len(stack))
             columns = {"image_key": keys, "image_key_control": keys if control is None else control}
             columns["rotation_angle"] = _angles(file, entry, name, len(stack))
+            rows = node_at(file, f"{entry}/frames/{name}/frame_row")
+            if isinstance(rows, h5py.Dataset):
+                columns |= _frame_columns(file, f"{entry}/frames/{name}", rows[:], len(stack))
             yield name, _dataset(name, stack, columns)
+
+
+def _frame_columns(
+    file: h5py.File, path: str, rows: np.ndarray, length: int
+) -> dict[str, tuple[str, np.ndarray] | None]:
+    """Each number of the group at a path that has a row for each frame; NaN for frames that it does not know.
+
+    Args:
+        file: the master.
+        path: of the group.
+        rows: the frame that each of its rows is about.
+        length: number of frames.
+    """
+    group = node_at(file, path)
+    found: dict[str, tuple[str, np.ndarray] | None] = {}
+    inside = rows < length
+    for name in list(group) if isinstance(group, h5py.Group) else ():
+        told = column(file, f"{path}/{name}", len(rows))
+        if told is None or told[1].dtype.kind not in "biuf" or name in _NO_COORDINATES:
+            continue
+        units, values = told
+        if len(rows) != length:
+            spread = np.full(length, np.nan)
+            spread[rows[inside]] = values[inside]
+            values = spread
+        found[name] = units, values
+    return found
 
 
 def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
