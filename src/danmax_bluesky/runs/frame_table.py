@@ -163,6 +163,18 @@ class FrameTable:
             found |= {ANGLE: (self.angle_deg, "degree"), ANGLE_FLAG: (self.angle_flag, "")}
         return found
 
+    def as_columns(self) -> dict[str, np.ndarray]:
+        """The whole table, name -> value for each frame: where it lies, what it shows, and what was recorded."""
+        return {
+            "row": self.row,
+            "segment": np.array(self.segment_names, dtype=object)[self.segment] if len(self) else np.empty(0, object),
+            "image_key_control": self.image_key_control,
+            "trigger": self.trigger,
+            "timestamp": self.time_s,
+            "count_time": self.exposure_s,
+            **{name: values for name, (values, _) in self.recorded.items()},
+        }
+
     def of(self, *keys: ImageKey) -> np.ndarray:
         """Indices of the frames with these keys, in the order in which they were taken."""
         return np.flatnonzero(np.isin(self.image_key_control, [int(key) for key in keys]))
