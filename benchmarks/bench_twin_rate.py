@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from danmax_bluesky.config import load_settings
-from danmax_bluesky.formats.record import RecordBuilder
+from danmax_bluesky.runs.record import RecordBuilder
 from danmax_bluesky.session import make_session
 
 EXPOSURE_S, READOUT_S = 0.004, 0.001

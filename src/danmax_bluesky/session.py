@@ -33,13 +33,13 @@ from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
 from danmax_bluesky.errors import AcquisitionError, CatalogError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.pipelines.job import Outcome
 from danmax_bluesky.plans.interrupts import heeding
 from danmax_bluesky.plans.losses import naming_losses
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.user import Plans
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
 from danmax_bluesky.storage.listing import files_of, how_to_open
 from danmax_bluesky.tomography.triggers import EncoderScale

@@ -18,11 +18,11 @@ from click.testing import CliRunner
 
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.cli import cli
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines import cluster
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import zmq
 
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.pipelines.notes import ACTOR
 from danmax_bluesky.pipelines.output import COMPLETE, state_of
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.provenance import Provenance

@@ -22,8 +22,8 @@ from bluesky.utils import FailedPause, RequestAbort, RunEngineInterrupted
 from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.devices.configurator_store import ConfiguratorStore
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import RunRecord, fold
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import RunRecord, fold
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.scalars import load_scalars

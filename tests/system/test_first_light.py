@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.scalars import load_scalars
 
 

@@ -11,11 +11,11 @@ from bluesky.utils import RunEngineInterrupted
 
 from danmax_bluesky.devices.shutter import ShutterLogic
 from danmax_bluesky.errors import AcquisitionError
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.plans.classic import ascan
 from danmax_bluesky.plans.powder import azint_points
 from danmax_bluesky.plans.stubs import leave
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
 
 

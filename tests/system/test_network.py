@@ -15,8 +15,8 @@ from rich.console import Console
 
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.errors import DanmaxError, PreflightError
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.plans import classic
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.session import make_session
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.testing.servers import ServerProcess

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import DanmaxError, PreflightError
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.plans.classic import ascan
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.scattering.peaks import peak_position_errors
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage.journal import read_journal

@@ -5,9 +5,9 @@ import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import numpy as np
 
 from danmax_bluesky.devices.flat_positions import FlatPosition
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.plans.tomography import measure_phases
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.tomography.phases import Phase, unique_names
 

@@ -20,8 +20,8 @@ import pytest
 
 from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import Status
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.check import check_scan
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.provenance import MASTER_BASE, Provenance, follows_the_journal, read_table

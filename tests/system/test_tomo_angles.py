@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from danmax_bluesky.formats.frames_table import AngleFlag
+from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.testing.scanning import measured
 
 COUNTS_PER_DEG, OFFSET_DEG = 11930463.0, -50.0

@@ -10,7 +10,7 @@ import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import pytest
 
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.testing.waiting import children_of, eventually, has_ended
 

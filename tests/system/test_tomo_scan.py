@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.callbacks.derive import drift_of, ended_tables
-from danmax_bluesky.callbacks.rotation import far_from_plan
 from danmax_bluesky.devices.flat_positions import FlatPosition, PositionError
 from danmax_bluesky.devices.snapshot import Tolerated
 from danmax_bluesky.errors import DanmaxError, DeviceError, PreflightError, ScanError
-from danmax_bluesky.formats.frames_table import AngleFlag
 from danmax_bluesky.plans import stubs
+from danmax_bluesky.runs.frame_table import AngleFlag
+from danmax_bluesky.runs.trigger_angles import far_from_plan
 from danmax_bluesky.testing.scanning import measured
 from danmax_bluesky.tomography.phases import plan_phases
 from danmax_bluesky.tomography.scan import FIELDS, TomoScan

@@ -21,7 +21,7 @@ from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.beamline import make_beamline
 from danmax_bluesky.devices.panda import sequencer
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.record import fold
 
 PHASES = {"dark": 4, "flat": 5, "proj": 30, "flat_after": 5}
 SWEEP = (10.0, 40.0)

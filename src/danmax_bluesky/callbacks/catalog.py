@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.runs.layout import ScanFiles
 
 
 class CatalogFeed:

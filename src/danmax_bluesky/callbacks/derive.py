@@ -1,10 +1,10 @@
 """What every derived file starts from: the record of a run with the scalars of its files, and the tables of frames."""
 
-from danmax_bluesky.callbacks.frames import frame_tables
-from danmax_bluesky.callbacks.series import with_shared_fields
-from danmax_bluesky.callbacks.shifts import with_shifts
-from danmax_bluesky.formats.frames_table import FrameTable
-from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.pipelines.drift import with_shifts
+from danmax_bluesky.pipelines.shared_fields import with_shared_fields
+from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.runs.matching import frame_tables
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.scalars import load_scalars
 
 

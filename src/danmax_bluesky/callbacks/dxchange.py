@@ -11,9 +11,9 @@ from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import PROCESS, Export, dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.provenance import FileNote
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.looking import look_from

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.nxazint import Column
-from danmax_bluesky.formats.record import RecordBuilder, path_of_uri
 from danmax_bluesky.pipelines.job import Job, Outcome, output_path
 from danmax_bluesky.pipelines.scans import MEASURED, columns_of, info_of
 from danmax_bluesky.pipelines.supervisor import Supervisor
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import RecordBuilder, path_of_uri
 
 FRAMES = "/entry/instrument/{detector}/data"
 IN_EVENTS = "events"

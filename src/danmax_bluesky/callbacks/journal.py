@@ -4,7 +4,7 @@ from typing import Any
 
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.journal import Journal
 
 

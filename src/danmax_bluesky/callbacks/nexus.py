@@ -10,10 +10,10 @@ from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.master import PROVENANCE, master_tree
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
 from danmax_bluesky.formats.tree import Group, SoftLink, grafted
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.looking import look_from
 from danmax_bluesky.storage.provenance import Provenance

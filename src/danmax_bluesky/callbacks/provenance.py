@@ -10,9 +10,9 @@ from typing import Any
 
 from danmax_bluesky.callbacks.derive import closed_record, drift_of
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.callbacks.rotation import far_from_plan
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
+from danmax_bluesky.runs.trigger_angles import far_from_plan
 from danmax_bluesky.storage.checksums import is_still_open, note_of
 from danmax_bluesky.storage.provenance import Provenance
 

@@ -13,10 +13,10 @@ from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_ac
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.pipelines.scans import MeasuredScan, info_of, measured_frames
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.journals import ended_record_of
 from danmax_bluesky.storage.provenance import Provenance

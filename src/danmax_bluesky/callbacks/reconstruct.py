@@ -11,9 +11,9 @@ from danmax_bluesky.callbacks.derive import closed_record, ended_tables
 from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import AcquisitionError
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
 from danmax_bluesky.pipelines.reconstruction import ReconstructionJob, covers_half_turn, end_as_failed
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from typing import Any
 
 from event_model import DocumentRouter
 
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import path_of_uri
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import path_of_uri
 
 TELL_EVERY_S = 0.5
 LABELS = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho"}

@@ -15,8 +15,8 @@ from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.twin.sources.phantom import truth_slice
 from danmax_bluesky.devices.twin.sources.recorded import recorded_angles_deg, recorded_shape
 from danmax_bluesky.errors import DanmaxError, StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.pictures import save_image, save_pattern
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.peaks import expected_lines_deg, peak_position_errors
 from danmax_bluesky.session import Session, make_session
 from danmax_bluesky.storage.frames import open_frames

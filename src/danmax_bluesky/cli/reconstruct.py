@@ -9,9 +9,9 @@ from danmax_bluesky.callbacks.reconstruct import jobs_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.formats.frames_table import ImageKey
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
+from danmax_bluesky.runs.frame_table import ImageKey
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.journals import ended_record_of
 
 

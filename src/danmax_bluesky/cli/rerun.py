@@ -19,13 +19,13 @@ from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.pipelines import reconstruct
 from danmax_bluesky.pipelines.reconstruction import ReconstructionJob
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of

@@ -21,10 +21,8 @@ from danmax_bluesky.formats.dxchange_configuration import (
     parse_slice,
 )
 from danmax_bluesky.formats.facts import Unknown, facts_of, resolve
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.parts import fill_value, frames_of, root_attributes, storable, udunits
 from danmax_bluesky.formats.provenance import Action, process_tree
-from danmax_bluesky.formats.record import RunRecord, Snapshot
 from danmax_bluesky.formats.tree import (
     CopyFrom,
     Copying,
@@ -38,6 +36,8 @@ from danmax_bluesky.formats.tree import (
     grafted,
 )
 from danmax_bluesky.formats.volumes import volumes_of
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.record import RunRecord, Snapshot
 
 EXCHANGE = "/exchange"
 PROCESS = "/process"

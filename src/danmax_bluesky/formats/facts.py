@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.formats.parts import detector_settings, iso, planned_segment, relative, sample_of
-from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.record import RunRecord
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 DX_IMAGE_TYPE = {ImageKey.FLAT: 0, ImageKey.PROJECTION: 1, ImageKey.ALIGNMENT: 1, ImageKey.DARK: 2}

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.formats.dxchange import Found, Look
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
 from danmax_bluesky.formats.nxtomo import detector_geometry, entry_name, nxtomo_entry, source_group
 from danmax_bluesky.formats.parts import (
     PLANCK_TIMES_C_KEV_ANGSTROM,
@@ -29,8 +28,9 @@ from danmax_bluesky.formats.parts import (
     storable,
 )
 from danmax_bluesky.formats.provenance import Action, process_groups, process_tree
-from danmax_bluesky.formats.record import RunRecord, Segment
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.record import RunRecord, Segment
 
 PROVENANCE = "/entry/provenance"
 _SHIFT_TEXT = "index, among all frames, of the frame whose shift since the projection at its angle is given"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from danmax_bluesky.formats.frames_table import ANGLE_FLAGS_TEXT, FrameTable
 from danmax_bluesky.formats.parts import (
     detector_settings,
     frames_of,
@@ -16,8 +15,9 @@ from danmax_bluesky.formats.parts import (
     quantity,
     sample_of,
 )
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
+from danmax_bluesky.runs.frame_table import ANGLE_FLAGS_TEXT, FrameTable
+from danmax_bluesky.runs.record import RunRecord
 
 # Version of the layout that ESRF's nxtomo package reads: energy in instrument/beam, pixel sizes at the sample, and the
 # axes of McStas: x across the beam, y upwards, z along the beam.

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.frames_table import FrameTable
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.tree import Dataset, FrameSlice, Group, VirtualDataset
+from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.runs.record import RunRecord
 
 FILL_UNSIGNED_16 = 65535
 PLANCK_TIMES_C_KEV_ANGSTROM = 12.398419843320026

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
-from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.runs.record import RunRecord
 
 MARKER = "<!-- written by `danmax log` from the documents of the scans; changes made here are lost -->"
 COLUMNS = (

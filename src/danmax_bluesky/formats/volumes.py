@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 
 _TOLERANCE = 1e-3
 """Fraction of a volume by which its last projection may fall short."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from danmax_bluesky.errors import DanmaxError, FormatError, SettingsError, StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.integrate import IntegrationReport, Progress, integrate_scan
 from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.pipelines.notes import note_integration
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state
 from danmax_bluesky.pipelines.recipes import IntegrationSettings
 from danmax_bluesky.pipelines.scans import journal_beside
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.frames import HDF5_ENDINGS, IMAGE_ENDINGS, open_frames
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.storage.journals import record_of

@@ -18,7 +18,7 @@ import numpy as np
 from event_model import ComposeStreamResource
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.files import explain
 from danmax_bluesky.storage.journal import encoded, read_journal
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
 from danmax_bluesky.pipelines.derived import DerivedRun
 from danmax_bluesky.pipelines.follow import Stretches, follow
@@ -20,6 +19,7 @@ from danmax_bluesky.pipelines.job import Job, Outcome
 from danmax_bluesky.pipelines.notes import note_integration
 from danmax_bluesky.pipelines.output import RecipeOutput
 from danmax_bluesky.pipelines.scans import measured_scan
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.classifiers import NAMES
 from danmax_bluesky.scattering.kernels import LANES
 from danmax_bluesky.storage.frames import Hdf5Frames

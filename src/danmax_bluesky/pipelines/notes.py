@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance import Provenance
 

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.parts import detector_settings
 from danmax_bluesky.formats.provenance import Status
-from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 

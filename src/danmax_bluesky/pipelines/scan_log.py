@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.record import RunRecord, fold, moved
 from danmax_bluesky.formats.scan_log import LogLine, as_csv, as_markdown, in_order, is_ours, line_of
+from danmax_bluesky.runs.record import RunRecord, fold, moved
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.scalars import load_scalars

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.formats.parts import planned_segment
-from danmax_bluesky.formats.record import MONITOR, RunRecord, Segment
 from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import MONITOR, RunRecord, Segment
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.scalars import load_scalars
 

@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import DanmaxError, StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import FileNote
-from danmax_bluesky.formats.record import RunRecord
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.checksums import changed
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
 from danmax_bluesky.storage.journal import is_being_written

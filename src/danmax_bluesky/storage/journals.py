@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.record import RunRecord, fold, moved
+from danmax_bluesky.runs.record import RunRecord, fold, moved
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 
 SUFFIX = "_documents.jsonl"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.runs.layout import ScanFiles
 
 
 def files_of(scan: ScanFiles) -> list[Path]:

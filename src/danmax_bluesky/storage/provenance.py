@@ -22,7 +22,6 @@ import numpy as np
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats import dxchange, master
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.parts import iso
 from danmax_bluesky.formats.provenance import (
     PASSING,
@@ -35,6 +34,7 @@ from danmax_bluesky.formats.provenance import (
     process_groups,
 )
 from danmax_bluesky.formats.tree import Dataset, Group
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage import environment
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.locks import scan_lock

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.frames_table import ImageKey
+from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.peek import attribute, class_of, column, node_at, plain, stack_of, text_at
 from danmax_bluesky.storage.provenance import read_table

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.frames_table import FrameTable
+from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.storage.files import first_unwritten, open_to_read
 from danmax_bluesky.storage.references import Reference
 

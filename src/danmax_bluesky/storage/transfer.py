@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import FileNote
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.checksums import WHOLE
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.provenance import Provenance, follows_the_journal

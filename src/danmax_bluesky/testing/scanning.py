@@ -10,10 +10,10 @@ import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import numpy as np
 
-from danmax_bluesky.callbacks.frames import frame_tables
-from danmax_bluesky.formats.frames_table import FrameTable
-from danmax_bluesky.formats.layout import ScanFiles
-from danmax_bluesky.formats.record import RunRecord, fold
+from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.matching import frame_tables
+from danmax_bluesky.runs.record import RunRecord, fold
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage.scalars import load_scalars
 

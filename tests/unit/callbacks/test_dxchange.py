@@ -11,8 +11,8 @@ from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of, load_configuration
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.formats.tree import Copying
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 

@@ -2,7 +2,7 @@ import pytest
 
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.testing.compose import compose_tomography
 

@@ -11,8 +11,8 @@ from danmax_bluesky.callbacks.nexus import NexusMaster
 from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
 from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import FileNote
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.journal import Journal, encoded, read_journal
 from danmax_bluesky.storage.journals import journals_below, record_of

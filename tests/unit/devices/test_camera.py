@@ -9,7 +9,7 @@ from ophyd_async.core import DetectorTrigger, TriggerInfo, callback_on_mock_exec
 from danmax_bluesky.devices import camera as camera_module
 from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.errors import DeviceError
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.record import fold
 
 
 @pytest.fixture

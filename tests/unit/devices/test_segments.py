@@ -17,7 +17,7 @@ from ophyd_async.core import (
 
 from danmax_bluesky.devices.segments import SegmentedDataLogic, SegmentedDetector
 from danmax_bluesky.errors import AcquisitionError
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.record import fold
 
 
 class Trigger(DetectorTriggerLogic):

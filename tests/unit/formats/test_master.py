@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.formats.dxchange import Found
-from danmax_bluesky.formats.frames_table import AngleFlag, FrameTable, ImageKey
 from danmax_bluesky.formats.master import master_tree
 from danmax_bluesky.formats.parts import fill_value, storable, udunits
-from danmax_bluesky.formats.record import FrameSource, RunRecord, Segment, Snapshot
 from danmax_bluesky.formats.tree import ExternalLink, SoftLink, VirtualDataset
+from danmax_bluesky.runs.frame_table import AngleFlag, FrameTable, ImageKey
+from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment, Snapshot
 
 FOLDER = Path("/data/p/v/raw/f")
 START = {

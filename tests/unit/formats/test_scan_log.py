@@ -5,8 +5,8 @@ from datetime import UTC, timedelta, timezone
 
 import pytest
 
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.formats.scan_log import COLUMNS, LogLine, as_csv, as_markdown, is_ours, line_of
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.testing.compose import Part, compose_tomography
 
 LINE = LogLine(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.pipelines.derived import DerivedRun, journal_path
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
 
 START = {

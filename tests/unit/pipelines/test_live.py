@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import AcquisitionError
-from danmax_bluesky.formats.record import fold
 from danmax_bluesky.pipelines import live
 from danmax_bluesky.pipelines.follow import Stretches
 from danmax_bluesky.pipelines.job import Job, ScanInfo
 from danmax_bluesky.pipelines.live import Backlog, run_job
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state, state_of
 from danmax_bluesky.pipelines.supervisor import Supervisor
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.locks import WriterLock, has_writer
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import DATASET, DetectorWriter, PowderRun, ring_frames

@@ -4,8 +4,8 @@ import h5py
 import pytest
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.layout import ScanFiles
 from danmax_bluesky.formats.provenance import FileNote, Status
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage import provenance as module
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.provenance import Provenance, read_details, read_table

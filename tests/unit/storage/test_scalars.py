@@ -1,7 +1,7 @@
 import h5py
 import numpy as np
 
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.testing.compose import compose_tomography
 

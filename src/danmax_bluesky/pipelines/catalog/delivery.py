@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from danmax_bluesky.errors import FormatError
-from danmax_bluesky.formats.record import RecordBuilder, RunRecord
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.journal import is_being_written
 
 Document = tuple[str, dict[str, Any]]

@@ -9,11 +9,11 @@ import httpx
 from bluesky_tiled_plugins import TiledWriter
 from tiled.client.utils import ClientError
 
-from danmax_bluesky.formats.record import RunRecord
 from danmax_bluesky.formats.scan_log import rows_of
 from danmax_bluesky.pipelines.catalog import segments
 from danmax_bluesky.pipelines.catalog.client import open_catalog
 from danmax_bluesky.pipelines.catalog.outages import LostRequestError
+from danmax_bluesky.runs.record import RunRecord
 
 SUMMARY = "summary"
 _AT_ONCE = 10_000

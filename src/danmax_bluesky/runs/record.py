@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 from event_model import DocumentRouter
 
-from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.runs.layout import ScanFiles
 
 BASELINE = "baseline"
 MONITOR = "_monitor"

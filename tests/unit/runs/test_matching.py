@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from danmax_bluesky.callbacks.frames import frame_tables
 from danmax_bluesky.callbacks.provenance import begin_acquisition, end_acquisition
-from danmax_bluesky.callbacks.rotation import far_from_plan
-from danmax_bluesky.formats.frames_table import AngleFlag, ImageKey
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.frame_table import AngleFlag, ImageKey
+from danmax_bluesky.runs.matching import frame_tables
+from danmax_bluesky.runs.record import fold
+from danmax_bluesky.runs.trigger_angles import far_from_plan
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
@@ -136,7 +136,7 @@ def test_consecutive_rows_are_joined():
     from dataclasses import replace
     from pathlib import Path
 
-    from danmax_bluesky.formats.frames_table import FrameTable
+    from danmax_bluesky.runs.frame_table import FrameTable
 
     nothing = np.zeros(5)
     table = FrameTable(

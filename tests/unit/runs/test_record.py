@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
-from danmax_bluesky.formats.record import RecordBuilder, fold, moved
+from danmax_bluesky.runs.record import RecordBuilder, fold, moved
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from danmax_bluesky.errors import FormatError
-from danmax_bluesky.formats.layout import ScanFiles
+from danmax_bluesky.runs.layout import ScanFiles
 
 START = {"data_root": "/data", "proposal": 2026, "visit": "2026000001", "folder": "day1/bone", "scan_id": 12345}
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.callbacks.rotation import TriggerAngles, segment_angles
-from danmax_bluesky.formats.frames_table import KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
 from danmax_bluesky.formats.parts import planned_segment
-from danmax_bluesky.formats.record import FrameSource, RunRecord, Segment
-from danmax_bluesky.tomography.audit import audit_phase
+from danmax_bluesky.runs.audit import audit_phase
+from danmax_bluesky.runs.frame_table import KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
+from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment
+from danmax_bluesky.runs.trigger_angles import TriggerAngles, segment_angles
 
 
 def frame_tables(record: RunRecord) -> dict[str, FrameTable]:

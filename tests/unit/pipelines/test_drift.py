@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.callbacks.derive import drift_of, ended_tables
-from danmax_bluesky.formats.record import fold
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.testing.compose import compose_tomography
 

@@ -5,10 +5,10 @@ import logging
 
 import numpy as np
 
-from danmax_bluesky.callbacks.frames import frame_tables
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey
-from danmax_bluesky.formats.record import RunRecord, fold, moved
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.matching import frame_tables
+from danmax_bluesky.runs.record import RunRecord, fold, moved
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.scalars import load_scalars
 

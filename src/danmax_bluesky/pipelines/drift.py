@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.formats.frames_table import FrameTable, ImageKey, Shifts
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey, Shifts
 from danmax_bluesky.storage.stack import FrameStack
 from danmax_bluesky.tomography.alignment import describe_drift, drift_of_pairs
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from danmax_bluesky.tomography.audit import audit_phase
+from danmax_bluesky.runs.audit import audit_phase
 
 
 def test_three_counts_that_agree_need_no_word():

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.frames_table import AngleFlag
 from danmax_bluesky.formats.parts import planned_segment
-from danmax_bluesky.formats.record import RunRecord, Segment
+from danmax_bluesky.runs.frame_table import AngleFlag
+from danmax_bluesky.runs.record import RunRecord, Segment
 from danmax_bluesky.tomography.angles import mid_exposure_angles
 from danmax_bluesky.tomography.phases import planned_angles_deg
 from danmax_bluesky.tomography.triggers import EncoderScale
