@@ -113,11 +113,15 @@ def _gain(file: Path, name: str, patterns: StoredPatterns, bins: int) -> np.ndar
     mask = np.asarray(given["mask"], bool)
     rows, columns = mask.shape
     geometry = geometry_of_poni(
-        given["poni"], (rows, columns), orientation=given["orientation"], wavelength_m=given["wavelength"] * 1e-10
+        given["poni"],
+        (rows, columns),
+        orientation=given["orientation"],
+        wavelength_m=given["wavelength"] * 1e-10,
+        folder=None if settings.poni is None else settings.poni.parent,
     )
     is_cake = patterns.intensity.ndim == 3
     recipe = Recipe(
-        replace(geometry, detector="Detector"),
+        geometry,
         mask,
         unit=settings.unit,
         radial_bins=settings.radial_bins,

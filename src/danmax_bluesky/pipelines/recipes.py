@@ -155,7 +155,11 @@ def _geometry(
         wavelength_m = None if energy_kev is None else KEV_ANGSTROM * 1e-10 / energy_kev
         try:
             return geometry_of_poni(
-                _read_text(settings.poni), shape, orientation=settings.orientation, wavelength_m=wavelength_m
+                _read_text(settings.poni),
+                shape,
+                orientation=settings.orientation,
+                wavelength_m=wavelength_m,
+                folder=settings.poni.parent,
             )
         except CalibrationError as error:
             raise CalibrationError(f"{settings.poni}: {error}") from None

@@ -225,7 +225,7 @@ def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) ->
         geometry: of any orientation; it is expressed for the image as it lies in its file.
         others: further entries, such as Masks, which it must have to be complete.
     """
-    fit2d = geometry.integrator().getFit2D()
+    fit2d = geometry.fit2d()
     if geometry.orientation != ORIENTATION:
         fit2d = _mirrored(geometry)
     content = {
@@ -251,7 +251,7 @@ def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) ->
 
 def _mirrored(geometry: Geometry) -> dict[str, float]:
     """FIT2D's numbers of the image turned so that it lies as orientation 2 has it."""
-    fit2d = dict(geometry.integrator().getFit2D().items())
+    fit2d = geometry.fit2d()
     rotation = float(fit2d["tiltPlanRotation"])
     rows, columns = geometry.shape
     if geometry.orientation in (3, 4):  # the row axis points the other way

@@ -16,7 +16,7 @@ from danmax_bluesky.scattering.slices import Cut
 UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
 ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")
 WEIGHTINGS = ("pyfai", "azint")
-MATRIX_VERSION = 2
+MATRIX_VERSION = 3
 _GRID = re.compile(r"(\d+)x\1")
 
 
@@ -147,8 +147,7 @@ class Recipe:
         names += ("solid_angle", "polarization_factor", "polarization_axis", "cut", "weighting")
         parameters = self.parameters()
         stated = {name: parameters[name] for name in names} | {"version": MATRIX_VERSION, "pyFAI": pyFAI.version}
-        stated["poni"] = self.geometry.poni_text()
-        stated["detector"] = self.geometry.detector
+        stated["geometry"] = self.geometry.key()
         digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
         for name in ("mask", "flat"):
             image = getattr(self, name)

@@ -66,7 +66,7 @@ def positions(
         column_offset: likewise.
     """
     rows, columns = np.divmod(pixels, recipe.geometry.shape[1])
-    z, y, x = integrator.calc_pos_zyx(d1=rows + row_offset, d2=columns + column_offset)
+    z, y, x = integrator.calc_pos_zyx(d1=rows + row_offset, d2=columns + column_offset, do_parallax=True)
     unit: Any = units.to_unit(recipe.unit)
     radius = unit.equation(x, y, z, recipe.geometry.wavelength_m) * unit.scale
     return np.asarray(radius), np.degrees(np.arctan2(y, x))
