@@ -1,6 +1,7 @@
 """`danmax azint`: integrate scans, folders or a whole visit; rebin and export what is integrated."""
 
 import json
+import re
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -44,7 +45,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--bins", "radial_bins", type=int, help="radial bins")
 @click.option("--range", "radial_range", nargs=2, type=float, help="first and last radius, in unit")
 @click.option("--azimuth-bins", type=int, help="more than 1 for a cake")
-@click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees")
+@click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees; 170 190 goes through 180")
+@click.option("--azimuth-edges", help="edges of the rows of a cake, degrees, such as -10,10,45,90")
 @click.option("--sector", "sectors", nargs=2, type=float, multiple=True, help="azimuth range, degrees; may be repeated")
 @click.option("--splitting", help="no, bbox, full, or such as 4x4")
 @click.option("--error-model", type=click.Choice(["poisson", "pyfai-poisson", "azimuthal", "none"]))
@@ -216,6 +218,8 @@ class _Recipes:
         names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
         names += ("dark", "flat", "threshold", "clip_sigma", "monitor", "integral_range")
         self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
+        if options["azimuth_edges"]:
+            self._changes["azimuth_edges"] = tuple(re.split(r"[,\s]+", options["azimuth_edges"].strip()))
         if options["no_solid_angle"]:
             self._changes["solid_angle"] = False
 

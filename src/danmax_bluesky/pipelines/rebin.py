@@ -128,6 +128,7 @@ def _gain(file: Path, name: str, patterns: StoredPatterns, bins: int) -> np.ndar
         radial_range=settings.radial_range,
         azimuth_bins=settings.azimuth_bins if is_cake else 1,
         azimuth_range_deg=settings.azimuth_range,
+        azimuth_edges_deg=settings.azimuth_edges if is_cake else (),
         sectors_deg=settings.sectors if is_cake or len(settings.sectors) == 1 else (),
         splitting=settings.splitting,
         solid_angle=settings.solid_angle,

@@ -120,6 +120,7 @@ def prepare(
         radial_range=settings.radial_range,
         azimuth_bins=settings.azimuth_bins,
         azimuth_range_deg=settings.azimuth_range,
+        azimuth_edges_deg=settings.azimuth_edges,
         sectors_deg=settings.sectors,
         splitting=settings.splitting,
         solid_angle=settings.solid_angle,
@@ -136,11 +137,17 @@ def prepare(
     )
     layouts = {PATTERN: recipe}
     if recipe.dimensions == 2:
-        full = {} if settings.cake_only else {PATTERN: replace(recipe, azimuth_bins=1, sectors_deg=())}
+        full = (
+            {}
+            if settings.cake_only
+            else {PATTERN: replace(recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=())}
+        )
         layouts = {**full, CAKE: recipe}
     for number, cut in enumerate(settings.slices, 1):
         band = Cut(cut.direction, cut.plane, cut.position, cut.margin, cut.incident_angle)
-        plain = replace(recipe, azimuth_bins=1, sectors_deg=(), azimuth_range_deg=None, radial_range=None)
+        plain = replace(
+            recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=(), azimuth_range_deg=None, radial_range=None
+        )
         layouts[f"slice{number}"] = replace(plain, cut=band, splitting="no")
     return PreparedRecipe(settings, layouts, texts)
 

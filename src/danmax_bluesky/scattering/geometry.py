@@ -1,8 +1,8 @@
 """Where the detector is: a pyFAI geometry, bound to an image shape and to how the image lies in memory.
 
 pyFAI is the authority for geometry and for detectors; this module only reads its `.poni` text without a file, and
-refuses what cannot be used for the frames at hand. Orientations are pyFAI's: 3 takes the image as it lies in memory, 2 turned top to bottom
-(`image[::-1]`), 4 turned left to right (`image[:, ::-1]`), 1 both.
+refuses what cannot be used for the frames at hand. Orientations are pyFAI's: 3 takes the image as it lies in memory,
+2 turned top to bottom (`image[::-1]`), 4 turned left to right (`image[:, ::-1]`), 1 both.
 """
 
 import hashlib
@@ -129,7 +129,7 @@ class Geometry:
         return dict(AzimuthalIntegrator(**numbers, detector=plain, wavelength=self.wavelength_m).getFit2D().items())
 
     def module_mask(self) -> np.ndarray | None:
-        """Where the detector has no pixel, such as between its modules: True there, shape of the image; None if nowhere.
+        """Where the detector has no pixel, such as between its modules: True there, shape of the image, or None.
 
         Raises:
             CalibrationError: pyFAI cannot make the detector.

@@ -1,17 +1,15 @@
 """What an azimuthal integration computes, as a value."""
 
 import hashlib
-import itertools
 import json
-import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyFAI
 
+from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.scattering.slices import Cut
@@ -19,7 +17,6 @@ from danmax_bluesky.scattering.slices import Cut
 UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
 ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")
 WEIGHTINGS = ("pyfai", "azint")
-FULL_CIRCLE_DEG = 360.0
 MATRIX_VERSION = 3
 _GRID = re.compile(r"(\d+)x\1")
 
@@ -112,7 +109,8 @@ class Recipe:
         ranges += [("sector", sector) for sector in self.sectors_deg]
         ranges += [("azimuth_edges", self.azimuth_edges_deg)] if self.azimuth_edges_deg else []
         for name, edges in ranges:
-            check_azimuths(name, edges)
+            if problem := azimuth_problem(edges):
+                raise CalibrationError(f"{name} {problem}")
 
     @property
     def is_cake(self) -> bool:
@@ -192,29 +190,6 @@ class Recipe:
             digest.update(b"dark")
             digest.update(np.packbits(finite).tobytes())
         return digest.hexdigest()[:32]
-
-
-def check_azimuths(name: str, edges: Sequence[float]) -> None:
-    """Refuse azimuths that do not rise, or go around more than once.
-
-    Raises:
-        CalibrationError: with what to write instead.
-    """
-    if not all(math.isfinite(edge) for edge in edges):
-        raise CalibrationError(f"{name} {_listed(edges)} must be numbers, in degrees")
-    if any(last <= first for first, last in itertools.pairwise(edges)):
-        rising = [edges[0]]
-        for edge in edges[1:]:
-            rising.append(edge + FULL_CIRCLE_DEG * (math.floor((rising[-1] - edge) / FULL_CIRCLE_DEG) + 1))
-        through = f"; to go on through 180 degrees, write {_listed(rising)}"
-        fits = rising[-1] - rising[0] <= FULL_CIRCLE_DEG
-        raise CalibrationError(f"{name} {_listed(edges)} must rise{through if fits else ''}")
-    if edges[-1] - edges[0] > FULL_CIRCLE_DEG:
-        raise CalibrationError(f"{name} {_listed(edges)} must go around once at most, 360 degrees")
-
-
-def _listed(values: Sequence[float]) -> str:
-    return " ".join(f"{value:g}" for value in values)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

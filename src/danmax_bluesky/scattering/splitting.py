@@ -15,8 +15,9 @@ from pyFAI import units
 from pyFAI.ext.splitPixelFullCSC import FullSplitCSC_2d
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
+from danmax_bluesky.config.azimuths import FULL_CIRCLE_DEG
 from danmax_bluesky.errors import CalibrationError
-from danmax_bluesky.scattering.recipe import FULL_CIRCLE_DEG, Recipe
+from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.subpixel import Part
 
 PIECE_DEG = 120.0

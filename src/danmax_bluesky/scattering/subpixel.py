@@ -6,7 +6,8 @@ import numpy as np
 from pyFAI import units
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
-from danmax_bluesky.scattering.recipe import FULL_CIRCLE_DEG, Recipe
+from danmax_bluesky.config.azimuths import FULL_CIRCLE_DEG
+from danmax_bluesky.scattering.recipe import Recipe
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Starts, bins and shares of a matrix by columns; radial edges; first and last azimuth of each row in degrees."""
