@@ -274,11 +274,16 @@ class Integrator:
         variance[...] = self.spread(frame, limits, signal, norm)
 
     def finish(self, collected: "Collected") -> Patterns:
-        """Sums to means and errors."""
-        norm = np.where(collected.norm > EMPTY * self.matrix.norm, collected.norm, 0.0)
+        """Sums to means and errors.
+
+        pyFAI's full splitting gives some bins of the pixel that holds the beam a negative share of it, in signal and
+        norm alike.
+        """
+        norm = np.where(np.abs(collected.norm) > EMPTY * np.abs(self.matrix.norm), collected.norm, 0.0)
+        filled = norm != 0
         with np.errstate(divide="ignore", invalid="ignore"):
-            intensity = np.where(norm > 0, collected.signal / norm, np.nan)
-            sigma = np.where(norm > 0, np.sqrt(collected.variance) / norm, np.nan)
+            intensity = np.where(filled, collected.signal / norm, np.nan)
+            sigma = np.where(filled, np.sqrt(collected.variance) / np.abs(norm), np.nan)
         if self.recipe.error_model == "none":
             sigma = np.full_like(sigma, np.nan)
         shape = (len(norm), *self.recipe.shape)

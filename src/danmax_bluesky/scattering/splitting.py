@@ -26,6 +26,7 @@ BESIDE_DEG = 30.0
 """How much azimuth is added to a range at either end, if its rows are not larger than that: wider than a pixel is, but
 for the few about the beam."""
 _NO_ROW = -1
+_CORNERS = 4
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Pixels, bins and shares, each of the same length."""
 SAMPLED = 997
@@ -48,6 +49,7 @@ def pattern_of_pyfai(
     """
     radial: Any = units.to_unit(recipe.unit)
     rows = np.array([sector or (-180.0, 180.0)], float)
+    _check_shape_of_pixels(recipe, integrator)
     if sector is not None and sector[1] - sector[0] >= FULL_CIRCLE_DEG:
         sector = None
     if sector is not None and not -180.0 <= sector[0] < sector[1] <= 180.0:
@@ -82,6 +84,7 @@ def cake_of_pyfai(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndar
     Raises:
         CalibrationError: pyFAI lays the corners of the pixels elsewhere than their middles.
     """
+    _check_shape_of_pixels(recipe, integrator)
     radial: Any = units.to_unit(recipe.unit)
     wanted = recipe.row_edges_deg()
     limits, below, above = None, 0, 0
@@ -261,6 +264,14 @@ def _without_garbage(engine: Any, orientation: int) -> Any:
         pos1_period=engine.pos1_period,
         orientation=orientation,
     )
+
+
+def _check_shape_of_pixels(recipe: Recipe, integrator: AzimuthalIntegrator) -> None:
+    if recipe.splitting == "full" and integrator.detector.CORNERS != _CORNERS:
+        raise CalibrationError(
+            f"pyFAI divides pixels of four corners alone, and those of {recipe.geometry.model.name} have "
+            f"{integrator.detector.CORNERS}; integrate with splitting 'bbox' or 'no'"
+        )
 
 
 def _check_corners(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray) -> None:
