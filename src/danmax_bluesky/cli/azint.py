@@ -26,6 +26,7 @@ from danmax_bluesky.pipelines.integrate import IntegrationReport
 from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
 from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings, recipes_of
+from danmax_bluesky.scattering.calibration_files import is_saxsdog
 from danmax_bluesky.storage.journals import ended_record_of
 
 LOOK_EVERY_S = 3.0
@@ -254,7 +255,7 @@ def _read_config(file: Path) -> list[IntegrationSettings]:
         content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
     except (tomllib.TOMLDecodeError, ValueError) as error:
         raise SettingsError(f"{file} is no valid {file.suffix.lstrip('.') or 'JSON'}: {error}") from None
-    if isinstance(content, dict) and "Geometry" in content:
+    if is_saxsdog(content):
         return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
     entries = content.get("recipes", [content]) if isinstance(content, dict) else content
     return recipes_of(entries)

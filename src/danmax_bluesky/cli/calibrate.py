@@ -22,7 +22,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("calibrate")
 @click.argument("frame", type=_PATH)
-@click.option("--calibrant", default="CeO2", show_default=True, help="pyFAI's name")
+@click.option("--calibrant", default="CeO2", show_default=True, help="pyFAI's name, or a file of d-spacings in Å")
 @click.option("--guess", type=_PATH, help=".poni to begin with")
 @click.option("--distance", type=float, help="sample to detector, mm, where there is no .poni")
 @click.option("--beam", nargs=2, type=float, help="row and column of the beam, likewise")

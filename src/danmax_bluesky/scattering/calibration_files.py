@@ -1,7 +1,7 @@
 """Calibrations of other programs: SAXSDOG's JSON, FIT2D's and Nika's texts, read as a geometry, and SAXSDOG's written.
 
 FIT2D and SAXSDOG look at an image from its last row upwards. So a geometry read from them has orientation 2, for the
-image as it lies in the file, and a FIT2D mask that belongs to it must be turned top to bottom.
+image as it lies in the file; `read_mask` turns FIT2D's masks likewise.
 """
 
 import json
@@ -39,6 +39,8 @@ _NIKA = {
     "tilt_x": ("horizontaltilt", "xtilt", "tiltx"),
     "tilt_y": ("verticaltilt", "ytilt", "tilty"),
 }
+_GEOMETRY = ("Tilt", "Imagesize", "BeamCenter", "PixelSizeMicroM", "DedectorDistanceMM")
+_MASK = ("MaskFile", "Oversampling", "PixelPerRadialElement", "qStart", "qStop", "Name", "Phi-mode")
 
 
 @dataclass(frozen=True)
@@ -181,13 +183,13 @@ def geometry_of_nika_text(text: str, shape: tuple[int, int], pixel_um: tuple[flo
 
 
 def saxsdog_calibration(text: str) -> SaxsdogCalibration:
-    """Read a SAXSDOG calibration.
+    """Read a SAXSDOG calibration, of today or of the oldest dialect, which has no `Geometry` and one mask.
 
     Raises:
         FormatError: it is no JSON, or something is missing.
     """
     try:
-        raw = json.loads(text)
+        raw = _of_today(json.loads(text))
         place = raw["Geometry"]
         rows, columns = (int(n) for n in place["Imagesize"])
         pixels = [float(size) for size in place["PixelSizeMicroM"]]
@@ -216,6 +218,19 @@ def saxsdog_calibration(text: str) -> SaxsdogCalibration:
         threads=int(raw.get("Threads") or 2),
         title=str(raw.get("Title", "")),
     )
+
+
+def is_saxsdog(content: Any) -> bool:
+    """True if what a JSON file holds is a calibration of SAXSDOG's, of any dialect."""
+    return isinstance(content, Mapping) and ("Geometry" in content or "DedectorDistanceMM" in content)
+
+
+def _of_today(raw: Any) -> Mapping[str, Any]:
+    """A calibration with `Geometry` and `Masks`; the oldest dialect has what stands in them side by side."""
+    if "Geometry" in raw:
+        return raw
+    place = {key: raw[key] for key in _GEOMETRY}
+    return {**raw, "Geometry": place, "Masks": [{key: raw[key] for key in _MASK if key in raw}]}
 
 
 def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) -> str:
