@@ -112,6 +112,8 @@ def prepare(
     dark, stacked = _image("dark", settings.dark, shape)
     flat, _ = _image("flat", settings.flat, shape)
     texts |= {f"{name}_file": str(path) for name in ("dark", "flat") if (path := getattr(settings, name)) is not None}
+    own_dark, own_flat = geometry.dark_and_flat()  # as pyFAI does, where no others are given
+    dark, flat = own_dark if dark is None else dark, own_flat if flat is None else flat
     recipe = Recipe(
         geometry=geometry,
         mask=mask,

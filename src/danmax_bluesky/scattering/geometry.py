@@ -211,6 +211,7 @@ def geometry_of_poni(
         poni: Any = PoniFile(pairs)
     except Exception as error:  # pyFAI raises whatever its readers raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
         raise CalibrationError(
             f".poni cannot be read: {reason}; write it again with pyFAI or `danmax calibrate`"
         ) from None
