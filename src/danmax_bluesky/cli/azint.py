@@ -1,6 +1,7 @@
 """`danmax azint`: integrate scans, folders or a whole visit; rebin and export what is integrated."""
 
 import json
+import re
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from danmax_bluesky.pipelines.integrate import IntegrationReport
 from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
 from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings, recipes_of
+from danmax_bluesky.scattering.calibration_files import is_saxsdog
 from danmax_bluesky.storage.journals import ended_record_of
 
 LOOK_EVERY_S = 3.0
@@ -44,7 +46,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--bins", "radial_bins", type=int, help="radial bins")
 @click.option("--range", "radial_range", nargs=2, type=float, help="first and last radius, in unit")
 @click.option("--azimuth-bins", type=int, help="more than 1 for a cake")
-@click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees")
+@click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees; 170 190 goes through 180")
+@click.option("--azimuth-edges", help="edges of the rows of a cake, degrees, such as -10,10,45,90")
 @click.option("--sector", "sectors", nargs=2, type=float, multiple=True, help="azimuth range, degrees; may be repeated")
 @click.option("--splitting", help="no, bbox, full, or such as 4x4")
 @click.option("--error-model", type=click.Choice(["poisson", "pyfai-poisson", "azimuthal", "none"]))
@@ -216,6 +219,8 @@ class _Recipes:
         names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
         names += ("dark", "flat", "threshold", "clip_sigma", "monitor", "integral_range")
         self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
+        if options["azimuth_edges"]:
+            self._changes["azimuth_edges"] = tuple(re.split(r"[,\s]+", options["azimuth_edges"].strip()))
         if options["no_solid_angle"]:
             self._changes["solid_angle"] = False
 
@@ -250,7 +255,7 @@ def _read_config(file: Path) -> list[IntegrationSettings]:
         content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
     except (tomllib.TOMLDecodeError, ValueError) as error:
         raise SettingsError(f"{file} is no valid {file.suffix.lstrip('.') or 'JSON'}: {error}") from None
-    if isinstance(content, dict) and "Geometry" in content:
+    if is_saxsdog(content):
         return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
     entries = content.get("recipes", [content]) if isinstance(content, dict) else content
     return recipes_of(entries)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from danmax_bluesky.config.azimuths import azimuth_problem
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 Counts = int
@@ -201,7 +203,12 @@ class RecipeSettings(_Model):
     radial_bins: int = Field(default=3000, ge=1)
     radial_range: tuple[float, float] | None = Field(default=None, description="first and last edge, in unit")
     azimuth_bins: int = Field(default=1, ge=1, description="1 for a pattern, more for a cake")
-    azimuth_range: tuple[float, float] | None = Field(default=None, description="first and last azimuth, degrees")
+    azimuth_range: tuple[float, float] | None = Field(
+        default=None, description="first and last azimuth, degrees, rising: 170 190 goes through 180"
+    )
+    azimuth_edges: tuple[float, ...] = Field(
+        default=(), description="edges of the rows of a cake, degrees, rising, instead of azimuth_bins"
+    )
     sectors: tuple[tuple[float, float], ...] = Field(
         default=(), description="azimuth ranges, degrees: a pattern for each"
     )
@@ -232,6 +239,15 @@ class RecipeSettings(_Model):
     def _part_of_a_file_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise ValueError("must do as a part of a file name: letters, digits, '_', '-' and '.'")
+        return value
+
+    @field_validator("azimuth_range", "azimuth_edges", "sectors")
+    @classmethod
+    def _azimuths_rise(cls, value: Any) -> Any:
+        ranges = value if value and isinstance(value[0], tuple) else [value] if value else []
+        for edges in ranges:
+            if problem := azimuth_problem(edges):
+                raise ValueError(problem)
         return value
 
 

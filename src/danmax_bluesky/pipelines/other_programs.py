@@ -61,10 +61,7 @@ def _recipe(
 ) -> dict[str, Any]:
     mask = None
     if entry.mask_file:
-        source = masks / entry.mask_file
-        pixels = read_mask(source)
-        if source.suffix == ".msk":
-            pixels = pixels[::-1]  # FIT2D counts rows from the last one
+        pixels = read_mask(masks / entry.mask_file)
         mask = poni.with_name(f"{poni.stem}{suffix}_mask.npy")
         if not mask.exists() or not np.array_equal(np.load(mask), pixels):
             np.save(mask, pixels)

@@ -112,6 +112,8 @@ def prepare(
     dark, stacked = _image("dark", settings.dark, shape)
     flat, _ = _image("flat", settings.flat, shape)
     texts |= {f"{name}_file": str(path) for name in ("dark", "flat") if (path := getattr(settings, name)) is not None}
+    own_dark, own_flat = geometry.dark_and_flat()  # as pyFAI does, where no others are given
+    dark, flat = own_dark if dark is None else dark, own_flat if flat is None else flat
     recipe = Recipe(
         geometry=geometry,
         mask=mask,
@@ -120,6 +122,7 @@ def prepare(
         radial_range=settings.radial_range,
         azimuth_bins=settings.azimuth_bins,
         azimuth_range_deg=settings.azimuth_range,
+        azimuth_edges_deg=settings.azimuth_edges,
         sectors_deg=settings.sectors,
         splitting=settings.splitting,
         solid_angle=settings.solid_angle,
@@ -136,11 +139,17 @@ def prepare(
     )
     layouts = {PATTERN: recipe}
     if recipe.dimensions == 2:
-        full = {} if settings.cake_only else {PATTERN: replace(recipe, azimuth_bins=1, sectors_deg=())}
+        full = (
+            {}
+            if settings.cake_only
+            else {PATTERN: replace(recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=())}
+        )
         layouts = {**full, CAKE: recipe}
     for number, cut in enumerate(settings.slices, 1):
         band = Cut(cut.direction, cut.plane, cut.position, cut.margin, cut.incident_angle)
-        plain = replace(recipe, azimuth_bins=1, sectors_deg=(), azimuth_range_deg=None, radial_range=None)
+        plain = replace(
+            recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=(), azimuth_range_deg=None, radial_range=None
+        )
         layouts[f"slice{number}"] = replace(plain, cut=band, splitting="no")
     return PreparedRecipe(settings, layouts, texts)
 
@@ -155,7 +164,11 @@ def _geometry(
         wavelength_m = None if energy_kev is None else KEV_ANGSTROM * 1e-10 / energy_kev
         try:
             return geometry_of_poni(
-                _read_text(settings.poni), shape, orientation=settings.orientation, wavelength_m=wavelength_m
+                _read_text(settings.poni),
+                shape,
+                orientation=settings.orientation,
+                wavelength_m=wavelength_m,
+                folder=settings.poni.parent,
             )
         except CalibrationError as error:
             raise CalibrationError(f"{settings.poni}: {error}") from None

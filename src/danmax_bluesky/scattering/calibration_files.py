@@ -1,7 +1,7 @@
 """Calibrations of other programs: SAXSDOG's JSON, FIT2D's and Nika's texts, read as a geometry, and SAXSDOG's written.
 
 FIT2D and SAXSDOG look at an image from its last row upwards. So a geometry read from them has orientation 2, for the
-image as it lies in the file, and a FIT2D mask that belongs to it must be turned top to bottom.
+image as it lies in the file; `read_mask` turns FIT2D's masks likewise.
 """
 
 import json
@@ -39,6 +39,8 @@ _NIKA = {
     "tilt_x": ("horizontaltilt", "xtilt", "tiltx"),
     "tilt_y": ("verticaltilt", "ytilt", "tilty"),
 }
+_GEOMETRY = ("Tilt", "Imagesize", "BeamCenter", "PixelSizeMicroM", "DedectorDistanceMM")
+_MASK = ("MaskFile", "Oversampling", "PixelPerRadialElement", "qStart", "qStop", "Name", "Phi-mode")
 
 
 @dataclass(frozen=True)
@@ -181,13 +183,13 @@ def geometry_of_nika_text(text: str, shape: tuple[int, int], pixel_um: tuple[flo
 
 
 def saxsdog_calibration(text: str) -> SaxsdogCalibration:
-    """Read a SAXSDOG calibration.
+    """Read a SAXSDOG calibration, of today or of the oldest dialect, which has no `Geometry` and one mask.
 
     Raises:
         FormatError: it is no JSON, or something is missing.
     """
     try:
-        raw = json.loads(text)
+        raw = _of_today(json.loads(text))
         place = raw["Geometry"]
         rows, columns = (int(n) for n in place["Imagesize"])
         pixels = [float(size) for size in place["PixelSizeMicroM"]]
@@ -218,6 +220,19 @@ def saxsdog_calibration(text: str) -> SaxsdogCalibration:
     )
 
 
+def is_saxsdog(content: Any) -> bool:
+    """True if what a JSON file holds is a calibration of SAXSDOG's, of any dialect."""
+    return isinstance(content, Mapping) and ("Geometry" in content or "DedectorDistanceMM" in content)
+
+
+def _of_today(raw: Any) -> Mapping[str, Any]:
+    """A calibration with `Geometry` and `Masks`; the oldest dialect has what stands in them side by side."""
+    if "Geometry" in raw:
+        return raw
+    place = {key: raw[key] for key in _GEOMETRY}
+    return {**raw, "Geometry": place, "Masks": [{key: raw[key] for key in _MASK if key in raw}]}
+
+
 def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) -> str:
     """A geometry as a SAXSDOG calibration.
 
@@ -225,7 +240,7 @@ def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) ->
         geometry: of any orientation; it is expressed for the image as it lies in its file.
         others: further entries, such as Masks, which it must have to be complete.
     """
-    fit2d = geometry.integrator().getFit2D()
+    fit2d = geometry.fit2d()
     if geometry.orientation != ORIENTATION:
         fit2d = _mirrored(geometry)
     content = {
@@ -251,7 +266,7 @@ def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) ->
 
 def _mirrored(geometry: Geometry) -> dict[str, float]:
     """FIT2D's numbers of the image turned so that it lies as orientation 2 has it."""
-    fit2d = dict(geometry.integrator().getFit2D().items())
+    fit2d = geometry.fit2d()
     rotation = float(fit2d["tiltPlanRotation"])
     rows, columns = geometry.shape
     if geometry.orientation in (3, 4):  # the row axis points the other way
