@@ -38,7 +38,8 @@ from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage import environment
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.locks import scan_lock
-from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, flush_to_disk, image_of, write_into
+from danmax_bluesky.storage.whole import open_unlinked, whole_file
+from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, image_of, write_into
 
 _log = logging.getLogger(__name__)
 MASTER_BASE = master.PROVENANCE
@@ -199,7 +200,7 @@ def _append_line(path: Path, event: dict[str, Any]) -> None:
     """Append one line, whole and on disk; a torn line that a crash left is ended first."""
     line = (json.dumps(event, default=str, separators=(",", ":")) + "\n").encode()
     try:
-        with path.open("ab") as stream:
+        with open(path, "ab", opener=open_unlinked) as stream:
             with suppress(OSError):
                 fcntl.flock(stream, fcntl.LOCK_EX)
             if stream.tell() and not _ends_a_line(path):
@@ -241,20 +242,16 @@ def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
     if path.stat().st_size > COPY_BELOW_BYTES:
         _update_in_place(path, actions, base)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with h5py.File(path, "r+", **IN_MEMORY) as file:
             changed = _update(file, actions, base)
             image = image_of(file)
         if changed:
-            temporary.write_bytes(image)
-            shutil.copystat(path, temporary)
-            flush_to_disk(temporary)
-            os.replace(temporary, path)
+            with whole_file(path, replace=True) as temporary:
+                temporary.write_bytes(image)
+                shutil.copystat(path, temporary)
     except (OSError, RuntimeError) as error:
         raise StorageError(explain(path, error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _update_in_place(path: Path, actions: Sequence[Action], base: str) -> None:

@@ -15,7 +15,8 @@ from danmax_bluesky.storage.checksums import WHOLE
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.provenance import Provenance, follows_the_journal
 from danmax_bluesky.storage.references import references
-from danmax_bluesky.storage.write import flush_to_disk, link_into_place, owner_of
+from danmax_bluesky.storage.whole import flush_to_disk, whole_file
+from danmax_bluesky.storage.write import owner_of
 
 ACTOR = "copy"
 _BLOCK = 8 * 2**20
@@ -153,27 +154,21 @@ def _copy(source: Path, target: Path, progress: Progress) -> str:
             return digest
         if not _is_older(target, source):
             raise StorageError(f"{target} exists already and is another file; choose an empty folder")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        with source.open("rb") as reader, temporary.open("xb") as writer:
-            for block in _blocks(reader):
-                digest.update(block)
-                writer.write(block)
-                progress(source, len(block))
-        shutil.copystat(source, temporary)
-        flush_to_disk(temporary)
-        if _digest(temporary, lambda _path, _bytes: None) != digest.hexdigest():
-            raise StorageError(f"{target} reads back differently from {source}; check the disk")
-        if target.exists():
-            temporary.replace(target)
-        else:
-            link_into_place(temporary, target)
+        with whole_file(target, replace=target.exists()) as temporary:
+            with source.open("rb") as reader, temporary.open("wb") as writer:
+                for block in _blocks(reader):
+                    digest.update(block)
+                    writer.write(block)
+                    progress(source, len(block))
+            shutil.copystat(source, temporary)
+            flush_to_disk(temporary)
+            if _digest(temporary, lambda _path, _bytes: None) != digest.hexdigest():
+                raise StorageError(f"{target} reads back differently from {source}; check the disk")
     except OSError as error:
         raise StorageError(explain(target, error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return digest.hexdigest()
 
 

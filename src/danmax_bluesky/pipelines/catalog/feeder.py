@@ -224,7 +224,7 @@ def spawn(place: CatalogPlace, readable: Path, api_key: str) -> int:
         environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, place.log, append, 0o664),
+            (os.POSIX_SPAWN_OPEN, 1, place.log, append | os.O_NOFOLLOW, 0o664),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setpgroup=0,
