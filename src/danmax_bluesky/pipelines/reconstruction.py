@@ -88,7 +88,7 @@ class ReconstructionJob:
     @property
     def output(self) -> Path:
         """Where the slices go."""
-        return self.files.process / TECHNIQUE / self.folder / f"{self.stem}_{self.detector}_slices.h5"
+        return self.files.computed(TECHNIQUE, f"{self.detector}_slices.h5")
 
 
 def covers_half_turn(angle_deg: np.ndarray) -> bool:

@@ -17,6 +17,7 @@ from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.checksums import changed
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
 from danmax_bluesky.storage.journal import is_being_written
+from danmax_bluesky.storage.listing import computed_files
 from danmax_bluesky.storage.provenance import Provenance, follows_the_journal, is_current
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.references import Reference, references
@@ -74,7 +75,7 @@ def check_scan(record: RunRecord, *, deep: bool = False) -> list[Finding]:
     found = list(_run(record))
     found += _digests(files, deep=deep)
     derived = sorted(files.raw.glob(f"{files.stem}*.h5"))
-    derived += sorted(files.process.glob(f"*/{files.folder}/{files.stem}_*.h5"))
+    derived += [path for path in computed_files(files) if path.suffix == ".h5"]
     for path in derived:
         found += check_file(path)
     found += _tables(files)

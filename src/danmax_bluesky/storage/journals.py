@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from danmax_bluesky.errors import StorageError
+from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.runs.record import RunRecord, fold, moved
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 
@@ -35,13 +35,14 @@ def record_of(journal: Path) -> RunRecord:
     """The record that a journal tells of, wherever the folder of the scan is now.
 
     Raises:
-        StorageError: the journal cannot be read, or tells of no run.
+        StorageError: the journal cannot be read, tells of no run, or of one outside its visit.
     """
     try:
-        record = fold(read_journal(journal))
+        return moved(fold(read_journal(journal)), journal.parent)
+    except FormatError as error:
+        raise StorageError(f"{journal}: {error}") from None
     except ValueError:
         raise StorageError(f"{journal} tells of no run: it holds no start document") from None
-    return moved(record, journal.parent)
 
 
 def ended_record_of(journal: Path) -> RunRecord:

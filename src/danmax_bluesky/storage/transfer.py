@@ -13,6 +13,7 @@ from danmax_bluesky.formats.provenance import FileNote
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.checksums import WHOLE
 from danmax_bluesky.storage.files import explain, open_to_read
+from danmax_bluesky.storage.listing import computed_files
 from danmax_bluesky.storage.provenance import Provenance, follows_the_journal
 from danmax_bluesky.storage.references import references
 from danmax_bluesky.storage.whole import flush_to_disk, whole_file
@@ -45,7 +46,7 @@ def files_needed(files: ScanFiles) -> list[Path]:
     """
     visit = visit_of(files)
     own = [path for path in sorted(files.raw.glob(f"{files.stem}*")) if _belongs(path, files.stem)]
-    own += sorted(files.process.glob(f"*/{files.folder}/{files.stem}_*"))
+    own += computed_files(files)
     if not own:
         raise StorageError(f"{files.raw}: no file of {files.stem}")
     needed = dict.fromkeys(path for path in own if path.is_file())

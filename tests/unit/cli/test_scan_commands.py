@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
-from danmax_bluesky.errors import DanmaxError, StorageError
+from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.compose import Part
 from danmax_bluesky.testing.replay import measured, write_journal
@@ -226,7 +226,10 @@ def test_rerun_does_an_export_again_and_adds_a_row(run):
 def test_rerun_copies_again(run, tmp_path):
     danmax("copy", "1", tmp_path / "there")
     shutil.rmtree(tmp_path / "there")
-    danmax("rerun", run.folder / "scan-0001.h5")
+    with pytest.raises(FormatError, match=r"copied to .*there then; say with --out where to copy to now"):
+        danmax("rerun", run.folder / "scan-0001.h5")
+    assert not (tmp_path / "there").exists()
+    danmax("rerun", run.folder / "scan-0001.h5", "--out", tmp_path / "there")
     assert "whole" in danmax("check", tmp_path / "there")
 
 

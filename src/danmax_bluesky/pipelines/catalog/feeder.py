@@ -199,8 +199,9 @@ class Feeder:
         return written
 
     def _write_scan_log(self, visit_folder: Path | None) -> None:
-        if visit_folder is None:
-            return
+        above = self._place.directory.parent.resolve()
+        if visit_folder is None or not visit_folder.resolve().is_relative_to(above):
+            return  # the list of runs is a file that others may write to as well
         try:
             self._logs.setdefault(visit_folder, VisitLog(visit_folder)).write()
         except (DanmaxError, OSError) as error:
