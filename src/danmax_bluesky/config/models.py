@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -297,7 +298,17 @@ class CatalogSettings(_Model):
 
     kind: Literal["embedded", "remote", "off"] = "embedded"
     uri: str = Field(default="", description="of a remote Tiled server")
-    api_key: str = Field(default="", description="secret of a remote Tiled server")
+    api_key: Annotated[SecretStr, BeforeValidator(_text)] = Field(
+        default=SecretStr(""), description="secret of a remote Tiled server; it is kept out of every file"
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _without_secret(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.password or "api_key" in parse_qs(parts.query):
+            raise ValueError("must hold no secret, since addresses are written into files; give it as catalog.api_key")
+        return value
 
 
 class SourceSettings(_Model):

@@ -46,7 +46,7 @@ class CatalogService:
         Raises:
             CatalogError: they name none.
         """
-        return cls(place_of(settings), settings.data_root, settings.catalog.api_key)
+        return cls(place_of(settings), settings.data_root, settings.catalog.api_key.get_secret_value())
 
     def start(self) -> None:
         """Begin; returns at once, while feeder and server start behind the prompt.
