@@ -12,10 +12,10 @@ from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance import FileNote
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.checksums import WHOLE
-from danmax_bluesky.storage.files import explain, open_to_read
+from danmax_bluesky.storage.files import explain
 from danmax_bluesky.storage.listing import computed_files
 from danmax_bluesky.storage.provenance import Provenance, follows_the_journal
-from danmax_bluesky.storage.references import references
+from danmax_bluesky.storage.references import pointed_to
 from danmax_bluesky.storage.whole import flush_to_disk, whole_file
 from danmax_bluesky.storage.write import owner_of
 
@@ -50,20 +50,14 @@ def files_needed(files: ScanFiles) -> list[Path]:
     if not own:
         raise StorageError(f"{files.raw}: no file of {files.stem}")
     needed = dict.fromkeys(path for path in own if path.is_file())
-    queue = [path for path in needed if path.suffix == ".h5"]
-    while queue:
-        path = queue.pop()
-        with open_to_read(path) as file:
-            targets = {Path(os.path.normpath(found.file)) for found in references(file) if found.kind != "soft link"}
-        for target in sorted(targets - needed.keys()):
-            if not target.is_relative_to(visit):
-                raise StorageError(
-                    f"{path} points to {target}, outside {visit}; export a copy with `danmax dxchange --copy`"
-                )
-            if not target.exists():
-                raise StorageError(f"{path} points to {target}, which does not exist; restore it, then copy")
-            needed[target] = None
-            queue.append(target)
+    for path, target in pointed_to(path for path in list(needed) if path.suffix == ".h5"):
+        if not target.is_relative_to(visit):
+            raise StorageError(
+                f"{path} points to {target}, outside {visit}; export a copy with `danmax dxchange --copy`"
+            )
+        if not target.exists():
+            raise StorageError(f"{path} points to {target}, which does not exist; restore it, then copy")
+        needed[target] = None
     return list(needed)
 
 
