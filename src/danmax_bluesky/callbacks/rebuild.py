@@ -170,7 +170,7 @@ def integrate_again(record: RunRecord, recipe: Mapping[str, Any], scan: Measured
     source = next(segment.images[detector] for segment in record.segments if detector in segment.images)
     output = output_path(record.files.detector(detector), settings.name)
     parameters = {"detector": detector, "recipe": dict(recipe), "file": os.path.relpath(output, record.files.raw)}
-    with Provenance(record.files).action(
+    with Provenance(record.files, computed=True).action(
         INTEGRATION,
         description=f"azimuthal integration of {detector} by {settings.name}",
         parameters=parameters,

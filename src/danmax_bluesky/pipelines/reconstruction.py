@@ -99,7 +99,7 @@ def covers_half_turn(angle_deg: np.ndarray) -> bool:
 
 def end_as_failed(job: ReconstructionJob, why: str) -> None:
     """Give the row of a reconstruction its end, where the process died that had begun it."""
-    provenance = Provenance(job.files)
+    provenance = Provenance(job.files, computed=True)
     for action in provenance.actions():
         if action.actor == ACTOR and action.status == Status.RUNNING:
             provenance.end(action.id, message=why, failed=True)

@@ -91,6 +91,11 @@ class ScanFiles:
         """The journal of what was done with the scan."""
         return self.raw / f"{self.stem}_provenance.jsonl"
 
+    @property
+    def provenance_aside(self) -> Path:
+        """What was computed from the scan while its own folder could not be written to."""
+        return self.computed("provenance", "provenance.jsonl")
+
     def detector(self, name: str) -> Path:
         """The file of a detector, or of the PandA."""
         return self.raw / f"{self.stem}_{one_name('detector', name)}.h5"

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,14 @@ class Provenance:
 
     Args:
         files: of the scan.
+        computed: what is noted writes below `process/`. Where the scan's own folder may not be written to, as in an
+            archive, it is noted in a journal there, `process/provenance/...`.
     """
 
-    def __init__(self, files: ScanFiles) -> None:
+    def __init__(self, files: ScanFiles, *, computed: bool = False) -> None:
         self.files = files
         self.path = files.provenance
+        self._computed = computed
 
     def actions(self) -> tuple[Action, ...]:
         """Every action so far, in the order in which they were begun.
@@ -65,7 +69,9 @@ class Provenance:
         Raises:
             StorageError: the journal cannot be read.
         """
-        return fold_actions(_read(self.path)) if self.path.exists() else ()
+        journals = [path for path in (self.path, self.files.provenance_aside) if path.exists()]
+        events = [event for path in journals for event in _read(path)]
+        return fold_actions(sorted(events, key=_moment) if len(journals) > 1 else events)
 
     def begin(
         self,
@@ -130,10 +136,13 @@ class Provenance:
         """Note an action that is done inside the `with` block; put what it wrote into the list that it gives.
 
         An exception is noted as the reason of the failure, and goes on. Of a scan whose folder may not be written to,
-        such as one in an archive, the action is done all the same, and not noted.
+        such as one in an archive, the action is done all the same, and not noted, unless it writes below `process/`.
         """
         outputs: list[FileNote] = []
-        if not os.access(self.files.raw, os.W_OK):
+        if self._is_aside:
+            aside = self.files.provenance_aside
+            _log.warning("%s may not be written to: this %s is noted in %s", self.files.raw, actor, aside)
+        elif not os.access(self.files.raw, os.W_OK):
             _log.warning("%s may not be written to: its provenance does not tell of this %s", self.files.raw, actor)
             yield outputs
             return
@@ -173,7 +182,19 @@ class Provenance:
         with scan_lock(self.files.raw, self.files.stem):
             update_table(path, self.actions(), base)
 
+    @property
+    def _is_aside(self) -> bool:
+        return self._computed and not os.access(self.files.raw, os.W_OK)
+
     def _append(self, event: dict[str, Any]) -> None:
+        if self._is_aside:
+            aside = self.files.provenance_aside
+            try:
+                aside.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(explain(aside, error)) from error
+            _append_line(aside, {**event, "time": iso(time.time())})
+            return  # no table can follow it
         with scan_lock(self.files.raw, self.files.stem):
             _append_line(self.path, {**event, "time": iso(time.time())})
             for problem in self._synchronise():
@@ -188,6 +209,16 @@ class Provenance:
             except StorageError as error:
                 problems.append(str(error))
         return problems
+
+
+def lasting_notes(actions: Sequence[Action]) -> list[FileNote]:
+    """The last that was noted of each file whose size and digest stay as they are."""
+    latest: dict[tuple[str, str], FileNote] = {}
+    for action in actions:
+        for note in (*action.inputs, *action.outputs):
+            if note.checksum and not follows_the_journal(note.path):
+                latest[note.path, note.method] = note
+    return list(latest.values())
 
 
 def follows_the_journal(path: str | Path) -> bool:
@@ -228,6 +259,14 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError:
             _log.warning("%s: line %d is torn and left out: a process died while it wrote", path, number)
+
+
+def _moment(event: Mapping[str, Any]) -> float:
+    """When a line was written, POSIX seconds."""
+    try:
+        return datetime.fromisoformat(str(event.get("time"))).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
