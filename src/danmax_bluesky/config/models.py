@@ -19,6 +19,10 @@ def _absolute(value: Any) -> Any:
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
+
+
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
@@ -311,6 +315,16 @@ class CatalogSettings(_Model):
         return value
 
 
+class StorageSettings(_Model):
+    """Where files may lie, beside the data root."""
+
+    roots: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_several)] = Field(
+        default=(),
+        description="folders that links to folders below raw/ may lead into, as of scans on another disk; a link that "
+        "leads elsewhere is refused",
+    )
+
+
 class SourceSettings(_Model):
     """The beam, for the NeXus files."""
 
@@ -424,6 +438,7 @@ class Settings(_Model):
     recipes: tuple[RecipeSettings, ...] = (RecipeSettings(),)
     formats: FormatSettings = FormatSettings()
     catalog: CatalogSettings = CatalogSettings()
+    storage: StorageSettings = StorageSettings()
     twin: TwinSettings = TwinSettings()
 
     @field_validator("proposal", "visit")

@@ -300,7 +300,11 @@ class IntegrationService:
         fed = self._feeder and not current.again
         with self._lock:
             paths = list(self._announced) if fed else [current.folder]
-        sources = find_sources([path for path in paths if path.exists()], detectors)
+        sources = find_sources(
+            [path for path in paths if path.exists()],
+            detectors,
+            refuse=lambda error: self._refuse(current, str(current.folder), error),
+        )
         if current.closed_s is not None:
             last = current.closed_s
             sources = [source for source in sources if source.paths[-1].stat().st_mtime <= last]

@@ -198,7 +198,7 @@ def _digests(files: ScanFiles, *, deep: bool) -> Iterator[Finding]:
         return
     told: set[str] = set()
     for note in notes:
-        path = files.raw / note.path
+        path = Path(os.path.normpath(files.raw / note.path))  # the scan's folder may be a link to another disk
         difference = "" if note.path in told else changed(note, path, deep=deep)
         if difference:
             told.add(note.path)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,9 +102,13 @@ class Feeder:
         place: the catalogue.
         server: what tells where it answers.
         api_key: its secret.
+        roots: folders that links at or below raw/ may lead into: `storage.roots` of the settings.
     """
 
-    def __init__(self, place: CatalogPlace, server: EmbeddedServer | RemoteServer, api_key: str) -> None:
+    def __init__(
+        self, place: CatalogPlace, server: EmbeddedServer | RemoteServer, api_key: str, roots: Sequence[Path] = ()
+    ) -> None:
+        self._roots = roots
         self._place = place
         self._server = server
         self._api_key = api_key
@@ -203,7 +208,7 @@ class Feeder:
         if visit_folder is None or not visit_folder.resolve().is_relative_to(above):
             return  # the list of runs is a file that others may write to as well
         try:
-            self._logs.setdefault(visit_folder, VisitLog(visit_folder)).write()
+            self._logs.setdefault(visit_folder, VisitLog(visit_folder, self._roots)).write()
         except (DanmaxError, OSError) as error:
             _LOG.warning("no scan log of %s: %s", visit_folder, error)
 
@@ -213,11 +218,12 @@ class Feeder:
         del self._deliveries[delivery.uid]
 
 
-def spawn(place: CatalogPlace, readable: Path, api_key: str) -> int:
+def spawn(place: CatalogPlace, readable: Path, api_key: str, roots: Sequence[Path] = ()) -> int:
     """Start a feeder that outlives this process if it must; its process id. It costs a few milliseconds."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILED_")}
     environment[_KEY_VARIABLE] = api_key
     program = [sys.executable, "-m", __name__, str(place.directory), str(readable), place.target]
+    program += [str(root) for root in roots]
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         sys.executable,
@@ -232,7 +238,7 @@ def spawn(place: CatalogPlace, readable: Path, api_key: str) -> int:
     )
 
 
-def main(directory: str, readable: str, target: str) -> None:
+def main(directory: str, readable: str, target: str, *roots: str) -> None:
     """Feed a catalogue until no session is left and nothing is left to do."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s feeder %(process)d: %(message)s")
     for library in ("httpx", "httpcore"):
@@ -247,10 +253,11 @@ def main(directory: str, readable: str, target: str) -> None:
     if not _acquire(mine):
         return
     api_key = os.environ.pop(_KEY_VARIABLE, "")
+    followed = [Path(root) for root in roots]
     if place.is_embedded:
-        feeder = Feeder(place, EmbeddedServer(place, Path(readable)), place.api_key())
+        feeder = Feeder(place, EmbeddedServer(place, Path(readable)), place.api_key(), followed)
     else:
-        feeder = Feeder(place, RemoteServer(target), api_key)
+        feeder = Feeder(place, RemoteServer(target), api_key, followed)
     _LOG.info("feeding %s", target)
     try:
         while not enough.is_set():
