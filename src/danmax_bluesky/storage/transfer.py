@@ -171,7 +171,9 @@ class _Copying:
                     self.copy(path)
             problems = tuple(text for note in differing if (text := self._differs(note)))
             if not problems or self._told() == told:
-                running = tuple(action.actor for action in actions if action.status == Status.RUNNING)
+                running = tuple(
+                    action.actor for action in actions if action.status == Status.RUNNING and action.actor != ACTOR
+                )
                 return problems, running
         raise StorageError(f"{self._files.raw}: other programs change {self._files.stem} all the time; copy it later")
 
