@@ -14,7 +14,7 @@ from danmax_bluesky.errors import StorageError
 def files_below(
     top: Path, roots: Sequence[Path] = (), refuse: Callable[[StorageError], None] | None = None
 ) -> Iterator[Path]:
-    """Every file below a folder, each once, in no particular order.
+    """Every file below a folder, each once, in no particular order; pipes and devices are none.
 
     A link to a folder that lies below `top` anyway is left aside: its files are found under their own names. So is one
     that leads elsewhere and is not at or below a folder `raw/`: it holds no scans. A folder that is not there, or may
@@ -44,7 +44,8 @@ def files_below(
         for entry in entries:
             path = Path(entry.path)
             if not os.path.isdir(path):
-                yield path
+                if os.path.isfile(path) or not os.path.exists(path):  # who opened a pipe would wait for ever
+                    yield path
             elif not entry.is_symlink():
                 waiting.append(path)
             elif not _real(path).is_relative_to(real_top):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from danmax_bluesky.errors import StorageError
@@ -67,3 +69,8 @@ def test_a_folder_and_those_above_it_are_looked_at_whether_they_exist_or_not(raw
     check_links(raw, raw / "bone/new", [tmp_path / "disk"])
     with pytest.raises(StorageError, match="bone is a link"):
         check_links(raw, raw / "bone/new", ())
+
+
+def test_a_pipe_is_no_file(raw):
+    os.mkfifo(raw / "scan-0001_orca.h5")
+    assert names(raw) == ["own"]
