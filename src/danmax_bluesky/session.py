@@ -80,7 +80,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        visit = VisitPaths(settings.data_root, settings.proposal, settings.visit, settings.folder)
+        visit = VisitPaths.of(settings)
         visit.create()
         self.paths = ScanPaths(visit)
         self.RE = RunEngine(_metadata(settings), scan_id_source=self.paths.claim, call_returns_result=False)

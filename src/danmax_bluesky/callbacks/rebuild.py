@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,15 +15,20 @@ from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration,
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.pipelines.run_tables import Run, read_run
 from danmax_bluesky.pipelines.scans import MeasuredScan, columns_of, info_of, measured_frames
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.checksums import note_of
-from danmax_bluesky.storage.journals import ended_record_of
+from danmax_bluesky.storage.journals import ended_record_of, record_of
+from danmax_bluesky.storage.locks import WriterLock
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.recovery import healed, recover
 
 INTEGRATION = "integration"
+REBUILD_S = 600.0
+"""How long a rebuild waits for another one of the same scan."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,36 @@ def rebuild(
         integrate: by the recipes of the start document, the frames that these name.
 
     Raises:
-        StorageError: the run is still being measured, or the journal cannot be read.
+        StorageError: the run is still being measured, the journal cannot be read, or another rebuild of the scan does
+            not end.
     """
+    with _alone(record_of(journal).files):
+        return _rebuild(journal, configuration, dxchange, integrate=integrate)
+
+
+@contextmanager
+def _alone(files: ScanFiles) -> Iterator[None]:
+    """Let nobody else rebuild the same scan: who writes its master has the right to everything that follows from it.
+
+    Where the scan's folder may not be written to there is nothing to lock: what cannot be written is told one by one.
+    """
+    if not os.access(files.raw, os.W_OK):
+        yield
+        return
+    right = WriterLock(files.master, REBUILD_S)
+    try:
+        yield
+    finally:
+        right.release()
+
+
+def _rebuild(
+    journal: Path,
+    configuration: DXchangeConfiguration | None,
+    dxchange: Literal["file", "master", "off"],
+    *,
+    integrate: bool,
+) -> Rebuilt:
     record = healed(recover(ended_record_of(journal)))
     files: list[Path] = []
     problems: list[str] = []
@@ -127,23 +161,25 @@ def integrate_again(record: RunRecord, recipe: Mapping[str, Any], scan: Measured
         scan: the frames, if they are known already.
 
     Raises:
+        SettingsError: the recipe cannot be used.
         DanmaxError: as `integrate_scan`.
     """
-    detector = recipe["detector"]
+    settings = recipe_settings(recipe)
+    detector = settings.detector
     scan = scan or measured_frames(record, detector)
     source = next(segment.images[detector] for segment in record.segments if detector in segment.images)
-    output = output_path(record.files.detector(detector), str(recipe.get("name", "azint")))
+    output = output_path(record.files.detector(detector), settings.name)
     parameters = {"detector": detector, "recipe": dict(recipe), "file": os.path.relpath(output, record.files.raw)}
-    with Provenance(record.files).action(
+    with Provenance(record.files, computed=True).action(
         INTEGRATION,
-        description=f"azimuthal integration of {detector} by {recipe.get('name', 'azint')}",
+        description=f"azimuthal integration of {detector} by {settings.name}",
         parameters=parameters,
         inputs=[note_of(source.file, record.files.raw)],
     ) as outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
         report = integrate_scan(
             source.file,
-            recipe,
+            settings,
             output,
             dataset=source.dataset,
             rows=scan.rows,

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from danmax_bluesky.config import Settings, load_settings, setting_keys
+from danmax_bluesky.config import Settings, load_settings, repeated, setting_keys
 from danmax_bluesky.errors import DanmaxError
 
 COMMANDS = {
@@ -104,9 +104,9 @@ def _escape(text: str) -> str:
 
 
 def settings_over(recorded: Mapping[str, Any] | None) -> Settings:
-    """Settings of another session, with everything on top of them that file, environment and options say now."""
+    """How another session measured, with everything on top of it that file, environment and options say now."""
     options = dict(click.get_current_context().meta.get(_OPTIONS, {}))
-    return load_settings(options.pop("settings", None), options, recorded)
+    return load_settings(options.pop("settings", None), options, None if recorded is None else repeated(recorded))
 
 
 def _source(ctx: click.Context) -> SettingsSource:

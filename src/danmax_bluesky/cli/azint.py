@@ -121,7 +121,7 @@ def _integrate(
             failed[source.paths[0]] = str(error)
             _tell_failed(console, source, error)
 
-    for sources in _sources(paths, waiting, recipes.detectors(), options):
+    for sources in _sources(paths, waiting, recipes.detectors(), options, settings().storage.roots):
         tasks = list(plan_tasks(sources, recipes.of, options["out"], again=options["again"], refuse=refuse))
         waiting += [task.source.paths[0] for task in tasks if task.state in LATER]
         fresh = [task for task in tasks if task.state in TO_DO and task.stamp != seen.get(task.output)]
@@ -145,21 +145,25 @@ def _integrate(
 
 
 def _sources(
-    paths: Sequence[Path], waiting: list[Path], detectors: Sequence[str], options: dict[str, Any]
+    paths: Sequence[Path],
+    waiting: list[Path],
+    detectors: Sequence[str],
+    options: dict[str, Any],
+    roots: Sequence[Path],
 ) -> Iterator[list[Source]]:
     """What there is; again and again with --follow; from a feeder what it announced, and what is waited for."""
     if not options["feeder"]:
-        yield find_sources(paths, detectors, options["dataset"])
+        yield find_sources(paths, detectors, options["dataset"], roots)
         while options["follow"]:
             time.sleep(LOOK_EVERY_S)
-            yield find_sources(paths, detectors, options["dataset"])
+            yield find_sources(paths, detectors, options["dataset"], roots)
         return
     for path in new_files(options["feeder"]):
         known: list[Path] = list({file: None for file in (*waiting, path) if file is not None})
         waiting[:] = [file for file in known if not file.exists()]
         there = [file for file in known if file.exists()]
         if there:
-            yield find_sources(there, detectors, options["dataset"])
+            yield find_sources(there, detectors, options["dataset"], roots)
 
 
 def _run(console: Console, tasks: Sequence[Task], options: dict[str, Any], client: Any) -> dict[Path, str]:

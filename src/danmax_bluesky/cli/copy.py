@@ -43,10 +43,18 @@ def command(settings: SettingsSource, scan: str, destination: Path) -> None:
             failed += 1
             console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
             continue
-        done = f"{files.stem}: {len(copied.notes)} files, {total / 1e6:.1f} MB, verified, in {copied.files.raw}"
+        size_mb = sum(note.size or 0 for note in copied.notes) / 1e6
+        state = "not whole" if copied.problems else "verified"
+        done = f"{files.stem}: {len(copied.notes)} files, {size_mb:.1f} MB, {state}, in {copied.files.raw}"
         console.print(done, soft_wrap=True, highlight=False)
+        for actor in copied.running:
+            text = f"{actor} was still running or was cut off: what it writes is not in the copy"
+            console.print(f"  [yellow]{escape(text)}[/]", soft_wrap=True, highlight=False)
+        for problem in copied.problems:
+            console.print(f"  [red]{escape(problem)}, in the scan itself too[/]", soft_wrap=True, highlight=False)
+        failed += bool(copied.problems)
     if failed:
-        raise StorageError(f"{failed} of {len(journals)} scans were not copied; see above")
+        raise StorageError(f"{failed} of {len(journals)} scans were not copied whole; see above")
 
 
 def _advancer(bar: Progress, task: TaskID) -> Callable[[Path, int], None]:

@@ -19,7 +19,7 @@ def command(settings: SettingsSource, as_csv: bool, as_markdown: bool) -> None:
     the visit's process folder. --proposal and --visit choose the visit.
     """
     now = settings()
-    log = VisitLog(now.data_root / now.proposal / now.visit)
+    log = VisitLog(now.data_root / now.proposal / now.visit, now.storage.roots)
     lines = log.lines()
     if not lines:
         Console(stderr=True).print(f"no scan was measured below {log.folder / 'raw'}", soft_wrap=True, highlight=False)

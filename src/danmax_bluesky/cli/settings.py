@@ -17,7 +17,7 @@ def command(settings: SettingsSource, toml: bool) -> None:
     """Every setting with its value, its environment variable and its option."""
     now = settings()
     if toml:
-        click.echo(as_toml(now.model_dump(mode="json", exclude_none=True)))
+        click.echo(as_toml(now.model_dump(mode="json", exclude_none=True, exclude={"catalog": {"api_key"}})))
         return
     table = Table("setting", "value", "meaning", title="Settings")
     table.columns[0].no_wrap = True

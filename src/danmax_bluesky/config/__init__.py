@@ -16,6 +16,7 @@ from danmax_bluesky.config.models import (
     TangoSettings,
     check_names,
 )
+from danmax_bluesky.config.repeated import repeated
 from danmax_bluesky.config.sources import PREFIX, load_settings, setting_keys
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "TangoSettings",
     "check_names",
     "load_settings",
+    "repeated",
     "setting_keys",
 ]

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from danmax_bluesky.config.azimuths import azimuth_problem
 
@@ -18,6 +19,10 @@ Counts = int
 
 def _absolute(value: Any) -> Any:
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
 
 
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
@@ -313,7 +318,27 @@ class CatalogSettings(_Model):
 
     kind: Literal["embedded", "remote", "off"] = "embedded"
     uri: str = Field(default="", description="of a remote Tiled server")
-    api_key: str = Field(default="", description="secret of a remote Tiled server")
+    api_key: Annotated[SecretStr, BeforeValidator(_text)] = Field(
+        default=SecretStr(""), description="secret of a remote Tiled server; it is kept out of every file"
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _without_secret(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.password or "api_key" in parse_qs(parts.query):
+            raise ValueError("must hold no secret, since addresses are written into files; give it as catalog.api_key")
+        return value
+
+
+class StorageSettings(_Model):
+    """Where files may lie, beside the data root."""
+
+    roots: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_several)] = Field(
+        default=(),
+        description="folders that links to folders below raw/ may lead into, as of scans on another disk; a link that "
+        "leads elsewhere is refused",
+    )
 
 
 class SourceSettings(_Model):
@@ -429,6 +454,7 @@ class Settings(_Model):
     recipes: tuple[RecipeSettings, ...] = (RecipeSettings(),)
     formats: FormatSettings = FormatSettings()
     catalog: CatalogSettings = CatalogSettings()
+    storage: StorageSettings = StorageSettings()
     twin: TwinSettings = TwinSettings()
 
     @field_validator("proposal", "visit")

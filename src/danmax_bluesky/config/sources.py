@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from danmax_bluesky.config.models import Settings, default_detectors, default_motors, default_snapshot
 from danmax_bluesky.errors import SettingsError
@@ -153,13 +154,18 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> Iterator[str]
             known = _siblings(problem["loc"])
             close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            yield f"unknown setting {key!r}{where} = {problem['input']!r}: {hint}allowed here: {', '.join(known)}"
+            yield f"unknown setting {key!r}{where} = {_shown(key, problem)}: {hint}allowed here: {', '.join(known)}"
         elif problem["type"] == "missing":
             yield f"setting {key!r} is missing"
         elif key:
-            yield f"setting {key!r}{where} = {problem['input']!r}: {message}"
+            yield f"setting {key!r}{where} = {_shown(key, problem)}: {message}"
         else:
             yield message
+
+
+def _shown(key: str, problem: ErrorDetails) -> str:
+    """A value that cannot be used, unless a secret may be in it."""
+    return "***" if key.startswith("catalog.") and key != "catalog.kind" else repr(problem["input"])
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:

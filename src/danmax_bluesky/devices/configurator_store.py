@@ -7,11 +7,10 @@ and flats are, what the scan is doing, how long it will take. This module knows 
 """
 
 import difflib
+import errno
 import json
 import math
-import os
 import re
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from danmax_bluesky.errors import ScanError, StorageError
+from danmax_bluesky.storage.whole import whole_file
 from danmax_bluesky.tomography.scan import FIELDS
 
 Value = bool | int | float | str
@@ -346,17 +346,12 @@ class ConfiguratorStore:
                 f"{_LOCK_TIMEOUT_S:g} s; end that process"
             ) from None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise StorageError(
+                    f"{self._lock.lock_file} is a link, and no lock is taken through links; remove it"
+                ) from None
             raise StorageError(f"scan parameters {self.path} cannot be written: {error.strerror}") from error
 
     def _replace(self, text: str) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o664)
-            os.replace(temporary, self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(self.path, replace=True, mode=0o664) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -19,6 +19,8 @@ from danmax_bluesky.scattering.calibration_files import (
 )
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.storage.frames import read_mask
+from danmax_bluesky.storage.text import write_text
+from danmax_bluesky.storage.whole import whole_file
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 """What the name of a recipe holds none of."""
@@ -44,11 +46,8 @@ def recipes_of_saxsdog(
     calibration = saxsdog_calibration(text)
     if not calibration.masks:
         raise FormatError(f"{name} lists no Masks, and they say how to integrate; add one")
-    folder.mkdir(parents=True, exist_ok=True)
     poni = folder / f"{name}.poni"
-    wanted = calibration.geometry.poni_text()
-    if not poni.exists() or read_text(poni) != wanted:
-        poni.write_text(wanted, encoding="utf-8")
+    write_text(poni, calibration.geometry.poni_text(), is_ours=lambda _: True)
     several = len(calibration.masks) > 1
     return recipes_of(
         _recipe(calibration, entry, masks, poni, detector, f"_{number}" if several else "")
@@ -64,7 +63,8 @@ def _recipe(
         pixels = read_mask(masks / entry.mask_file)
         mask = poni.with_name(f"{poni.stem}{suffix}_mask.npy")
         if not mask.exists() or not np.array_equal(np.load(mask), pixels):
-            np.save(mask, pixels)
+            with whole_file(mask, replace=True) as temporary, temporary.open("wb") as stream:
+                np.save(stream, pixels)
     slices = [
         {
             "direction": cut.direction,

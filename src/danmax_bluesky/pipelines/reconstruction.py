@@ -88,7 +88,7 @@ class ReconstructionJob:
     @property
     def output(self) -> Path:
         """Where the slices go."""
-        return self.files.process / TECHNIQUE / self.folder / f"{self.stem}_{self.detector}_slices.h5"
+        return self.files.computed(TECHNIQUE, f"{self.detector}_slices.h5")
 
 
 def covers_half_turn(angle_deg: np.ndarray) -> bool:
@@ -99,7 +99,7 @@ def covers_half_turn(angle_deg: np.ndarray) -> bool:
 
 def end_as_failed(job: ReconstructionJob, why: str) -> None:
     """Give the row of a reconstruction its end, where the process died that had begun it."""
-    provenance = Provenance(job.files)
+    provenance = Provenance(job.files, computed=True)
     for action in provenance.actions():
         if action.actor == ACTOR and action.status == Status.RUNNING:
             provenance.end(action.id, message=why, failed=True)

@@ -1,6 +1,7 @@
 """The scan log of a visit, from the journals of its scans: it needs no catalogue."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.storage.text import write_text
+from danmax_bluesky.storage.walking import check_links, files_below
 
 JOURNALS = "scan-*_documents.jsonl"
 _LOG = logging.getLogger(__name__)
@@ -21,15 +23,21 @@ class VisitLog:
 
     Args:
         visit_folder: `<data_root>/<proposal>/<visit>`.
+        roots: folders that links at or below raw/ may lead into: `storage.roots` of the settings.
     """
 
-    def __init__(self, visit_folder: Path) -> None:
+    def __init__(self, visit_folder: Path, roots: Sequence[Path] = ()) -> None:
         self.folder = visit_folder
+        self._roots = roots
         self._read: dict[Path, tuple[tuple[int, int], LogLine | None]] = {}
 
     def lines(self) -> list[LogLine]:
-        """One line for each scan, in the order of measurement."""
-        for path in sorted((self.folder / "raw").glob(f"**/{JOURNALS}")):
+        """One line for each scan, in the order of measurement.
+
+        Raises:
+            StorageError: a link at or below raw/ leads elsewhere.
+        """
+        for path in sorted(journals_of_visit(self.folder, self._roots)):
             status = path.stat()
             version = (status.st_size, status.st_mtime_ns)
             known = self._read.get(path)
@@ -50,6 +58,17 @@ class VisitLog:
         write_text(markdown, as_markdown(lines, title), is_ours=is_ours)
         write_text(table, as_csv(lines), is_ours=is_ours)
         return markdown, table
+
+
+def journals_of_visit(visit_folder: Path, roots: Sequence[Path]) -> Iterator[Path]:
+    """The journals of a visit, in no particular order.
+
+    Raises:
+        StorageError: a link at or below raw/ leads into none of the roots.
+    """
+    raw = visit_folder / "raw"
+    check_links(raw, raw, roots)
+    yield from (path for path in files_below(raw, roots) if path.match(JOURNALS))
 
 
 def _line(path: Path) -> LogLine | None:

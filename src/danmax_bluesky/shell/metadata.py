@@ -1,15 +1,16 @@
 """`RE.md` that stays: what a user writes into it is there again in the next session."""
 
 import json
-import os
-import tempfile
+import logging
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.whole import whole_file
 
 _NOT_KEPT = {"scan_id"}
+_log = logging.getLogger(__name__)
 
 
 class StoredMetadata(MutableMapping[str, Any]):
@@ -27,9 +28,13 @@ class StoredMetadata(MutableMapping[str, Any]):
         self._path = path
         self._given = dict(given)
         self._added: dict[str, Any] = {}
+        self._unread = False
         if path.exists():
             try:
                 self._added = dict(json.loads(path.read_text(encoding="utf-8")))
+            except PermissionError:
+                self._unread = True
+                _log.warning("%s; the session goes on without what stands in it", self._unreadable())
             except (OSError, ValueError, TypeError) as error:
                 raise StorageError(f"metadata {path} cannot be read ({error}); move the file away") from error
 
@@ -64,12 +69,15 @@ class StoredMetadata(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr({**self._given, **self._added})
 
+    def _unreadable(self) -> str:
+        return f"metadata {self._path} may not be read by you; ask its owner for `chmod 664 {self._path}`"
+
     def _save(self) -> None:
+        if self._unread:
+            raise StorageError(f"{self._unreadable()}, or what stands in it would be lost")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(self._added, stream, indent=1)
-            os.replace(temporary, self._path)
+            with whole_file(self._path, replace=True, mode=0o664) as temporary:  # the next user of the visit reads it
+                temporary.write_text(json.dumps(self._added, indent=1), encoding="utf-8")
         except OSError as error:
             raise StorageError(f"metadata {self._path} cannot be written: {error.strerror}") from error

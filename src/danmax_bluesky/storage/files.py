@@ -142,6 +142,8 @@ def explain(path: Path, error: BaseException, command: str = "danmax rebuild") -
         return f"{path} could not be written: no space left on the disk; free some, then run `{command}`"
     if code in _READ_ONLY:
         return f"{path} could not be written: its folder may not be written to; change that, then `{command}`"
+    if code == errno.ELOOP:
+        return f"{path} could not be written: a link stands there, and it is not followed; remove it, then `{command}`"
     if code == errno.ENOENT:
         return f"{path} could not be written: its folder does not exist; make it, then run `{command}`"
     return f"{path} could not be written: {error}"

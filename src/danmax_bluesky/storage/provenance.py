@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage import environment
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.locks import scan_lock
-from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, flush_to_disk, image_of, write_into
+from danmax_bluesky.storage.whole import open_unlinked, whole_file
+from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, image_of, write_into
 
 _log = logging.getLogger(__name__)
 MASTER_BASE = master.PROVENANCE
@@ -52,11 +54,14 @@ class Provenance:
 
     Args:
         files: of the scan.
+        computed: what is noted writes below `process/`. Where the scan's own folder may not be written to, as in an
+            archive, it is noted in a journal there, `process/provenance/...`.
     """
 
-    def __init__(self, files: ScanFiles) -> None:
+    def __init__(self, files: ScanFiles, *, computed: bool = False) -> None:
         self.files = files
         self.path = files.provenance
+        self._computed = computed
 
     def actions(self) -> tuple[Action, ...]:
         """Every action so far, in the order in which they were begun.
@@ -64,7 +69,9 @@ class Provenance:
         Raises:
             StorageError: the journal cannot be read.
         """
-        return fold_actions(_read(self.path)) if self.path.exists() else ()
+        journals = [path for path in (self.path, self.files.provenance_aside) if path.exists()]
+        events = [event for path in journals for event in _read(path)]
+        return fold_actions(sorted(events, key=_moment) if len(journals) > 1 else events)
 
     def begin(
         self,
@@ -129,10 +136,13 @@ class Provenance:
         """Note an action that is done inside the `with` block; put what it wrote into the list that it gives.
 
         An exception is noted as the reason of the failure, and goes on. Of a scan whose folder may not be written to,
-        such as one in an archive, the action is done all the same, and not noted.
+        such as one in an archive, the action is done all the same, and not noted, unless it writes below `process/`.
         """
         outputs: list[FileNote] = []
-        if not os.access(self.files.raw, os.W_OK):
+        if self._is_aside:
+            aside = self.files.provenance_aside
+            _log.warning("%s may not be written to: this %s is noted in %s", self.files.raw, actor, aside)
+        elif not os.access(self.files.raw, os.W_OK):
             _log.warning("%s may not be written to: its provenance does not tell of this %s", self.files.raw, actor)
             yield outputs
             return
@@ -172,7 +182,19 @@ class Provenance:
         with scan_lock(self.files.raw, self.files.stem):
             update_table(path, self.actions(), base)
 
+    @property
+    def _is_aside(self) -> bool:
+        return self._computed and not os.access(self.files.raw, os.W_OK)
+
     def _append(self, event: dict[str, Any]) -> None:
+        if self._is_aside:
+            aside = self.files.provenance_aside
+            try:
+                aside.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(explain(aside, error)) from error
+            _append_line(aside, {**event, "time": iso(time.time())})
+            return  # no table can follow it
         with scan_lock(self.files.raw, self.files.stem):
             _append_line(self.path, {**event, "time": iso(time.time())})
             for problem in self._synchronise():
@@ -189,6 +211,16 @@ class Provenance:
         return problems
 
 
+def lasting_notes(actions: Sequence[Action]) -> list[FileNote]:
+    """The last that was noted of each file whose size and digest stay as they are."""
+    latest: dict[tuple[str, str], FileNote] = {}
+    for action in actions:
+        for note in (*action.inputs, *action.outputs):
+            if note.checksum and not follows_the_journal(note.path):
+                latest[note.path, note.method] = note
+    return list(latest.values())
+
+
 def follows_the_journal(path: str | Path) -> bool:
     """True for files whose table is updated as rows are added, so that their size and digest are no lasting ones."""
     name = Path(path).name
@@ -199,7 +231,7 @@ def _append_line(path: Path, event: dict[str, Any]) -> None:
     """Append one line, whole and on disk; a torn line that a crash left is ended first."""
     line = (json.dumps(event, default=str, separators=(",", ":")) + "\n").encode()
     try:
-        with path.open("ab") as stream:
+        with open(path, "ab", opener=open_unlinked) as stream:
             with suppress(OSError):
                 fcntl.flock(stream, fcntl.LOCK_EX)
             if stream.tell() and not _ends_a_line(path):
@@ -229,6 +261,14 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
             _log.warning("%s: line %d is torn and left out: a process died while it wrote", path, number)
 
 
+def _moment(event: Mapping[str, Any]) -> float:
+    """When a line was written, POSIX seconds."""
+    try:
+        return datetime.fromisoformat(str(event.get("time"))).timestamp()
+    except ValueError:
+        return 0.0
+
+
 def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
     """Bring the table of one file up to date; the scan's lock must be held.
 
@@ -241,20 +281,16 @@ def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
     if path.stat().st_size > COPY_BELOW_BYTES:
         _update_in_place(path, actions, base)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with h5py.File(path, "r+", **IN_MEMORY) as file:
             changed = _update(file, actions, base)
             image = image_of(file)
         if changed:
-            temporary.write_bytes(image)
-            shutil.copystat(path, temporary)
-            flush_to_disk(temporary)
-            os.replace(temporary, path)
+            with whole_file(path, replace=True) as temporary:
+                temporary.write_bytes(image)
+                shutil.copystat(path, temporary)
     except (OSError, RuntimeError) as error:
         raise StorageError(explain(path, error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _update_in_place(path: Path, actions: Sequence[Action], base: str) -> None:

@@ -1,11 +1,14 @@
 """Everything in a file that points somewhere: links, and the sources of virtual datasets."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from danmax_bluesky.storage.files import open_to_read
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,26 @@ class Reference:
 def references(file: h5py.File) -> Iterator[Reference]:
     """Every pointer in a file, without following any."""
     yield from _below(file, "", Path(file.filename))
+
+
+def pointed_to(files: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Every file that HDF5 files point to, and that those point to in turn: (file, target), each target once.
+
+    A target is told before it is opened, so that who asked may refuse it.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    queue = list(files)
+    seen = set(queue)
+    while queue:
+        path = queue.pop()
+        with open_to_read(path) as file:
+            targets = {Path(os.path.normpath(found.file)) for found in references(file) if found.kind != "soft link"}
+        for target in sorted(targets - seen):
+            seen.add(target)
+            yield path, target
+            queue.append(target)
 
 
 def _below(group: h5py.Group, prefix: str, home: Path) -> Iterator[Reference]:

@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 from bluesky import RunEngine
@@ -52,3 +55,29 @@ def test_it_stands_in_every_start_document(tmp_path):
     documents = []
     engine(bp.count([]), lambda name, doc: documents.append(doc))
     assert (documents[0]["operator"], documents[0]["proposal"], documents[0]["scan_id"]) == ("Ada", "1", 1)
+
+
+def test_the_next_user_of_the_visit_may_read_what_the_one_before_kept(tmp_path):
+    before = os.umask(0o077)
+    try:
+        StoredMetadata(tmp_path / "md.json", {})["operator"] = "Ada"
+    finally:
+        os.umask(before)
+    assert (tmp_path / "md.json").stat().st_mode & 0o777 == 0o664
+
+
+def test_metadata_that_may_not_be_read_keep_nobody_out_and_are_not_lost(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "md.json"
+    StoredMetadata(path, {})["operator"] = "Ada"
+
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", refuse)  # root may read anything
+    metadata = StoredMetadata(path, {"proposal": "1"})
+    assert "may not be read by you; ask its owner for `chmod 664" in caplog.text
+    assert dict(metadata) == {"proposal": "1"}
+    with pytest.raises(StorageError, match="would be lost"):
+        metadata["operator"] = "Bo"
+    monkeypatch.undo()
+    assert dict(StoredMetadata(path, {})) == {"operator": "Ada"}
