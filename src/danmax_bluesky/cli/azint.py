@@ -1,8 +1,6 @@
 """`danmax azint`: integrate scans, folders or a whole visit; rebin and export what is integrated."""
 
-import json
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +15,7 @@ from rich.table import Column, Table
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import journals_of
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
+from danmax_bluesky.parsing import parse, shown
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
 from danmax_bluesky.pipelines.cluster import cluster_client
 from danmax_bluesky.pipelines.export import export_text
@@ -246,14 +245,16 @@ class _Recipes:
 
 def _read_config(file: Path) -> list[IntegrationSettings]:
     text = read_text(file)
-    try:
-        content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-    except (tomllib.TOMLDecodeError, ValueError) as error:
-        raise SettingsError(f"{file} is no valid {file.suffix.lstrip('.') or 'JSON'}: {error}") from None
+    content = parse(text, "TOML" if file.suffix == ".toml" else "JSON", file, SettingsError)
     if isinstance(content, dict) and "Geometry" in content:
         return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
     entries = content.get("recipes", [content]) if isinstance(content, dict) else content
-    return recipes_of(entries)
+    if not isinstance(entries, list):
+        raise SettingsError(f"{file} holds no list of recipes but {shown(entries)}")
+    try:
+        return recipes_of(entries)
+    except SettingsError as error:
+        raise SettingsError(f"{file}: {error}") from None
 
 
 def _rebin(console: Console, files: Sequence[Path], frames: int, bins: int, out: Path | None) -> None:

@@ -1,13 +1,12 @@
 """Calibrations of other programs, made into the files that a recipe names: .poni, .npy and the settings themselves."""
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from danmax_bluesky import parsing
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
 from danmax_bluesky.scattering.calibration_files import (
@@ -110,11 +109,7 @@ def foreign_geometry(file: Path, shape: tuple[int, int] | None, pixel_um: float 
         FormatError: it is none of them, or shape and pixel are needed.
     """
     text = read_text(file)
-    try:
-        is_json = isinstance(json.loads(text), Mapping)
-    except ValueError:
-        is_json = False
-    if is_json:
+    if text.lstrip().startswith("{"):
         return saxsdog_calibration(text).geometry
     if shape is None or pixel_um is None:
         raise FormatError(f"{file} does not tell the size of image and pixel; give --shape and --pixel-um")
@@ -130,7 +125,4 @@ def read_text(path: Path) -> str:
     Raises:
         FormatError: it cannot be read.
     """
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror}") from error
+    return parsing.read_text(path, FormatError, most_bytes=16 * parsing.MEBIBYTE, errors="replace")

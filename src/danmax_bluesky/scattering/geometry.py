@@ -7,6 +7,7 @@ used for the frames at hand. Orientations are pyFAI's: 3 takes the image as it l
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from pyFAI.io.ponifile import PoniFile
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.parsing import expecting, opened, parse
 
 ORIENTATIONS = (1, 2, 3, 4)
 KEV_ANGSTROM = 12.398419843320026  # h c / e, exact in the SI of 2019
@@ -120,6 +122,7 @@ class Geometry:
         return "\n".join([*lines, f"Wavelength: {self.wavelength_m!r}"]) + "\n"
 
 
+@expecting(".poni", CalibrationError, "write it again with pyFAI or `danmax calibrate`")
 def geometry_of_poni(
     text: str, shape: tuple[int, int], *, orientation: int | None = None, wavelength_m: float | None = None
 ) -> Geometry:
@@ -134,6 +137,7 @@ def geometry_of_poni(
     Raises:
         CalibrationError: a number is missing or no number, or the text is for a detector of another shape.
     """
+    _refuse_pipes(text)
     try:
         poni: Any = PoniFile(_parse(text))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -181,6 +185,16 @@ def simulated_geometry(
         shape=shape,
         orientation=orientation,
     )
+
+
+def _refuse_pipes(text: str) -> None:
+    """A detector may be described in a file of its own, which pyFAI opens: it must be one that can be read."""
+    stated = _parse(text).get("detector_config") or "{}"
+    config = parse(stated, "JSON", "Detector_config of the .poni", CalibrationError)
+    name = config.get("filename") if isinstance(config, dict) else None
+    if name is not None:
+        with opened(Path(str(name)), CalibrationError):
+            pass
 
 
 def _parse(text: str) -> dict[str, str]:

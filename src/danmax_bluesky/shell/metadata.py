@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.parsing import parse, read_text, shown
 
 _NOT_KEPT = {"scan_id"}
 
@@ -26,12 +27,11 @@ class StoredMetadata(MutableMapping[str, Any]):
     def __init__(self, path: Path, given: Mapping[str, Any]) -> None:
         self._path = path
         self._given = dict(given)
-        self._added: dict[str, Any] = {}
-        if path.exists():
-            try:
-                self._added = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError) as error:
-                raise StorageError(f"metadata {path} cannot be read ({error}); move the file away") from error
+        text = read_text(path, StorageError, missing="{}")
+        added = parse(text, "JSON", f"metadata {path}", StorageError, remedy="move the file away")
+        if not isinstance(added, dict):
+            raise StorageError(f"metadata {path} cannot be read: it holds {shown(added)}; move the file away")
+        self._added = added
 
     def __getitem__(self, key: str) -> Any:
         return self._added[key] if key in self._added else self._given[key]
