@@ -173,7 +173,7 @@ def parse(
         reason = f"more than {DEEPEST} lists or tables lie in each other"
     except (ValueError, TypeError, yaml.YAMLError) as failure:  # ValueError: also that of both other parsers
         reason = _reason(failure)
-    raise error(f"{where} cannot be read: it is damaged, or no valid {kind} ({reason}); {remedy}")
+    raise error(f"{where} is no valid {kind}: {reason}; {remedy}")
 
 
 def shown(value: Any) -> str:
@@ -271,5 +271,5 @@ def _check(value: Any) -> None:
         elif isinstance(item, int) and item.bit_length() > _MOST_BITS:
             raise ValueError(f"a whole number has more than {_MOST_BITS} bits")
         elif isinstance(item, str) and not item.isprintable():
-            if "\0" in item or any("\ud800" <= letter <= "\udfff" for letter in item):
+            if any("\ud800" <= letter <= "\udfff" for letter in item):  # half of a pair, which no file takes
                 raise ValueError(f"the text {shown(item)} holds what is no character; leave it out")

@@ -16,6 +16,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def _absolute(value: Any) -> Any:
+    if "\0" in str(value):
+        raise ValueError("holds a character that no path may hold")
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
 
 

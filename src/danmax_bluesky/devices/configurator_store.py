@@ -316,7 +316,7 @@ class ConfiguratorStore:
         self._change({}, chosen)
 
     def _load(self) -> dict[str, Any]:
-        where = f"scan parameters {self.path}"
+        where = f"scan parameters {self.path} are damaged: the file"
         text = read_text(self.path, StorageError, missing=_EMPTY)
         content = parse(text, "JSON", where, StorageError, remedy=_REMEDY)
         if not isinstance(content, dict) or content.get("format") != _FORMAT:

@@ -124,7 +124,7 @@ class FlatPositions:
             raise self._unknown(name)
         where = f"position {name!r}: {path}"
         remedy = "save the position again, or edit the file"
-        content = parse(read_text(path, PositionError), "TOML", where, PositionError, remedy=remedy)
+        content = parse(read_text(path, PositionError), "TOML", f"{where} is damaged: it", PositionError, remedy=remedy)
         with expecting(where, PositionError, remedy):
             return _from_toml(name, content)
 

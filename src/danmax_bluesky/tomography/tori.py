@@ -72,7 +72,7 @@ def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
     if name != DEFAULT and not os.path.lexists(path):
         raise SettingsError(f"there is no {path}; write it, or give the name of another")
     text = read_text(path, SettingsError, missing="" if name == DEFAULT else None)
-    content = parse(text, "TOML", path, SettingsError)
+    content = parse(text, "TOML", f"{path} cannot be read: it", SettingsError)
     try:
         return ReconstructionSettings.model_validate(content)
     except ValidationError as error:
