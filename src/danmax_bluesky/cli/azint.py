@@ -15,15 +15,14 @@ from rich.table import Column, Table
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import journals_of
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
-from danmax_bluesky.parsing import parse, shown
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
 from danmax_bluesky.pipelines.cluster import cluster_client
 from danmax_bluesky.pipelines.export import export_text
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.integrate import IntegrationReport
-from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
+from danmax_bluesky.pipelines.other_programs import recipes_in
 from danmax_bluesky.pipelines.rebin import rebin_file
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings, recipes_of
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
 from danmax_bluesky.storage.journals import ended_record_of
 
 LOOK_EVERY_S = 3.0
@@ -210,7 +209,7 @@ class _Recipes:
     def __init__(self, settings: SettingsSource, options: dict[str, Any]) -> None:
         self._settings = settings
         self._detector = options["detector"]
-        self._given = _read_config(options["config"]) if options["config"] else None
+        self._given = recipes_in(options["config"]) if options["config"] else None
         names = ("poni", "mask", "name", "orientation", "unit", "radial_bins", "radial_range", "azimuth_bins")
         names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
         names += ("dark", "flat", "threshold", "clip_sigma", "monitor", "integral_range")
@@ -241,20 +240,6 @@ class _Recipes:
         return [recipe.model_dump() for recipe in known if recipe.detector == detector] or [
             recipe.model_dump() for recipe in known
         ]
-
-
-def _read_config(file: Path) -> list[IntegrationSettings]:
-    text = read_text(file)
-    content = parse(text, "TOML" if file.suffix == ".toml" else "JSON", file, SettingsError)
-    if isinstance(content, dict) and "Geometry" in content:
-        return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
-    entries = content.get("recipes", [content]) if isinstance(content, dict) else content
-    if not isinstance(entries, list):
-        raise SettingsError(f"{file} holds no list of recipes but {shown(entries)}")
-    try:
-        return recipes_of(entries)
-    except SettingsError as error:
-        raise SettingsError(f"{file}: {error}") from None
 
 
 def _rebin(console: Console, files: Sequence[Path], frames: int, bins: int, out: Path | None) -> None:

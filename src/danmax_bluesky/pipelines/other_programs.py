@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky import parsing
-from danmax_bluesky.errors import FormatError
+from danmax_bluesky.errors import FormatError, SettingsError
+from danmax_bluesky.parsing import parse, shown
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
 from danmax_bluesky.scattering.calibration_files import (
     SaxsdogCalibration,
@@ -21,6 +22,27 @@ from danmax_bluesky.storage.frames import read_mask
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 """What the name of a recipe holds none of."""
+
+
+def recipes_in(file: Path) -> list[IntegrationSettings]:
+    """The recipes in a file: TOML or JSON of keys and values, one recipe or a list of them, or a SAXSDOG calibration.
+
+    Raises:
+        SettingsError: it is none, or a recipe cannot be used; with the file.
+        FormatError: the file cannot be read, or is no SAXSDOG calibration.
+        StorageError: a mask of the calibration is missing.
+    """
+    text = read_text(file)
+    content = parse(text, "TOML" if file.suffix == ".toml" else "JSON", file, SettingsError)
+    if isinstance(content, dict) and "Geometry" in content:
+        return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
+    entries = content.get("recipes", [content]) if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise SettingsError(f"{file} holds no list of recipes but {shown(entries)}")
+    try:
+        return recipes_of(entries)
+    except SettingsError as error:
+        raise SettingsError(f"{file}: {error}") from None
 
 
 def recipes_of_saxsdog(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -50,8 +49,8 @@ def references(file: h5py.File) -> Iterator[Reference]:
     yield from _below(file, "", Path(file.filename))
 
 
-def _below(group: h5py.Group, prefix: str, home: Path, seen: set[Any] | None = None) -> Iterator[Reference]:
-    seen = {h5py.h5o.get_info(group.id).addr} if seen is None else seen
+def _below(group: h5py.Group, prefix: str, home: Path, seen: set[h5py.Group] | None = None) -> Iterator[Reference]:
+    seen = {group} if seen is None else seen
     for name in group:
         where = f"{prefix}/{name}"
         link = group.get(name, getlink=True)
@@ -62,9 +61,8 @@ def _below(group: h5py.Group, prefix: str, home: Path, seen: set[Any] | None = N
         else:
             node = group[name]
             if isinstance(node, h5py.Group):
-                address = h5py.h5o.get_info(node.id).addr
-                if address not in seen:  # a group may stand at several places, also inside itself
-                    seen.add(address)
+                if node not in seen:  # a group may stand at several places, also inside itself
+                    seen.add(node)
                     yield from _below(node, where, home, seen)
             elif isinstance(node, h5py.Dataset) and node.is_virtual:
                 yield from virtual_sources(node, where, home)
