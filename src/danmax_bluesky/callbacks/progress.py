@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
+from danmax_bluesky.screen import screen
+
 
 class ProgressBars(DocumentRouter):
     """One bar for each segment that the start document promises: frames documented, elapsed and remaining time.
@@ -16,7 +18,7 @@ class ProgressBars(DocumentRouter):
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__()
-        self._console = console or Console(stderr=True)
+        self._console = console or screen(stderr=True)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._planned: dict[str, int] = {}

@@ -23,6 +23,7 @@ from danmax_bluesky.pipelines.integrate import IntegrationReport
 from danmax_bluesky.pipelines.other_programs import recipes_in
 from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
 
 LOOK_EVERY_S = 3.0
@@ -79,7 +80,7 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
     While measuring:     danmax azint 20260000/2026000001/raw --follow
     Sum of 10 frames:    danmax azint --rebin 10 1 process/azint/day1/scan-0007_pilatus_integrated.h5
     """  # noqa: D301  click reads \b
-    console = Console()
+    console = screen()
     if not paths and not options["feeder"]:
         raise click.UsageError("name a scan number, a file or a folder")
     if options["rebin"]:

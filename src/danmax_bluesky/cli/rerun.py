@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 from bluesky.utils import MsgGenerator
-from rich.console import Console
 
 from danmax_bluesky.callbacks import dxchange, rebuild
 from danmax_bluesky.callbacks import provenance as acquisition
@@ -26,6 +25,7 @@ from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of
@@ -55,7 +55,7 @@ def command(file: Path, row: int | None) -> None:
         _measure(parameters)
         return
     done = _again(healed(recover(ended_record_of(_journal_of(file, rows)))), actor, parameters)
-    Console().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
+    screen().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
 
 
 def _journal_of(file: Path, rows: Sequence[Mapping[str, str]]) -> Path:

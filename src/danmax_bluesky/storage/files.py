@@ -59,6 +59,8 @@ def values_of(dataset: h5py.Dataset, rows: slice | None = None) -> np.ndarray:
     return dataset[...] if rows is None else dataset[rows]
 
 
+# A finished file is opened as such: as SWMR, HDF5 would read a damaged part of it again and again, for minutes.
+_CLOSED: tuple[dict[str, Any], ...] = ({"locking": False},)
 # A finished file opens with any of these. One that is being written, or whose writer died, opens as SWMR only; one that
 # this very process holds open with a lock opens with a lock only.
 _WAYS: tuple[dict[str, Any], ...] = (
@@ -75,7 +77,7 @@ def _open(path: Path) -> h5py.File:
             pass
     _refuse_truncated(path)
     reasons: list[str] = []
-    for way in _WAYS:
+    for way in (*(_CLOSED if promised_bytes(path) is not None else ()), *_WAYS):
         try:
             return h5py.File(path, "r", **way)
         except FileNotFoundError:

@@ -231,7 +231,7 @@ def _read_journal(path: Path) -> None:
 def _read_provenance(path: Path) -> None:
     files = record_of(path.with_name(path.name.replace("provenance", "documents"))).files
     actions = Provenance(files).actions()
-    process_tree(actions, "process"), process_groups(actions)
+    _ = process_tree(actions, "process"), process_groups(actions)
 
 
 def _read_scan(path: Path) -> None:
@@ -239,7 +239,7 @@ def _read_scan(path: Path) -> None:
     scan = open_scan(path)
     repr(scan)
     for dataset in scan.detectors.values():
-        dataset["data"][:1].values  # noqa: B018
+        _ = dataset["data"][:1].values
     _ = scan.angles.values, scan.flats.sizes
     for row in range(1, len(read_table(path)) + 1):
         read_details(path, row)

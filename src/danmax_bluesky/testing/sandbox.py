@@ -24,7 +24,7 @@ class Sandbox:
     def __init__(self, work: Callable[..., Any], most_s: float) -> None:
         self._work = work
         self._most_s = most_s
-        self._process: Any = None
+        self._process: Any = None  # of multiprocessing's spawn context, once it is begun
         self._line: Any = None
 
     def __call__(self, *arguments: Any) -> str:
@@ -45,8 +45,7 @@ class Sandbox:
         try:
             kind, text = self._line.recv()
         except EOFError:
-            code = self._process.exitcode
-            self._end()
+            code = self._end()
             raise AssertionError(f"the process ended (exit code {code})") from None
         assert kind != "defect", text
         return text
@@ -66,12 +65,15 @@ class Sandbox:
         assert self._line.poll(120), "the process did not begin"
         self._line.recv()
 
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._line.close()
-            self._process = None
+    def _end(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.join(1.0)  # one that ended by itself tells how
+        process.kill()
+        process.join()
+        self._line.close()
+        return process.exitcode
 
 
 def _serve(line: Connection, work: Callable[..., Any]) -> None:
