@@ -43,6 +43,7 @@ from danmax_bluesky.plans.run_description import describing_runs
 from danmax_bluesky.plans.user import Plans
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.listing import files_of, how_to_open
 from danmax_bluesky.tomography.triggers import EncoderScale
 
@@ -106,7 +107,7 @@ class Session:
 
     def show_progress(self, console: Console | None = None) -> None:
         """Print the progress of every run, and what each scan is going to do."""
-        self.plans.tell = (console or Console(stderr=True)).print
+        self.plans.tell = (console or screen(stderr=True)).print
         self.RE.subscribe(Guard(ProgressBars(console), "progress"))
 
     def wait_for_files(self, timeout_s: float = 600.0) -> None:

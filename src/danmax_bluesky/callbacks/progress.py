@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as Remaining
 
 from danmax_bluesky.runs.record import declaration_of
+from danmax_bluesky.screen import screen
 
 
 class ProgressBars(DocumentRouter):
@@ -18,7 +19,7 @@ class ProgressBars(DocumentRouter):
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__()
-        self._console = console or Console(stderr=True)
+        self._console = console or screen(stderr=True)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._planned: dict[str, int] = {}

@@ -1,9 +1,7 @@
 """`danmax azint`: integrate scans, folders or a whole visit; rebin and export what is integrated."""
 
-import json
 import re
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,10 +21,10 @@ from danmax_bluesky.pipelines.cluster import cluster_client
 from danmax_bluesky.pipelines.export import export_text
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.integrate import IntegrationReport
-from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
+from danmax_bluesky.pipelines.other_programs import recipes_in
 from danmax_bluesky.pipelines.rebin import rebin_file
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings, recipes_of
-from danmax_bluesky.scattering.calibration_files import is_saxsdog
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
 
 LOOK_EVERY_S = 3.0
@@ -84,7 +82,7 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
     While measuring:     danmax azint 20260000/2026000001/raw --follow
     Sum of 10 frames:    danmax azint --rebin 10 1 process/azint/day1/scan-0007_pilatus_integrated.h5
     """  # noqa: D301  click reads \b
-    console = Console()
+    console = screen()
     if not paths and not options["feeder"]:
         raise click.UsageError("name a scan number, a file or a folder")
     if options["rebin"]:
@@ -218,7 +216,7 @@ class _Recipes:
     def __init__(self, settings: SettingsSource, options: dict[str, Any]) -> None:
         self._settings = settings
         self._detector = options["detector"]
-        self._given = _read_config(options["config"]) if options["config"] else None
+        self._given = recipes_in(options["config"]) if options["config"] else None
         names = ("poni", "mask", "name", "orientation", "unit", "radial_bins", "radial_range", "azimuth_bins")
         names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
         names += ("dark", "flat", "threshold", "clip_sigma", "monitor", "integral_range")
@@ -251,18 +249,6 @@ class _Recipes:
         return [recipe.model_dump() for recipe in known if recipe.detector == detector] or [
             recipe.model_dump() for recipe in known
         ]
-
-
-def _read_config(file: Path) -> list[IntegrationSettings]:
-    text = read_text(file)
-    try:
-        content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-    except (tomllib.TOMLDecodeError, ValueError) as error:
-        raise SettingsError(f"{file} is no valid {file.suffix.lstrip('.') or 'JSON'}: {error}") from None
-    if is_saxsdog(content):
-        return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
-    entries = content.get("recipes", [content]) if isinstance(content, dict) else content
-    return recipes_of(entries)
 
 
 def _rebin(console: Console, files: Sequence[Path], frames: int, bins: int, out: Path | None) -> None:

@@ -4,12 +4,12 @@ import signal
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.pipelines.service import IntegrationService
 from danmax_bluesky.pipelines.service_http import ServiceServer, new_token, remove_token, write_token
+from danmax_bluesky.screen import screen
 
 
 @click.command("azint-server")
@@ -36,7 +36,7 @@ def command(
     curl -H "Authorization: Bearer $(cat .azint_token)" http://127.0.0.1:8090/new \\
          -d '{"calibration": {"poni": "cal.poni", "unit": "q_A^-1"}, "folder": "raw/day1"}'
     """  # noqa: D301  click reads \b
-    console = Console()
+    console = screen()
     place = root or settings().data_root
     token = new_token()
     file = token_file or place / ".azint_token"

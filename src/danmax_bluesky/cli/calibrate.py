@@ -14,6 +14,7 @@ from danmax_bluesky.pipelines.calibrate import calibrate_frame, frame_of, guesse
 from danmax_bluesky.pipelines.other_programs import foreign_geometry, read_text
 from danmax_bluesky.scattering.calibration_files import saxsdog_json
 from danmax_bluesky.scattering.geometry import geometry_of_poni
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.frames import read_mask
 from danmax_bluesky.storage.text import write_text
 
@@ -48,7 +49,7 @@ def command(settings: SettingsSource, frame: Path, **options: Any) -> None:
     From nothing:     danmax calibrate CeO2.tif --distance 200 --beam 530 487 --energy 30.5 --pixel-um 172
     Other programs:   danmax calibrate cal.json --convert --out cal.poni
     """  # noqa: D301  click reads \b
-    console = Console()
+    console = screen()
     if options["convert"]:
         console.print(str(_convert(frame, options)), soft_wrap=True)
         return

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
 from danmax_bluesky.storage.transfer import copy_scan, files_needed
 
@@ -26,7 +26,7 @@ def command(settings: SettingsSource, scan: str, destination: Path) -> None:
     their places relative to each other: raw/<folder>/... and process/... . Each copy is read back and compared. No file
     is overwritten; an interrupted copy goes on where it was.
     """
-    console = Console()
+    console = screen()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     journals = journals_of(settings(), scan)
     failed = 0

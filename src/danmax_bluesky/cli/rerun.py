@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 from bluesky.utils import MsgGenerator
-from rich.console import Console
 
 from danmax_bluesky.callbacks import dxchange, rebuild
 from danmax_bluesky.callbacks import provenance as acquisition
@@ -27,6 +26,7 @@ from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import Plans, plan_names
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of
@@ -68,7 +68,7 @@ def command(settings: SettingsSource, file: Path, row: int | None, out: Path | N
         return
     journal = _journal_of(file, rows, settings().data_root)
     done = _again(healed(recover(ended_record_of(journal))), actor, parameters, None if out is None else out.absolute())
-    Console().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
+    screen().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
 
 
 def _journal_of(file: Path, rows: Sequence[Mapping[str, str]], data_root: Path) -> Path:

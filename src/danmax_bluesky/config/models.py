@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable
+from datetime import date, time
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,13 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from danmax_bluesky.config.azimuths import azimuth_problem
+from danmax_bluesky.config.names import check_device_names
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-Counts = int
-
 
 def _absolute(value: Any) -> Any:
+    if "\0" in str(value):
+        raise ValueError("holds a character that no path may hold")
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
 
 
@@ -29,20 +31,23 @@ AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
 def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool | float | date | time):
+        raise ValueError("is not a text in the file; write it in quotes to make it a name")
+    return str(value) if isinstance(value, int) else value
 
 
 Identifier = Annotated[str, BeforeValidator(_text)]
+"""A name, which may look like a number: 12 is one, and so is 2026.10 once it stands in quotes."""
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class User(_Model):
     """A person of the proposal, as NXuser wants it."""
 
-    name: str
+    name: Identifier
     affiliation: str = ""
     email: str = ""
     role: str = ""
@@ -415,8 +420,10 @@ class Settings(_Model):
     data_root: AbsolutePath = Field(default=Path("~/danmax-data"), description="folder above all proposals")
     proposal: Identifier = "20260000"
     visit: Identifier = "2026000001"
-    folder: str = Field(default="commissioning", description="below raw/ and process/; may have parts, as in day1/bone")
-    sample: str = Field(default="", description="name of the sample in the beam")
+    folder: Identifier = Field(
+        default="commissioning", description="below raw/ and process/; may have parts, as in day1/bone"
+    )
+    sample: Identifier = Field(default="", description="name of the sample in the beam")
     users: tuple[User, ...] = ()
     source: SourceSettings = SourceSettings()
     motors: dict[str, MotorSettings] = Field(default_factory=default_motors)
@@ -470,6 +477,13 @@ class Settings(_Model):
         if not value or not all(_NAME.fullmatch(part) for part in value.split("/")):
             raise ValueError("must be a folder below raw/, such as bone or day1/bone")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_devices(cls, content: Any) -> Any:
+        if isinstance(content, dict):
+            check_device_names(content)
+        return content
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Settings":

@@ -7,7 +7,6 @@ and edited by hand. The motors move in the order of the file.
 import difflib
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.parsing import expecting, parse, read_text
 from danmax_bluesky.storage.whole import NameTakenError, whole_file
 
 OF_THE_SETTINGS = "settings"
@@ -121,17 +121,11 @@ class FlatPositions:
         path = self.path(name)
         if not _NAME.fullmatch(name) or not path.is_file():
             raise self._unknown(name)
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        where = f"position {name!r}: {path}"
+        remedy = "save the position again, or edit the file"
+        content = parse(read_text(path, PositionError), "TOML", f"{where} is damaged: it", PositionError, remedy=remedy)
+        with expecting(where, PositionError, remedy):
             return _from_toml(name, content)
-        except PositionError:
-            raise
-        except OSError as error:
-            raise PositionError(f"position {name!r}: {path} cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-            raise PositionError(
-                f"position {name!r}: {path} is damaged ({error!r}); save the position again, or edit the file"
-            ) from error
 
     def save(self, position: FlatPosition, replace: bool = False) -> Path:
         """Write a position to its file.

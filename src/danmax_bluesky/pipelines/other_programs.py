@@ -1,20 +1,21 @@
 """Calibrations of other programs, made into the files that a recipe names: .poni, .npy and the settings themselves."""
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.errors import FormatError
+from danmax_bluesky import parsing
+from danmax_bluesky.errors import FormatError, SettingsError
+from danmax_bluesky.parsing import parse, shown
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
 from danmax_bluesky.scattering.calibration_files import (
     SaxsdogCalibration,
     SaxsdogMask,
     geometry_of_fit2d_text,
     geometry_of_nika_text,
+    is_saxsdog,
     saxsdog_calibration,
 )
 from danmax_bluesky.scattering.geometry import Geometry
@@ -24,6 +25,27 @@ from danmax_bluesky.storage.whole import whole_file
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 """What the name of a recipe holds none of."""
+
+
+def recipes_in(file: Path) -> list[IntegrationSettings]:
+    """The recipes in a file: TOML or JSON of keys and values, one recipe or a list of them, or a SAXSDOG calibration.
+
+    Raises:
+        SettingsError: it is none, or a recipe cannot be used; with the file.
+        FormatError: the file cannot be read, or is no SAXSDOG calibration.
+        StorageError: a mask of the calibration is missing.
+    """
+    text = read_text(file)
+    content = parse(text, "TOML" if file.suffix == ".toml" else "JSON", file, SettingsError)
+    if is_saxsdog(content):
+        return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
+    entries = content.get("recipes", [content]) if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise SettingsError(f"{file} holds no list of recipes but {shown(entries)}")
+    try:
+        return recipes_of(entries)
+    except SettingsError as error:
+        raise SettingsError(f"{file}: {error}") from None
 
 
 def recipes_of_saxsdog(
@@ -107,11 +129,7 @@ def foreign_geometry(file: Path, shape: tuple[int, int] | None, pixel_um: float 
         FormatError: it is none of them, or shape and pixel are needed.
     """
     text = read_text(file)
-    try:
-        is_json = isinstance(json.loads(text), Mapping)
-    except ValueError:
-        is_json = False
-    if is_json:
+    if text.lstrip().startswith("{"):
         return saxsdog_calibration(text).geometry
     if shape is None or pixel_um is None:
         raise FormatError(f"{file} does not tell the size of image and pixel; give --shape and --pixel-um")
@@ -127,7 +145,4 @@ def read_text(path: Path) -> str:
     Raises:
         FormatError: it cannot be read.
     """
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror}") from error
+    return parsing.read_text(path, FormatError, most_bytes=16 * parsing.MEBIBYTE, errors="replace")

@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-
-mpl.use("Agg", force=False)
-
 from matplotlib.figure import Figure
 
 from danmax_bluesky.storage.whole import whole_file

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from danmax_bluesky.config import RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
+from danmax_bluesky.parsing import complaints, read_text, shown
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.slices import Cut
@@ -52,11 +53,13 @@ def recipe_settings(raw: Mapping[str, Any] | RecipeSettings) -> IntegrationSetti
     if isinstance(raw, RecipeSettings):
         return raw
     try:
+        if not isinstance(raw, Mapping):
+            raise SettingsError(f"a recipe is keys and values, not {shown(raw)}")
         return RecipeSettings.model_validate(dict(raw))
     except ValidationError as error:
         problems = (
-            f"recipe setting {'.'.join(map(str, problem['loc']))!r} = {problem['input']!r}: {problem['msg']}"
-            for problem in error.errors()
+            f"recipe setting {'.'.join(map(str, problem['loc']))!r} = {shown(problem['input'])}: {problem['msg']}"
+            for problem in complaints(error)
         )
         raise SettingsError("\n".join(problems)) from None
 
@@ -98,7 +101,7 @@ def prepare(
     geometry = _geometry(settings, shape, detector, energy_kev)
     texts: dict[str, Any] = {"poni": geometry.poni_text()}
     if settings.poni is not None:
-        texts |= {"poni": _read_text(settings.poni), "poni_file": str(settings.poni)}
+        texts |= {"poni": read_text(settings.poni, CalibrationError, errors="replace"), "poni_file": str(settings.poni)}
     mask = None if settings.mask is None else read_mask(settings.mask)
     if settings.mask is not None and mask is not None:
         texts["mask_file"] = str(settings.mask)
@@ -164,7 +167,7 @@ def _geometry(
         wavelength_m = None if energy_kev is None else KEV_ANGSTROM * 1e-10 / energy_kev
         try:
             return geometry_of_poni(
-                _read_text(settings.poni),
+                read_text(settings.poni, CalibrationError, errors="replace"),
                 shape,
                 orientation=settings.orientation,
                 wavelength_m=wavelength_m,
@@ -180,13 +183,6 @@ def _geometry(
     return simulated_geometry(
         shape, float(detector["pixel_size_m"]), float(detector["distance_m"]), energy_kev, settings.orientation or 3
     )
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise CalibrationError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _image(name: str, path: Path | None, shape: tuple[int, int]) -> tuple[np.ndarray | None, int]:

@@ -15,6 +15,7 @@ import numpy as np
 from pyFAI.geometry.fit2d import convert_from_Fit2d
 
 from danmax_bluesky.errors import FormatError
+from danmax_bluesky.parsing import expecting, parse
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.scattering.slices import Cut
 
@@ -135,6 +136,7 @@ def geometry_of_fit2d(
     )
 
 
+@expecting("FIT2D text", FormatError, "save FIT2D's result again, or correct the text")
 def geometry_of_fit2d_text(text: str, shape: tuple[int, int], pixel_um: tuple[float, float]) -> Geometry:
     """The result of FIT2D's calibrant refinement, as its window or log shows it.
 
@@ -152,6 +154,7 @@ def geometry_of_fit2d_text(text: str, shape: tuple[int, int], pixel_um: tuple[fl
     return geometry_of_fit2d(shape, pixel_um, (x, y), found["distance_mm"][0], found["wavelength"][0], tilt, rotation)
 
 
+@expecting("Nika text", FormatError, "save the calibration again with Nika, or correct the text")
 def geometry_of_nika_text(text: str, shape: tuple[int, int], pixel_um: tuple[float, float]) -> Geometry:
     """A Nika calibration, as `name = value` lines; Nika counts rows from the top and from the middle of pixels.
 
@@ -182,6 +185,7 @@ def geometry_of_nika_text(text: str, shape: tuple[int, int], pixel_um: tuple[flo
     )
 
 
+@expecting("SAXSDOG calibration", FormatError, "save it again with SAXSDOG, or correct the file")
 def saxsdog_calibration(text: str) -> SaxsdogCalibration:
     """Read a SAXSDOG calibration, of today or of the oldest dialect, which has no `Geometry` and one mask.
 
@@ -189,7 +193,7 @@ def saxsdog_calibration(text: str) -> SaxsdogCalibration:
         FormatError: it is no JSON, or something is missing.
     """
     try:
-        raw = _of_today(json.loads(text))
+        raw = _of_today(parse(text, "JSON", "this is no SAXSDOG calibration: the text", FormatError))
         place = raw["Geometry"]
         rows, columns = (int(n) for n in place["Imagesize"])
         pixels = [float(size) for size in place["PixelSizeMicroM"]]

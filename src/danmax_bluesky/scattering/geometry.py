@@ -18,6 +18,7 @@ from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from pyFAI.io.ponifile import PoniFile
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.parsing import expecting, opened, parse
 from danmax_bluesky.scattering.detectors import DetectorModel, model_of_poni, with_whole_paths
 
 ORIENTATIONS = (1, 2, 3, 4)
@@ -186,6 +187,7 @@ class Geometry:
         return digest.hexdigest()
 
 
+@expecting(".poni", CalibrationError, "write it again with pyFAI or `danmax calibrate`")
 def geometry_of_poni(
     text: str,
     shape: tuple[int, int],
@@ -207,6 +209,7 @@ def geometry_of_poni(
         CalibrationError: a number is missing or no number, pyFAI cannot make the detector, or it has another shape.
     """
     pairs = with_whole_paths(_parse(text), folder)
+    _refuse_pipes(pairs.get("detector_config") or "{}")
     try:
         poni: Any = PoniFile(pairs)
     except Exception as error:  # pyFAI raises whatever its readers raise
@@ -264,6 +267,15 @@ def simulated_geometry(
         shape=shape,
         orientation=orientation,
     )
+
+
+def _refuse_pipes(stated: str) -> None:
+    """A detector may be described in a file of its own, which pyFAI opens: it must be one that can be read."""
+    config = parse(stated, "JSON", "Detector_config of the .poni", CalibrationError)
+    name = config.get("filename") if isinstance(config, dict) else None
+    if name is not None:
+        with opened(Path(str(name)), CalibrationError):
+            pass
 
 
 def _parse(text: str) -> dict[str, str]:

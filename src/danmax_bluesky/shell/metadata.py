@@ -2,11 +2,13 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.parsing import parse, read_text, shown
 from danmax_bluesky.storage.whole import whole_file
 
 _NOT_KEPT = {"scan_id"}
@@ -28,15 +30,15 @@ class StoredMetadata(MutableMapping[str, Any]):
         self._path = path
         self._given = dict(given)
         self._added: dict[str, Any] = {}
-        self._unread = False
-        if path.exists():
-            try:
-                self._added = dict(json.loads(path.read_text(encoding="utf-8")))
-            except PermissionError:
-                self._unread = True
-                _log.warning("%s; the session goes on without what stands in it", self._unreadable())
-            except (OSError, ValueError, TypeError) as error:
-                raise StorageError(f"metadata {path} cannot be read ({error}); move the file away") from error
+        self._unread = path.exists() and not os.access(path, os.R_OK)
+        if self._unread:
+            _log.warning("%s; the session goes on without what stands in it", self._unreadable())
+            return
+        text = read_text(path, StorageError, missing="{}")
+        added = parse(text, "JSON", f"metadata {path}", StorageError, remedy="move the file away")
+        if not isinstance(added, dict):
+            raise StorageError(f"metadata {path} cannot be read: it holds {shown(added)}; move the file away")
+        self._added = added
 
     def __getitem__(self, key: str) -> Any:
         return self._added[key] if key in self._added else self._given[key]

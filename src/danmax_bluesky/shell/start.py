@@ -18,6 +18,7 @@ from danmax_bluesky.errors import DanmaxError, DeviceError
 from danmax_bluesky.plans.interrupts import end_on_signals
 from danmax_bluesky.plans.losses import reason_of
 from danmax_bluesky.plans.user import plan_names
+from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
 from danmax_bluesky.shell.live import LiveView
 from danmax_bluesky.shell.magics import Magics
@@ -36,7 +37,7 @@ def install(shell: Any, session: Session, console: Console | None = None) -> Non
         session: connected.
         console: where tables are printed; None takes standard output.
     """
-    console = console or Console()
+    console = console or screen()
     kept = StoredMetadata(session.paths.visit.state / "md.json", session.RE.md)
     session.RE.md = kept  # type: ignore[assignment]  any mapping will do, whatever the annotation says
     session.show_progress()
@@ -104,9 +105,9 @@ def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace:
     """Our own errors are one text; anything else keeps its traceback."""
     found = reason_of(error)
     if isinstance(error, RunEngineInterrupted):
-        Console(stderr=True).print(_what_now(shell), highlight=False, soft_wrap=True, markup=False)
+        screen(stderr=True).print(_what_now(shell), highlight=False, soft_wrap=True, markup=False)
     elif isinstance(found, DanmaxError):
-        Console(stderr=True).print(f"error: {found}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+        screen(stderr=True).print(f"error: {found}", style="bold red", highlight=False, soft_wrap=True, markup=False)
     else:
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.storage import bitshuffle
-from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.files import open_to_read, values_of
 
 HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".hdf", ".nx5")
 IMAGE_ENDINGS = (".tif", ".tiff", ".cbf", ".edf", ".img", ".mar3450", ".mccd")
@@ -190,7 +190,7 @@ class Hdf5Frames:
         if not isinstance(found, h5py.Dataset) or not found.shape:
             return None
         found.refresh()
-        return found[...]
+        return values_of(found)
 
     def pixel_mask(self) -> np.ndarray | None:
         """What the detector itself says of its pixels, True is bad; None if it says nothing."""

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from danmax_bluesky.errors import FormatError, StorageError
-from danmax_bluesky.runs.record import RunRecord, fold, moved
+from danmax_bluesky.parsing import expecting
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord, moved
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.storage.walking import files_below
 
 SUFFIX = "_documents.jsonl"
+_REMEDY = "recover the file from a backup"
 _OF_A_SCAN = re.compile(rf"scan-\d+{re.escape(SUFFIX)}")  # an integration keeps documents of its own
 
 
@@ -43,12 +45,21 @@ def record_of(journal: Path) -> RunRecord:
     Raises:
         StorageError: the journal cannot be read, tells of no run, or of one outside its visit.
     """
-    try:
-        return moved(fold(read_journal(journal)), journal.parent)
-    except FormatError as error:
-        raise StorageError(f"{journal}: {error}") from None
-    except ValueError:
-        raise StorageError(f"{journal} tells of no run: it holds no start document") from None
+    builder = RecordBuilder()
+    names: set[str] = set()
+    for number, (name, doc) in enumerate(read_journal(journal), 1):
+        with expecting(f"{journal}, line {number}", StorageError, _REMEDY):
+            builder(name, doc)
+        names.add(name)
+    if "start" not in names:
+        raise StorageError(f"{journal} tells of no run: it holds no start document; {_REMEDY}")
+    with expecting(journal, StorageError, _REMEDY):
+        try:
+            record = moved(builder.record, journal.parent)
+        except FormatError as error:  # it is of another visit
+            raise StorageError(f"{journal}: {error}") from None
+        _ = record.status, record.uid  # which look at what the documents say of themselves
+        return record
 
 
 def ended_record_of(journal: Path) -> RunRecord:

@@ -31,13 +31,16 @@ from danmax_bluesky.formats.provenance import (
     FileNote,
     Status,
     actor_group,
+    event_of,
     fold_actions,
     process_groups,
 )
 from danmax_bluesky.formats.tree import Dataset, Group
+from danmax_bluesky.parsing import opened, parse
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage import environment
-from danmax_bluesky.storage.files import explain, open_to_read
+from danmax_bluesky.storage.files import explain, open_to_read, values_of
+from danmax_bluesky.storage.journal import LONGEST_LINE
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.whole import open_unlinked, whole_file
 from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, image_of, write_into
@@ -250,15 +253,13 @@ def _ends_a_line(path: Path) -> bool:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            yield json.loads(line)
-        except ValueError:
-            _log.warning("%s: line %d is torn and left out: a process died while it wrote", path, number)
+    with opened(path, StorageError) as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):
+            try:
+                yield event_of(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                reason = " ".join(str(error).split())
+                _log.warning("%s: line %d is damaged, and left out (%.200s)", path, number, reason)
 
 
 def _moment(event: Mapping[str, Any]) -> float:
@@ -318,7 +319,7 @@ def is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
         group: Any = file[base]
         return all(
             _texts(row) == action.row(base) and _changes(group, action) == action.changes
-            for row, action in zip(found[:], actions, strict=True)
+            for row, action in zip(values_of(found), actions, strict=True)
         )
 
 
@@ -337,7 +338,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         for base in (DXCHANGE_BASE, MASTER_BASE):
             found = file.get(f"{base}/table")
             if isinstance(found, h5py.Dataset) and found.dtype.names:
-                return [dict(zip(found.dtype.names, _texts(row), strict=True)) for row in found[:]]
+                return [dict(zip(found.dtype.names, _texts(row), strict=True)) for row in values_of(found)]
     raise StorageError(f"{path} has no provenance table; is it a master or a DXchange file of this program?")
 
 
@@ -362,8 +363,11 @@ def read_details(path: Path, row: int) -> dict[str, Any]:
         group: Any = file.get(found["reference"])
         if not isinstance(group, h5py.Group):
             raise StorageError(f"{path}: row {row} refers to {found['reference']}, which is not there")
-        found["parameters"] = json.loads(_text(group, "parameters_json"))
-        found["software"] = json.loads(_text(group, "software"))
+        for name, node in (("parameters", "parameters_json"), ("software", "software")):
+            where = f"{path}: {found['reference']}/{node}"
+            found[name] = parse(
+                _text(group, node), "JSON", where, StorageError, remedy="restore the file from a backup"
+            )
         for name in ("input_data", "output_data"):
             columns = {key: _plain_list(node[:]) for key, node in _children(group, name).items()}
             found[name] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -393,7 +397,7 @@ def _update(file: h5py.File, actions: Sequence[Action], base: str) -> bool:
     found = group.get("table")
     if not isinstance(found, h5py.Dataset):
         found = group.create_dataset("table", (0,), TABLE_TYPE, chunks=(64,), maxshape=(None,))
-    old = [_texts(row) for row in found[:]]
+    old = [_texts(row) for row in values_of(found)]
     changed = len(old) != len(actions)
     if changed:
         found.resize((len(actions),))

@@ -13,13 +13,14 @@ import xarray as xr
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.frame_table import ImageKey
-from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.files import open_to_read, values_of
 from danmax_bluesky.storage.peek import attribute, class_of, column, node_at, plain, stack_of, text_at
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.storage.references import references
 from danmax_bluesky.storage.stack import FrameStack
 
 BLOCK_BYTES = 64 * 2**20
+MOST_BLOCKS = 1_000_000
 _KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
 _KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
 _NO_COORDINATES = ("frame_row", "segment")
@@ -290,6 +291,8 @@ def _labelled(name: str, frames: da.Array, columns: Mapping[str, tuple[str, np.n
 def _lazy(stack: FrameStack, axes: str = "") -> da.Array:
     frame_bytes = int(np.prod(stack.shape[1:])) * stack.dtype.itemsize
     rows = max(1, min(len(stack), BLOCK_BYTES // max(frame_bytes, 1)))
+    if len(stack) / rows > MOST_BLOCKS:
+        raise StorageError(f"frames of shape {stack.shape} make more blocks than anybody reads; is the file damaged?")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # dask on arrays it does not know
         chunks: Any = (rows, *stack.shape[1:])
@@ -339,7 +342,7 @@ def _rows(file: h5py.File, path: str, names: Sequence[str]) -> xr.Dataset:
     for name in names:
         node = node_at(file, f"{path}/{name}")
         if isinstance(node, h5py.Dataset) and node.ndim == 1 and node.dtype.kind in "biuf":
-            columns[name] = ("row", node[:], {"units": attribute(file, f"{path}/{name}", "units")})
+            columns[name] = ("row", values_of(node), {"units": attribute(file, f"{path}/{name}", "units")})
     longest = max((len(values) for _, values, _ in columns.values()), default=0)
     fitting = {name: column for name, column in columns.items() if len(column[1]) == longest}
     return xr.Dataset(fitting, attrs={"kind": text_at(file, f"{path}/kind")})
