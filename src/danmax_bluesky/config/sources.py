@@ -8,7 +8,6 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from danmax_bluesky.config.models import Settings, default_detectors, default_motors, default_snapshot
 from danmax_bluesky.errors import SettingsError
@@ -192,7 +191,7 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> Iterator[str]
             yield message
 
 
-def _shown(key: str, problem: ErrorDetails) -> str:
+def _shown(key: str, problem: Mapping[str, Any]) -> str:
     """A value that cannot be used, unless a secret may be in it."""
     return "***" if key.startswith("catalog.") and key != "catalog.kind" else shown(problem["input"])
 
