@@ -34,7 +34,8 @@ class ProvenanceRecorder:
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
-        self._router = PerRun(lambda start: _OneRun(self._sealing, settings) if "data_root" in start else None)
+        self.settings = settings
+        self._router = PerRun(lambda start: _OneRun(self._sealing, self.settings) if "data_root" in start else None)
         self._sealing: list[threading.Thread] = []
 
     def __call__(self, name: str, doc: Any) -> None:

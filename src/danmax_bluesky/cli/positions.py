@@ -104,7 +104,7 @@ def delete(settings: SettingsSource, name: str, yes: bool) -> None:
 
 
 def _library(settings: Settings) -> FlatPositions:
-    paths = VisitPaths(settings.data_root, settings.proposal, settings.visit, settings.folder)
+    paths = VisitPaths.of(settings)
     return FlatPositions(paths.positions)
 
 

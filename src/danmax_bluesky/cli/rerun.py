@@ -19,6 +19,7 @@ from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of
+from danmax_bluesky.formats.metadata import sample_of
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.pipelines import reconstruct
 from danmax_bluesky.pipelines.reconstruction import ReconstructionJob
@@ -107,7 +108,7 @@ def _measure(parameters: Mapping[str, Any]) -> None:
     """
     call = dict(parameters.get("call") or {})
     name = call.pop("plan", None) or parameters.get("plan_name")
-    told = {"command": parameters.get("command"), "sample": (parameters.get("sample") or {}).get("name")}
+    told = {"command": parameters.get("command"), "sample": sample_of(parameters)}
     if name == "tomo_scan" and parameters.get("scan"):
         call = {key: value for key, value in parameters["scan"].items() if value is not None}
         call["configurator"] = False  # what the scan did not have must not come from there
@@ -119,7 +120,7 @@ def _measure(parameters: Mapping[str, Any]) -> None:
     def plan(session: Session) -> MsgGenerator[Any]:
         if name not in _CLASSIC:
             return getattr(session.plans, name)(**call, **told)
-        md = {"command": told["command"], "sample": parameters.get("sample")}
+        md = {"command": told["command"], "sample": told["sample"]}
         return _CLASSIC[name](session.rig, **call, md=md)
 
     run_and_report(settings_over(parameters.get("settings")), plan)

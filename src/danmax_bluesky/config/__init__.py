@@ -16,7 +16,8 @@ from danmax_bluesky.config.models import (
     TangoSettings,
     check_names,
 )
-from danmax_bluesky.config.sources import PREFIX, load_settings, setting_keys
+from danmax_bluesky.config.place import remember, state_folder
+from danmax_bluesky.config.sources import PREFIX, changed, load_settings, setting_keys
 
 __all__ = [
     "PREFIX",
@@ -28,7 +29,10 @@ __all__ = [
     "SliceSettings",
     "SnapshotSettings",
     "TangoSettings",
+    "changed",
     "check_names",
     "load_settings",
+    "remember",
     "setting_keys",
+    "state_folder",
 ]

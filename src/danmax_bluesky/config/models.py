@@ -2,12 +2,12 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -414,6 +414,27 @@ class Settings(_Model):
     formats: FormatSettings = FormatSettings()
     catalog: CatalogSettings = CatalogSettings()
     twin: TwinSettings = TwinSettings()
+    _said: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Place and sample as file, environment and options say them, whatever was said at a prompt since then."""
+        names = ("data_root", "proposal", "visit", "folder", "sample")
+        return {name: self._said.get(name, getattr(self, name)) for name in names}
+
+    def changed(self, changes: Mapping[str, Any]) -> "Settings":
+        """The same settings with another place or sample; the people of one visit are not those of another.
+
+        Args:
+            changes: some of proposal, visit, folder and sample.
+
+        Raises:
+            ValidationError: a value may not be.
+        """
+        elsewhere = any(changes.get(key, getattr(self, key)) != getattr(self, key) for key in ("proposal", "visit"))
+        changed = Settings.model_validate({**self.model_dump(), **changes, **({"users": ()} if elsewhere else {})})
+        changed._said = self.said  # noqa: SLF001  of its own class
+        return changed
 
     @field_validator("proposal", "visit")
     @classmethod

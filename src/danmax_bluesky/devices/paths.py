@@ -11,9 +11,11 @@ import re
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from ophyd_async.core import PathInfo
 
+from danmax_bluesky.config import Settings, state_folder
 from danmax_bluesky.errors import StorageError
 
 _NUMBERED = re.compile(r"scan-(\d{4,})(?:[._].*)?")
@@ -41,8 +43,13 @@ class VisitPaths:
         self.process = self.visit_folder / "process"
         self.folder = folder
         self.positions = self.visit_folder / ".positions"
-        self.state = self.visit_folder / ".danmax"
+        self.state = state_folder(data_root, proposal, visit)
         self._claims = self.state / "scans"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The folders of the visit that the settings name."""
+        return cls(settings.data_root, settings.proposal, settings.visit, settings.folder)
 
     def create(self) -> None:
         """Make the folders that a scan writes to.

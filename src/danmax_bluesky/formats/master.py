@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.formats.dxchange import Found, Look
+from danmax_bluesky.formats.metadata import NOTES, sample_of
 from danmax_bluesky.formats.nxtomo import detector_geometry, entry_name, nxtomo_entry, source_group
 from danmax_bluesky.formats.parts import (
     PLANCK_TIMES_C_KEV_ANGSTROM,
@@ -24,7 +25,6 @@ from danmax_bluesky.formats.parts import (
     quantity,
     relative,
     root_attributes,
-    sample_of,
     storable,
 )
 from danmax_bluesky.formats.provenance import Action, process_groups, process_tree
@@ -89,6 +89,7 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, lo
             record.status, {"description": "complete, incomplete, failed, aborted, or open: still measured"}
         ),
         **_users(record),
+        **_notes(record),
         "sample": _sample(record),
         "proposal": nx(
             "NXcollection",
@@ -125,22 +126,20 @@ def _end(record: RunRecord) -> dict[str, Node]:
 
 
 def _users(record: RunRecord) -> dict[str, Node]:
-    users = record.start.get("users") or ()
     return {
-        f"user_{number}": nx(
-            "NXuser",
-            {
-                key: Dataset(str(value))
-                for key, value in (user.items() if isinstance(user, Mapping) else [("name", user)])
-                if value
-            },
-        )
-        for number, user in enumerate(users, 1)
+        f"user_{number}": nx("NXuser", {key: Dataset(str(value)) for key, value in user.items() if value})
+        for number, user in enumerate(record.start.get("users", ()), 1)
     }
 
 
+def _notes(record: RunRecord) -> dict[str, Node]:
+    """What of the metadata could not be recorded as it was given."""
+    notes = record.start.get(NOTES)
+    return {NOTES: Dataset("\n".join(map(str, notes)))} if notes else {}
+
+
 def _sample(record: RunRecord) -> Group:
-    sample = {"name": "", **sample_of(record)}
+    sample = sample_of(record.start)
     return nx("NXsample", {key: Dataset(storable(value)) for key, value in sample.items()})
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from danmax_bluesky.formats.metadata import sample_of
 from danmax_bluesky.formats.parts import (
     detector_settings,
     frames_of,
     iso,
     quantity,
-    sample_of,
 )
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
 from danmax_bluesky.runs.frame_table import ANGLE_FLAGS_TEXT, FrameTable
@@ -152,7 +152,7 @@ def sample_pixel_m(record: RunRecord, detector: str) -> float | None:
 
 
 def _sample(record: RunRecord, table: FrameTable) -> Group:
-    sample = sample_of(record)
+    sample = sample_of(record.start)
     pixel_m = sample_pixel_m(record, table.detector)
     fields: dict[str, Node] = {
         "name": Dataset(str(sample.get("name", ""))),

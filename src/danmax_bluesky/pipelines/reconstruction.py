@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from danmax_bluesky.formats.metadata import sample_of
 from danmax_bluesky.formats.parts import detector_settings
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.runs.layout import ScanFiles
@@ -68,7 +69,7 @@ class ReconstructionJob:
             center=center,
             pixel_m=None if pixel_m is None else float(pixel_m) / float(known.get("magnification", 1.0)),
             title=str(record.start.get("command", "")),
-            sample=str((record.start.get("sample") or {}).get("name", "")),
+            sample=str(sample_of(record.start)["name"]),
         )
 
     @classmethod

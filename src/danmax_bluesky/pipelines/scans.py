@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from danmax_bluesky.formats.metadata import sample_of
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.formats.parts import planned_segment
 from danmax_bluesky.pipelines.job import ScanInfo
@@ -44,9 +45,8 @@ def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Colum
     source = start.get("source", {})
     scan: dict[str, Any] = {"scan_id": int(start["scan_id"])} if "scan_id" in start else {}
     scan |= {key: str(start[key]) for key in ("proposal", "visit", "folder") if start.get(key)}
-    sample = start.get("sample")
-    name = sample.get("name") if isinstance(sample, Mapping) else sample
-    scan |= {"sample_name": str(name)} if name else {}
+    name = str(sample_of(start)["name"])
+    scan |= {"sample_name": name} if name else {}
     return ScanInfo(
         title=str(start.get("command") or start.get("plan_name", "azimuthal integration")),
         run_uid=str(start.get("uid", "")),

@@ -46,7 +46,7 @@ class Plans:
 
     Args:
         rig: the devices.
-        settings: detectors and their kinds, the sample.
+        settings: detectors and their kinds.
         visit: folders of the visit.
         tell: takes a text for the person at the prompt.
     """
@@ -57,7 +57,18 @@ class Plans:
         self.tell = tell
         self.configurator = ConfiguratorStore(visit.state / "configurator.json")
         self._rig = rig
-        self._settings = settings
+        self.settings = settings
+        self._visit = visit
+        self.positions = FlatPositions(visit.positions)
+
+    @property
+    def visit(self) -> VisitPaths:
+        """The folders of the visit; another visit brings its own scan parameters and named positions."""
+        return self._visit
+
+    @visit.setter
+    def visit(self, visit: VisitPaths) -> None:
+        self.configurator.move(visit.state / "configurator.json")
         self._visit = visit
         self.positions = FlatPositions(visit.positions)
 
@@ -87,7 +98,7 @@ class Plans:
             scan_end: last angle, degrees.
             nsteps: intervals: n of them give n + 1 projections.
             exp_time: exposure, seconds.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
             dry_run: only tell what would be measured; nothing moves.
             configurator: False takes the usual values for what is not given, and leaves the configurator as it is.
@@ -113,7 +124,7 @@ class Plans:
         scan = TomoScan(**fitting(known, given))
         typed = command or _call("tomo_scan", **given)
         rig = self._rig.with_detectors(self._known(scan.tomo_det) or self._active("imaging"))
-        facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan)
+        facts = yield from beamline_facts(rig, self.settings, self._visit, self.positions, scan)
         found = preflight(scan, facts)
         self.tell(scan_report(scan, found, given if configurator else TomoScan.model_fields, full=dry_run))
         if dry_run:
@@ -122,7 +133,7 @@ class Plans:
         if configurator:
             self.configurator.update(configured(scan))
         needs_flats = any(phase.kind == "flat" for phase in found.phases)
-        out = position_of(self._settings, self.positions, scan.posflat) if needs_flats else None
+        out = position_of(self.settings, self.positions, scan.posflat) if needs_flats else None
         return (yield from tomography.tomo_scan(rig, scan, out, md=self._md(typed, sample)))
 
     @_told
@@ -149,7 +160,7 @@ class Plans:
             until: an integral parameter of the pattern (I0, I1, I2, correlation_length; with several recipes
                 <detector>_<recipe>_I0), a sign, and a number, or a percentage of the first; empty for all exposures.
             detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
 
         Raises:
@@ -198,7 +209,7 @@ class Plans:
                 are timed, and where it was at each of them is noted.
             until: ends the scan early, as in `azint_count`; not for a continuous one.
             detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
 
         Raises:
@@ -250,7 +261,7 @@ class Plans:
             largest: step.
             key: which integral parameter; with several recipes <detector>_<recipe>_I0.
             detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
 
         Raises:
@@ -305,7 +316,7 @@ class Plans:
             exp_time: exposure, seconds.
             snake: every second row goes back.
             detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
 
         Raises:
@@ -325,8 +336,8 @@ class Plans:
         """The rig with the detectors of a diffraction plan, and what its start document says."""
         rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
         names = {detector.name for detector in rig.detectors}
-        recipes = [recipe for recipe in self._settings.recipes if recipe.detector in names]
-        if self._settings.formats.integrate and (found := list(recipe_findings(recipes, self._settings.beamline))):
+        recipes = [recipe for recipe in self.settings.recipes if recipe.detector in names]
+        if self.settings.formats.integrate and (found := list(recipe_findings(recipes, self.settings.beamline))):
             raise PreflightError(found)
         return rig, {**self._md(command, sample), "recipes": [recipe.model_dump(mode="json") for recipe in recipes]}
 
@@ -348,18 +359,18 @@ class Plans:
 
     def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names that are detectors; the preflight tells of the others."""
-        return tuple(name for name in names if name in self._settings.detectors)
+        return tuple(name for name in names if name in self.settings.detectors)
 
     def _active(self, kind: str) -> tuple[str, ...]:
         names = tuple(
-            name for name, detector in self._settings.detectors.items() if detector.active and detector.kind == kind
+            name for name, detector in self.settings.detectors.items() if detector.active and detector.kind == kind
         )
         if not names:
             raise ScanError(f"no active {kind} detector; name one, or set detectors.<name>.active in the settings")
         return names
 
     def _md(self, command: str, sample: str | None) -> dict[str, Any]:
-        return {"command": command, "sample": {"name": self._settings.sample if sample is None else sample}}
+        return {"command": command, **({} if sample is None else {"sample": sample})}
 
 
 def _along(

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 from event_model import DocumentRouter
 
+from danmax_bluesky.formats.metadata import with_people_and_sample
 from danmax_bluesky.runs.layout import ScanFiles
 
 BASELINE = "baseline"
@@ -217,7 +218,7 @@ class RecordBuilder(DocumentRouter):
 
     def start(self, doc: Any) -> None:
         """Begin a run."""
-        self._start = doc
+        self._start = with_people_and_sample(doc)
 
     def descriptor(self, doc: Any) -> None:
         """Note a stream; a second descriptor of the same stream continues it."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats import dxchange, master
+from danmax_bluesky.formats.metadata import holdable_text
 from danmax_bluesky.formats.parts import iso
 from danmax_bluesky.formats.provenance import (
     PASSING,
@@ -173,6 +174,7 @@ class Provenance:
             update_table(path, self.actions(), base)
 
     def _append(self, event: dict[str, Any]) -> None:
+        event |= {key: holdable_text(event[key]) for key in ("message", "description") if key in event}
         with scan_lock(self.files.raw, self.files.stem):
             _append_line(self.path, {**event, "time": iso(time.time())})
             for problem in self._synchronise():
