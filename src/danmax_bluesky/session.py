@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from bluesky.run_engine import RunEngine
 from rich.console import Console
@@ -43,8 +43,10 @@ from danmax_bluesky.plans.user import Plans
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
 from danmax_bluesky.storage.listing import files_of, how_to_open
-from danmax_bluesky.storage.reading import Scan, open_scan
 from danmax_bluesky.tomography.triggers import EncoderScale
+
+if TYPE_CHECKING:
+    from danmax_bluesky.storage.reading import Scan
 
 CONNECT_TIMEOUT_S = 30.0
 _RECORDED_VERSIONS = ("danmax-bluesky", "bluesky", "ophyd-async", "event-model", "h5py", "numpy", "pyFAI")
@@ -132,7 +134,8 @@ class Session:
         """Wait until everything that follows from the runs so far is written: files made by worker processes too.
 
         Raises:
-            AcquisitionError: it took longer, or an integration or a reconstruction failed.
+            AcquisitionError: it took longer, or something that follows from a run failed: a file, a comparison, an
+                integration, a reconstruction.
         """
         deadline = time.monotonic() + timeout_s
         waits = [self.telling.wait, self.writing.wait, self.provenance.wait, self.reconstruction.wait]
@@ -142,6 +145,7 @@ class Session:
                 wait(max(0.0, deadline - time.monotonic()))
             except AcquisitionError as error:
                 problems.append(str(error))
+        problems += [str(failure) for guard in self.guards for failure in guard.new_failures()]
         if problems:
             raise AcquisitionError("; ".join(problems))
 
@@ -186,7 +190,7 @@ class Session:
         """
         self._go_on_with(visit=visit, **({"proposal": proposal} if proposal else {}))
 
-    def last_scan(self, timeout_s: float = 600.0) -> Scan:
+    def last_scan(self, timeout_s: float = 600.0) -> "Scan":
         """The last scan as arrays, as `open_scan` gives it, once its files are complete.
 
         Slices and patterns may follow: `wait_for_files` waits for them too.
@@ -203,6 +207,8 @@ class Session:
             raise AcquisitionError('nothing was measured in this session; open_scan("scan-0001.h5") opens a file')
         if self.last_run["uid"] in self._open_runs:
             raise AcquisitionError(f"scan {self.last_run['scan_id']} is still going on; wait for its end")
+        from danmax_bluesky.storage.reading import open_scan  # late: what reads frames takes a second to import
+
         self.writing.wait(timeout_s)
         return open_scan(ScanFiles.of(self.last_run).master)
 
@@ -341,7 +347,7 @@ class Session:
         if visit.state != self.paths.visit.state:
             self.metadata.move(visit.state)
         self.settings = self.plans.settings = settings
-        self.paths.visit = self.plans.visit = visit
+        self.paths.visit = visit
         self.provenance.settings = _recorded(settings)
         self.metadata.say(_metadata(settings))
         if "sample" in texts:

@@ -28,5 +28,17 @@ def drift_of(record: RunRecord) -> list[str]:
     return [f"{name}: {text}" for name, text in told.items() if text]
 
 
+def failed_comparisons(record: RunRecord) -> list[str]:
+    """For each detector whose alignment frames could not be compared with the projections, a sentence with the reason.
+
+    Args:
+        record: of a run that ended, with its files read.
+    """
+    if record.status == "open":
+        return []
+    compared = {name: with_shifts(table, record.uid) for name, table in _tables(record).items()}
+    return [f"{name}: {text}" for name, (table, text) in compared.items() if text and table.shifts is None]
+
+
 def _tables(record: RunRecord) -> dict[str, FrameTable]:
     return with_shared_fields(record, frame_tables(record))

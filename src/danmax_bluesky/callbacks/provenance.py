@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from danmax_bluesky.callbacks.derive import closed_record, drift_of
+from danmax_bluesky.callbacks.derive import closed_record, drift_of, failed_comparisons
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.errors import AcquisitionError, DanmaxError
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.runs.trigger_angles import far_from_plan
 from danmax_bluesky.storage.checksums import is_still_open, note_of
@@ -18,6 +18,8 @@ from danmax_bluesky.storage.provenance import Provenance
 
 _log = logging.getLogger(__name__)
 ACTOR = "acquisition"
+COMPARISON = "comparison"
+"""Actor of the row that tells that alignment frames could not be compared with projections."""
 SEAL_TIMEOUT_S = 120.0
 POLL_S = 0.2
 _NOT_PARAMETERS = ("uid", "time", "versions")
@@ -63,11 +65,15 @@ class _OneRun:
             self._row = begin_acquisition(self._builder.record, self._settings)
         elif name == "stop":
             record = self._builder.record
-            if not end_acquisition(record, self._row):
+            is_sealed = end_acquisition(record, self._row)
+            failed = note_comparisons(record)
+            if not is_sealed:
                 thread = threading.Thread(target=seal, args=(record, self._row), name=f"digests of {record.files.stem}")
                 thread.daemon = True
                 self._sealing.append(thread)
                 thread.start()
+            if failed:
+                raise AcquisitionError("; ".join(failed))
 
 
 def seal(record: RunRecord, row: str, timeout_s: float = SEAL_TIMEOUT_S) -> None:
@@ -122,7 +128,8 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
     if record.stop is not None and record.stop.get("reason"):
         parts.append(str(record.stop["reason"]))
     loaded = closed_record(record)
-    parts += drift_of(loaded)
+    failed = failed_comparisons(loaded)
+    parts += [text for text in drift_of(loaded) if text not in failed]
     for finding in far_from_plan(loaded):
         _log.warning("%s: %s", files.stem, finding)
         parts.append(finding)
@@ -136,3 +143,12 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
         when_s=record.stop["time"] if record.stop else None,
     )
     return all(note.size is not None for note in outputs)
+
+
+def note_comparisons(record: RunRecord) -> list[str]:
+    """Note for each detector whose alignment frames could not be compared that this failed; returns the reasons."""
+    failed = failed_comparisons(closed_record(record))
+    for text in failed:
+        what = "alignment frames compared with the projections at their angles"
+        Provenance(record.files).note(COMPARISON, description=what, message=text, failed=True)
+    return failed

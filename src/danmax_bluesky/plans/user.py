@@ -57,20 +57,21 @@ class Plans:
         self.tell = tell
         self.configurator = ConfiguratorStore(visit.state / "configurator.json")
         self._rig = rig
-        self.settings = settings
+        self._settings = settings
         self._visit = visit
         self.positions = FlatPositions(visit.positions)
 
     @property
-    def visit(self) -> VisitPaths:
-        """The folders of the visit; another visit brings its own scan parameters and named positions."""
-        return self._visit
+    def settings(self) -> Settings:
+        """What the plans go by; another visit brings its own scan parameters and named positions."""
+        return self._settings
 
-    @visit.setter
-    def visit(self, visit: VisitPaths) -> None:
-        self.configurator.move(visit.state / "configurator.json")
-        self._visit = visit
-        self.positions = FlatPositions(visit.positions)
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self._visit = VisitPaths.of(settings)
+        self.configurator.move(self._visit.state / "configurator.json")
+        self.positions = FlatPositions(self._visit.positions)
 
     def tomo_scan(
         self,
@@ -124,7 +125,7 @@ class Plans:
         scan = TomoScan(**fitting(known, given))
         typed = command or _call("tomo_scan", **given)
         rig = self._rig.with_detectors(self._known(scan.tomo_det) or self._active("imaging"))
-        facts = yield from beamline_facts(rig, self.settings, self._visit, self.positions, scan)
+        facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan)
         found = preflight(scan, facts)
         self.tell(scan_report(scan, found, given if configurator else TomoScan.model_fields, full=dry_run))
         if dry_run:
@@ -133,7 +134,7 @@ class Plans:
         if configurator:
             self.configurator.update(configured(scan))
         needs_flats = any(phase.kind == "flat" for phase in found.phases)
-        out = position_of(self.settings, self.positions, scan.posflat) if needs_flats else None
+        out = position_of(self._settings, self.positions, scan.posflat) if needs_flats else None
         return (yield from tomography.tomo_scan(rig, scan, out, md=self._md(typed, sample)))
 
     @_told
@@ -336,8 +337,8 @@ class Plans:
         """The rig with the detectors of a diffraction plan, and what its start document says."""
         rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
         names = {detector.name for detector in rig.detectors}
-        recipes = [recipe for recipe in self.settings.recipes if recipe.detector in names]
-        if self.settings.formats.integrate and (found := list(recipe_findings(recipes, self.settings.beamline))):
+        recipes = [recipe for recipe in self._settings.recipes if recipe.detector in names]
+        if self._settings.formats.integrate and (found := list(recipe_findings(recipes, self._settings.beamline))):
             raise PreflightError(found)
         return rig, {**self._md(command, sample), "recipes": [recipe.model_dump(mode="json") for recipe in recipes]}
 
@@ -359,11 +360,11 @@ class Plans:
 
     def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names that are detectors; the preflight tells of the others."""
-        return tuple(name for name in names if name in self.settings.detectors)
+        return tuple(name for name in names if name in self._settings.detectors)
 
     def _active(self, kind: str) -> tuple[str, ...]:
         names = tuple(
-            name for name, detector in self.settings.detectors.items() if detector.active and detector.kind == kind
+            name for name, detector in self._settings.detectors.items() if detector.active and detector.kind == kind
         )
         if not names:
             raise ScanError(f"no active {kind} detector; name one, or set detectors.<name>.active in the settings")

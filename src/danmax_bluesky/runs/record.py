@@ -142,6 +142,9 @@ class RunRecord:
     problems: tuple[str, ...] = ()
     raw_folder: Path | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", with_people_and_sample(self.start))
+
     @property
     def files(self) -> ScanFiles:
         """Where the run's files are, or will be."""
@@ -218,7 +221,7 @@ class RecordBuilder(DocumentRouter):
 
     def start(self, doc: Any) -> None:
         """Begin a run."""
-        self._start = with_people_and_sample(doc)
+        self._start = doc
 
     def descriptor(self, doc: Any) -> None:
         """Note a stream; a second descriptor of the same stream continues it."""

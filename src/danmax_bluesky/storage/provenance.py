@@ -118,6 +118,10 @@ class Provenance:
         status = Status.FAILED if failed else Status.SUCCESS
         self.change(identity, status=status, end_time=iso(when_s or time.time()), message=message, outputs=outputs)
 
+    def note(self, actor: str, *, description: str, message: str = "", failed: bool = False) -> None:
+        """Note at once that something was done, or failed, of which nobody needs to know that it goes on."""
+        self.end(self.begin(actor, description=description), message=message, failed=failed)
+
     @contextmanager
     def action(
         self,

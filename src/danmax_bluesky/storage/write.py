@@ -207,9 +207,7 @@ def _as_stored(value: Any) -> tuple[Any, Any]:
 
 def _texts(array: np.ndarray) -> np.ndarray:
     """Texts as HDF5 can hold them."""
-    held = np.empty(array.shape, object)
-    held.flat = [holdable_text(str(text)) for text in array.flat]
-    return held
+    return np.array([holdable_text(str(text)) for text in array.flat], dtype=object).reshape(array.shape)
 
 
 def owner_of(path: Path) -> str | None:

@@ -4,7 +4,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky import plans as bp
 
-from danmax_bluesky.errors import StorageError
+from danmax_bluesky.errors import ScanError, StorageError
 from danmax_bluesky.shell.metadata import StoredMetadata
 
 
@@ -52,3 +52,33 @@ def test_it_stands_in_every_start_document(tmp_path):
     documents = []
     engine(bp.count([]), lambda name, doc: documents.append(doc))
     assert (documents[0]["operator"], documents[0]["proposal"], documents[0]["scan_id"]) == ("Ada", "1", 1)
+
+
+def test_reserved_keys_are_refused_and_those_of_an_earlier_session_are_left_out(tmp_path, caplog):
+    path = tmp_path / "md.json"
+    path.write_text(json.dumps({"folder": "day2", "operator": "Ada", "sample": "tooth"}))
+    metadata = StoredMetadata(path, {"folder": "day1", "sample": {"name": "bone"}})
+    assert dict(metadata) == {"folder": "day1", "operator": "Ada", "sample": {"name": "bone"}}
+    assert "folder = 'day2' is left out: use newfolder" in caplog.text
+    with pytest.raises(ScanError, match="newfolder"):
+        metadata["folder"] = "day3"
+    metadata["dose"] = 3
+    assert json.loads(path.read_text()) == {"operator": "Ada", "dose": 3}
+
+
+def test_the_sample_holds_for_the_session_alone(tmp_path):
+    metadata = StoredMetadata(tmp_path / "md.json", {"sample": {"name": "bone"}})
+    metadata["sample"] = "tooth"
+    metadata["operator"] = "Ada"
+    assert metadata["sample"] == "tooth"
+    assert dict(StoredMetadata(tmp_path / "md.json", {})) == {"operator": "Ada"}
+
+
+def test_another_visit_has_its_own(tmp_path):
+    metadata = StoredMetadata(tmp_path / "1" / "md.json", {})
+    metadata["operator"] = "Ada"
+    metadata.move(tmp_path / "2")
+    assert dict(metadata) == {}
+    metadata["operator"] = "Grace"
+    metadata.move(tmp_path / "1")
+    assert dict(metadata) == {"operator": "Ada"}
