@@ -139,7 +139,7 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
         row,
         message="; ".join(parts),
         outputs=outputs,
-        failed=not record.is_complete,
+        failed=bool(gone) or not record.is_complete,
         when_s=record.stop["time"] if record.stop else None,
     )
     return all(note.size is not None for note in outputs)

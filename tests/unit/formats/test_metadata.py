@@ -1,5 +1,6 @@
 import datetime
 import json
+import re
 from pathlib import Path
 
 import event_model
@@ -99,8 +100,6 @@ def test_a_sample_of_another_kind_becomes_text_with_a_note():
     ],
 )
 def test_a_value_that_no_file_can_hold_becomes_text_with_a_note(value, recorded, note):
-    import re
-
     start = made(comment=value)
     assert start["comment"] == recorded
     assert bool(note) == (NOTES in start)
