@@ -218,7 +218,7 @@ class Session:
 
     @property
     def metadata(self) -> RunMetadata:
-        """What every start document says: `RE.md`. What is no mapping of ours any more becomes one again."""
+        """`RE.md`: what every start document says, whatever the plan. It refuses reserved keys."""
         if not isinstance(self.RE.md, RunMetadata):
             self.metadata = RunMetadata(self.RE.md)
         return cast(RunMetadata, self.RE.md)

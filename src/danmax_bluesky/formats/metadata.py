@@ -6,7 +6,7 @@ every file of a scan is made. Which keys may be set is said here, and what a val
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,13 @@ RESERVED = {
 """Keys that a user may not set in `RE.md` or in a call, and what to do instead."""
 PLACE = ("data_root", "proposal", "visit", "folder")
 """Keys that say where a scan's files are; nobody but the session may say them."""
+_OWN = (*PLACE, "source", "beamline")
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("series", "scan", "call", "rotation", "capture", "descriptions", "detector_settings"), Mapping),
+    **dict.fromkeys(("integrals", "flown", "hints", "versions"), Mapping),
+    **dict.fromkeys(("segments", "detectors", "motors", "recipes"), Sequence),
+}
+"""What the program reads from these keys; anything else would cost the files of a scan."""
 _TEXTS = ("command", "plan_name", "group", "owner", "project", "data_session")
 _UNFIT = re.compile(r"[./\0]")
 _DEEPEST = 20
@@ -118,11 +125,9 @@ def start_metadata(said: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str,
         own: what the session says of itself; it fills in what is missing.
 
     Raises:
-        ScanError: the plan or `RE.md` says another place than the session.
+        ScanError: the plan says another place than the session, or something that breaks what the program reads.
     """
-    for key in PLACE:
-        if key in said and str(said[key]) != str(own[key]):
-            raise ScanError(f"the metadata say {key} = {said[key]!r}, and the session {own[key]!r}: {RESERVED[key]}")
+    _refuse_misfits(said, own)
     merged = {**own, **{key: value for key, value in said.items() if not (key == "sample" and value is None)}}
     merged["sample"], notes = _sample(merged.get("sample"))
     merged["users"] = _users(merged.get("users"))
@@ -196,6 +201,22 @@ def holdable_text(text: str) -> str:
 def holdable_name(name: Any) -> str:
     """A key that a document and an HDF5 group can have: "/" , "." and NUL become "_"."""
     return _UNFIT.sub("_", holdable_text(str(name))) or "_"
+
+
+def _refuse_misfits(said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse what a plan says, where no user is asked, if files could not be found or made with it."""
+    for key in _OWN:
+        if key in said and key in own and said[key] != own[key]:
+            raise ScanError(
+                f"the metadata say {key} = {said[key]!r}, and the session {own[key]!r}: {RESERVED[key].format(key=key)}"
+            )
+    for key, kind in _KINDS.items():
+        if said.get(key) is not None and (not isinstance(said[key], kind) or isinstance(said[key], str)):
+            what = f"{said[key]!r}, which is not {'a mapping' if kind is Mapping else 'a list'}"
+            raise ScanError(f"the metadata say {key} = {what}: {_OF_THE_PLAN.format(key=key)}")
+    for key in ("time", "uid"):
+        if key in said:
+            raise ScanError(f"the metadata say {key} = {said[key]!r}: {_OF_THE_PLAN.format(key=key)}")
 
 
 def _holdable_mapping(value: Mapping[Any, Any], where: str, depth: int) -> tuple[dict[str, Any], list[str]]:

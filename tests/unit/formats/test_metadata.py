@@ -156,6 +156,17 @@ def test_a_plan_cannot_say_another_place_than_the_session(key):
         start_metadata({key: "elsewhere"}, OWN)
 
 
+@pytest.mark.parametrize("key", ["series", "segments", "scan", "hints", "detectors", "time", "uid"])
+def test_a_plan_cannot_say_what_would_cost_the_files_of_its_scan(key):
+    with pytest.raises(ScanError, match=f"the metadata say {key} = 'first'.*such as my_{key}"):
+        start_metadata({key: "first"}, OWN)
+
+
+def test_a_plan_cannot_say_another_source_than_the_settings():
+    with pytest.raises(ScanError, match=r"the metadata say source = 'lamp', and the session .*the settings say it"):
+        start_metadata({"source": "lamp"}, {**OWN, "source": {"name": "MAX IV"}})
+
+
 def test_metadata_refuse_reserved_keys_and_keep_what_the_session_says():
     metadata = RunMetadata(OWN)
     with pytest.raises(ScanError, match="newfolder"):
