@@ -132,7 +132,7 @@ def start_metadata(said: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str,
     merged["sample"], notes = _sample(merged.get("sample"))
     merged["users"] = _users(merged.get("users"))
     for key in _TEXTS:
-        if key in merged and not isinstance(merged[key], str):
+        if merged.get(key) is not None and not isinstance(merged[key], str):
             notes.append(f"{key}: {type(merged[key]).__name__} recorded as text")
             merged[key] = str(merged[key])
     plain, more = holdable(merged)

@@ -120,6 +120,7 @@ def test_fields_that_documents_want_as_text_are_text():
     start = made(group=12, owner=["Ada"], plan_name=3)
     assert (start["group"], start["owner"], start["plan_name"]) == ("12", "['Ada']", "3")
     assert len(start[NOTES]) == 3
+    assert made(command=None)["command"] is None
 
 
 def test_a_value_that_holds_itself_does_not_hold_up_a_scan():
