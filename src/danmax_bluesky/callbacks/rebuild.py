@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from danmax_bluesky.callbacks.dxchange import has_dxchange, write_dxchange
 from danmax_bluesky.callbacks.nexus import write_master
-from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition, seal
+from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition, note_comparisons, seal
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
@@ -97,7 +97,7 @@ def _rebuild(
     record = healed(recover(ended_record_of(journal)))
     files: list[Path] = []
     problems: list[str] = []
-    _settle_acquisition(record)
+    problems += _settle_acquisition(record)
     run = read_run(record)
     loaded = run.record
     makers = [*_makers(record, run, configuration, dxchange), *(_integrations(loaded) if integrate else ())]
@@ -121,15 +121,19 @@ def _makers(
         yield lambda name=name: write_dxchange(record, configuration, detectors=[name])
 
 
-def _settle_acquisition(record: RunRecord) -> None:
-    """Give the acquisition its row, a row that was left running its end, and files whose digest waited theirs."""
+def _settle_acquisition(record: RunRecord) -> list[str]:
+    """Give the acquisition its row, a row that was left running its end, and files whose digest waited theirs.
+
+    Returns:
+        Which comparisons of frames failed, where the run itself did not come to try them.
+    """
     rows = [action for action in Provenance(record.files).actions() if action.actor == ACTOR]
-    if not rows:
-        end_acquisition(record, begin_acquisition(record))
-    elif rows[0].status in (Status.RUNNING, Status.QUEUED):
-        end_acquisition(record, rows[0].id)
-    elif any(note.size is None for note in rows[0].outputs):
+    if not rows or rows[0].status in (Status.RUNNING, Status.QUEUED):
+        end_acquisition(record, rows[0].id if rows else begin_acquisition(record))
+        return note_comparisons(record)
+    if any(note.size is None for note in rows[0].outputs):
         seal(record, rows[0].id, timeout_s=0.0)
+    return []
 
 
 def _integrations(record: RunRecord) -> Iterator[Callable[[], list[Path]]]:

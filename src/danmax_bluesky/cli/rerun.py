@@ -25,6 +25,7 @@ from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import Plans, plan_names
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
@@ -148,7 +149,7 @@ def _measure(parameters: Mapping[str, Any]) -> None:
     """
     call = dict(parameters.get("call") or {})
     name = call.pop("plan", None) or parameters.get("plan_name")
-    told = {"command": parameters.get("command"), "sample": (parameters.get("sample") or {}).get("name")}
+    told = {"command": parameters.get("command"), "sample": sample_of(parameters)}
     if name == "tomo_scan" and parameters.get("scan"):
         call = {key: value for key, value in parameters["scan"].items() if value is not None}
         call["configurator"] = False  # what the scan did not have must not come from there
@@ -161,7 +162,7 @@ def _measure(parameters: Mapping[str, Any]) -> None:
     def plan(session: Session) -> MsgGenerator[Any]:
         if name not in _CLASSIC:
             return getattr(session.plans, name)(**call, **told)
-        md = {"command": told["command"], "sample": parameters.get("sample")}
+        md = {"command": told["command"], "sample": told["sample"]}
         return _CLASSIC[name](session.rig, **call, md=md)
 
     run_and_report(settings_over(parameters.get("settings")), plan)

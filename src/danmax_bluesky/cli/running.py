@@ -33,8 +33,10 @@ def run_and_report(settings: Settings, plan: Callable[[Session], Plan]) -> None:
             interrupted = True
             if session.RE.state == "paused":
                 session.RE.abort("interrupted by Ctrl-C")
-        session.wait_for_files()
-        if session.last_run is not None:
-            console.print(session.files_table())
+        try:
+            session.wait_for_files()
+        finally:
+            if session.last_run is not None:
+                console.print(session.files_table())
     if interrupted:
         raise click.Abort

@@ -2,14 +2,23 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, time
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.config.names import check_device_names
@@ -463,6 +472,27 @@ class Settings(_Model):
     catalog: CatalogSettings = CatalogSettings()
     storage: StorageSettings = StorageSettings()
     twin: TwinSettings = TwinSettings()
+    _said: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Place and sample as file, environment and options say them, whatever was said at a prompt since then."""
+        names = ("data_root", "proposal", "visit", "folder", "sample")
+        return {name: self._said.get(name, getattr(self, name)) for name in names}
+
+    def changed(self, changes: Mapping[str, Any]) -> "Settings":
+        """The same settings with another place or sample; the people of one visit are not those of another.
+
+        Args:
+            changes: some of proposal, visit, folder and sample.
+
+        Raises:
+            ValidationError: a value may not be.
+        """
+        elsewhere = any(changes.get(key, getattr(self, key)) != getattr(self, key) for key in ("proposal", "visit"))
+        changed = Settings.model_validate({**self.model_dump(), **changes, **({"users": ()} if elsewhere else {})})
+        changed._said = self.said  # noqa: SLF001  of its own class
+        return changed
 
     @field_validator("proposal", "visit")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from danmax_bluesky.config.models import Settings, default_detectors, default_motors, default_snapshot
+from danmax_bluesky.config.place import said_since
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.parsing import complaints, parse, read_text, shown
 
@@ -26,7 +27,8 @@ def load_settings(
     Args:
         file: a TOML or YAML file; None takes the one that `DANMAX_SETTINGS` names, if any.
         options: dotted key -> value, such as {"twin.seed": 3}; they win over environment and file.
-        base: settings as another session had them, nested; everything else wins over them.
+        base: settings as another session had them, nested; everything else wins over them, but what `newvisit`,
+            `newfolder` and `newsample` said, which then does not count.
 
     Raises:
         SettingsError: with the key, the value, and what is allowed.
@@ -48,9 +50,25 @@ def load_settings(
         _put(raw, key, value)
         origin[key.replace("-", "_")] = f"option --{key.replace('_', '-')}"
     try:
-        return Settings.model_validate(_with_defaults(raw))
+        settings = Settings.model_validate(_with_defaults(raw))
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error, origin))) from None
+    if base is not None:
+        return settings  # what is done again is done where it was done
+    since = {key: value for key, value in said_since(settings).items() if key not in (options or {})}
+    return changed(settings, since) if since else settings
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The same settings with another proposal, visit, folder or sample.
+
+    Raises:
+        SettingsError: with the key, the value, and what is allowed.
+    """
+    try:
+        return settings.changed(changes)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error, {}))) from None
 
 
 def setting_keys() -> Iterator[tuple[str, str]]:

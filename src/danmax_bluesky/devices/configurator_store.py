@@ -245,6 +245,10 @@ class ConfiguratorStore:
     """
 
     def __init__(self, path: Path) -> None:
+        self.move(path)
+
+    def move(self, path: Path) -> None:
+        """Read and write another file from now on; nothing is copied."""
         self.path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=_LOCK_TIMEOUT_S)
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from ophyd_async.core import PathInfo
 
-from danmax_bluesky.config import Settings
+from danmax_bluesky.config import Settings, state_folder
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.walking import check_links, files_below
 
@@ -47,7 +47,7 @@ class VisitPaths:
         self.process = self.visit_folder / "process"
         self.folder = folder
         self.positions = self.visit_folder / ".positions"
-        self.state = self.visit_folder / ".danmax"
+        self.state = state_folder(data_root, proposal, visit)
         self._claims = self.state / "scans"
         self._roots = roots
 

@@ -24,12 +24,12 @@ from danmax_bluesky.formats.parts import (
     quantity,
     relative,
     root_attributes,
-    sample_of,
     storable,
 )
 from danmax_bluesky.formats.provenance import Action, process_groups, process_tree
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.metadata import NOTES, sample_of
 from danmax_bluesky.runs.record import RunRecord, Segment
 
 PROVENANCE = "/entry/provenance"
@@ -89,6 +89,7 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, lo
             record.status, {"description": "complete, incomplete, failed, aborted, or open: still measured"}
         ),
         **_users(record),
+        **_notes(record),
         "sample": _sample(record),
         "proposal": nx(
             "NXcollection",
@@ -126,22 +127,20 @@ def _end(record: RunRecord) -> dict[str, Node]:
 
 
 def _users(record: RunRecord) -> dict[str, Node]:
-    users = record.start.get("users") or ()
     return {
-        f"user_{number}": nx(
-            "NXuser",
-            {
-                key: Dataset(str(value))
-                for key, value in (user.items() if isinstance(user, Mapping) else [("name", user)])
-                if value
-            },
-        )
-        for number, user in enumerate(users, 1)
+        f"user_{number}": nx("NXuser", {key: Dataset(str(value)) for key, value in user.items() if value})
+        for number, user in enumerate(record.start.get("users", ()), 1)
     }
 
 
+def _notes(record: RunRecord) -> dict[str, Node]:
+    """What of the metadata could not be recorded as it was given."""
+    notes = record.start.get(NOTES)
+    return {NOTES: Dataset("\n".join(map(str, notes)))} if notes else {}
+
+
 def _sample(record: RunRecord) -> Group:
-    sample = {"name": "", **sample_of(record)}
+    sample = sample_of(record.start)
     return nx("NXsample", {key: Dataset(storable(value)) for key, value in sample.items()})
 
 

@@ -14,10 +14,10 @@ from danmax_bluesky.formats.parts import (
     frames_of,
     iso,
     quantity,
-    sample_of,
 )
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
 from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
 # Version of the layout that ESRF's nxtomo package reads: energy in instrument/beam, pixel sizes at the sample, and the
@@ -153,7 +153,7 @@ def sample_pixel_m(record: RunRecord, detector: str) -> float | None:
 
 
 def _sample(record: RunRecord, table: FrameTable) -> Group:
-    sample = sample_of(record)
+    sample = sample_of(record.start)
     pixel_m = sample_pixel_m(record, table.detector)
     fields: dict[str, Node] = {
         "name": Dataset(str(sample.get("name", ""))),

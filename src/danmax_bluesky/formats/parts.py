@@ -107,12 +107,6 @@ def detector_settings(record: RunRecord, detector: str) -> Mapping[str, Any]:
     return record.start.get("detector_settings", {}).get(detector) or {}
 
 
-def sample_of(record: RunRecord) -> dict[str, Any]:
-    """The sample's fields; a sample told as text is its name."""
-    sample = record.start.get("sample") or {}
-    return dict(sample) if isinstance(sample, Mapping) else {"name": str(sample)}
-
-
 def root_attributes(record: RunRecord, file_name: str, time_s: float) -> dict[str, Any]:
     """Attributes of the root group of every derived file; `run_uid` says whose file it is."""
     return {
@@ -137,6 +131,8 @@ def storable(value: Any) -> Any:
     """The value if HDF5 can hold it; its text otherwise."""
     if value is None:
         return ""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
     if isinstance(value, str | bool | int | float | np.ndarray | np.generic):
         return value
     try:

@@ -11,6 +11,7 @@ import numpy as np
 from danmax_bluesky.formats.parts import detector_settings
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.tomography.tori import ReconstructionSettings
@@ -68,7 +69,7 @@ class ReconstructionJob:
             center=center,
             pixel_m=None if pixel_m is None else float(pixel_m) / float(known.get("magnification", 1.0)),
             title=str(record.start.get("command", "")),
-            sample=str((record.start.get("sample") or {}).get("name", "")),
+            sample=str(sample_of(record.start)["name"]),
         )
 
     @classmethod

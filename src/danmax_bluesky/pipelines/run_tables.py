@@ -31,11 +31,14 @@ class Run:
         tables: detector -> its frames, with the darks and flats that it shares and the drift that its alignment frames
             show; empty for a run that is open.
         drift: what the alignment frames of each detector tell of the drift of the sample, one sentence each.
+        failed_comparisons: those of these sentences that say why alignment frames could not be compared with the
+            projections at their angles.
     """
 
     record: RunRecord
     tables: Mapping[str, FrameTable] = field(default_factory=dict)
     drift: tuple[str, ...] = ()
+    failed_comparisons: tuple[str, ...] = ()
 
 
 def read_run(record: RunRecord) -> Run:
@@ -68,6 +71,7 @@ def _read(record: RunRecord) -> Run:
         record,
         {name: table for name, (table, _) in compared.items()},
         tuple(f"{name}: {text}" for name, (_, text) in compared.items() if text),
+        tuple(f"{name}: {text}" for name, (table, text) in compared.items() if text and table.shifts is None),
     )
 
 

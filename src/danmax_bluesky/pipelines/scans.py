@@ -13,6 +13,7 @@ from danmax_bluesky.pipelines.job import ScanInfo
 from danmax_bluesky.runs.frame_table import ANGLE_FLAG, column_name
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.matching import at_triggers, frame_tables
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.scalars import load_scalars
@@ -56,9 +57,8 @@ def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Colum
     source = start.get("source", {})
     scan: dict[str, Any] = {"scan_id": int(start["scan_id"])} if "scan_id" in start else {}
     scan |= {key: str(start[key]) for key in ("proposal", "visit", "folder") if start.get(key)}
-    sample = start.get("sample")
-    name = sample.get("name") if isinstance(sample, Mapping) else sample
-    scan |= {"sample_name": str(name)} if name else {}
+    name = str(sample_of(start)["name"])
+    scan |= {"sample_name": name} if name else {}
     return ScanInfo(
         title=str(start.get("command") or start.get("plan_name", "azimuthal integration")),
         run_uid=str(start.get("uid", "")),

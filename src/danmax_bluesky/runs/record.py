@@ -18,6 +18,7 @@ import numpy as np
 from event_model import DocumentRouter
 
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import with_people_and_sample
 
 BASELINE = "baseline"
 DECLARATION = "segment"
@@ -149,6 +150,9 @@ class RunRecord:
     closed: bool = False
     problems: tuple[str, ...] = ()
     raw_folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", with_people_and_sample(self.start))
 
     @property
     def files(self) -> ScanFiles:

@@ -63,7 +63,8 @@ class Journal:
         self.path = path
         self._broken = False
         try:
-            self._stream: IO[str] = path.open("x", encoding="utf-8")
+            # a lone surrogate, as of a name that is no UTF-8, becomes the escape by which JSON reads it back
+            self._stream: IO[str] = path.open("x", encoding="utf-8", errors="backslashreplace")
         except FileExistsError:
             raise StorageError(f"{path} exists already: a run with this number left it; claim another number") from None
         except OSError as error:

@@ -38,6 +38,7 @@ from danmax_bluesky.formats.provenance import (
 from danmax_bluesky.formats.tree import Dataset, Group
 from danmax_bluesky.parsing import opened, parse
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import holdable_text
 from danmax_bluesky.storage import environment
 from danmax_bluesky.storage.files import explain, open_to_read, values_of
 from danmax_bluesky.storage.journal import LONGEST_LINE
@@ -127,6 +128,10 @@ class Provenance:
         status = Status.FAILED if failed else Status.SUCCESS
         self.change(identity, status=status, end_time=iso(when_s or time.time()), message=message, outputs=outputs)
 
+    def note(self, actor: str, *, description: str, message: str = "", failed: bool = False) -> None:
+        """Note at once that something was done, or failed, of which nobody needs to know that it goes on."""
+        self.end(self.begin(actor, description=description), message=message, failed=failed)
+
     @contextmanager
     def action(
         self,
@@ -190,6 +195,7 @@ class Provenance:
         return self._computed and not os.access(self.files.raw, os.W_OK)
 
     def _append(self, event: dict[str, Any]) -> None:
+        event |= {key: holdable_text(event[key]) for key in ("message", "description") if key in event}
         if self._is_aside:
             aside = self.files.provenance_aside
             try:

@@ -18,6 +18,7 @@ from danmax_bluesky.storage.peek import attribute, class_of, column, node_at, pl
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.storage.references import references
 from danmax_bluesky.storage.stack import FrameStack
+from danmax_bluesky.storage.waiting import wait_for_master
 
 BLOCK_BYTES = 64 * 2**20
 MOST_BLOCKS = 1_000_000
@@ -103,6 +104,11 @@ class Scan:
 
     def _of(self, kind: str) -> xr.DataArray:
         dataset = self.detector()
+        if self.status == "open":
+            raise StorageError(
+                f"{self.path}: the run is still open, and what each of its frames shows is not known before it ends; "
+                "wait for its end, or `danmax rebuild` it if its program died"
+            )
         if "image_key_control" not in dataset.coords:
             return dataset["data"] if kind == "projections" else dataset["data"].isel(frame=slice(0))
         wanted = np.isin(dataset["image_key_control"].values, [int(key) for key in _KEYS[kind]])
@@ -120,6 +126,10 @@ class Scan:
 def open_scan(path: str | Path) -> Scan:
     """Open a scan: its master, its DXchange file, or any NeXus file with frames of a detector.
 
+    Of a run that has just ended the files may still be on their way: they are waited for. Of one that is still measured
+    it is not known yet what each frame shows, so that frames, flats, darks and angles are errors; the detector's own
+    data can be looked at: `scan.detector("orca")["data"]`.
+
     Frames are read when they are used. A source that is missing, shorter or was never written is an error then, never a
     fill value; what can be seen to be missing now stands in `Scan.missing`.
 
@@ -127,9 +137,10 @@ def open_scan(path: str | Path) -> Scan:
         path: of the file; of a folder, the one master in it.
 
     Raises:
-        StorageError: the file cannot be read.
+        StorageError: the file cannot be read, or is not completed within a minute after its run.
     """
     file_path = _master_of(Path(path).absolute())
+    wait_for_master(file_path)
     with open_to_read(file_path) as file:
         missing = tuple(_missing(file))
         if "exchange" in file or "exchange_1" in file:

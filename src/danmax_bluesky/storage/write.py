@@ -14,6 +14,7 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance import COLUMNS
 from danmax_bluesky.formats.tree import CopyFrom, Dataset, ExternalLink, Group, Node, SoftLink, VirtualDataset
+from danmax_bluesky.runs.metadata import holdable_name, holdable_text
 from danmax_bluesky.storage.copying import copy_frames, copy_values
 from danmax_bluesky.storage.files import explain, open_to_read
 from danmax_bluesky.storage.whole import whole_file
@@ -107,6 +108,8 @@ def write_into(parent: h5py.Group, tree: Group) -> None:
 def _write(
     parent: h5py.Group, name: str, node: Node, scaled: list[tuple[h5py.Dataset, tuple[str | None, ...]]]
 ) -> None:
+    if "/" in name or holdable_text(name) != name:
+        name = holdable_name(name)  # of a run that was measured before keys were looked at
     match node:
         case Group():
             group = parent.create_group(name, track_order=True)
@@ -178,17 +181,23 @@ def _write_attributes(target: h5py.Group | h5py.Dataset, node: Group | Dataset |
 def _as_stored(value: Any) -> tuple[Any, Any]:
     """The value as HDF5 takes it, with its type: text as variable-length UTF-8, paths and enums as their text."""
     if isinstance(value, str | Path):
-        return str(value), _TEXT
+        return holdable_text(str(value)), _TEXT
     array = np.asarray(value)
     if array.dtype.names is not None:
-        return array, np.dtype(
-            [(name, _TEXT if array.dtype[name].kind == "O" else array.dtype[name]) for name in array.dtype.names]
-        )
+        texts = [name for name in array.dtype.names if array.dtype[name].kind == "O"]
+        for name in texts:
+            array[name] = _texts(array[name])
+        return array, np.dtype([(name, _TEXT if name in texts else array.dtype[name]) for name in array.dtype.names])
     if array.dtype.kind == "U" or (array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat)):
-        return array.astype(object), _TEXT
+        return _texts(array), _TEXT
     if array.dtype.kind == "O":
         raise StorageError(f"{value!r} of type {type(value).__name__} has no place in an HDF5 file")
     return array, None
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    """Texts as HDF5 can hold them."""
+    return np.array([holdable_text(str(text)) for text in array.flat], dtype=object).reshape(array.shape)
 
 
 def owner_of(path: Path) -> str | None:

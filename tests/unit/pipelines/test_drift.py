@@ -1,10 +1,17 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
+from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.scalars import load_scalars
-from danmax_bluesky.testing.compose import compose_tomography
+from danmax_bluesky.testing.compose import compose_tomography, tomography_parts
+from danmax_bluesky.testing.replay import replay
 
 
 def test_the_drift_of_the_sample_is_found_in_the_alignment_frames(tmp_path):
@@ -22,8 +29,6 @@ def test_the_drift_of_the_sample_is_found_in_the_alignment_frames(tmp_path):
 
 
 def test_without_alignment_frames_there_is_nothing_to_say(tmp_path):
-    from danmax_bluesky.testing.compose import tomography_parts
-
     parts = [part for part in tomography_parts() if part.kind != "alignment"]
     record = load_scalars(fold(compose_tomography(tmp_path, parts).documents))
     assert read_run(record).tables["orca"].shifts is None
@@ -37,3 +42,39 @@ def test_frames_that_cannot_be_read_cost_only_the_drift(tmp_path, status):
     (run.folder / "scan-0001_orca.h5").unlink()
     assert read_run(record).tables["orca"].shifts is None
     assert "the drift of the sample is not known" in read_run(record).drift[0]
+
+
+def test_a_comparison_that_failed_is_a_row_that_says_why(tmp_path):
+    elsewhere = np.array([300.0, 250.0])
+    parts = [
+        dataclasses.replace(part, angles_deg=elsewhere) if part.kind == "alignment" else part
+        for part in tomography_parts()
+    ]
+    run = compose_tomography(tmp_path, parts, frame_shape=(48, 64))
+    recorder = ProvenanceRecorder()
+    with pytest.raises(AcquisitionError, match="orca: no alignment frame has a projection at its angle"):
+        replay(run, recorder)
+    recorder.wait()
+    acquired, compared = Provenance(ScanFiles.of(run.start)).actions()
+    assert (acquired.status, "alignment" in acquired.message) == ("SUCCESS", False)
+    assert (compared.actor, compared.status) == ("comparison", "FAILED")
+    assert compared.message == "orca: no alignment frame has a projection at its angle"
+
+
+def test_a_file_that_is_gone_when_a_run_ends_is_no_success(tmp_path):
+    run = compose_tomography(tmp_path)
+    recorder = ProvenanceRecorder()
+    *before, last = run.documents
+    for name, doc in before:
+        recorder(name, doc)
+    (run.folder / "scan-0001_orca.h5").unlink()
+    recorder(*last)
+    (acquired,) = Provenance(ScanFiles.of(run.start)).actions()
+    assert acquired.status == "FAILED"
+    assert "not on disk: scan-0001_orca.h5" in acquired.message
+
+
+def test_a_comparison_that_succeeded_is_no_failure(tmp_path):
+    record = load_scalars(fold(compose_tomography(tmp_path, frame_shape=(48, 64)).documents))
+    assert read_run(record).failed_comparisons == ()
+    assert len(read_run(record).drift) == 1
