@@ -217,7 +217,14 @@ class RecipeSettings(_Model):
     dark: AbsolutePath | None = Field(default=None, description="image to subtract")
     dark_frames: int = Field(default=1, ge=1, description="of how many frames the dark is the mean; a stack tells it")
     flat: AbsolutePath | None = Field(default=None, description="image to divide by")
+    background: AbsolutePath | None = Field(default=None, description="image without sample, to subtract")
+    background_factor: float = Field(default=1.0, ge=0, description="that the background is multiplied by")
     threshold: float | None = Field(default=None, description="counts above which a pixel is masked in that frame")
+    lower_limit: float | Literal["none"] | None = Field(
+        default=None,
+        description="counts below which a pixel is masked in that frame; 'none' masks none; None follows the detector",
+    )
+    dummy: float | None = Field(default=None, description="the number that marks a bad pixel in a frame")
     clip_sigma: float | None = Field(default=None, gt=0, description="mask pixels so many σ from the mean of their bin")
     clip_cycles: int = Field(default=5, ge=1)
     integral_range: tuple[float, float] | None = Field(
