@@ -218,18 +218,8 @@ class _Recipes:
         self._given = _read_config(options["config"]) if options["config"] else None
         names = ("poni", "mask", "name", "orientation", "unit", "radial_bins", "radial_range", "azimuth_bins")
         names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
-        names += (
-            "dark",
-            "flat",
-            "background",
-            "background_factor",
-            "lower_limit",
-            "dummy",
-            "threshold",
-            "clip_sigma",
-            "monitor",
-            "integral_range",
-        )
+        names += ("dark", "flat", "background", "background_factor", "lower_limit", "dummy", "threshold")
+        names += ("clip_sigma", "monitor", "integral_range")
         self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
         if options["no_solid_angle"]:
             self._changes["solid_angle"] = False

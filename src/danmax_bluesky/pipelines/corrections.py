@@ -2,9 +2,10 @@
 
 A name is a path, with `::` and an HDF5 path behind it where a file holds several things. It may depend on the data
 file: `{stem}` is its name without the ending, `{folder}` its folder, `{file}` the whole path, so that
-`{folder}/{stem}_dark.tif` is a dark for each data file. Of one of our own scans, whose detector file or master is named,
-a dark takes the frames of the dark segments, and a flat those of the flat segments; a run that has none, such as one
-with the shutter closed, is taken whole.
+`{folder}/{stem}_dark.tif` is a dark for each data file.
+
+Of one of our own scans, named by its detector file or by its master, a dark takes the frames of the dark segments, and
+a flat those of the flat segments; a run that has none, such as one with the shutter closed, is taken whole.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from danmax_bluesky.config import RecipeSettings
-from danmax_bluesky.errors import CalibrationError, StorageError
+from danmax_bluesky.errors import CalibrationError, FormatError, StorageError
 from danmax_bluesky.pipelines.scans import MEASURED, journal_beside
 from danmax_bluesky.storage.frames import is_hdf5, open_frames, read_mask
 from danmax_bluesky.storage.frames_protocol import Correction, Frames, MeanImage, mean_image
@@ -93,15 +94,10 @@ def image_of(
     file, dataset = named_image(name, source)
     try:
         image = _mean(file, dataset, kind, detector)
-    except StorageError as error:
-        raise type(error)(*_arguments(error, f"{key}: {error}")) from error
+    except (FormatError, StorageError) as error:
+        raise StorageError(f"{key}: {error}") from error
     _check_shape(key, image.where, image.counts, shape)
     return image
-
-
-def _arguments(error: StorageError, text: str) -> tuple[object, ...]:
-    index = getattr(error, "index", None)
-    return (text,) if index is None else (index, text)
 
 
 def _mean(file: Path, dataset: str | None, kind: Correction, detector: str) -> MeanImage:

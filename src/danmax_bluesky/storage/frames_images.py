@@ -126,7 +126,7 @@ def _as_type(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return pixels
     if dtype == np.int32 and own.kind in "iub":
         bad = (pixels == bad_value(own)) | (pixels > _INT32.max) | (pixels < _INT32.min)
-        return np.where(bad, _INT32.min, pixels)
+        return np.where(bad, np.int32(_INT32.min), pixels.astype(np.int32))
     if dtype == np.float64:
         return np.where(pixels == bad_value(own), np.nan, pixels)
     raise ValueError(f"pixels of {own} do not go into {dtype}, which the other files have")

@@ -4,8 +4,10 @@ fabio decodes. Told here is what it leaves open: how many images a file holds, a
 that lacks bytes would come back filled up with zeros (EDF), hang the reader (CBF), or be the first of many (TIFF).
 """
 
+import base64
 import bz2
 import gzip
+import hashlib
 import io
 import math
 import re
@@ -34,6 +36,7 @@ _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
 _STARTER = b"\x0c\x1a\x04\xd5"
 _CBF_SIZE = re.compile(rb"X-Binary-Size:\s*(\d+)", re.IGNORECASE)
 _CBF_TYPE = re.compile(rb'X-Binary-Element-Type:\s*"?([a-z0-9 -]+?)"?\s*[\r\n]', re.IGNORECASE)
+_CBF_MD5 = re.compile(rb"Content-MD5:\s*([A-Za-z0-9+/=]{24})", re.IGNORECASE)
 _CBF_TEXT = b"###CBF: VERSION 1.5\r\n\r\ndata_image\r\n\r\n_array_data.data\r\n;\r\n"
 _CBF_TYPES = {
     "signed 8-bit integer": "i1",
@@ -171,10 +174,12 @@ class _LastOpened:
         self._own = threading.local()
 
     def get(self, path: Path) -> Any:
-        """The file, opened by fabio."""
-        if getattr(self._own, "path", None) != path:
+        """The file, opened by fabio; once more if it was written anew."""
+        known = path.stat()
+        written = (path, known.st_ino, known.st_size, known.st_mtime_ns)
+        if getattr(self._own, "written", None) != written:
             self._own.image = fabio.open(str(path))
-            self._own.path = path
+            self._own.written = written
         return self._own.image
 
 
@@ -280,6 +285,11 @@ def _of_cbf(path: Path) -> ImageFile:
         with _unpacked(path) as stream:
             stream.seek(first)
             content = stream.read(end - first)
+        stated = _CBF_MD5.search(content)
+        if stated is not None:
+            binary = content[content.find(_STARTER) + len(_STARTER) :]
+            if base64.b64encode(hashlib.md5(binary, usedforsecurity=False).digest()) != stated[1]:
+                raise ImageError(f"{path} cannot be read as an image: image {index} does not match its own checksum")
         image = fabio.cbfimage.CbfImage()
         image.read(io.BytesIO(_CBF_TEXT + content + b"\r\n" + _SECTION + b"--\r\n;\r\n"))
         return image.data
