@@ -6,6 +6,10 @@ option of the command line, `--data-root` or `--twin.seed`.
 """
 
 from danmax_bluesky.config.models import (
+    INSIDE,
+    OF_EACH_FILE,
+    RECIPE_FILES,
+    RECIPE_IMAGES,
     CatalogSettings,
     DetectorSettings,
     MotorSettings,
@@ -19,7 +23,11 @@ from danmax_bluesky.config.models import (
 from danmax_bluesky.config.sources import PREFIX, load_settings, setting_keys
 
 __all__ = [
+    "INSIDE",
+    "OF_EACH_FILE",
     "PREFIX",
+    "RECIPE_FILES",
+    "RECIPE_IMAGES",
     "CatalogSettings",
     "DetectorSettings",
     "MotorSettings",

@@ -182,6 +182,15 @@ class SliceSettings(_Model):
     incident_angle: float = Field(0.0, description="degrees")
 
 
+RECIPE_IMAGES = ("mask", "dark", "flat", "background")
+RECIPE_FILES = ("poni", *RECIPE_IMAGES)
+"""Keys of a recipe that name a file."""
+INSIDE = "::"
+"""Stands in the name of an image between the file and the HDF5 path in it."""
+OF_EACH_FILE = ("{stem}", "{folder}", "{file}")
+"""Stand in the name of an image that each data file has one of its own of: its name without ending, folder, path."""
+
+
 class RecipeSettings(_Model):
     """One azimuthal integration of one detector."""
 

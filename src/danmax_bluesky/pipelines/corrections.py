@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from danmax_bluesky.config import RecipeSettings
+from danmax_bluesky.config import INSIDE, OF_EACH_FILE, RECIPE_IMAGES, RecipeSettings
 from danmax_bluesky.errors import CalibrationError, FormatError, StorageError
 from danmax_bluesky.pipelines.scans import MEASURED, journal_beside
 from danmax_bluesky.storage.frames import is_hdf5, open_frames, read_mask
@@ -21,15 +21,10 @@ from danmax_bluesky.storage.frames_protocol import Correction, Frames, MeanImage
 from danmax_bluesky.storage.images import series_name
 from danmax_bluesky.storage.journals import record_of
 
-OF_EACH_FILE = ("{stem}", "{folder}", "{file}")
-INSIDE = "::"
-IMAGES = ("mask", "dark", "flat", "background")
-"""Keys of a recipe that name an image."""
-
 
 def depends_on_file(settings: RecipeSettings) -> bool:
     """True if the recipe names an image of its own for each data file."""
-    names = (str(getattr(settings, key) or "") for key in IMAGES)
+    names = (str(getattr(settings, key) or "") for key in RECIPE_IMAGES)
     return any(word in name for name in names for word in OF_EACH_FILE)
 
 
@@ -51,7 +46,7 @@ def named_image(name: Path, source: Path) -> tuple[Path, str | None]:
 
 def files_named(settings: RecipeSettings, source: Path) -> list[Path]:
     """The files that a recipe names, for one data file."""
-    images = [named_image(name, source)[0] for key in IMAGES if (name := getattr(settings, key)) is not None]
+    images = [named_image(name, source)[0] for key in RECIPE_IMAGES if (name := getattr(settings, key)) is not None]
     return ([settings.poni] if settings.poni is not None else []) + images
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from danmax_bluesky.config import RECIPE_FILES
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, State, Task, find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.feeder import new_files
@@ -216,7 +217,7 @@ class IntegrationService:
         _check_mapping("a recipe", entry)
         files = {
             name: self._below_root(str(Path(entry[name]).parent)) / Path(entry[name]).name
-            for name in ("poni", "mask", "dark", "flat")
+            for name in RECIPE_FILES
             if entry.get(name)
         }
         for name, file in files.items():

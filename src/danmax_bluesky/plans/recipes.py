@@ -1,10 +1,9 @@
 """What would go wrong with the integration of a scan, before anything moves."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from danmax_bluesky.config import RecipeSettings
-
-FILES = ("poni", "mask", "dark", "flat")
+from danmax_bluesky.config import INSIDE, OF_EACH_FILE, RECIPE_FILES, RecipeSettings
 
 
 def recipe_findings(recipes: Iterable[RecipeSettings], beamline: str) -> Iterator[str]:
@@ -21,12 +20,12 @@ def recipe_findings(recipes: Iterable[RecipeSettings], beamline: str) -> Iterato
                 f"{which} has no geometry, and only that of the simulated beamline is known: set poni in its "
                 "[[recipes]] (`danmax calibrate` makes one), or formats.integrate = false to measure without patterns"
             )
-        for key in FILES:
+        for key in RECIPE_FILES:
             path = getattr(recipe, key)
-            if path is None:
-                continue
+            if path is None or any(word in str(path) for word in OF_EACH_FILE):
+                continue  # an image of each data file can be looked for when that is there
             try:
-                with path.open("rb"):
+                with Path(str(path).partition(INSIDE)[0]).open("rb"):
                     pass
             except OSError as error:
                 yield f"{which}: {key} {path} cannot be read: {error.strerror}; set {key} in its [[recipes]]"
