@@ -209,3 +209,16 @@ def test_a_dark_for_each_data_file_and_a_background_come_from_the_command_line(f
     status, text, without = azint(folder, folder / "s_1.edf", "--no-solid-angle", "--polarization", "0")
     assert status == 0, text
     np.testing.assert_allclose(without["s_1"][0] - with_air["s_1"][0], 40.0, rtol=0.01)
+
+
+def test_a_background_may_be_a_pattern_of_an_empty_scan(folder):
+    write(folder / "air.h5", "entry/data/data", np.full((1, *SHAPE), 20, np.int32))
+    write(folder / "s.h5", "entry/data/data", (frame() + 40)[None])
+    status, text, _ = azint(folder, folder / "air.h5")
+    assert status == 0, text
+    status, text, plain = azint(folder, folder / "s.h5")
+    assert status == 0, text
+    pattern = folder / "out" / "air_integrated.h5"
+    status, text, found = azint(folder, folder / "s.h5", "--background", pattern, "--background-factor", "2")
+    assert status == 0, text
+    np.testing.assert_allclose(plain["s"][0] - found["s"][0], 40.0, rtol=0.01)

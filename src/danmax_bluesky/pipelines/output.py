@@ -328,7 +328,9 @@ def recipe_key(prepared: PreparedRecipe) -> str:
     for name, recipe in prepared.recipes.items():
         parameters = json.dumps(recipe.parameters(), sort_keys=True, default=str)
         digest.update(f"{name} {recipe.matrix_key()} {parameters}".encode())
-        for image in (recipe.dark, recipe.dark_variance):
+        pattern = recipe.background
+        subtracted = () if pattern is None else (pattern.axis, pattern.intensity, pattern.sigma)
+        for image in (recipe.dark, recipe.dark_variance, *subtracted):
             if image is not None:
                 digest.update(np.ascontiguousarray(image).tobytes())
     settings = prepared.settings

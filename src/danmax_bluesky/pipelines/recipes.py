@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from danmax_bluesky.config import RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
+from danmax_bluesky.pipelines.background import background_pattern, is_pattern
 from danmax_bluesky.pipelines.corrections import combined_dark, image_of, mask_of, unused_corrections
 from danmax_bluesky.pipelines.job import ScanInfo
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
@@ -118,7 +119,7 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
     images: dict[str, MeanImage | None] = {
         "dark": image_of(settings.dark, "dark", "dark", source, shape, settings.detector),
         "flat": image_of(settings.flat, "flat", "flat", source, shape, settings.detector),
-        "background": _background(settings, source, shape),
+        "background": None if is_pattern(settings, source) else _background(settings, source, shape),
     }
     texts |= {f"{key}_file": image.where for key, image in images.items() if image is not None}
     dark, flat, background = images["dark"], images["flat"], images["background"]
@@ -128,6 +129,9 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
         )
     if background is not None:
         texts |= {"background_factor": settings.background_factor, "background_frames": background.number}
+    pattern = background_pattern(settings, source) if is_pattern(settings, source) else None
+    if pattern is not None:
+        texts |= {"background_file": pattern.where, "background_factor": settings.background_factor}
     subtracted, variance = combined_dark(dark, background, settings.background_factor, settings.dark_frames)
     low, why = _lower_limit(settings, frames, mask, texts["poni"], info)
     texts["lower_limit_follows_from"] = why
@@ -150,6 +154,7 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
         dark=subtracted,
         dark_frames=dark.number if dark is not None and dark.number > 1 else settings.dark_frames,
         dark_variance=variance,
+        background=pattern,
         flat=None if flat is None else flat.counts,
         error_model=settings.error_model,
         weighting=settings.weighting,

@@ -109,6 +109,10 @@ class Integrator:
                 self._dark_variance = np.nan_to_num(recipe.dark_variance).astype(np.float64).ravel()
         elif recipe.lower_limit < 0:  # with a dark the kernels take no variance from counts below zero
             self.dark = self._dark_variance = np.zeros(math.prod(recipe.geometry.shape))
+        self._background: tuple[np.ndarray, np.ndarray] | None = None
+        if recipe.background is not None:
+            axis = matrix.radial_axis
+            self._background = recipe.background.at(axis, matrix.norm.size // axis.size)
         self._floor = 1.0 if recipe.error_model == "pyfai-poisson" else 0.0
         self._bin_of_pixel = _NOTHING
         self.path: Literal["count", "split", "repeated"] = "split"
@@ -256,6 +260,9 @@ class Integrator:
         with np.errstate(divide="ignore", invalid="ignore"):
             intensity = np.where(norm > 0, collected.signal / norm, np.nan)
             sigma = np.where(norm > 0, np.sqrt(collected.variance) / norm, np.nan)
+        if self._background is not None:
+            intensity = intensity - self._background[0]
+            sigma = np.hypot(sigma, self._background[1])
         if self.recipe.error_model == "none":
             sigma = np.full_like(sigma, np.nan)
         shape = (len(norm), *self.recipe.shape)

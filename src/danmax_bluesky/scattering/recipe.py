@@ -10,6 +10,7 @@ import numpy as np
 import pyFAI
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.background import BackgroundPattern
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.scattering.slices import Cut
 
@@ -49,6 +50,7 @@ class Recipe:
         lower_limit: a pixel below it is masked in that frame; -inf masks none for its counts being low.
         dummy: a pixel with this number is masked in that frame; None masks none.
         dark_variance: variance of `dark`, shape of the image, where it is more than a mean of frames.
+        background: a pattern that is subtracted from every pattern, or None.
     """
 
     geometry: Geometry
@@ -75,6 +77,7 @@ class Recipe:
     lower_limit: float = 0.0
     dummy: float | None = None
     dark_variance: np.ndarray | None = field(default=None, repr=False)
+    background: BackgroundPattern | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _one_of("unit", self.unit, UNITS)
@@ -87,6 +90,8 @@ class Recipe:
                 raise CalibrationError(f"{name} = {getattr(self, name)} must be at least {low}")
         if self.radial_range is not None and not self.radial_range[0] < self.radial_range[1]:
             raise CalibrationError(f"radial_range {self.radial_range} must rise")
+        if self.background is not None and self.cut is not None:
+            raise CalibrationError("a background that is a pattern has no place in slices; give an image as background")
         if self.sectors_deg and self.azimuth_bins > 1:
             raise CalibrationError("a recipe has either sectors or azimuth_bins; make two recipes")
         if self.polarization_factor is not None and not -1 <= self.polarization_factor <= 1:
