@@ -221,4 +221,4 @@ def test_a_background_may_be_a_pattern_of_an_empty_scan(folder):
     pattern = folder / "out" / "air_integrated.h5"
     status, text, found = azint(folder, folder / "s.h5", "--background", pattern, "--background-factor", "2")
     assert status == 0, text
-    np.testing.assert_allclose(plain["s"][0] - found["s"][0], 40.0, rtol=0.01)
+    np.testing.assert_allclose(plain["s"][0] - found["s"][0], 40.0, rtol=0.03)
