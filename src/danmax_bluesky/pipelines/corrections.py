@@ -68,13 +68,14 @@ def mask_of(settings: RecipeSettings, source: Path, shape: tuple[int, int]) -> t
 
 
 def image_of(
-    name: Path | None, kind: Correction, key: str, source: Path, shape: tuple[int, int], detector: str
+    name: Path | None, kind: Correction | None, key: str, source: Path, shape: tuple[int, int], detector: str
 ) -> MeanImage | None:
     """A dark, flat or background that a recipe names, averaged over the images that there are; None if it names none.
 
     Args:
         name: as it stands in the recipe.
-        kind: which of the frames of our own scans, or of a NeXus file that tells them apart, are taken.
+        kind: which of the frames of our own scans, or of a NeXus file that tells them apart, are taken; None takes
+            those that were measured with the shutter open.
         key: of the recipe, for messages.
         source: the data file.
         shape: of the frames.
@@ -95,14 +96,14 @@ def image_of(
     return image
 
 
-def _mean(file: Path, dataset: str | None, kind: Correction, detector: str) -> MeanImage:
+def _mean(file: Path, dataset: str | None, kind: Correction | None, detector: str) -> MeanImage:
     own = _of_detector(file, detector)
     beside = journal_beside(own) if is_hdf5(own) else None
     frames = open_frames(own, dataset)
     try:
         if beside is not None and dataset is None:
             return _of_scan(frames, *beside, kind)
-        stated = frames.correction(kind) if dataset is None else None
+        stated = frames.correction(kind) if kind is not None and dataset is None else None
         return stated or mean_image(frames, range(len(frames)))
     finally:
         frames.close()
@@ -115,14 +116,14 @@ def _of_detector(file: Path, detector: str) -> Path:
     return of_detector if is_master else file
 
 
-def _of_scan(frames: Frames, journal: Path, detector: str, kind: Correction) -> MeanImage:
+def _of_scan(frames: Frames, journal: Path, detector: str, kind: Correction | None) -> MeanImage:
     record = record_of(journal)
-    for kinds in ((kind,), MEASURED):
+    for kinds in [MEASURED] if kind is None else [(kind,), MEASURED]:
         sources = [segment.external[detector] for segment in record.segments_of(*kinds) if detector in segment.external]
         rows = [row for source in sources for row in range(source.start, source.stop)]
         if rows:
             return mean_image(frames, rows, f"{frames.name}, {len(rows)} {kinds[0]} frames")
-    raise StorageError(f"{frames.name} holds no {kind} frame")
+    raise StorageError(f"{frames.name} holds no {kind or 'measured'} frame")
 
 
 def combined_dark(

@@ -176,7 +176,7 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
 
 
 def _background(settings: IntegrationSettings, source: Path, shape: tuple[int, int]) -> MeanImage | None:
-    image = image_of(settings.background, "flat", "background", source, shape, settings.detector)
+    image = image_of(settings.background, None, "background", source, shape, settings.detector)
     if image is not None and not np.isfinite(image.counts).any():
         raise CalibrationError(f"background {image.where} holds no pixel that is a number")
     return image

@@ -82,6 +82,16 @@ def test_darks_and_flats_come_out_of_our_own_scans(tmp_path):
             assert image.where.endswith(f"{len(rows)} {kind} frames")
 
 
+def test_a_background_takes_the_frames_even_where_a_flat_lies_with_them(tmp_path):
+    stack = np.full((3, *SHAPE), 7, np.int32)
+    with h5py.File(tmp_path / "air.h5", "w") as file:
+        file["entry/data/data"] = stack
+        file["entry/data/flatfield"] = np.ones(SHAPE)
+    for kind, expected in ((None, (7, 3)), ("flat", (1, 1)), ("dark", (7, 3))):
+        image = image_of(tmp_path / "air.h5", kind, "background", SOURCE, SHAPE, "pilatus")
+        assert (float(image.counts.mean()), image.number) == expected
+
+
 def test_a_background_is_subtracted_with_its_factor_and_its_variance():
     dark = MeanImage(np.full((2, 2), 10.0), 5, "d")
     background = MeanImage(np.full((2, 2), 30.0), 3, "b")
