@@ -110,6 +110,7 @@ def test_a_saxsdog_calibration_is_understood(root, serve):
     [
         ("/status", None, 401, "unauthorized"),
         ("/new", {"calibration": {"poni": "../outside.poni"}}, 400, "lies outside"),
+        ("/new", {"calibration": {"poni": "cal.poni", "background": "../outside.npy"}}, 400, "lies outside"),
         ("/new", {"calibration": {"poni": "cal.poni"}, "folder": ".."}, 400, "lies outside"),
         ("/new", {"calibration": {"unit": 3, "colour": "red"}}, 400, "colour"),
         ("/new", {}, 400, "calibration"),

@@ -34,7 +34,7 @@ _PATH = click.Path(path_type=Path)
 @click.command("azint")
 @click.argument("paths", nargs=-1, type=_PATH)
 @click.option("--poni", type=_PATH, help="pyFAI geometry")
-@click.option("--mask", type=_PATH, help=".npy, .edf, .tif or .msk; other than 0 is bad")
+@click.option("--mask", type=_PATH, help=".npy, .edf, .tif, .msk or FILE.h5::/PATH; other than 0 is bad")
 @click.option("--config", type=_PATH, help="recipe(s) in TOML or JSON, or a SAXSDOG calibration")
 @click.option("--name", help="name of the recipe; stands in the file's name when it is not 'azint'")
 @click.option("--detector", help="of the files of a scan; those that have recipes if not given")
@@ -52,9 +52,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--weighting", type=click.Choice(["pyfai", "azint"]))
 @click.option("--polarization", "polarization_factor", type=float)
 @click.option("--no-solid-angle", is_flag=True, help="do not correct for the solid angle")
-@click.option("--dark", type=_PATH, help="image to subtract")
-@click.option("--flat", type=_PATH, help="image to divide by")
+@click.option("--dark", type=_PATH, help="image(s) to subtract; also FILE.h5::/PATH, or '{folder}/{stem}_dark.tif'")
+@click.option("--flat", type=_PATH, help="image(s) to divide by, likewise")
+@click.option("--background", type=_PATH, help="image(s) without sample to subtract, likewise")
+@click.option("--background-factor", type=float, help="that the background is multiplied by")
 @click.option("--threshold", type=float, help="mask pixels above it, frame by frame")
+@click.option("--lower-limit", help="mask pixels below it, frame by frame; 'none' masks none of them")
+@click.option("--dummy", type=float, help="mask pixels with this number, frame by frame")
 @click.option("--clip", "clip_sigma", type=float, help="mask pixels so many σ from the mean of their bin")
 @click.option("--monitor", help="data key of the monitor to divide by")
 @click.option("--integral-range", nargs=2, type=float, help="range of the integral parameters, in unit")
@@ -70,7 +74,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--export", type=click.Choice(["chi", "xye"]), help="write integrated files as text, one for each frame")
 @click.pass_obj
 def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -> None:
-    """Integrate scans by their number, FILES or whole FOLDERS: of detectors, other HDF5, series of TIFF or CBF images.
+    """Integrate scans by their number, FILES or whole FOLDERS: of detectors, other HDF5, image files.
 
     What is done is left, what was broken off is continued. Recipes come from --config, or from the run itself, or from
     the settings; single options change them. With --rebin or --export the files are integrated ones.
@@ -198,7 +202,7 @@ def _tell_failed(console: Console, source: Source, error: DanmaxError) -> None:
 def _tell(console: Console, report: IntegrationReport) -> None:
     rate = (report.frames - report.resumed) / report.seconds
     console.print(f"{report.output}: {report.frames} patterns, {rate:.0f} frames/s", soft_wrap=True, highlight=False)
-    for colour, texts in (("yellow", report.warnings), ("red", report.problems)):
+    for colour, texts in (("dim", report.notes), ("yellow", report.warnings), ("red", report.problems)):
         for text in texts:
             console.print(f"  [{colour}]{escape(text)}[/]", soft_wrap=True, highlight=False)
 
@@ -219,7 +223,8 @@ class _Recipes:
         self._given = recipes_in(options["config"]) if options["config"] else None
         names = ("poni", "mask", "name", "orientation", "unit", "radial_bins", "radial_range", "azimuth_bins")
         names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
-        names += ("dark", "flat", "threshold", "clip_sigma", "monitor", "integral_range")
+        names += ("dark", "flat", "background", "background_factor", "lower_limit", "dummy", "threshold")
+        names += ("clip_sigma", "monitor", "integral_range")
         self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
         if options["azimuth_edges"]:
             self._changes["azimuth_edges"] = tuple(re.split(r"[,\s]+", options["azimuth_edges"].strip()))

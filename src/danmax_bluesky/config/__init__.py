@@ -6,6 +6,10 @@ option of the command line, `--data-root` or `--twin.seed`.
 """
 
 from danmax_bluesky.config.models import (
+    INSIDE,
+    OF_EACH_FILE,
+    RECIPE_FILES,
+    RECIPE_IMAGES,
     CatalogSettings,
     DetectorSettings,
     MotorSettings,
@@ -21,7 +25,11 @@ from danmax_bluesky.config.repeated import repeated
 from danmax_bluesky.config.sources import PREFIX, changed, load_settings, setting_keys
 
 __all__ = [
+    "INSIDE",
+    "OF_EACH_FILE",
     "PREFIX",
+    "RECIPE_FILES",
+    "RECIPE_IMAGES",
     "CatalogSettings",
     "DetectorSettings",
     "MotorSettings",

@@ -203,6 +203,15 @@ class SliceSettings(_Model):
     incident_angle: float = Field(0.0, description="degrees")
 
 
+RECIPE_IMAGES = ("mask", "dark", "flat", "background")
+RECIPE_FILES = ("poni", *RECIPE_IMAGES)
+"""Keys of a recipe that name a file."""
+INSIDE = "::"
+"""Stands in the name of an image between the file and the HDF5 path in it."""
+OF_EACH_FILE = ("{stem}", "{folder}", "{file}")
+"""Stand in the name of an image that each data file has one of its own of: its name without ending, folder, path."""
+
+
 class RecipeSettings(_Model):
     """One azimuthal integration of one detector."""
 
@@ -243,7 +252,14 @@ class RecipeSettings(_Model):
     dark: AbsolutePath | None = Field(default=None, description="image to subtract")
     dark_frames: int = Field(default=1, ge=1, description="of how many frames the dark is the mean; a stack tells it")
     flat: AbsolutePath | None = Field(default=None, description="image to divide by")
+    background: AbsolutePath | None = Field(default=None, description="image without sample, to subtract")
+    background_factor: float = Field(default=1.0, ge=0, description="that the background is multiplied by")
     threshold: float | None = Field(default=None, description="counts above which a pixel is masked in that frame")
+    lower_limit: float | Literal["none"] | None = Field(
+        default=None,
+        description="counts below which a pixel is masked in that frame; 'none' masks none; None follows the detector",
+    )
+    dummy: float | None = Field(default=None, description="the number that marks a bad pixel in a frame")
     clip_sigma: float | None = Field(default=None, gt=0, description="mask pixels so many σ from the mean of their bin")
     clip_cycles: int = Field(default=5, ge=1)
     integral_range: tuple[float, float] | None = Field(

@@ -166,6 +166,11 @@ def nxazint_tree(
     return Group({"entry": entry}, attrs)
 
 
+def axis_of_unit(unit: str) -> tuple[str, str]:
+    """Quantity and unit of the radial axis as they stand in a file, by pyFAI's name of the unit."""
+    return _AXES[unit]
+
+
 def data_path(layouts: Sequence[str], name: str) -> str:
     """HDF5 path of the NXdata of one layout, given the names of all."""
     return "/entry/data" if len(layouts) == 1 else f"/entry/{name}/data"

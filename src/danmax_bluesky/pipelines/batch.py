@@ -1,14 +1,16 @@
 """Which frames there are below some folders, what is to be done with each, and doing it."""
 
+import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from danmax_bluesky.errors import DanmaxError, FormatError, SettingsError, StorageError
+from danmax_bluesky.pipelines.corrections import depends_on_file, files_named
 from danmax_bluesky.pipelines.integrate import IntegrationReport, Progress, integrate_scan
 from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.pipelines.notes import note_integration
@@ -16,15 +18,17 @@ from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state
 from danmax_bluesky.pipelines.recipes import IntegrationSettings
 from danmax_bluesky.pipelines.scans import journal_beside
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.storage.frames import HDF5_ENDINGS, IMAGE_ENDINGS, open_frames
+from danmax_bluesky.storage.frames import is_hdf5, linked_files, open_frames
+from danmax_bluesky.storage.images import is_image, series_name
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.locks import has_writer
 from danmax_bluesky.storage.walking import files_below
 
 OURS = re.compile(r"scan-\d{4,}(?:_(?P<part>.+))?")
-NOT_FRAMES = ("_integrated", "_dxchange", "_panda", "_master")
+NOT_FRAMES = ("_integrated", "_dxchange", "_panda")
 SETTLED_S = 2.0
+_log = logging.getLogger(__name__)
 _SERIES = re.compile(r"^(.*?)[_-]?(\d+)$")
 
 State = Literal[
@@ -72,7 +76,7 @@ class Task:
     @property
     def stamp(self) -> tuple[int, float]:
         """Changes when frames are added or written anew, and when a file of the recipe is."""
-        return len(self.source.paths), _newest([*self.source.paths, *_files_of(self.settings)])
+        return len(self.source.paths), _newest(_files_of(self.source, self.settings))
 
 
 def find_sources(
@@ -85,7 +89,8 @@ def find_sources(
     """Frames in files and below folders, in order.
 
     Of the files of a scan, those of the named detectors count, for which its master stands; of other HDF5 files in a
-    folder, those that hold frames, or cannot be read, which will be said. Images are joined to series by the name
+    folder, those that hold frames, or cannot be read, which will be said; not the data files that another of them links
+    to, such as the master of an Eiger, whose frames they are. Images are joined to series by the name
     before their number.
 
     Args:
@@ -100,19 +105,26 @@ def find_sources(
     """
     wanted = set(detectors)
     hdf5: dict[Path, None] = {}
+    named: set[Path] = set()
     images: dict[tuple[Path, str, str], list[Path]] = {}
     for path in paths:
         if not path.exists():
             raise StorageError(f"{path} does not exist")
         place = path.absolute()
         for file in sorted(files_below(place, roots, refuse)) if place.is_dir() else _meant_by(place, wanted, dataset):
-            if file.suffix.lower() in HDF5_ENDINGS:
+            if is_hdf5(file):
+                if place.is_file():
+                    named.add(file)
                 if place.is_file() or _is_of_interest(file, place, wanted, dataset):
                     hdf5[file] = None
-            elif file.suffix.lower() in IMAGE_ENDINGS and not file.name.startswith("."):
-                match = _SERIES.match(file.stem)
-                prefix = match[1] if match else file.stem
-                images.setdefault((file.parent, prefix, file.suffix), []).append(file)
+            elif is_image(file) and not file.name.startswith("."):
+                stem, ending = series_name(file)
+                match = _SERIES.match(stem)
+                images.setdefault((file.parent, match[1] if match else stem, ending), []).append(file)
+    for file in [file for file in hdf5 if file not in named]:
+        for linked in linked_files(file):
+            if linked not in named:
+                hdf5.pop(linked, None)
     series = [Source(tuple(sorted(files, key=_number))) for files in images.values()]
     return [Source((file,), dataset) for file in hdf5] + series
 
@@ -149,8 +161,10 @@ def plan_tasks(
     *,
     again: bool = False,
     refuse: Callable[[Source, DanmaxError], None] | None = None,
-) -> Iterator[Task]:
+) -> list[Task]:
     """What is to be done. An image that one of the recipes names, such as a mask, is no source.
+
+    Where a recipe names an image of its own for each data file, the images of a series are integrated one by one.
 
     Args:
         sources: the frames.
@@ -159,10 +173,16 @@ def plan_tasks(
         again: integrate also what is done.
         refuse: called with a source of which not even that can be said, and why; None lets the error out.
     """
+    planned: list[Task] = []
+    images: set[Path] = set()
     for source in sources:
         try:
             recipes = recipes_of(source)
-            tasks = [_task(source, settings, folder, again=again) for settings in recipes]
+            if len(source.paths) > 1 and any(depends_on_file(settings) for settings in recipes):
+                apart = [Source((path,), source.dataset) for path in source.paths]
+            else:
+                apart = [source]
+            tasks = [_task(one, settings, folder, again=again) for one in apart for settings in recipes]
             if len({task.output for task in tasks}) < len(tasks):
                 names = ", ".join(settings.name for settings in recipes)
                 raise SettingsError(f"recipes {names} of {source.name}: equal names would share one file of patterns")
@@ -171,8 +191,9 @@ def plan_tasks(
                 raise
             refuse(source, error)
             continue
-        if not any(source.paths[0] in _files_of(settings) for settings in recipes):
-            yield from tasks
+        planned += tasks
+        images.update(file for task in tasks for file in files_named(task.settings, task.source.paths[0]))
+    return [task for task in planned if task.source.paths[0] not in images]
 
 
 def _task(source: Source, settings: IntegrationSettings, folder: Path | None, *, again: bool) -> Task:
@@ -183,8 +204,10 @@ def _task(source: Source, settings: IntegrationSettings, folder: Path | None, *,
 def _named(source: Source) -> Path:
     """What an output is named after: the file, or the series without its number."""
     first = source.paths[0]
-    match = _SERIES.match(first.stem)
-    return first if len(source.paths) == 1 or not match or not match[1] else first.with_name(match[1] + first.suffix)
+    stem, ending = series_name(first)
+    match = _SERIES.match(stem)
+    named = stem if len(source.paths) == 1 or not match or not match[1] else match[1]
+    return first.with_name(f"{named}.{ending.rpartition('.')[2]}") if is_image(first) else first
 
 
 def _state(source: Source, settings: IntegrationSettings, output: Path, *, again: bool) -> State:
@@ -204,12 +227,12 @@ def _state(source: Source, settings: IntegrationSettings, output: Path, *, again
     written_s = output.stat().st_mtime
     if _newest(source.paths) > written_s:
         return "outdated"
-    return "done" if written_s >= _newest(_files_of(settings)) else "other recipe"
+    return "done" if written_s >= _newest(files_named(settings, source.paths[0])) else "other recipe"
 
 
-def _files_of(settings: IntegrationSettings) -> list[Path]:
-    """Files that a recipe names."""
-    return [path for path in (settings.poni, settings.mask, settings.dark, settings.flat) if path]
+def _files_of(source: Source, settings: IntegrationSettings) -> list[Path]:
+    """Files that patterns are made from: those of the frames, and those that a recipe names."""
+    return [*source.paths, *files_named(settings, source.paths[0])]
 
 
 def _newest(paths: Iterable[Path]) -> float:
@@ -253,10 +276,14 @@ def run_task(
             if_exists="replace" if again else "resume",
             progress=progress,
         )
-    except DanmaxError as error:
+    except Exception as caught:  # whatever a library raises over odd input, it is one source of many
+        error = caught
+        if not isinstance(caught, DanmaxError):
+            _log.exception("%s", task.source.name)
+            error = FormatError(f"{paths[0]} cannot be integrated: {type(caught).__name__}: {caught}")
         if files is not None:
             note_integration(files, recipe, paths[0], task.output, begun_s=begun_s, problems=[str(error)], failed=True)
-        raise
+        raise error from (caught if error is not caught else caught.__cause__)
     if files is not None:
         problems = report.problems
         note_integration(
@@ -283,5 +310,5 @@ def _scan_files(path: Path) -> ScanFiles | None:
 
 
 def _number(file: Path) -> tuple[int, str]:
-    match = _SERIES.match(file.stem)
+    match = _SERIES.match(series_name(file)[0])
     return (int(match[2]) if match else 0, file.name)

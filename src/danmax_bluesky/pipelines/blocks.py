@@ -14,7 +14,7 @@ from danmax_bluesky.pipelines import fused
 from danmax_bluesky.scattering.integrator import Collected, Integrator, Patterns
 from danmax_bluesky.scattering.kernels import COMPILING, LANES
 from danmax_bluesky.storage import bitshuffle
-from danmax_bluesky.storage.frames import FrameError, Frames, Hdf5Frames
+from danmax_bluesky.storage.frames import FrameError, Frames
 
 RETRY_S = 0.05
 
@@ -170,7 +170,7 @@ class _Own:
     def _from_chunks(self, name: str, index: np.ndarray) -> Patterns | None:
         """Decode and integrate in one go; None if the frames do not lie so, or if one of them is damaged."""
         frames, integrator, space = self.frames, self.integrators[name], self.spaces[name]
-        if not isinstance(frames, Hdf5Frames) or not fused.is_possible(integrator, frames.dtype):
+        if not fused.is_possible(integrator, frames.dtype):
             return None
         while len(self.rooms) < len(index):
             self.rooms.append(frames.chunk_room())

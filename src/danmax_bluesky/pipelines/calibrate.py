@@ -15,7 +15,7 @@ from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_
 from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.scattering.peaks import PeakError, expected_lines_deg, peak_position_errors
 from danmax_bluesky.scattering.recipe import Recipe
-from danmax_bluesky.storage.frames import Hdf5Frames, open_frames
+from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.storage.text import write_text
 
 mpl.use("Agg", force=False)
@@ -50,7 +50,8 @@ def frame_of(path: Path, dataset: str | None = None, index: int = 0) -> tuple[np
             raise StorageError(f"{frames.name} has no frame {index}, only {len(frames)}")
         image = np.empty(frames.shape, frames.dtype)
         frames.read_into(index, image)
-        return image, frames.pixel_mask() if isinstance(frames, Hdf5Frames) else None
+        own = frames.pixel_mask()
+        return image, None if own is None else own.bad
     finally:
         frames.close()
 

@@ -19,7 +19,7 @@ from danmax_bluesky.pipelines.blocks import Block, batches, integrate_blocks
 from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import ScanInfo
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, prepare, recipe_settings
-from danmax_bluesky.storage.frames import Frames, Hdf5Frames, open_frames
+from danmax_bluesky.storage.frames import Frames, open_frames
 
 FRAMES_A_TASK = 64
 TASKS_A_WORKER = 3
@@ -102,7 +102,8 @@ def integrate_numbers(
     paths: tuple[str, ...], dataset: str | None, settings_json: str, info: ScanInfo, numbers: np.ndarray
 ) -> Block:
     """Integrate some frames of a source; what runs in a worker."""
-    frames, integrators = _opened(paths, dataset, settings_json, info.energy_kev, _frozen(info.detector))
+    known = (info.energy_kev, info.detector_kind, _frozen(info.detector))
+    frames, integrators = _opened(paths, dataset, settings_json, *known)
     parts = list(integrate_blocks(frames, integrators, batches(int(number) for number in numbers)))
     return Block.joined(parts)
 
@@ -113,13 +114,15 @@ def _opened(
     dataset: str | None,
     settings_json: str,
     energy_kev: float | None,
+    detector_kind: str,
     detector: tuple[tuple[str, Any], ...] | None,
 ) -> tuple[Frames, Mapping[str, Any]]:
     settings = recipe_settings(json.loads(settings_json))
     files = [Path(path) for path in paths]
     frames = open_frames(files if len(files) > 1 else files[0], dataset)
-    own_mask = frames.pixel_mask() if isinstance(frames, Hdf5Frames) else None
-    prepared = prepare(settings, frames.shape, own_mask, None if detector is None else dict(detector), energy_kev)
+    described = None if detector is None else dict(detector)
+    info = ScanInfo(energy_kev=energy_kev, detector=described, detector_kind=detector_kind)
+    prepared = prepare(settings, frames, files[0], info)
     integrators = integrators_of(prepared.recipes)
     return frames, {f"{settings.name}/{name}": integrator for name, integrator in integrators.items()}
 

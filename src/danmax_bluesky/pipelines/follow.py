@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from danmax_bluesky.scattering.kernels import LANES
 from danmax_bluesky.storage.checksums import is_still_open
-from danmax_bluesky.storage.frames import Frames, Hdf5Frames
+from danmax_bluesky.storage.frames import Frames
 
 POLL_S = 0.002
 IDLE_POLL_S = 0.02
@@ -101,7 +102,7 @@ def follow(
         time.sleep(POLL_S if stretches.missing(beyond) else IDLE_POLL_S)
 
 
-def await_numbers(frames: Hdf5Frames, last: int, patience_s: float) -> None:
+def await_numbers(frames: Frames, file: Path, last: int, patience_s: float) -> None:
     """Wait until the file has the detector's own number of frame `last`: a frame is seen before what is beside it.
 
     Without its number a frame could not be matched with its trigger. A file without numbers is not waited for, nor is
@@ -110,6 +111,6 @@ def await_numbers(frames: Hdf5Frames, last: int, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         numbers = frames.column("frame_number")
-        if numbers is None or len(numbers) > last or not is_still_open(frames.path):
+        if numbers is None or len(numbers) > last or not is_still_open(file):
             return
         time.sleep(IDLE_POLL_S)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from danmax_bluesky.scattering import kernels
-from danmax_bluesky.scattering.integrator import Integrator, Sums, Workspace, valid_counts
+from danmax_bluesky.scattering.integrator import Integrator, Sums, Workspace
 from danmax_bluesky.storage import bitshuffle
 from danmax_bluesky.storage.bitshuffle import HEADER_BYTES, MULTIPLE, copy_rest, decode_block
 
@@ -21,7 +21,8 @@ _COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": 
 def is_possible(integrator: Integrator, dtype: np.dtype) -> bool:
     """True if chunks of this type can be integrated while they are decoded."""
     whole = dtype.kind in "iu" and dtype.itemsize == ITEM_BYTES and dtype.isnative
-    return whole and integrator.path != "repeated" and bitshuffle.blocks_are_open()
+    marked = integrator.recipe.dummy is not None  # has to be looked for in the frame
+    return whole and not marked and integrator.path != "repeated" and bitshuffle.blocks_are_open()
 
 
 def sum_chunks(
@@ -50,7 +51,7 @@ def sum_chunks(
     places = np.array([[bitshuffle.address_of(chunk), len(chunk), HEADER_BYTES] for chunk in chunks], np.int64)
     scratch = work.zeroed("scratch", (block_items * ITEM_BYTES,), np.uint8)
     block = work.zeroed(f"block{len(chunks)}", (len(chunks), block_items + PADDING), np.int32)
-    limits = integrator.limit_arguments(valid_counts(dtype, integrator.recipe.threshold), integers=True)
+    limits = integrator.limit_arguments(integrator.valid_counts(dtype), integers=True)
     decoder = (bitshuffle.LZ4_ADDRESS, bitshuffle.UNTRANSPOSE_ADDRESS)
     function: Any = _FUNCTIONS[integrator.path, len(chunks)]
     arrays = (sums.totals, sums.deficit, sums.invalid)

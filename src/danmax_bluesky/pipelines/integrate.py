@@ -16,12 +16,10 @@ from danmax_bluesky.pipelines.cluster import integrate_on_cluster
 from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import ScanInfo, output_path
 from danmax_bluesky.pipelines.output import IfExists, RecipeOutput
-from danmax_bluesky.pipelines.recipes import PreparedRecipe, prepare, recipe_settings
+from danmax_bluesky.pipelines.recipes import prepare, recipe_settings
 from danmax_bluesky.pipelines.scans import columns_of, info_of, journal_beside, measured_scan
-from danmax_bluesky.storage.frames import FrameError, Frames, Hdf5Frames, open_frames
-
-BESIDE_FRAMES = ("frame_number", "timestamp")
-_BESIDE_UNITS = {"timestamp": "s"}
+from danmax_bluesky.storage.frames import FrameError, Frames, open_frames
+from danmax_bluesky.storage.frames_protocol import OF_EACH_FRAME
 
 Progress = Callable[[int, int], None]
 
@@ -37,7 +35,8 @@ class IntegrationReport:
         seconds: how long it took, the matrix included.
         errors: frame number -> why it could not be read.
         problems: everything that went wrong, one sentence each; without any, the file holds every frame's pattern.
-        warnings: what speaks against the calibration, one sentence each.
+        warnings: what speaks against the calibration, or the mask, one sentence each.
+        notes: what else the user should know, one sentence each, such as how many pixels each mask marks.
     """
 
     output: Path
@@ -47,6 +46,7 @@ class IntegrationReport:
     errors: Mapping[int, str]
     problems: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def integrate_scan(
@@ -97,11 +97,10 @@ def integrate_scan(
         if not numbers:
             raise AcquisitionError(f"{frames.name} holds no frame to integrate")
         info = with_columns_of(info, frames, columns)
-        prepared = prepare_for(frames, settings, info)
+        prepared = prepare(recipe_settings(settings), frames, first, info)
         integrators = integrators_of(prepared.recipes)
         target = output or output_path(first, prepared.settings.name)
-        inputs = [frames.name] if isinstance(frames, Hdf5Frames) else [str(path.absolute()) for path in _paths(source)]
-        sink = RecipeOutput(prepared, integrators, target, info, inputs, if_exists)
+        sink = RecipeOutput(prepared, integrators, target, info, frames.inputs, if_exists)
         errors: dict[int, str] = {}
         done = sink.resumed
         keyed = {sink.key(name): integrator for name, integrator in integrators.items()}
@@ -119,12 +118,17 @@ def integrate_scan(
                 done += len(block.index)
                 if progress:
                     progress(done, len(numbers))
-            problems = sink.finish({**values_beside(frames, numbers), **(columns or {})}, complete=complete)
+            known = {**values_beside(frames, numbers), **(columns or {})}
+            problems = sink.finish(known, complete=complete, problems=frames.missing)
+        except Exception:
+            sink.discard_if_empty()
+            raise
         finally:
             sink.close()
     finally:
         frames.close()
-    return IntegrationReport(target, done, sink.resumed, time.monotonic() - begun, errors, problems, warnings)
+    seconds = time.monotonic() - begun
+    return IntegrationReport(target, done, sink.resumed, seconds, errors, problems, warnings, prepared.notes)
 
 
 def _paths(source: Path | Sequence[Path]) -> list[Path]:
@@ -148,12 +152,6 @@ def what_is_known(
     return info_of(start, beside[1], columns_of(scan.units)), scan.rows, scan.columns, scan.complete
 
 
-def prepare_for(frames: Frames, settings: RecipeSettings | Mapping[str, Any], info: ScanInfo) -> PreparedRecipe:
-    """The recipe bound to these frames, with the detector's own mask."""
-    own_mask = frames.pixel_mask() if isinstance(frames, Hdf5Frames) else None
-    return prepare(recipe_settings(settings), frames.shape, own_mask, info.detector, info.energy_kev)
-
-
 def check_first(frames: Frames, number: int, sinks: Sequence[RecipeOutput]) -> list[str]:
     """Look whether a frame contradicts the calibration of each recipe; one sentence for each contradiction."""
     image = np.empty(frames.shape, frames.dtype)
@@ -165,22 +163,20 @@ def check_first(frames: Frames, number: int, sinks: Sequence[RecipeOutput]) -> l
 
 
 def with_columns_of(info: ScanInfo, frames: Frames, columns: Mapping[str, np.ndarray] | None = None) -> ScanInfo:
-    """The same, with a column for each array and for what the detector file says of each frame."""
+    """The same, with a column for each array and for what the source says of each frame."""
     known = {name: Column(np.asarray(values).dtype.str) for name, values in (columns or {}).items()}
-    if isinstance(frames, Hdf5Frames):
-        for name in BESIDE_FRAMES:
-            values = frames.column(name)
-            if values is not None and values.ndim == 1:
-                known[name] = Column(values.dtype.str, _BESIDE_UNITS.get(name, ""))
+    for name, unit in OF_EACH_FRAME.items():
+        values = frames.column(name)
+        if values is not None and values.ndim == 1:
+            known[name] = Column(values.dtype.str, unit)
     return replace(info, columns={**known, **info.columns})
 
 
 def values_beside(frames: Frames, numbers: Sequence[int]) -> dict[str, np.ndarray]:
-    """What the detector file says of these frames; shorter if it says it of the first ones only."""
+    """What the source says of these frames; shorter if it says it of the first ones only."""
     found: dict[str, np.ndarray] = {}
-    if isinstance(frames, Hdf5Frames):
-        for name in BESIDE_FRAMES:
-            values = frames.column(name)
-            if values is not None and values.ndim == 1:
-                found[name] = values[[number for number in numbers if number < len(values)]]
+    for name in OF_EACH_FRAME:
+        values = frames.column(name)
+        if values is not None and values.ndim == 1:
+            found[name] = values[[number for number in numbers if number < len(values)]]
     return found

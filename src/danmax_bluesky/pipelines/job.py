@@ -20,6 +20,7 @@ class ScanInfo:
         source_name: name of the laboratory.
         energy_kev: photon energy, for recipes without a .poni.
         detector: settings of the detector, likewise; None where they do not tell how it stands.
+        detector_kind: what the run says of the detector, "imaging" or "counting"; "" if there is no run.
         scan: further scalars for the entry.
         columns: name -> what will be known of each frame, beside its number.
     """
@@ -30,6 +31,7 @@ class ScanInfo:
     source_name: str = "MAX IV"
     energy_kev: float | None = None
     detector: Mapping[str, Any] | None = None
+    detector_kind: str = ""
     scan: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
 

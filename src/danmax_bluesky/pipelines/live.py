@@ -13,16 +13,17 @@ from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, 
 from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
 from danmax_bluesky.pipelines.derived import DerivedRun
 from danmax_bluesky.pipelines.follow import Stretches, await_numbers, follow
-from danmax_bluesky.pipelines.integrate import check_first, prepare_for, values_beside, with_columns_of
+from danmax_bluesky.pipelines.integrate import check_first, values_beside, with_columns_of
 from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import Job, Outcome
 from danmax_bluesky.pipelines.notes import note_integration
 from danmax_bluesky.pipelines.output import RecipeOutput
+from danmax_bluesky.pipelines.recipes import prepare, recipe_settings
 from danmax_bluesky.pipelines.scans import MeasuredScan, measured_scan
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.classifiers import NAMES
 from danmax_bluesky.scattering.kernels import LANES
-from danmax_bluesky.storage.frames import Hdf5Frames
+from danmax_bluesky.storage.frames import Frames, Hdf5Frames
 from danmax_bluesky.storage.journal import read_journal
 
 ATTEMPTS = 20
@@ -177,7 +178,7 @@ def _open(job: Job, stretches: Stretches) -> Hdf5Frames:
         time.sleep(0.02)
 
 
-def _open_sinks(job: Job, frames: Hdf5Frames, sinks: list[RecipeOutput]) -> list[Outcome]:
+def _open_sinks(job: Job, frames: Frames, sinks: list[RecipeOutput]) -> list[Outcome]:
     """Open the file of patterns of each recipe, and put it to the others; outcomes of those that cannot be."""
     failed: list[Outcome] = []
     for settings, output in _pairs(job):
@@ -185,11 +186,11 @@ def _open_sinks(job: Job, frames: Hdf5Frames, sinks: list[RecipeOutput]) -> list
             if any(str(sink.path) == output for sink in sinks):
                 raise SettingsError(f"another recipe writes {output} already; give each recipe a name of its own")
             info = with_columns_of(job.scan_info(), frames)
-            prepared = prepare_for(frames, settings, info)
+            prepared = prepare(recipe_settings(settings), frames, Path(job.file), info)
             integrators = integrators_of(prepared.recipes)
             sinks.append(
                 RecipeOutput(
-                    *(prepared, integrators, Path(output), info, [frames.name], "resume"),
+                    *(prepared, integrators, Path(output), info, frames.inputs, "resume"),
                     timestamps=lambda: frames.column("timestamp"),
                     wait_s=WAIT_S,
                 )
@@ -218,7 +219,7 @@ class _Told:
 
 def _follow(
     job: Job,
-    frames: Hdf5Frames,
+    frames: Frames,
     sinks: Sequence[RecipeOutput],
     stretches: Stretches,
     told: _Told,
@@ -269,13 +270,13 @@ class Backlog:
 
 
 def _finish(
-    job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretches: Stretches, patience_s: float
+    job: Job, frames: Frames, sinks: Sequence[RecipeOutput], stretches: Stretches, patience_s: float
 ) -> list[Outcome]:
     scan: MeasuredScan | None = None
     complete = stretches.complete
     problems: list[str] = []
     if job.journal and Path(job.journal).exists():
-        await_numbers(frames, max((sink.done for sink in sinks), default=-1), patience_s)
+        await_numbers(frames, Path(job.file), max((sink.done for sink in sinks), default=-1), patience_s)
         try:
             scan = measured_scan(Path(job.journal), job.detector)
         except DanmaxError as error:

@@ -34,6 +34,7 @@ from danmax_bluesky.scattering.checks import orientation_warnings, ring_contrast
 from danmax_bluesky.scattering.classifiers import NAMES, integral_parameters
 from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.scattering.matrix import effective_mask
+from danmax_bluesky.scattering.validity import share_warnings
 from danmax_bluesky.storage.locks import WriterLock
 from danmax_bluesky.storage.patterns import PatternFile, StoredRows
 
@@ -141,11 +142,15 @@ class RecipeOutput:
         self.done = int(block.index[-1])
 
     def check(self, image: np.ndarray) -> list[str]:
-        """What speaks against the orientation, seen in one frame; also put on record."""
+        """What speaks against the orientation and the valid counts, seen in one frame; the first is put on record."""
         recipe = next(iter(self.prepared.recipes.values()))
         contrast = ring_contrast(recipe.geometry, image, recipe.mask)
         self._file.set(CONTRAST, contrast)
-        return [f"{self.path.name}: {text}" for text in orientation_warnings(recipe.geometry, contrast)]
+        integrator = next(iter(self.integrators.values()))
+        limits = integrator.valid_counts(image.dtype)
+        warnings = share_warnings(image, effective_mask(recipe), limits, recipe.dummy)
+        warnings += orientation_warnings(recipe.geometry, contrast)
+        return [f"{self.path.name}: {text}" for text in warnings]
 
     def integrals(self, block: Block) -> dict[str, np.ndarray]:
         """Integral parameters of each frame of a block, of the layout that is plotted."""
@@ -240,6 +245,13 @@ class RecipeOutput:
         finally:
             self._lock.release()
 
+    def discard_if_empty(self) -> None:
+        """Close the file, and remove it if no pattern is in it; one that has some can be continued."""
+        is_empty = not len(self)
+        self.close()
+        if is_empty:
+            self.path.unlink(missing_ok=True)
+
     def _about(self, rows: np.ndarray, what: str) -> str:
         """A sentence about some rows, with the first of their frames."""
         numbers = self.index()[rows].tolist()
@@ -316,8 +328,11 @@ def recipe_key(prepared: PreparedRecipe) -> str:
     for name, recipe in prepared.recipes.items():
         parameters = json.dumps(recipe.parameters(), sort_keys=True, default=str)
         digest.update(f"{name} {recipe.matrix_key()} {parameters}".encode())
-        if recipe.dark is not None:
-            digest.update(np.ascontiguousarray(recipe.dark).tobytes())
+        pattern = recipe.background
+        subtracted = () if pattern is None else (pattern.axis, pattern.intensity, pattern.sigma)
+        for image in (recipe.dark, recipe.dark_variance, *subtracted):
+            if image is not None:
+                digest.update(np.ascontiguousarray(image).tobytes())
     settings = prepared.settings
     digest.update(f"{settings.monitor} {settings.monitor_reference}".encode())
     return digest.hexdigest()[:32]
@@ -332,13 +347,13 @@ def _layout(prepared: PreparedRecipe, integrator: Integrator) -> PatternLayout:
         chunks=recipe.geometry.shape,
         compression="gzip",
     )
-    files = {key: value for key, value in texts.items() if key in ("dark_file", "flat_file")}
+    others = {key: value for key, value in texts.items() if key not in ("poni", "poni_file", "mask_file")}
     return PatternLayout(
         unit=recipe.unit,
         radial_edges=matrix.radial_edges,
         norm=matrix.norm.reshape(recipe.shape),
         azimuth_edges_deg=matrix.azimuth_edges_deg,
-        parameters={"recipe": prepared.settings.name, "poni": poni, "mask": mask, **files, **recipe.parameters()},
+        parameters={"recipe": prepared.settings.name, "poni": poni, "mask": mask, **others, **recipe.parameters()},
         has_errors=recipe.error_model != "none",
         cut="" if recipe.cut is None else recipe.cut.quantity,
     )

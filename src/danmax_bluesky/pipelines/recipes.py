@@ -1,6 +1,9 @@
 """Recipes as they are written down, made ready: their files read, their geometry bound to the frames."""
 
-from collections.abc import Iterable, Mapping
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,19 @@ from pydantic import ValidationError
 from danmax_bluesky.config import RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
 from danmax_bluesky.parsing import complaints, read_text, shown
+from danmax_bluesky.pipelines.background import background_pattern, is_pattern
+from danmax_bluesky.pipelines.corrections import combined_dark, image_of, mask_of, unused_corrections
+from danmax_bluesky.pipelines.job import ScanInfo
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.slices import Cut
-from danmax_bluesky.storage.frames import read_image, read_mask
+from danmax_bluesky.scattering.validity import NO_LIMIT, default_lower_limit, kind_of_detector, kind_of_frame
+from danmax_bluesky.storage.frames_protocol import FrameError, Frames, MeanImage
 
 PATTERN = "azint1d"
 CAKE = "azint2d"
+_DETECTOR = re.compile(r"^\s*detector\s*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
+_log = logging.getLogger(__name__)
 
 
 IntegrationSettings = RecipeSettings
@@ -32,11 +41,13 @@ class PreparedRecipe:
         settings: as written down.
         recipes: layout name -> recipe; a cake comes with the pattern of the full circle.
         texts: parameter -> what the files said, for the record.
+        notes: what the user should know of it, one sentence each, such as how many pixels each mask marks.
     """
 
     settings: IntegrationSettings
     recipes: Mapping[str, Recipe]
     texts: Mapping[str, Any]
+    notes: Sequence[str] = ()
 
     @property
     def geometry(self) -> Geometry:
@@ -78,45 +89,63 @@ def recipes_of(entries: Iterable[Mapping[str, Any] | RecipeSettings]) -> list[In
     return recipes
 
 
-def prepare(
-    settings: IntegrationSettings,
-    shape: tuple[int, int],
-    pixel_mask: np.ndarray | None = None,
-    detector: Mapping[str, Any] | None = None,
-    energy_kev: float | None = None,
-) -> PreparedRecipe:
-    """Read the files of a recipe and bind it to frames of one shape.
+def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: ScanInfo) -> PreparedRecipe:
+    """Read the files of a recipe and bind it to some frames.
 
     Args:
         settings: the recipe.
-        shape: rows and columns of the frames.
-        pixel_mask: what the detector says of its own pixels, True is bad.
-        detector: settings of the detector, with pixel_size_m and distance_m, for a recipe without a .poni.
-        energy_kev: of the beam, likewise.
+        frames: what is integrated; asked for their shape and for what the detector says of its own pixels.
+        source: the data file, which the names of images in the recipe may depend on.
+        info: of the scan: settings of the detector and energy of the beam, for a recipe without a .poni.
 
     Raises:
-        CalibrationError: a geometry, mask, dark or flat does not fit the frames.
+        CalibrationError: a geometry, mask, dark, flat or background does not fit the frames.
         StorageError: a file is missing or damaged.
     """
-    geometry = _geometry(settings, shape, detector, energy_kev)
+    shape = frames.shape
+    geometry = _geometry(settings, shape, info.detector, info.energy_kev)
     texts: dict[str, Any] = {"poni": geometry.poni_text()}
     if settings.poni is not None:
         texts |= {"poni": read_text(settings.poni, CalibrationError, errors="replace"), "poni_file": str(settings.poni)}
-    mask = None if settings.mask is None else read_mask(settings.mask)
-    if settings.mask is not None and mask is not None:
-        texts["mask_file"] = str(settings.mask)
-        _check_shape("mask", settings.mask, mask, shape)
-        if mask.all():
-            raise CalibrationError(
-                f"mask {settings.mask} leaves no pixel; it may be inverted: True, or other than 0, means bad"
-            )
-    if pixel_mask is not None:
-        mask = pixel_mask if mask is None else mask | pixel_mask
-    dark, stacked = _image("dark", settings.dark, shape)
-    flat, _ = _image("flat", settings.flat, shape)
-    texts |= {f"{name}_file": str(path) for name in ("dark", "flat") if (path := getattr(settings, name)) is not None}
+    mask, mask_file = mask_of(settings, source, shape)
+    notes = []
+    if mask is not None:
+        texts["mask_file"] = mask_file
+        notes.append(_counted(mask, f"mask {mask_file}"))
+    own = frames.pixel_mask()
+    if own is not None:
+        if own.bad.all():
+            raise CalibrationError(f"the detector's own mask, {own.where}, leaves no pixel; mend it, or leave it out")
+        mask = own.bad if mask is None else mask | own.bad
+        texts |= {"detector_mask_file": own.where, "detector_mask_pixels": int(own.bad.sum())}
+        notes.append(_counted(own.bad, f"the detector's own mask, {own.where},"))
+    images: dict[str, MeanImage | None] = {
+        "dark": image_of(settings.dark, "dark", "dark", source, shape, settings.detector),
+        "flat": image_of(settings.flat, "flat", "flat", source, shape, settings.detector),
+        "background": None if is_pattern(settings, source) else _background(settings, source, shape),
+    }
+    texts |= {f"{key}_file": image.where for key, image in images.items() if image is not None}
+    dark, flat, background = images["dark"], images["flat"], images["background"]
     own_dark, own_flat = geometry.dark_and_flat()  # as pyFAI does, where no others are given
-    dark, flat = own_dark if dark is None else dark, own_flat if flat is None else flat
+    if dark is None and own_dark is not None:
+        dark = MeanImage(own_dark, 1, f"detector of {settings.poni}")
+    if flat is None and own_flat is not None:
+        flat = MeanImage(own_flat, 1, f"detector of {settings.poni}")
+    if flat is not None and not np.any(flat.counts > 0):
+        raise CalibrationError(
+            f"flat {flat.where} is nowhere greater than 0, so no pixel would count; is it the right image?"
+        )
+    if background is not None:
+        texts |= {"background_factor": settings.background_factor, "background_frames": background.number}
+    pattern = background_pattern(settings, source) if is_pattern(settings, source) else None
+    if pattern is not None:
+        texts |= {"background_file": pattern.where, "background_factor": settings.background_factor}
+    subtracted, variance = combined_dark(dark, background, settings.background_factor, settings.dark_frames)
+    low, why = _lower_limit(settings, frames, mask, texts["poni"], info)
+    texts["lower_limit_follows_from"] = why
+    notes += unused_corrections(frames, settings)
+    for note in notes:
+        _log.info("%s: %s", frames.name, note)
     recipe = Recipe(
         geometry=geometry,
         mask=mask,
@@ -131,14 +160,18 @@ def prepare(
         solid_angle=settings.solid_angle,
         polarization_factor=settings.polarization_factor,
         polarization_axis_deg=settings.polarization_axis,
-        dark=dark,
-        dark_frames=stacked or settings.dark_frames,
-        flat=flat,
+        dark=subtracted,
+        dark_frames=dark.number if dark is not None and dark.number > 1 else settings.dark_frames,
+        dark_variance=variance,
+        background=pattern,
+        flat=None if flat is None else flat.counts,
         error_model=settings.error_model,
         weighting=settings.weighting,
         threshold=settings.threshold,
         clip_sigma=settings.clip_sigma,
         clip_cycles=settings.clip_cycles,
+        lower_limit=low,
+        dummy=settings.dummy,
     )
     layouts = {PATTERN: recipe}
     if recipe.dimensions == 2:
@@ -154,7 +187,39 @@ def prepare(
             recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=(), azimuth_range_deg=None, radial_range=None
         )
         layouts[f"slice{number}"] = replace(plain, cut=band, splitting="no")
-    return PreparedRecipe(settings, layouts, texts)
+    return PreparedRecipe(settings, layouts, texts, tuple(notes))
+
+
+def _background(settings: IntegrationSettings, source: Path, shape: tuple[int, int]) -> MeanImage | None:
+    image = image_of(settings.background, None, "background", source, shape, settings.detector)
+    if image is not None and not np.isfinite(image.counts).any():
+        raise CalibrationError(f"background {image.where} holds no pixel that is a number")
+    return image
+
+
+def _counted(mask: np.ndarray, what: str) -> str:
+    return f"{what} marks {int(mask.sum())} of {mask.size} pixels as bad ({mask.mean():.2%})"
+
+
+def _lower_limit(
+    settings: IntegrationSettings, frames: Frames, mask: np.ndarray | None, poni: str, info: ScanInfo
+) -> tuple[float, str]:
+    """The smallest valid count, and what it follows from: the recipe, the run, the .poni, or the first frame."""
+    if settings.lower_limit is not None:
+        return (NO_LIMIT if settings.lower_limit == "none" else settings.lower_limit), "recipe"
+    if info.detector_kind:
+        return default_lower_limit("counting"), f"run: the detector is for {info.detector_kind}"
+    stated = _DETECTOR.search(poni)
+    kind = kind_of_detector(stated[1]) if stated else ""
+    if kind:
+        return default_lower_limit(kind), f".poni: {stated[1].strip() if stated else ''} is {kind}"
+    for index in range(len(frames)):
+        image = np.empty(frames.shape, frames.dtype)
+        with suppress(FrameError):
+            frames.read_into(index, image)
+            kind = kind_of_frame(image, mask)
+            return default_lower_limit(kind), f"frame {index}: its counts are those of a detector that is {kind}"
+    return 0.0, "no frame could be looked at"
 
 
 def _geometry(
@@ -183,24 +248,3 @@ def _geometry(
     return simulated_geometry(
         shape, float(detector["pixel_size_m"]), float(detector["distance_m"]), energy_kev, settings.orientation or 3
     )
-
-
-def _image(name: str, path: Path | None, shape: tuple[int, int]) -> tuple[np.ndarray | None, int]:
-    """An image, and 0; or the mean of a stack, and of how many it is the mean."""
-    if path is None:
-        return None, 0
-    image = np.asarray(read_image(path), float)
-    stacked = len(image) if image.ndim == 3 else 0
-    if stacked:
-        image = image.mean(axis=0)
-    _check_shape(name, path, image, shape)
-    if name == "flat" and not np.any(image > 0):
-        raise CalibrationError(
-            f"flat {path} is nowhere greater than 0, so no pixel would count; is it the right image?"
-        )
-    return image, stacked
-
-
-def _check_shape(name: str, path: Path, image: np.ndarray, shape: tuple[int, int]) -> None:
-    if image.shape != shape:
-        raise CalibrationError(f"{name} {path} has shape {image.shape}, but the frames have {shape}")

@@ -66,6 +66,7 @@ def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Colum
         source_name=str(source.get("name", "MAX IV")),
         energy_kev=source.get("energy_kev"),
         detector=None if start.get("beamline") == "danmax" else start.get("detector_settings", {}).get(detector),
+        detector_kind=start.get("detector_settings", {}).get(detector, {}).get("kind", "counting"),
         scan=scan,
         columns=columns or {},
     )

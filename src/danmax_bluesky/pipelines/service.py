@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from danmax_bluesky.config import INSIDE, RECIPE_FILES
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, State, Task, find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.feeder import new_files
@@ -235,12 +236,13 @@ class IntegrationService:
         """The same recipe, with the files that it names as paths below the root."""
         _check_mapping("a recipe", entry)
         files = {
-            name: self._inside(Path(str(entry[name]))) for name in ("poni", "mask", "dark", "flat") if entry.get(name)
+            name: self._inside(Path(str(entry[name]).partition(INSIDE)[0])) for name in RECIPE_FILES if entry.get(name)
         }
         for name, file in files.items():
             if not os.path.isfile(file):
                 raise SettingsError(f"{name} {file} does not exist; put it below {self.root} first")
-        return {**entry, **{name: str(file) for name, file in files.items()}}
+        parts = {name: str(entry[name]).partition(INSIDE)[1:] for name in files}
+        return {**entry, **{name: f"{file}{''.join(parts[name])}" for name, file in files.items()}}
 
     def _begin(self, fresh: _Queue) -> None:
         """Put a queue in the place of the one that is there."""

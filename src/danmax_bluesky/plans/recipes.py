@@ -1,12 +1,11 @@
 """What would go wrong with the integration of a scan, before anything moves."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from danmax_bluesky.config import RecipeSettings
+from danmax_bluesky.config import INSIDE, OF_EACH_FILE, RECIPE_FILES, RecipeSettings
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.parsing import opened
-
-FILES = ("poni", "mask", "dark", "flat")
 
 
 def recipe_findings(recipes: Iterable[RecipeSettings], beamline: str) -> Iterator[str]:
@@ -23,12 +22,12 @@ def recipe_findings(recipes: Iterable[RecipeSettings], beamline: str) -> Iterato
                 f"{which} has no geometry, and only that of the simulated beamline is known: set poni in its "
                 "[[recipes]] (`danmax calibrate` makes one), or formats.integrate = false to measure without patterns"
             )
-        for key in FILES:
+        for key in RECIPE_FILES:
             path = getattr(recipe, key)
-            if path is None:
-                continue
+            if path is None or any(word in str(path) for word in OF_EACH_FILE):
+                continue  # an image of each data file can be looked for when that is there
             try:
-                with opened(path, SettingsError):
+                with opened(Path(str(path).partition(INSIDE)[0]), SettingsError):
                     pass
             except SettingsError as error:
                 yield f"{which}: {key} {error}; set {key} in its [[recipes]]"

@@ -12,7 +12,7 @@ from pyFAI.goniometer import SingleGeometry
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.calibrants import calibrant_of
 from danmax_bluesky.scattering.geometry import Geometry
-from danmax_bluesky.scattering.integrator import valid_counts
+from danmax_bluesky.scattering.validity import valid_counts
 
 PARAMETERS = ("dist", "poni1", "poni2", "rot1", "rot2", "rot3")
 RINGS = (3, 6, 12, None, None)

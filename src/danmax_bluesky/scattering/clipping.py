@@ -57,5 +57,5 @@ def clip_outliers(
         )
         if not marked:
             break
-        kept[keep == 0] = -1.0
+        kept[keep == 0] = np.nan
     return invalid

@@ -12,6 +12,7 @@ from danmax_bluesky.scattering import kernels
 from danmax_bluesky.scattering.clipping import clip_outliers
 from danmax_bluesky.scattering.matrix import Matrix, build_matrix
 from danmax_bluesky.scattering.recipe import Recipe
+from danmax_bluesky.scattering.validity import as_counts, valid_counts
 
 LANES_UP_TO_BINS = 20_000
 """Above it the accumulators of eight frames leave the processor's cache, and frames pass one by one."""
@@ -23,8 +24,6 @@ EMPTY = 1e-9
 """Share of a bin's norm under which the bin is empty; what subtracting bad pixels leaves below it is rounding."""
 
 _NOTHING = np.zeros(0)
-_LARGEST = np.iinfo(np.int32).max
-_INT32_BYTES = 4
 _LINE_BYTES = 64
 
 
@@ -46,36 +45,6 @@ class Patterns:
 
     def __len__(self) -> int:
         return len(self.intensity)
-
-
-def valid_counts(dtype: Any, threshold: float | None = None) -> tuple[float, float]:
-    """Smallest and largest count of a good pixel.
-
-    Negative counts mark bad pixels, and so does the largest number of an unsigned type of 16 or 32 bits, which
-    detectors write into gaps and for saturation. Counts of 2³¹ and more are not told apart from these.
-    """
-    dtype = np.dtype(dtype)
-    if dtype.kind == "f":
-        high = float(np.finfo(dtype).max)
-    else:
-        high = float(min(np.iinfo(dtype).max - (dtype.kind == "u" and dtype.itemsize > 1), _LARGEST))
-    return 0.0, high if threshold is None else min(high, float(threshold))
-
-
-def as_counts(frames: np.ndarray) -> np.ndarray:
-    """Frames of any integer type as int32, without a copy where that is possible; others as they are.
-
-    What is larger than int32 can hold becomes negative, that is, invalid.
-    """
-    if frames.dtype == np.int32:
-        return frames
-    if frames.dtype.kind in "iub":
-        if frames.dtype == np.uint32:
-            return frames.view(np.int32)
-        if frames.dtype.itemsize > _INT32_BYTES:
-            frames = np.where((frames < 0) | (frames > _LARGEST), -1, frames)
-        return frames.astype(np.int32)
-    return frames
 
 
 class Workspace:
@@ -139,12 +108,20 @@ class Integrator:
         if recipe.dark is not None:
             self.dark = np.nan_to_num(recipe.dark).astype(np.float64).ravel()
             self._dark_variance = np.maximum(self.dark, 0) / recipe.dark_frames
+            if recipe.dark_variance is not None:
+                self._dark_variance = np.nan_to_num(recipe.dark_variance).astype(np.float64).ravel()
+        elif recipe.lower_limit < 0:  # with a dark the kernels take no variance from counts below zero
+            self.dark = self._dark_variance = np.zeros(math.prod(recipe.geometry.shape))
+        self._background: tuple[np.ndarray, np.ndarray] | None = None
+        if recipe.background is not None:
+            axis = matrix.radial_axis
+            self._background = recipe.background.at(axis, matrix.norm.size // axis.size)
         self._floor = 1.0 if recipe.error_model == "pyfai-poisson" else 0.0
         self._bin_of_pixel = _NOTHING
         self.path: Literal["count", "split", "repeated"] = "split"
         if recipe.clip_sigma is not None or recipe.error_model == "azimuthal":
             self.path = "repeated"
-        elif recipe.dark is None and recipe.weighting == "pyfai" and self._floor == 0 and matrix.is_unsplit:
+        elif not self.dark.size and recipe.weighting == "pyfai" and self._floor == 0 and matrix.is_unsplit:
             self.path = "count"
             self._bin_of_pixel = matrix.bin_of_pixel()
 
@@ -156,6 +133,10 @@ class Integrator:
     def by_lanes(self) -> bool:
         """Eight frames pass together, if there are as many."""
         return self.path != "repeated" and self.matrix.norm.size <= LANES_UP_TO_BINS
+
+    def valid_counts(self, dtype: Any) -> tuple[float, float]:
+        """Smallest and largest count of a good pixel in frames of this type."""
+        return valid_counts(dtype, self.recipe.threshold, self.recipe.lower_limit)
 
     def integrate(self, frames: np.ndarray, workspace: Workspace | None = None) -> Patterns:
         """Integrate frames of shape (n, H, W).
@@ -171,8 +152,8 @@ class Integrator:
         if frames.ndim != 3 or frames.shape[1:] != shape:
             raise CalibrationError(f"frames have shape {frames.shape[1:]}, but the recipe is for {shape}")
         work = workspace or self.workspace()
-        limits = valid_counts(frames.dtype, self.recipe.threshold)
-        flat = as_counts(frames).reshape(len(frames), -1)
+        limits = self.valid_counts(frames.dtype)
+        flat = as_counts(frames, self.recipe.dummy).reshape(len(frames), -1)
         if self.path == "count" and flat.dtype != np.int32:
             return self._through_the_matrix().integrate(frames, None)
         collected = Collected.empty(len(flat), self.matrix.norm.size)
@@ -292,6 +273,9 @@ class Integrator:
             least = np.maximum(np.abs(collected.signal), LEAST_VARIANCE)
             variance = np.where(collected.variance > 0, collected.variance, least)
             sigma = np.where(filled, np.sqrt(variance) / np.abs(norm), np.nan)
+        if self._background is not None:
+            intensity = intensity - self._background[0]
+            sigma = np.hypot(sigma, self._background[1])
         if self.recipe.error_model == "none":
             sigma = np.full_like(sigma, np.nan)
         shape = (len(norm), *self.recipe.shape)

@@ -11,6 +11,7 @@ import pyFAI
 
 from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.background import BackgroundPattern
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.scattering.slices import Cut
 
@@ -27,7 +28,7 @@ class Recipe:
 
     Attributes:
         geometry: of the detector, with the shape and orientation of the image.
-        mask: True where a pixel is bad, shape of the image, or None. Negative pixels are bad in any case.
+        mask: True where a pixel is bad, shape of the image, or None.
         unit: radial unit, one of `UNITS`.
         radial_bins: number of bins along the radius.
         radial_range: first and last edge in `unit`, or None for all that the detector sees.
@@ -49,6 +50,10 @@ class Recipe:
         threshold: a pixel above it is masked in that frame; None masks none.
         clip_sigma: a pixel further than this many σ from the mean of its bin is masked in that frame.
         clip_cycles: how often that is repeated at most.
+        lower_limit: a pixel below it is masked in that frame; -inf masks none for its counts being low.
+        dummy: a pixel with this number is masked in that frame; None masks none.
+        dark_variance: variance of `dark`, shape of the image, where it is more than a mean of frames.
+        background: a pattern that is subtracted from every pattern, or None.
     """
 
     geometry: Geometry
@@ -73,6 +78,10 @@ class Recipe:
     threshold: float | None = None
     clip_sigma: float | None = None
     clip_cycles: int = 5
+    lower_limit: float = 0.0
+    dummy: float | None = None
+    dark_variance: np.ndarray | None = field(default=None, repr=False)
+    background: BackgroundPattern | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _one_of("unit", self.unit, UNITS)
@@ -85,10 +94,12 @@ class Recipe:
                 raise CalibrationError(f"{name} = {getattr(self, name)} must be at least {low}")
         if self.radial_range is not None and not self.radial_range[0] < self.radial_range[1]:
             raise CalibrationError(f"radial_range {self.radial_range} must rise")
+        if self.background is not None and self.cut is not None:
+            raise CalibrationError("a background that is a pattern has no place in slices; give an image as background")
         self._check_azimuth()
         if self.polarization_factor is not None and not -1 <= self.polarization_factor <= 1:
             raise CalibrationError(f"polarization_factor {self.polarization_factor} must lie within -1 to 1")
-        for name in ("mask", "dark", "flat"):
+        for name in ("mask", "dark", "dark_variance", "flat"):
             image = getattr(self, name)
             if image is not None and image.shape != self.geometry.shape:
                 raise CalibrationError(
@@ -168,6 +179,8 @@ class Recipe:
             "error_model": self.error_model,
             "weighting": self.weighting,
             "threshold": self.threshold,
+            "lower_limit": self.lower_limit,
+            "dummy": self.dummy,
             "clip_sigma": self.clip_sigma,
             "clip_cycles": None if self.clip_sigma is None else self.clip_cycles,
         }

@@ -1,247 +1,54 @@
-"""Frames of any layout, read one by one or in blocks, into buffers that are reused.
+"""Frames of any layout, read one by one or in blocks, into buffers that are reused."""
 
-Fast where it can be: a chunk that holds one frame is read as it lies in the file and decoded outside HDF5 and outside
-the interpreter's lock. Everything else that HDF5 reads is read by HDF5. Images of their own are read by fabio.
-"""
-
-import math
-import os
 import re
-import threading
-import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import fabio
 import h5py
 import numpy as np
 
 from danmax_bluesky.errors import FormatError, StorageError
-from danmax_bluesky.storage import bitshuffle
-from danmax_bluesky.storage.files import open_to_read, values_of
+from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.frames_hdf5 import HDF5_ENDINGS, Hdf5Frames
+from danmax_bluesky.storage.frames_images import ImageFrames
+from danmax_bluesky.storage.frames_protocol import (
+    Correction,
+    FrameError,
+    Frames,
+    MeanImage,
+    MissingFrames,
+    PixelMask,
+)
+from danmax_bluesky.storage.pixel_masks import MASK, bad_pixels, groups_of_detectors, is_mask, node_of
+from danmax_bluesky.storage.references import resolved
 
-HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".hdf", ".nx5")
-IMAGE_ENDINGS = (".tif", ".tiff", ".cbf", ".edf", ".img", ".mar3450", ".mccd")
 FIT2D_MASK = ".msk"
-REOPEN_S = 0.2
 _EIGER = re.compile(r"data_\d{6}")
 
 
-class FrameError(StorageError):
-    """One frame cannot be read; the others may well be.
+class JoinedFrames:
+    """Several sources one after the other, such as the data files of an Eiger.
 
-    Attributes:
-        index: of the frame in its source.
-    """
-
-    def __init__(self, index: int, text: str) -> None:
-        self.index = index
-        super().__init__(text)
-
-
-class Frames(Protocol):
-    """Frames in a row, whatever they lie in.
-
-    Attributes:
-        shape: rows and columns of a frame.
-        dtype: of its pixels.
-        name: for messages.
-    """
-
-    shape: tuple[int, int]
-    dtype: np.dtype
-    name: str
-
-    def __len__(self) -> int: ...
-
-    def read_into(self, index: int, buffer: np.ndarray) -> None:
-        """Read one frame into a C-contiguous buffer of its shape and type.
-
-        Raises:
-            FrameError: it cannot be read.
-        """
-        ...
-
-    def refresh(self) -> int:
-        """Look how many frames there are now, and return it."""
-        ...
-
-    def close(self) -> None:
-        """Let go of every file."""
-        ...
-
-
-class Hdf5Frames:
-    """Frames of one dataset of shape (n, H, W), (H, W), or more axes before these two.
+    What is bad in one of them is bad in all, and what is known of each frame in one of them is NaN in the others.
 
     Args:
-        path: the file; it may still be written (SWMR).
-        dataset: path inside it, or None to look for it.
+        parts: the sources; what they say of darks and flats is that of the first which says it.
 
     Raises:
-        StorageError: the file or the dataset is missing, or a source of a virtual dataset is.
-        FormatError: the dataset holds no images.
+        FormatError: their frames differ in shape or type.
     """
-
-    def __init__(self, path: Path, dataset: str | None = None) -> None:
-        self.path = path
-        self._wanted = dataset
-        self._open()
-        self.shape = (int(self._dataset.shape[-2]), int(self._dataset.shape[-1]))
-        self.dtype = self._dataset.dtype
-        self._how = _access(self._dataset)
-        self._rooms = threading.local()
-
-    def _open(self) -> None:
-        with ExitStack() as stack:
-            file = stack.enter_context(open_to_read(self.path))
-            name = self._wanted or find_frames(file)
-            dataset = _dataset(file, self.path, name)
-            self.name = f"{self.path}::{name}"
-            if dataset.ndim < 2 or dataset.dtype.kind not in "iuf":
-                raise FormatError(f"{self.name} holds no images: {dataset.shape} of {dataset.dtype}")
-            _check_sources(dataset, self.path)
-            self._dataset = dataset
-            self._grows = bool(file.swmr_mode)
-            self._opened = time.monotonic()
-            self._stack = stack.pop_all()
-
-    def __len__(self) -> int:
-        return int(np.prod(self._dataset.shape[:-2], dtype=np.int64))
-
-    def refresh(self) -> int:
-        """Number of frames on disk now.
-
-        A file that was opened before its writer let readers in shows what it held then; it is opened again.
-        """
-        if self._grows:
-            self._dataset.refresh()
-        elif time.monotonic() - self._opened > REOPEN_S:
-            before = self._stack
-            self._open()
-            before.close()
-        return len(self)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stack.close()
-
-    def read_into(self, index: int, buffer: np.ndarray) -> None:
-        """Read one frame."""
-        if not 0 <= index < len(self):
-            raise FrameError(index, f"{self.name} has no frame {index}, only {len(self)}")
-        place = self._place(index)
-        try:
-            if self._how == "hdf5":
-                self._dataset.read_direct(buffer, np.s_[(*place, slice(None), slice(None))])
-                return
-            room = buffer.reshape(-1).view(np.uint8) if self._how == "plain" else self._own_room()
-            skipped, chunk = self._dataset.id.read_direct_chunk((*place, 0, 0), out=room)
-            if self._how == "plain":
-                return
-            if skipped:
-                buffer.reshape(-1)[:] = np.frombuffer(chunk, self.dtype)
-            else:
-                bitshuffle.decode_into(chunk, buffer)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise FrameError(index, f"{self.name}: frame {index} cannot be read: {error}") from error
-
-    def chunk(self, index: int, room: np.ndarray) -> memoryview | None:
-        """One frame as it lies in the file, bitshuffle-LZ4; None if it lies otherwise, or cannot be read.
-
-        Args:
-            index: of the frame.
-            room: from `chunk_room`; what is returned lies in it.
-        """
-        if self._how != "bitshuffle" or not 0 <= index < len(self):
-            return None
-        try:
-            skipped, chunk = self._dataset.id.read_direct_chunk((*self._place(index), 0, 0), out=room)
-        except (OSError, RuntimeError, ValueError):
-            return None
-        return None if skipped else chunk
-
-    def chunk_room(self) -> np.ndarray:
-        """Room for any frame as it lies in the file, uint8, to be used again: new memory costs more than reading.
-
-        What of it is never touched takes up no memory.
-        """
-        return np.empty(bitshuffle.most_bytes(self.dtype.itemsize * math.prod(self.shape)), np.uint8)
-
-    def _own_room(self) -> np.ndarray:
-        """Of the calling thread."""
-        if not hasattr(self._rooms, "room"):
-            self._rooms.room = self.chunk_room()
-        return self._rooms.room
-
-    def _place(self, index: int) -> tuple[int, ...]:
-        lead: Any = self._dataset.shape[:-2]
-        return tuple(int(i) for i in np.unravel_index(index, lead)) if lead else ()
-
-    def _beside(self, name: str) -> Any:
-        group: Any = self._dataset.parent
-        return group.get(name)
-
-    def column(self, name: str) -> np.ndarray | None:
-        """A dataset beside the frames with a value for each, such as "timestamp", or None if there is none."""
-        found = self._beside(name)
-        if not isinstance(found, h5py.Dataset) or not found.shape:
-            return None
-        found.refresh()
-        return values_of(found)
-
-    def pixel_mask(self) -> np.ndarray | None:
-        """What the detector itself says of its pixels, True is bad; None if it says nothing."""
-        found = self._beside("pixel_mask")
-        if not isinstance(found, h5py.Dataset) or found.shape != self.shape:
-            return None
-        return np.asarray(found[...]) != 0
-
-
-class ImageFrames:
-    """Image files, a frame in each, in the order given; TIFF, CBF, EDF and what else fabio reads."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        if not paths:
-            raise StorageError("no image files were given")
-        self._paths = list(paths)
-        first = read_image(self._paths[0])
-        self.shape = (int(first.shape[0]), int(first.shape[1]))
-        self.dtype = first.dtype
-        self.name = str(self._paths[0]) if len(paths) == 1 else f"{self._paths[0]} and {len(paths) - 1} more"
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def refresh(self) -> int:
-        """Number of files; it does not change."""
-        return len(self)
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def read_into(self, index: int, buffer: np.ndarray) -> None:
-        """Read one file."""
-        try:
-            image = read_image(self._paths[index])
-        except StorageError as error:
-            raise FrameError(index, str(error)) from error
-        if image.shape != self.shape:
-            raise FrameError(index, f"{self._paths[index]} has shape {image.shape}, the first file {self.shape}")
-        buffer[...] = image
-
-
-class JoinedFrames:
-    """Several sources one after the other, such as the data files of an Eiger."""
 
     def __init__(self, parts: Sequence[Frames]) -> None:
         self._parts = list(parts)
         self.shape, self.dtype, self.name = parts[0].shape, parts[0].dtype, parts[0].name
         for part in parts:
             if (part.shape, part.dtype) != (self.shape, self.dtype):
-                raise FormatError(f"{part.name} has frames {part.shape} {part.dtype}, {self.name} {self.shape}")
+                raise FormatError(
+                    f"{part.name} has frames {part.shape} of {part.dtype}, {self.name} {self.shape} of {self.dtype}"
+                )
+        self.inputs = tuple(name for part in parts for name in part.inputs)
+        self.missing = tuple(text for part in parts for text in part.missing)
 
     def __len__(self) -> int:
         return sum(len(part) for part in self._parts)
@@ -256,139 +63,217 @@ class JoinedFrames:
         for part in self._parts:
             part.close()
 
-    def read_into(self, index: int, buffer: np.ndarray) -> None:
-        """Read one frame."""
+    def _part(self, index: int) -> tuple[Frames, int] | None:
         place = index
         for part in self._parts:
             if place < len(part):
-                try:
-                    part.read_into(place, buffer)
-                except FrameError as error:
-                    raise FrameError(index, str(error)) from error
-                return
+                return part, place
             place -= len(part)
-        raise FrameError(index, f"{self.name}: no frame {index}, only {len(self)}")
+        return None
+
+    def read_into(self, index: int, buffer: np.ndarray) -> None:
+        """Read one frame."""
+        found = self._part(index)
+        if found is None:
+            raise FrameError(index, f"{self.name}: no frame {index}, only {len(self)}")
+        try:
+            found[0].read_into(found[1], buffer)
+        except FrameError as error:
+            raise FrameError(index, str(error)) from error
+
+    def chunk(self, index: int, room: np.ndarray) -> memoryview | None:
+        """One frame as it lies in its file."""
+        found = self._part(index)
+        return None if found is None else found[0].chunk(found[1], room)
+
+    def chunk_room(self) -> np.ndarray:
+        """Room for a frame of any part."""
+        return max((part.chunk_room() for part in self._parts), key=len)
+
+    def pixel_mask(self) -> PixelMask | None:
+        """Pixels that are bad in one of the parts."""
+        masks = {mask.where: mask for part in self._parts if (mask := part.pixel_mask()) is not None}
+        if not masks:
+            return None
+        return PixelMask(np.logical_or.reduce([mask.bad for mask in masks.values()]), " and ".join(masks))
+
+    def column(self, name: str) -> np.ndarray | None:
+        """What is known of each frame of every part; NaN where nothing is."""
+        columns = [part.column(name) for part in self._parts]
+        if all(column is None for column in columns):
+            return None
+        pieces = [
+            column if column is not None and len(column) == len(part) else _padded(column, len(part))
+            for column, part in zip(columns, self._parts, strict=True)
+        ]
+        return np.concatenate(pieces)
+
+    def correction(self, kind: Correction) -> MeanImage | None:
+        """That of the first part which has one."""
+        return next((image for part in self._parts if (image := part.correction(kind)) is not None), None)
+
+
+def _padded(column: np.ndarray | None, length: int) -> np.ndarray:
+    values = np.full(length, np.nan)
+    if column is not None:
+        values[: min(length, len(column))] = column[:length]
+    return values
 
 
 def open_frames(path: Path | Sequence[Path], dataset: str | None = None) -> Frames:
     """Open frames, whatever holds them.
 
+    The data files that an Eiger's master links to are joined. One that is not there, since the series was aborted, is
+    named by `missing`; the others are read.
+
     Args:
-        path: an HDF5 file or an image; several images or HDF5 files are joined.
+        path: an HDF5 file or a file of images; several images or HDF5 files are joined.
         dataset: path inside HDF5 files; None looks for it.
 
     Raises:
         StorageError: missing, damaged, or of a kind that is not known.
     """
     paths = [path] if isinstance(path, Path) else list(path)
-    if len(paths) > 1 and any(item.suffix.lower() in HDF5_ENDINGS for item in paths):
-        return JoinedFrames([open_frames(item, dataset) for item in paths])
-    if paths and paths[0].suffix.lower() not in HDF5_ENDINGS:
+    if len(paths) > 1 and any(is_hdf5(item) for item in paths):
+        return _joined([lambda item=item: open_frames(item, dataset) for item in paths])
+    if paths and not is_hdf5(paths[0]):
         return ImageFrames(paths)
-    with open_to_read(paths[0]) as file:
-        parts = [] if dataset else _eiger_parts(file)
-    if parts:
-        return JoinedFrames([Hdf5Frames(paths[0], part) for part in parts])
+    if dataset is None:
+        with open_to_read(paths[0]) as file:
+            parts, absent = _eiger_parts(file)
+        if parts:
+            return _eiger(paths[0], parts, absent)
     return Hdf5Frames(paths[0], dataset)
 
 
-def find_frames(file: h5py.File) -> str:
-    """The dataset in a file that looks most like the frames of a 2D detector.
-
-    Raises:
-        FormatError: none does, or several do.
-    """
-    found: dict[str, int] = {}
-
-    def visit(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and node.ndim >= 3 and node.dtype.kind in "iuf" and min(node.shape[-2:]) > 8:
-            found[f"/{name}"] = int(node.size or 0)
-
-    file.visititems(visit)
-    if not found:
-        raise FormatError(f"{file.filename} holds no frames of a 2D detector; name the dataset")
-    named = [name for name in found if name.startswith("/entry/instrument/") and name.endswith("/data")]
-    candidates = named or list(found)
-    if len(candidates) > 1:
-        raise FormatError(f"{file.filename} holds several stacks of frames, {', '.join(candidates)}; name one of them")
-    return candidates[0]
+def linked_files(path: Path) -> list[Path]:
+    """The data files that an Eiger's master links to, whether they are there or not; none for any other file."""
+    try:
+        with open_to_read(path) as file:
+            group = node_of(file, "/entry/data")
+            if not isinstance(group, h5py.Group):
+                return []
+            links: list[Any] = [group.get(name, getlink=True) for name in group if _EIGER.fullmatch(str(name))]
+            return [resolved(link.filename, path) for link in links if isinstance(link, h5py.ExternalLink)]
+    except StorageError:
+        return []
 
 
-def read_image(path: Path) -> np.ndarray:
-    """The pixels of one image file, shape (H, W).
+def is_hdf5(path: Path) -> bool:
+    """True if the ending of a file is one of HDF5."""
+    return path.suffix.lower() in HDF5_ENDINGS
+
+
+def _joined(openers: Sequence[Callable[[], Frames]]) -> Frames:
+    """Open several sources; if one of them cannot be, those that were opened are closed."""
+    opened: list[Frames] = []
+    try:
+        for opener in openers:
+            opened.append(opener())
+        return JoinedFrames(opened)
+    except BaseException:
+        for part in opened:
+            part.close()
+        raise
+
+
+def _eiger_parts(file: h5py.File) -> tuple[list[str], dict[str, str]]:
+    """Paths of the datasets of an Eiger's master in order, and the name of the file of those that are not there."""
+    group = node_of(file, "/entry/data")
+    if not isinstance(group, h5py.Group):
+        return [], {}
+    parts = [name for name in sorted(group) if _EIGER.fullmatch(name)]
+    absent: dict[str, str] = {}
+    for name in parts:
+        if node_of(group, name) is None:
+            link: Any = group.get(name, getlink=True)
+            absent[f"/entry/data/{name}"] = str(resolved(getattr(link, "filename", name), Path(file.filename)))
+    return [f"/entry/data/{name}" for name in parts], absent
+
+
+def _eiger(path: Path, parts: Sequence[str], absent: dict[str, str]) -> Frames:
+    there = [part for part in parts if part not in absent]
+    if not there:
+        raise StorageError(f"none of the data files that {path} links to exists, such as {absent[parts[0]]}")
+    opened = {part: Hdf5Frames(path, part) for part in there}
+    first = opened[there[0]]
+    each = len(first)  # every file of a series holds as many frames, but for the last one
+    frames: list[Frames] = []
+    for part in parts:
+        if part in opened:
+            frames.append(opened[part])
+        elif part < there[-1]:
+            frames.append(MissingFrames(first, each, absent[part]))
+        else:
+            frames.append(MissingFrames(first, 0, absent[part]))
+    return JoinedFrames(frames)
+
+
+def read_mask(path: Path, dataset: str | None = None) -> np.ndarray:
+    """A mask, True where a pixel is bad, shape (H, W): 0 is good, and anything else is bad, NaN included.
+
+    Accepted are .npy, .edf, .tif and what else is an image, whose first row is the first row of the frames; .msk of
+    FIT2D, which has its rows from the last row of the frames upwards, whoever names the file; and HDF5: there the
+    dataset that is named, or else the mask of its detector, or else its only image.
 
     Raises:
         StorageError: it is missing or damaged.
+        FormatError: it is no single image.
     """
+    if is_hdf5(path):
+        return _hdf5_mask(path, dataset)
+    if path.suffix.lower() == ".npy":
+        return _one_mask(path, _load(path))
+    frames = ImageFrames([path])
+    stack = np.empty((len(frames), *frames.shape), frames.dtype)
+    for index in range(len(frames)):
+        frames.read_into(index, stack[index])
+    mask = _one_mask(path, stack)
+    return mask[::-1] if path.suffix.lower() == FIT2D_MASK else mask
+
+
+def _load(path: Path) -> np.ndarray:
     if not path.exists():
         raise StorageError(f"{path} does not exist")
     try:
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        with fabio.open(os.fspath(path)) as image:
-            pixels = None if image.data is None else np.array(image.data)
-    except Exception as error:  # fabio raises whatever its readers raise
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise StorageError(f"{path} cannot be read as an image: {type(error).__name__}: {error}") from error
-    if pixels is None:  # a torn file is only logged
-        raise StorageError(f"{path} cannot be read as an image: it is damaged, or cut short")
-    return pixels
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """A mask, True where a pixel is bad, shape (H, W): other than 0 is bad, and so is NaN.
-
-    Accepted are .npy, .edf, .tif and what else is an image, whose first row is the first row of the frames; and .msk of
-    FIT2D, which has its rows from the last row of the frames upwards, whoever names the file.
-    """
-    image = read_image(path)
-    if image.ndim != 2:
-        raise FormatError(f"mask {path} has shape {image.shape}, not that of an image")
-    if path.suffix.lower() == FIT2D_MASK:
-        image = image[::-1]
-    return np.nan_to_num(image.astype(float), nan=1.0) != 0 if image.dtype.kind == "f" else image != 0
-
-
-def _dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
-    try:
-        node: Any = file[name]
-    except KeyError as error:
-        raise StorageError(f"{path} has no {name}: {error}; is a linked file missing?") from error
-    if not isinstance(node, h5py.Dataset):
-        raise FormatError(f"{path}::{name} is no dataset")
-    return node
+def _hdf5_mask(path: Path, dataset: str | None) -> np.ndarray:
+    with open_to_read(path) as file:
+        if dataset is not None:
+            node = node_of(file, dataset)
+            if not isinstance(node, h5py.Dataset):
+                raise StorageError(f"mask {path} has no dataset {dataset}")
+            return _one_mask(path, np.asarray(node[...]))
+        for group in groups_of_detectors(file):
+            node = node_of(group, MASK)
+            if isinstance(node, h5py.Dataset) and is_mask(node, node.shape[-2:]):
+                return bad_pixels(np.asarray(node[...]))
+        images: list[str] = []
+        file.visititems(lambda name, node: images.append(f"/{name}") if _is_image(node) else None)
+        if len(images) != 1:
+            raise FormatError(
+                f"mask {path} holds {'several images, ' + ', '.join(images) if images else 'no image'}; "
+                f"name the dataset, {path}::/path/of/the/mask"
+            )
+        return _one_mask(path, np.asarray(file[images[0]]))
 
 
-def _eiger_parts(file: h5py.File) -> list[str]:
-    group = file.get("/entry/data")
-    if not isinstance(group, h5py.Group):
-        return []
-    return [f"/entry/data/{name}" for name in sorted(group) if _EIGER.fullmatch(name)]
+def _is_image(node: Any) -> bool:
+    return (
+        isinstance(node, h5py.Dataset)
+        and node.ndim in (2, 3)
+        and node.dtype.kind in "iufb"
+        and min(node.shape[-2:]) > 8
+    )
 
 
-def _check_sources(dataset: h5py.Dataset, path: Path) -> None:
-    """HDF5 answers with fill values, silently, where a source of a virtual dataset is missing."""
-    if not dataset.is_virtual:
-        return
-    for source in dataset.virtual_sources():
-        file = path if source.file_name == "." else path.parent / source.file_name
-        if not file.exists():
-            raise StorageError(f"{path}::{dataset.name} refers to {file}, which does not exist; put it back beside it")
-        with open_to_read(file) as opened:
-            if source.dset_name not in opened:
-                raise StorageError(f"{path}::{dataset.name} refers to {source.dset_name} of {file}, which lacks it")
-
-
-def _access(dataset: h5py.Dataset) -> str:
-    """How frames of this dataset are read: "plain" or "bitshuffle" chunks past HDF5, or by "hdf5"."""
-    chunks = dataset.chunks
-    one_frame = chunks is not None and dataset.ndim > 2 and chunks == (1,) * (dataset.ndim - 2) + dataset.shape[-2:]
-    if not one_frame or dataset.dtype.byteorder == ">":
-        return "hdf5"
-    plist = dataset.id.get_create_plist()
-    filters = [plist.get_filter(i) for i in range(plist.get_nfilters())]
-    if not filters:
-        return "plain"
-    code, _, values, _ = filters[0]
-    if len(filters) == 1 and code == bitshuffle.FILTER_ID and len(values) > 4 and values[4] == bitshuffle.LZ4:
-        return "bitshuffle"
-    return "hdf5"
+def _one_mask(path: Path, image: np.ndarray) -> np.ndarray:
+    if image.ndim == 3 and len(image) == 1:
+        image = image[0]
+    if image.ndim != 2 or image.dtype.kind not in "iufb":
+        raise FormatError(f"mask {path} has shape {image.shape} of {image.dtype}, not that of an image")
+    return bad_pixels(image)

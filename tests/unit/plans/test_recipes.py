@@ -66,3 +66,14 @@ def test_what_is_not_integrated_needs_no_geometry(plans_of, options):
     assert [recipe["detector"] for recipe in said["recipes"]] == [
         recipe.detector for recipe in plans._settings.recipes if recipe.detector == "pilatus"
     ]
+
+
+def test_an_image_inside_a_file_or_of_each_data_file_is_no_fault(plans_of, tmp_path):
+    (tmp_path / "a.h5").touch()
+    recipe = {"poni": str(tmp_path / "a.h5"), "mask": f"{tmp_path}/a.h5::/entry/mask", "dark": "{folder}/{stem}.tif"}
+    plans = plans_of(recipes=[{**recipe, "background": str(tmp_path / "none.h5::/x")}])
+    with pytest.raises(PreflightError) as refused:
+        next(plans.azint_count(3, 0.1))
+    assert "background" in str(refused.value)
+    assert "mask" not in str(refused.value)
+    assert "dark" not in str(refused.value)

@@ -200,3 +200,38 @@ def fit2d_mask(mask: np.ndarray) -> bytes:
     padded = np.zeros((mask.shape[0], (mask.shape[1] + 31) // 32 * 32), np.uint8)
     padded[:, : mask.shape[1]] = mask
     return bytes(header) + np.packbits(padded, axis=1, bitorder="little").tobytes()
+
+
+@pytest.mark.parametrize("ending", ["npy", "edf", "tif", "msk"])
+def test_a_damaged_mask_is_a_mask_or_one_clear_error(tmp_path, ending):
+    """Cut anywhere, or with bytes that are not its own: an image of one shape, or an error that names the file."""
+    rng = np.random.default_rng(6)
+    mask = rng.random((33, 70)) < 0.1
+    whole, path = tmp_path / f"mask.{ending}", tmp_path / f"damaged.{ending}"
+    if ending == "npy":
+        np.save(whole, mask)
+    elif ending == "msk":
+        whole.write_bytes(fit2d_mask(mask))
+    else:
+        {"edf": fabio.edfimage.EdfImage, "tif": fabio.tifimage.TifImage}[ending](data=mask.astype(np.uint8)).write(
+            str(whole)
+        )
+    content = whole.read_bytes()
+    cut = [content[: int(share * len(content))] for share in (0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)]
+    changed = []
+    for _ in range(12):
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), 4):
+            damaged[place] = int(rng.integers(256))
+        changed.append(bytes(damaged))
+    refused = 0
+    for number, damaged in enumerate((*cut, *changed)):
+        path.write_bytes(damaged)
+        try:
+            found = read_mask(path)
+        except (FormatError, StorageError) as error:
+            refused += path.name in str(error)
+            continue
+        assert (found.ndim, found.dtype) == (2, bool)
+        assert number >= len(cut) or np.array_equal(found, mask)
+    assert refused >= len(cut) - 1
