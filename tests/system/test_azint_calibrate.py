@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -11,6 +12,8 @@ from danmax_bluesky.cli import cli
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.pipelines.calibrate import calibrate_frame, frame_of, guessed_geometry
 from danmax_bluesky.scattering.geometry import Geometry, geometry_of_poni
+from danmax_bluesky.scattering.peaks import peak_position_errors
+from danmax_bluesky.storage.patterns import read_patterns, read_recipe
 
 SHAPE = (407, 487)
 TRUE = Geometry(0.11, 0.033, 0.04, 0.02, -0.01, 0.0, 0.4e-10, 172e-6, 172e-6, SHAPE, 2)
@@ -84,6 +87,42 @@ def test_a_real_exposure_of_ceria(recorded_data, tmp_path):
     again, message = calibrate(powder / "CeO2_Pilatus1M.tif", "--guess", out, "--out", out)
     assert again != 0
     assert "exists already" in message
+
+
+def test_a_calibration_keeps_detector_mask_and_sensor_up_to_the_pattern(tmp_path):
+    """The gaps hold counts of 0: a calibration that forgot the detector would count them."""
+    sensor = '{"orientation": 2, "sensor": {"material": "CdTe", "thickness": 0.001}}'
+    lines = [f"poni_version: 3\nDetector: Pilatus200k\nDetector_config: {sensor}", "Distance: 0.11\nPoni1: 0.033"]
+    lines += ["Poni2: 0.04\nRot1: 0.02\nRot2: -0.01\nRot3: 0\nWavelength: 4e-11\nParallax: True\n"]
+    (tmp_path / "true.poni").write_text("\n".join(lines), encoding="utf-8")
+    true = geometry_of_poni((tmp_path / "true.poni").read_text(), SHAPE)
+    angle = np.degrees(true.integrator().center_array(SHAPE, unit="2th_rad"))
+    rings = np.degrees(get_calibrant("LaB6", true.wavelength_m).get_2th())
+    rate = 20 + sum(400 * np.exp(-0.5 * ((angle - ring) / 0.06) ** 2) for ring in rings)
+    gaps = true.module_mask()
+    assert gaps is not None
+    image = np.where(gaps, 0, np.random.default_rng(3).poisson(rate)).astype(np.int32)
+    with h5py.File(tmp_path / "frame.h5", "w") as file:
+        file["/entry/data/data"] = image[None]
+    guess = (tmp_path / "true.poni").read_text().replace("Poni1: 0.033", "Poni1: 0.0333")
+    (tmp_path / "guess.poni").write_text(guess, encoding="utf-8")
+    np.savetxt(tmp_path / "ours.D", get_calibrant("LaB6").dspacing)
+    arguments = ("--guess", tmp_path / "guess.poni", "--calibrant", tmp_path / "ours.D", "--rings", 8)
+    code, text = calibrate(tmp_path / "frame.h5", *arguments, "--out", tmp_path / "new.poni")
+    assert code == 0, text
+    found = geometry_of_poni((tmp_path / "new.poni").read_text(), SHAPE)
+    assert (found.model, found.parallax, found.orientation) == (true.model, True, 2)
+    assert found.dist == pytest.approx(true.dist, rel=1e-3)
+    arguments = ("--poni", tmp_path / "new.poni", "--unit", "2th_deg", "--out", tmp_path / "out")
+    outcome = CliRunner().invoke(cli, ["azint", str(tmp_path / "frame.h5"), *map(str, arguments)])
+    assert outcome.exit_code == 0, outcome.output
+    (output,) = (tmp_path / "out").glob("*.h5")
+    patterns, recipe = read_patterns(output), read_recipe(output)
+    assert np.array_equal(np.asarray(recipe["mask"], bool), gaps)
+    peaks = peak_position_errors(patterns.radial_axis, patterns.intensity[0], "LaB6", found.wavelength_m)
+    assert len(peaks) >= 10
+    assert max(abs(peak.error_deg) for peak in peaks) < 0.01
+    assert np.nanmin(patterns.intensity[0]) > 10, "no gap counts as 0"
 
 
 def test_calibrations_of_other_programs_are_converted(tmp_path):

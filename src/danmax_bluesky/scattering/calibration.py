@@ -160,15 +160,15 @@ def _with_points(
     counts: np.ndarray, bad: np.ndarray, geometry: Geometry, calibrant: str, max_rings: int | None, density: float
 ) -> Any:
     """PyFAI's refinement of one geometry, with control points on its rings."""
-    integrator: Any = geometry.integrator()
-    detector = integrator.detector
+    detector: Any = geometry.integrator().detector
     detector.mask = bad.astype(np.int8)
+    numbers = {name: getattr(geometry, name) for name in PARAMETERS}
     single = SingleGeometry(
         "frame",
         counts,
         calibrant=calibrant_of(calibrant, geometry.wavelength_m),
         detector=detector,
-        geometry=integrator,
+        geometry={**numbers, "wavelength": geometry.wavelength_m},
     )
     if geometry.parallax:
         single.geometry_refinement.enable_parallax()

@@ -108,7 +108,7 @@ def effective_mask(recipe: Recipe, weights: np.ndarray | None = None) -> np.ndar
     if gaps is not None:
         mask = mask | gaps
     if weights is not None:
-        mask = mask | ~(np.isfinite(weights) & (weights > 0)).reshape(shape)
+        mask = mask | ~(np.isfinite(weights) & (weights != 0)).reshape(shape)
     if recipe.dark is not None:
         mask = mask | ~np.isfinite(recipe.dark)
     if mask.all():
@@ -119,6 +119,10 @@ def effective_mask(recipe: Recipe, weights: np.ndarray | None = None) -> np.ndar
 
 
 def _pixel_weights(recipe: Recipe, integrator: AzimuthalIntegrator) -> np.ndarray:
+    """Norm of each pixel, shape (n_pixels,); 0 counts nowhere.
+
+    pyFAI has a negative solid angle for pixels of a curved detector that are seen from behind.
+    """
     shape = recipe.geometry.shape
     weights = np.ones(shape)
     if recipe.solid_angle:
@@ -127,7 +131,7 @@ def _pixel_weights(recipe: Recipe, integrator: AzimuthalIntegrator) -> np.ndarra
         offset: Any = math.radians(recipe.polarization_axis_deg)
         weights *= np.asarray(integrator.polarization(shape, factor=recipe.polarization_factor, axis_offset=offset))
     if recipe.flat is not None:
-        weights *= np.nan_to_num(recipe.flat, nan=0.0, posinf=0.0, neginf=0.0)
+        weights *= np.maximum(np.nan_to_num(recipe.flat, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
     return weights.ravel()
 
 

@@ -267,10 +267,11 @@ def _without_garbage(engine: Any, orientation: int) -> Any:
 
 
 def _check_shape_of_pixels(recipe: Recipe, integrator: AzimuthalIntegrator) -> None:
-    if recipe.splitting == "full" and integrator.detector.CORNERS != _CORNERS:
+    detector: Any = integrator.detector
+    if recipe.splitting == "full" and detector.CORNERS != _CORNERS:
         raise CalibrationError(
             f"pyFAI divides pixels of four corners alone, and those of {recipe.geometry.model.name} have "
-            f"{integrator.detector.CORNERS}; integrate with splitting 'bbox' or 'no'"
+            f"{detector.CORNERS}; integrate with splitting 'bbox' or 'no'"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyFAI
-from pyFAI.detectors import ALL_DETECTORS, Detector
+from pyFAI.detectors import ALL_DETECTORS, Detector, detector_factory
 
 from danmax_bluesky.scattering.geometry import geometry_of_poni
 from danmax_bluesky.scattering.integrator import Integrator
@@ -63,7 +63,7 @@ def poni_of(name: str, config: Mapping[str, Any] | None = None, parallax: bool |
         config: content of `Detector_config`, such as {"orientation": 2}.
         parallax: whether it is corrected; None says nothing of it.
     """
-    detector = pyFAI.detectors.detector_factory(name, dict(config or {}))
+    detector: Any = detector_factory(name, dict(config or {}))
     rows, columns = detector.shape
     size_m = max(rows * detector.pixel1, columns * detector.pixel2)
     lines = [
@@ -94,7 +94,7 @@ def compare(text: str, splittings: tuple[str, ...] = PYFAI_SPLITTINGS, bins: int
         poni = Path(folder) / "detector.poni"
         poni.write_text(text, encoding="utf-8")
         for splitting in splittings:
-            theirs = pyFAI.load(str(poni))
+            theirs: Any = pyFAI.load(str(poni))
             shape = theirs.detector.shape
             image = np.random.default_rng(1).poisson(200.0, shape).astype(np.int32)
             geometry = geometry_of_poni(text, shape)

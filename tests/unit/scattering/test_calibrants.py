@@ -26,7 +26,5 @@ def test_a_file_without_spacings_is_named(tmp_path, text):
 
 
 def test_what_is_neither_known_nor_a_file_is_named():
-    with pytest.raises(
-        CalibrationError, match=r"'CeO3' is not known, nor is it a file of d-spacings; pyFAI knows .*CeO2"
-    ):
+    with pytest.raises(CalibrationError, match=r"'CeO3' is not known, nor is it a file of d-sp.*CeO2"):
         calibrant_of("CeO3", WAVELENGTH_M)
