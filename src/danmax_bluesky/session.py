@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from bluesky.run_engine import RunEngine
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +34,9 @@ from danmax_bluesky.errors import AcquisitionError, CatalogError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.pipelines.job import Outcome
-from danmax_bluesky.plans.interrupts import heeding
+from danmax_bluesky.plans.endings import Endings
+from danmax_bluesky.plans.engine import Engine
+from danmax_bluesky.plans.interrupts import ending_moves, heeding
 from danmax_bluesky.plans.losses import naming_losses
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.user import Plans
@@ -81,8 +82,10 @@ class Session:
         visit = VisitPaths(settings.data_root, settings.proposal, settings.visit, settings.folder)
         visit.create()
         self.paths = ScanPaths(visit)
-        self.RE = RunEngine(_metadata(settings), scan_id_source=self.paths.claim, call_returns_result=False)
-        self.RE.preprocessors.append(heeding(self.RE))
+        self.RE = Engine(_metadata(settings), scan_id_source=self.paths.claim, call_returns_result=False)
+        endings = Endings()
+        self.RE.preprocessors += [heeding(self.RE), endings.watch]
+        self.RE.context_managers += [ending_moves, endings.see_off]
         self.last_run: dict[str, Any] | None = None
         self.integration: Integrate | None = None
         self.catalog_service: CatalogService | None = None

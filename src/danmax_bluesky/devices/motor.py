@@ -240,6 +240,9 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
         name: name of the motor.
         connector: of the control system; None makes soft signals.
         tolerance: distance from the setpoint, in the motor's units, at which a resting motor has arrived.
+
+    Attributes:
+        tolerance: the same.
     """
 
     readback: Annotated[SignalR[float], StandardReadableFormat.HINTED_SIGNAL]
@@ -253,7 +256,7 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
     stop_motion: TriggerableCommand
 
     def __init__(self, name: str = "", connector: DeviceConnector | None = None, *, tolerance: float = 1e-3) -> None:
-        self._tolerance = tolerance
+        self.tolerance = tolerance
         super().__init__(name=name, connector=connector or SoftConnector())
 
     @cached_property
@@ -268,7 +271,7 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
             high_limit=self.high_limit,
             moving=self.moving,
             stop_motion=self.stop_motion,
-            tolerance=self._tolerance,
+            tolerance=self.tolerance,
         )
 
     @cached_property

@@ -14,7 +14,7 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.powder import azint_count, reachable
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import in_the_beam, leave, points_possible
+from danmax_bluesky.plans.stubs import in_the_beam, leave, points_possible, staged
 
 
 def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
@@ -75,7 +75,7 @@ def ascan(
         **(md or {}),
     }
 
-    @bpp.stage_decorator([*rig.detectors, mover])
+    @staged([*rig.detectors, mover])
     @bpp.run_decorator()
     def measure() -> MsgGenerator[None]:
         for detector in rig.detectors:

@@ -26,7 +26,8 @@ from danmax_bluesky.plans.stubs import (
     open_shutter,
     points_possible,
     put_back,
-    sent_to,
+    staged,
+    stands_at,
     wait_for_beam,
     where,
 )
@@ -223,7 +224,7 @@ def azint_points(
     info = TriggerInfo(trigger=DetectorTrigger.INTERNAL, livetime=exposure_s, number_of_events=1)
     read = [*rig.detectors, *moved, rig.ring_current, *rig.integrated.values()]
 
-    @bpp.stage_decorator([*rig.detectors, *moved])
+    @staged([*rig.detectors, *moved])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
         for detector in rig.detectors:
@@ -279,7 +280,7 @@ def _facts(motor: Motor) -> MsgGenerator[MotorFacts]:
     for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
         read[signal] = float((yield from bps.rd(getattr(motor, signal))))
     read["acceleration_s"] = read.pop("acceleration_time")
-    position = yield from sent_to(motor)
+    position = yield from stands_at(motor)
     return MotorFacts(motor.name, position, units=(yield from _units(motor)), **read)
 
 
