@@ -50,8 +50,8 @@ class Engine(RunEngine):
 def refused(error: BaseException, who: str) -> AcquisitionError:
     """The error in the place of one that would end the thread of the plans."""
     refusal = AcquisitionError(
-        f"{who} called exit() or was interrupted ({type(error).__name__}): the plan was ended, and the session goes on; "
-        "raise an error there instead"
+        f"{who} called exit() or was interrupted ({type(error).__name__}): the plan was ended, and the session goes "
+        "on; raise an error there instead"
     )
     refusal.__cause__ = error
     return refusal

@@ -8,6 +8,7 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import (
     FailedPause,
+    Msg,
     MsgGenerator,
     RunEngineControlException,
     make_decorator,
