@@ -106,13 +106,14 @@ class Session:
     def show_progress(self, console: Console | None = None) -> None:
         """Print the progress of every run, and what each scan is going to do."""
         self.plans.tell = (console or Console(stderr=True)).print
-        self.RE.subscribe(Guard(ProgressBars(console), "progress"))
+        self._guarded(ProgressBars(console), "progress")
 
     def wait_for_files(self, timeout_s: float = 600.0) -> None:
         """Wait until everything that follows from the runs so far is written: files made by worker processes too.
 
         Raises:
-            AcquisitionError: it took longer, or an integration or a reconstruction failed.
+            AcquisitionError: it took longer, or something failed since this was asked last: the writing of a file, an
+                integration, a reconstruction.
         """
         deadline = time.monotonic() + timeout_s
         waits = [self.telling.wait, self.writing.wait, self.provenance.wait, self.reconstruction.wait]
@@ -122,8 +123,9 @@ class Session:
                 wait(max(0.0, deadline - time.monotonic()))
             except AcquisitionError as error:
                 problems.append(str(error))
+        problems += [str(failure) for guard in self.guards for failure in guard.take_failures()]
         if problems:
-            raise AcquisitionError("; ".join(problems))
+            raise AcquisitionError("; ".join(dict.fromkeys(problems)))
 
     def files(self) -> list[Path]:
         """The files that the last run left behind, detectors' files first."""

@@ -154,7 +154,7 @@ class Magics:
         engine = self._session.RE
         before = engine.waiting_hook
         if self._console.is_terminal or self._console.is_jupyter:
-            engine.waiting_hook = ProgressBarManager()
+            engine.waiting_hook = ProgressBarManager()  # pyright: ignore[reportAttributeAccessIssue]
         try:
             self._run(travel())
         finally:

@@ -41,6 +41,17 @@ def test_failures_of_an_earlier_run_are_not_reported_again():
     assert isinstance(reported[0].error, ZeroDivisionError)
 
 
+def test_who_waits_for_the_files_is_told_of_a_failure_once():
+    guard = Guard(lambda name, doc: 1 / 0 if name == "stop" else None, "master", lambda failure: None)
+    guard("start", {"uid": "a"})
+    assert guard.take_failures() == []
+    guard("stop", {"run_start": "a"})
+    assert [str(failure) for failure in guard.take_failures()] == [
+        "master, at the stop document of run a: division by zero"
+    ]
+    assert guard.take_failures() == []
+
+
 def test_overlapping_runs_get_a_consumer_each(tmp_path):
     first = compose_tomography(tmp_path, scan_id=1).documents
     second = compose_tomography(tmp_path, scan_id=2).documents
