@@ -33,7 +33,7 @@ COLLECT_EVERY_S = 0.25
 FLIGHT_LEAD_S = 0.05
 FLIGHT_ROOM_S = 0.3
 """What a motor flies on after the last exposure: its controller may be late in telling that it moves."""
-SETTLE_LOOKS = 20
+SETTLE_LOOKS, SETTLE_EVERY_S = 20, 0.25
 LABELS = {"projection": "proj", "alignment": "ortho"}
 """What the cameras are told that their frames are, where it is not the kind of the phase."""
 STALL_PERIODS = 5
@@ -217,7 +217,7 @@ def _settle(rig: Rig) -> MsgGenerator[None]:
         if counts == before:
             return
         before = counts
-        yield from bps.sleep(COLLECT_EVERY_S)
+        yield from bps.sleep(SETTLE_EVERY_S)
 
 
 def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:

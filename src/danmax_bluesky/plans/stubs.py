@@ -189,14 +189,13 @@ def move_in_order(rig: Rig, moves: Sequence[tuple[str, float]]) -> MsgGenerator[
 def put_back(rig: Rig, places: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
     """Undo `move_in_order`, whatever happens meanwhile: the motor that moved last goes back first.
 
-    A motor that is still on its way is stopped before. One that fails keeps those after it from moving.
+    Each is stopped before, should it still be on its way. One that fails keeps those after it from moving.
     """
 
     def back() -> MsgGenerator[None]:
         for name, position in reversed(places):
             motor = rig.motor(name)
-            if (yield from bps.rd(motor.moving)):
-                yield from bps.stop(Quietly(motor))
+            yield from bps.stop(Quietly(motor))  # it may be on its way, or just about to begin
             if abs((yield from bps.rd(motor)) - position) > motor.tolerance:
                 yield from bps.mv(motor, position)
 
