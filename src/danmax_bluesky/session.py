@@ -27,6 +27,7 @@ from danmax_bluesky.callbacks.reconstruct import Reconstruct
 from danmax_bluesky.callbacks.records import ScanRecords
 from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
+from danmax_bluesky.devices.homes import Homes
 from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
@@ -83,7 +84,8 @@ class Session:
         visit.create()
         self.paths = ScanPaths(visit)
         self.RE = Engine(_metadata(settings), scan_id_source=self.paths.claim, call_returns_result=False)
-        endings = Endings()
+        homes = Homes(visit.state / "homes.json")
+        endings = Endings(homes)
         self.RE.preprocessors += [heeding(self.RE), endings.watch]
         self.RE.context_managers += [ending_moves, endings.see_off]
         self.last_run: dict[str, Any] | None = None
@@ -95,7 +97,7 @@ class Session:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
             self._exit.callback(self.beamline.close)
             self.RE.preprocessors.append(naming_losses(self.beamline.losses))
-            self.rig = _rig(settings, self.beamline, self.paths, _integrals(settings, self.RE.loop))
+            self.rig = _rig(settings, self.beamline, self.paths, homes, _integrals(settings, self.RE.loop))
             self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()
             self._exit.callback(self._end_plan)
@@ -280,7 +282,9 @@ def _integrals(settings: Settings, loop: asyncio.AbstractEventLoop) -> dict[str,
     return {name: Integrals(name, names, INTEGRAL_NAMES, loop) for name, names in recipes.items()}
 
 
-def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths, integrals: Mapping[str, Integrals]) -> Rig:
+def _rig(
+    settings: Settings, beamline: Beamline, paths: ScanPaths, homes: Homes, integrals: Mapping[str, Integrals]
+) -> Rig:
     """The devices as plans see them; the active detectors are armed unless a plan is told otherwise."""
     encoder = settings.encoder
     active = [name for name, detector in settings.detectors.items() if detector.active]
@@ -319,5 +323,6 @@ def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths, integrals: Ma
         monitor=beamline.beam_monitor,
         counters=lambda: beamline.counters,
         latest_scan=lambda: paths.number,
+        homes=homes,
         integrals=integrals,
     )

@@ -17,7 +17,9 @@ import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import pytest
 from bluesky.utils import RunEngineInterrupted
 
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.devices.homes import Homes
+from danmax_bluesky.errors import DanmaxError, PreflightError
+from danmax_bluesky.plans import classic
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.session import Session
@@ -167,11 +169,15 @@ def try_one(session: Session, kind: str, asked: Asked, said: Callable[[], str]) 
     session.wait_for_files()
     assert value(session, session.beamline.shutter.state) == "closed"
     away = away_from(session, before)
-    if "halt" in asked.how:
+    if "halt" in asked.how and away:
+        assert set(away) <= set(session.rig.homes.away)
         for name, at in away.items():
             assert f"{name} stands at {at:.6g}" in said()
+        with pytest.raises(PreflightError, match=rf"{next(iter(away))} stands at .* before a scan that was cut off"):
+            session.RE(tomo(session))
         for name in away:
             move(session, name, before[name])
+        assert not set(away) & set(session.rig.homes.away)
     else:
         assert away == {}, (away, asked.told, asked.commands[asked.at :])
     if session.last_run is not last:
@@ -202,13 +208,74 @@ def messages(session: Session, kind: str) -> list[str]:
     return asked.commands
 
 
+@pytest.fixture
+def fast(monkeypatch):
+    """Frames are documented as they come, without the quarter of a second that a disk is left in peace."""
+    monkeypatch.setattr("danmax_bluesky.plans.segment.COLLECT_EVERY_S", 0.02)
+
+
+def at_first(commands: list[str], *wanted: str) -> int:
+    """The number of the message with which such a row of messages begins first."""
+    return next(at for at in range(len(commands)) if commands[at : at + len(wanted)] == list(wanted))
+
+
+OUT = ("set tom_sam_x", "wait", "set fast_shutter")
+BACK = ("stop tom_sam_x", "locate tom_sam_x", "set tom_sam_x", "wait")
+CASES = [
+    *(("tomography", how, BACK, 3, MIDDLE_NS) for how in HOW),
+    ("tomography", "stop", OUT, 0, 0),
+    ("tomography", "pause, abort", OUT, 1, MIDDLE_NS),
+    ("helix", "twice", ("kickoff tom_sam_y",), 0, MIDDLE_NS),
+    ("mosaic", "abort", ("prepare orca",), 0, 0),
+    ("sweep", "stop", ("kickoff tom_ry",), 0, MIDDLE_NS),
+    ("flight", "abort", ("prepare tom_sam_x",), 0, 0),
+    ("mesh", "callback", ("trigger pilatus",), 0, 0),
+]
+
+
+@pytest.mark.parametrize(("kind", "how", "row", "after", "later_ns"), CASES, ids=lambda value: str(value)[:40])
+def test_an_end_that_is_asked_for_leaves_nothing_displaced(session, fast, caplog, kind, how, row, after, later_ns):
+    commands = messages(session, kind)
+    asked = Asked(session, how, at_first(commands, *row) + after, later_ns)
+    caplog.clear()
+    try_one(session, kind, asked, lambda: caplog.text)
+    assert asked.tasks
+    if how in ("abort", "twice", "stop", "callback", "halt"):
+        assert "ended early: fast_shutter is closed; " in caplog.text
+    next_scan_is_right(session)
+
+
+def test_after_a_halt_the_next_scan_waits_until_somebody_says_where_the_sample_belongs(session, fast, caplog):
+    motor = session.beamline.motors["tom_sam_x"]
+    at = at_first(messages(session, "tomography"), *OUT)
+    ended(session, tomo(session), Asked(session, "halt", at + 1, MIDDLE_NS))
+    there = value(session, motor.readback)
+    assert 1 < there < 19
+    assert value(session, session.beamline.shutter.state) == "closed"
+    assert f"tom_sam_x stands at {there:.6g} mm (before: 0)" in caplog.text
+    kept = Homes(session.paths.visit.state / "homes.json")  # as another session would see it
+    assert kept.away["tom_sam_x"] == 0.0
+    for plan in (
+        tomo(session),
+        session.plans.azint_count(1, 0.01),
+        session.plans.azint_scan("tom_sam_y", 0, 1, 1, 0.01),
+        session.plans.azint_scan("tom_sam_y", 0, 1, 1, 0.01, continuous=True),
+        session.plans.azint_scan("tom_ry", 0, 1, 1, 0.01, continuous=True),
+        classic.ascan(session.rig, "tom_sam_y", 0, 1, 1, 0.01),
+    ):
+        with pytest.raises(PreflightError, match=r"tom_sam_x stands at .*, and stood at 0 before a scan"):
+            session.RE(plan)
+    move(session, "tom_sam_x", there)
+    next_scan_is_right(session)
+    move(session, "tom_sam_x", 0.0)
+
+
 @pytest.mark.parametrize("kind", PLANS)
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.campaign
 @pytest.mark.timeout(7200)
-def test_everything_is_where_it_was_or_the_session_says_where_it_stands(session, kind, how, caplog):
+def test_everything_is_where_it_was_or_the_session_says_where_it_stands(session, fast, kind, how, caplog):
     commands = messages(session, kind)
-    print(len(commands), "messages")
     trials, failed = 0, []
     for later_ns in (0, MIDDLE_NS):
         for at in range(len(commands) % EVERY if later_ns else 0, len(commands), EVERY):
@@ -222,5 +289,4 @@ def test_everything_is_where_it_was_or_the_session_says_where_it_stands(session,
                 failed.append(f"{at} ({commands[at]}) + {later_ns / 1e6:g} ms: {type(error).__name__} {error}"[:600])
                 for name in MOTORS:
                     move(session, name, 0.0)
-    print(f"\n{kind}, {how}: {trials} trials, {len(failed)} failed")
     assert failed == [], "\n".join([f"{len(failed)} of {trials}", *failed[:20]])

@@ -10,6 +10,7 @@ import bluesky.preprocessors as bpp
 from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, MsgGenerator
 
+from danmax_bluesky.devices.homes import Homes
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.shutter import CLOSED, Shutter
 
@@ -23,23 +24,30 @@ class Endings:
 
     A plan that is aborted or stopped, or that fails, puts its motors back by itself; one that is halted cannot, and
     neither can a plan of a user's own that does not think of it.
+
+    Args:
+        homes: told of the motors that somebody moved on purpose: by a plan that did nothing but that, to its end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, homes: Homes) -> None:
+        self._homes = homes
+        self._measured = False
         self._moved: dict[str, tuple[Motor, float]] = {}
         self._shutter: Shutter | None = None
         self._over = True
 
     def watch(self, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
         """Note what a plan moves, from where, and whether it comes to its own end."""
-        self._moved, self._shutter, self._over = {}, None, False
+        self._moved, self._shutter, self._over, self._measured = {}, None, False, False
         result = yield from bpp.plan_mutator(plan, self._note)
         self._over = True
+        if not self._measured:
+            self._homes.forget(self._moved)
         return result
 
     @contextmanager
     def see_off(self, run_engine: RunEngine) -> Iterator[None]:
-        """After a plan that ended early: no beam, and one sentence that says where everything stands."""
+        """After a plan that ended early: no beam, nothing moves, and one sentence that says where everything stands."""
         try:
             yield
         finally:
@@ -55,6 +63,7 @@ class Endings:
 
     def _note(self, message: Msg) -> tuple[MsgGenerator[Any] | None, None]:
         device = message.obj
+        self._measured = self._measured or message.command == "open_run"
         if message.command in _MOVING and isinstance(device, Shutter):
             self._shutter = device
         if message.command in _MOVING and isinstance(device, Motor) and device.name not in self._moved:
@@ -67,18 +76,18 @@ class Endings:
         return (yield message)
 
     async def _shut_and_look(self) -> str:
-        standing = []
+        standing: list[str] = []
         if self._shutter is not None:
             await self._shutter.shut()
             state = await self._shutter.state.get_value()
             standing.append(f"{self._shutter.name} is {state}{'' if state == CLOSED else ': CLOSE IT'}")
-        for motor, before in self._moved.values():
-            standing.append(await _standing(motor, before))
+        standing += await asyncio.gather(*(_standing(motor, before) for motor, before in self._moved.values()))
         return "; ".join(standing)
 
 
 async def _standing(motor: Motor, before: float) -> str:
     try:
+        await motor.stop(success=True)  # a halted plan leaves it flying
         at, moves, units = await asyncio.gather(
             motor.readback.get_value(), motor.moving.get_value(), motor.movable_logic.units()
         )

@@ -5,6 +5,8 @@ cancellation that arrives in the very moment in which what it waits for is done 
 signal goes through it: the scan then goes on to its end as if nobody had said a word. Here the plan looks by itself.
 """
 
+import asyncio
+import logging
 import os
 import signal
 import threading
@@ -14,10 +16,11 @@ from types import FrameType
 from typing import Any
 
 from bluesky.run_engine import RunEngine
-from bluesky.utils import Msg, MsgGenerator, PlanHalt, RequestAbort, RequestStop
+from bluesky.utils import Msg, MsgGenerator, PlanHalt, RequestAbort, RequestStop, RunEngineControlException
 
 from danmax_bluesky.plans.engine import Engine, refused
 
+log = logging.getLogger(__name__)
 END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _QUESTIONS = ("read", "locate", "wait_for")
 _ENDINGS: dict[str, type[BaseException]] = {"aborting": RequestAbort, "stopping": RequestStop, "halting": PlanHalt}
@@ -30,11 +33,13 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
         response: Any = None
         thrown: BaseException | None = None
         ending = bundling = False
+        asked: BaseException | None = None
         while True:
             state = "" if ending else str(run_engine.state)
             if state in _ENDINGS:  # once: whatever is thrown now ends the plan, which then tidies up
                 ending = True
                 thrown = thrown or _ENDINGS[state]()  # nothing was thrown where the cancellation was dropped
+                asked = thrown if isinstance(thrown, RunEngineControlException) else None
             state = "" if thrown is not None else state
             if state == "pausing":
                 permit = run_engine._run_permit  # noqa: SLF001  what the RunEngine does when it is cancelled
@@ -48,6 +53,12 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
                     return stop.value
                 except (SystemExit, KeyboardInterrupt) as error:  # would end the thread in which plans run
                     raise refused(error, "the plan") from error
+                except Exception as error:
+                    if asked is None or error is asked:
+                        raise
+                    if not _was_cancelled(error):
+                        log.warning("while the plan was ended: %s", error)
+                    raise asked from error  # an abort is answered as an abort, whatever else failed after it
             bundling = message.command == "create" or (bundling and message.command not in ("save", "drop"))
             try:
                 answer, thrown = (yield message), None
@@ -62,6 +73,15 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
                 response = answer
 
     return heed
+
+
+def _was_cancelled(error: BaseException | None) -> bool:
+    """Whether an error is but what a device says whose work was broken off."""
+    while error is not None:
+        if isinstance(error, asyncio.CancelledError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager

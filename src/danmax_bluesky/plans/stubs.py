@@ -18,7 +18,7 @@ from bluesky.utils import (
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.devices.motor import Motor
-from danmax_bluesky.errors import DeviceError, ScanError
+from danmax_bluesky.errors import DeviceError, PreflightError, ScanError
 from danmax_bluesky.plans.guards import Quietly
 from danmax_bluesky.plans.rig import Rig
 
@@ -155,10 +155,11 @@ def in_the_beam(rig: Rig, plan: MsgGenerator[None]) -> MsgGenerator[None]:
 
 
 def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
-    """Where these motors stand, in their order: what `put_back` takes."""
+    """Where these motors stand, in their order: what `put_back` takes; they are away until it has brought them back."""
     places = []
     for name in motors:
         places.append((name, (yield from stands_at(rig.motor(name)))))
+    rig.homes.depart(places)
     return tuple(places)
 
 
@@ -198,8 +199,33 @@ def put_back(rig: Rig, places: Sequence[tuple[str, float]]) -> MsgGenerator[None
             yield from bps.stop(Quietly(motor))  # it may be on its way, or just about to begin
             if abs((yield from bps.rd(motor)) - position) > motor.tolerance:
                 yield from bps.mv(motor, position)
+        rig.homes.arrived(places)
 
     yield from surely(back)
+
+
+def nothing_is_away(rig: Rig) -> MsgGenerator[None]:
+    """Refuse to measure while a motor is not back from an earlier scan, before anything moves.
+
+    Raises:
+        PreflightError: a motor stands elsewhere than before a scan that could not bring it back.
+    """
+    findings = []
+    for name, home in rig.homes.away.items():
+        if name not in rig.motors:
+            rig.homes.forget([name])
+            continue
+        at = float((yield from bps.rd(rig.motors[name])))
+        if abs(at - home) <= rig.motors[name].tolerance:
+            rig.homes.forget([name])
+        else:
+            findings.append(
+                f"{name} stands at {at:.6g}, and stood at {home:.6g} before a scan that was cut off and could not "
+                f"bring it back; say at the prompt of `danmax shell` where it belongs: %mv {name} {home:.6g} brings it "
+                f"back, %mv {name} {at:.6g} leaves it where it is"
+            )
+    if findings:
+        raise PreflightError(findings)
 
 
 def wait_until_stable(rig: Rig) -> MsgGenerator[bool]:

@@ -183,7 +183,7 @@ def tomo_scan(
         the uid of the run, of a series that of its first.
     """
     start_deg = yield from stands_at(rig.rotation)
-    home = ((rig.rotation.name, start_deg),) if scan.return_to_start else ()
+    home = (yield from where(rig, (rig.rotation.name,))) if scan.return_to_start else ()
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     back = (lambda: return_to_start(rig, start_deg)) if scan.return_to_start else None
     told = {"plan_name": "tomo_scan", "scan": scan.model_dump(mode="json"), **(md or {})}

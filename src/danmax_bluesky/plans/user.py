@@ -19,7 +19,7 @@ from danmax_bluesky.plans.facts import beamline_facts
 from danmax_bluesky.plans.recipes import recipe_findings
 from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import stands_at
+from danmax_bluesky.plans.stubs import nothing_is_away, stands_at
 from danmax_bluesky.tomography.preflight import preflight
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -119,6 +119,7 @@ class Plans:
         if dry_run:
             return None
         found.refuse()
+        yield from nothing_is_away(rig)
         if configurator:
             self.configurator.update(configured(scan))
         needs_flats = any(phase.kind == "flat" for phase in found.phases)
