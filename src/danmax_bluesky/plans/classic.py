@@ -48,8 +48,8 @@ def ascan(
         ScanError: a number is out of range, there is no such motor, or a detector cannot be armed at every point.
         PreflightError: a position cannot be reached.
     """
-    yield from nothing_is_away(rig)
     points_possible(rig)
+    yield from nothing_is_away(rig)
     mover, counters = rig.motor(motor), rig.counters()
     if nsteps < 1:
         raise ScanError(f"nsteps = {nsteps}: at least 1 interval is needed; use ct for a single exposure")

@@ -207,8 +207,8 @@ def azint_points(
         ScanError: a number is out of range, a motor is unknown, or a detector cannot be armed at every point.
         PreflightError: a point cannot be reached.
     """
-    yield from nothing_is_away(rig)
     points_possible(rig)
+    yield from nothing_is_away(rig)
     _positive(exposure_s)
     moved = [rig.motor(name) for name in motors]
     yield from reachable(rig, motors, points)
