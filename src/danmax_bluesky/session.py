@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from bluesky.run_engine import RunEngine
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +28,7 @@ from danmax_bluesky.callbacks.records import ScanRecords
 from danmax_bluesky.config import Settings, changed, load_settings, remember
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
 from danmax_bluesky.devices.flat_positions import FlatPosition, position_of
+from danmax_bluesky.devices.homes import Homes
 from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
@@ -36,7 +36,9 @@ from danmax_bluesky.errors import AcquisitionError, CatalogError, ScanError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.pipelines.job import Outcome
-from danmax_bluesky.plans.interrupts import heeding
+from danmax_bluesky.plans.endings import Endings
+from danmax_bluesky.plans.engine import Engine
+from danmax_bluesky.plans.interrupts import ending_moves, heeding
 from danmax_bluesky.plans.losses import naming_losses
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.run_description import describing_runs
@@ -71,7 +73,7 @@ def make_session(settings: Settings | None = None) -> "Session":
     return Session(settings or load_settings())
 
 
-class _Engine(RunEngine):
+class _Engine(Engine):
     """A RunEngine that refuses, before anything moves, metadata that are not a user's to set."""
 
     def __call__(self, *plan_and_subs: Any, **metadata: Any) -> Any:
@@ -110,7 +112,10 @@ class Session:
         )
         self.metadata = RunMetadata(self.RE.md)
         self._open_runs: set[str] = set()
-        self.RE.preprocessors.append(heeding(self.RE))
+        homes = Homes(visit.state / "homes.json")
+        endings = Endings(homes)
+        self.RE.preprocessors += [heeding(self.RE), endings.watch]
+        self.RE.context_managers += [ending_moves, endings.see_off]
         self.last_run: dict[str, Any] | None = None
         self.integration: Integrate | None = None
         self.catalog_service: CatalogService | None = None
@@ -119,7 +124,7 @@ class Session:
         try:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
             self._exit.callback(self.beamline.close)
-            self.rig = _rig(settings, self.beamline, self.paths, _integrals(settings, self.RE.loop))
+            self.rig = _rig(settings, self.beamline, self.paths, homes, _integrals(settings, self.RE.loop))
             recipes = [recipe.model_dump(mode="json") for recipe in settings.recipes]
             self.RE.preprocessors.insert(0, describing_runs(self.rig, recipes if settings.formats.integrate else ()))
             self.RE.preprocessors.append(naming_losses(self.beamline.losses))
@@ -133,13 +138,13 @@ class Session:
     def show_progress(self, console: Console | None = None) -> None:
         """Print the progress of every run, and what each scan is going to do."""
         self.plans.tell = (console or screen(stderr=True)).print
-        self.RE.subscribe(Guard(ProgressBars(console), "progress"))
+        self._guarded(ProgressBars(console), "progress")
 
     def wait_for_files(self, timeout_s: float = 600.0) -> None:
         """Wait until everything that follows from the runs so far is written: files made by worker processes too.
 
         Raises:
-            AcquisitionError: it took longer, or something that follows from a run failed: a file, a comparison, an
+            AcquisitionError: it took longer, or something failed since this was asked last: a file, a comparison, an
                 integration, a reconstruction.
         """
         deadline = time.monotonic() + timeout_s
@@ -150,9 +155,9 @@ class Session:
                 wait(max(0.0, deadline - time.monotonic()))
             except AcquisitionError as error:
                 problems.append(str(error))
-        problems += [str(failure) for guard in self.guards for failure in guard.new_failures()]
+        problems += [str(failure) for guard in self.guards for failure in guard.take_failures()]
         if problems:
-            raise AcquisitionError("; ".join(problems))
+            raise AcquisitionError("; ".join(dict.fromkeys(problems)))
 
     def newsample(self, name: str | float) -> None:
         """Another sample is in the beam: its name stands in every scan from now on, also in those of later sessions.
@@ -418,7 +423,9 @@ def _integrals(settings: Settings, loop: asyncio.AbstractEventLoop) -> dict[str,
     return {name: Integrals(name, names, INTEGRAL_NAMES, loop) for name, names in recipes.items()}
 
 
-def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths, integrals: Mapping[str, Integrals]) -> Rig:
+def _rig(
+    settings: Settings, beamline: Beamline, paths: ScanPaths, homes: Homes, integrals: Mapping[str, Integrals]
+) -> Rig:
     """The devices as plans see them; the active detectors are armed unless a plan is told otherwise."""
     encoder = settings.encoder
     active = [name for name, detector in settings.detectors.items() if detector.active]
@@ -457,5 +464,6 @@ def _rig(settings: Settings, beamline: Beamline, paths: ScanPaths, integrals: Ma
         monitor=beamline.beam_monitor,
         counters=lambda: beamline.counters,
         latest_scan=lambda: paths.number,
+        homes=homes,
         integrals=integrals,
     )

@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 
+import h5py
+import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import pytest
 from bluesky.plan_stubs import pause
 from bluesky.preprocessors import plan_mutator
@@ -187,6 +189,32 @@ def test_after_an_error_the_shutter_is_closed_before_anything_else(session, monk
         "set fast_shutter",
     ]
     assert after[-2:] == ["wait", "closed"]
+
+
+@pytest.mark.parametrize("document", ["descriptor", "stream_resource", "stream_datum", "event", "stop"])
+def test_a_callbacks_own_error_is_seen_and_every_document_follows(session, document):
+    raised = []
+
+    def fail(_name, _doc):
+        if not raised:
+            raised.append(OfACallbackError("as it was"))
+            raise raised[0]
+
+    token = session.RE.subscribe(fail, document)
+    with pytest.raises(OfACallbackError) as caught:
+        session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, 10, 10, 0.01, fields_flag="110000", npt_fields=3))
+    session.RE.unsubscribe(token)
+    assert caught.value is raised[0]
+    record = fold(read_journal(ScanFiles.of(session.last_run).documents))
+    assert record.stop is not None
+    on_disk = 0
+    if (frames := ScanFiles.of(session.last_run).detector("orca")).exists():
+        with h5py.File(frames) as file:
+            on_disk = len(file["/entry/instrument/orca/data"])
+    assert (on_disk > 0) is (document in ("stream_resource", "stream_datum", "stop"))
+    assert sum(len(segment.images["orca"]) for segment in record.segments) == on_disk
+    assert value(session, session.beamline.shutter.state) == "closed"
+    session.RE(session.plans.azint_count(1, 0.01))
 
 
 def test_a_session_that_is_closed_in_a_pause_ends_its_scan(sessions):

@@ -1,16 +1,21 @@
 """A session at the prompt: profiles, words, metadata that stay, errors that say what to do."""
 
+import asyncio
 import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
+import bluesky.plan_stubs as bps
 import matplotlib.pyplot as plt
 import pytest
+from bluesky.utils import RunEngineInterrupted
 from IPython.core.interactiveshell import InteractiveShell
 from rich.console import Console
 
@@ -142,10 +147,74 @@ def test_motors_are_moved_and_shown(typed):
     assert all(name in text for name in session.beamline.motors)
 
 
+def value(session, signal):
+    return asyncio.run_coroutine_threadsafe(signal.get_value(), session.RE.loop).result(5)
+
+
+@contextmanager
+def ctrl_c_once(session, motor, there):
+    """Say Ctrl-C as soon as a motor is `there`."""
+    said = threading.Event()
+
+    def look(reading):
+        if there(reading[motor.name]["value"]) and not said.is_set():
+            said.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    session.RE.loop.call_soon_threadsafe(motor.subscribe_reading, look)
+    try:
+        yield
+    finally:
+        session.RE.loop.call_soon_threadsafe(motor.clear_sub, look)
+
+
+@pytest.fixture(scope="module")
+def slow(session_of):
+    return session_of(twin__clock="real", motors__tom_sam_y__velocity=2, motors__tom_sam_y__acceleration_time=0.05)
+
+
+@pytest.mark.parametrize("how", ["mv", "umv", "mvr", "RE"])
+def test_ctrl_c_stops_what_moves_at_once_and_says_where_it_stands(slow, how, caplog):
+    motor = slow.beamline.motors["tom_sam_y"]
+    words = Magics(slow, Console(file=io.StringIO(), force_terminal=False))
+    begin = value(slow, motor.readback)
+    move = {
+        "RE": lambda: slow.RE(bps.mv(motor, begin + 9)),
+        "mvr": lambda: words.mvr("tom_sam_y 9"),
+    }.get(how) or (lambda: getattr(words, how)(f"tom_sam_y {begin + 9}"))
+    with ctrl_c_once(slow, motor, lambda at: begin + 0.1 < at), pytest.raises(RunEngineInterrupted):
+        move()
+    assert slow.RE.state == "idle"
+    assert not value(slow, motor.moving)
+    at = value(slow, motor.readback)
+    assert begin + 0.1 < at < begin + 4
+    assert f"ended early: tom_sam_y stands at {at:.6g} mm (before: {begin:.6g})" in caplog.text
+
+
+def test_a_distance_counts_from_where_a_motor_stands_and_not_from_where_it_was_sent(slow):
+    motor = slow.beamline.motors["tom_sam_y"]
+    words = Magics(slow, Console(file=io.StringIO()))
+    begin = value(slow, motor.readback)
+    with ctrl_c_once(slow, motor, lambda at: begin + 0.1 < at), pytest.raises(RunEngineInterrupted):
+        words.mv(f"tom_sam_y {begin + 9}")
+    at = value(slow, motor.readback)
+    words.mvr("tom_sam_y -0.25")
+    assert value(slow, motor.readback) == pytest.approx(at - 0.25, abs=motor.tolerance)
+
+
+def test_the_position_is_shown_while_a_motor_moves(slow, capsys):
+    motor = slow.beamline.motors["tom_sam_y"]
+    at = value(slow, motor.readback)
+    Magics(slow, Console(force_terminal=True)).mvr("tom_sam_y -1")
+    shown = [float(text) for text in re.findall(r"tom_sam_y: +\d+%.*?(-?[\d.]+)/", capsys.readouterr().out)]
+    assert len({position for position in shown if at - 0.95 < position < at - 0.05}) >= 2
+
+
 @pytest.mark.parametrize(
     ("word", "line", "told"),
     [
         ("mv", "tom_sam_x", "in pairs"),
+        ("mvr", "tom_sam_x", "motors and distances in pairs"),
         ("mv", "tom_sam_x left", "'left' is no number"),
         ("mv", "tom_samx 1", "there are tom_ry, tom_sam_x"),
         ("ascan", "tom_sam_x 0 1 1.5 0.1", "no whole number"),

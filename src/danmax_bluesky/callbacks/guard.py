@@ -35,7 +35,7 @@ class Guard:
     """Passes documents on, and keeps what the consumer raises from the RunEngine.
 
     An error is logged at once, kept in `failures`, and reported again when its run ends, so that nobody has to read
-    the whole log to learn that a file is missing.
+    the whole log to learn that a file is missing. Whoever waits for the files takes them from here: `take_failures`.
 
     Args:
         consumer: a callable taking (name, document).
@@ -49,8 +49,7 @@ class Guard:
         self._consumer = consumer
         self._report = report or (lambda failure: _log.error("%s", failure))
         self._run = ""
-        self._told = 0
-        self._taken = 0
+        self._told = self._taken = 0
 
     def __call__(self, name: str, doc: Any) -> None:
         """Pass one document on."""
@@ -71,11 +70,10 @@ class Guard:
                 self._report(failure)
             self._told = len(self.failures)
 
-    def new_failures(self) -> list[Failure]:
-        """What failed since the last call."""
-        new = self.failures[self._taken :]
-        self._taken += len(new)
-        return new
+    def take_failures(self) -> list[Failure]:
+        """What has failed since this was asked last."""
+        begin, self._taken = self._taken, len(self.failures)
+        return self.failures[begin : self._taken]
 
 
 def _forget_frames(error: BaseException | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.errors import AcquisitionError, DanmaxError
+from danmax_bluesky.errors import AcquisitionError, DanmaxError, StorageError
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.runs.trigger_angles import far_from_plan
@@ -22,6 +22,7 @@ COMPARISON = "comparison"
 """Actor of the row that tells that alignment frames could not be compared with projections."""
 SEAL_TIMEOUT_S = 120.0
 POLL_S = 0.2
+APPEAR_S = 5.0
 _NOT_PARAMETERS = ("uid", "time", "versions")
 
 
@@ -72,8 +73,25 @@ class _OneRun:
                 thread.daemon = True
                 self._sealing.append(thread)
                 thread.start()
+            if gone := _gone(record, time.monotonic() + APPEAR_S):
+                raise StorageError(
+                    f"{', '.join(gone)}: gone from {record.files.raw}, with its frames: somebody deleted or moved it "
+                    "while the scan was measured; put it back, then run `danmax rebuild`, or measure again"
+                )
             if failed:
                 raise AcquisitionError("; ".join(failed))
+
+
+def _gone(record: RunRecord, deadline: float) -> list[str]:
+    """The files of the detectors that are not there, by their names from the run's folder."""
+    paths = _sources(record)
+    while not all(path.exists() for path in paths) and time.monotonic() < deadline:
+        time.sleep(POLL_S)  # a network's disk may tell of a file late
+    return [os.path.relpath(path, record.files.raw) for path in paths if not path.exists()]
+
+
+def _sources(record: RunRecord) -> list[Path]:
+    return sorted({source.file for segment in record.segments for source in segment.external.values()})
 
 
 def seal(record: RunRecord, row: str, timeout_s: float = SEAL_TIMEOUT_S) -> None:
@@ -93,8 +111,7 @@ def seal(record: RunRecord, row: str, timeout_s: float = SEAL_TIMEOUT_S) -> None
 
 def detector_files(record: RunRecord) -> list[Path]:
     """The files that the run's detectors wrote, those that are there."""
-    sources = {source.file for segment in record.segments for source in segment.external.values()}
-    return [path for path in sorted(sources) if path.exists()]
+    return [path for path in _sources(record) if path.exists()]
 
 
 def begin_acquisition(record: RunRecord, settings: Mapping[str, Any] | None = None) -> str:
@@ -119,9 +136,8 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
         False if a writer still holds a file open: its digest is then to be noted later.
     """
     files = record.files
-    sources = {source.file for segment in record.segments for source in segment.external.values()}
     outputs = [note_of(path, files.raw) for path in detector_files(record)]
-    gone = [os.path.relpath(path, files.raw) for path in sorted(sources) if not path.exists()]
+    gone = _gone(record, 0.0)
     parts = [f"run {record.status}"]
     if record.missing:
         parts.append("missing: " + ", ".join(f"{num} of {name}" for name, num in record.missing.items()))

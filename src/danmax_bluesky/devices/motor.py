@@ -18,6 +18,7 @@ from ophyd_async.core import (
     CALCULATE_TIMEOUT,
     DEFAULT_TIMEOUT,
     AsyncStatus,
+    CalculatableTimeout,
     DeviceConnector,
     FlyableLogic,
     FlyMotorInfo,
@@ -30,6 +31,7 @@ from ophyd_async.core import (
     StandardReadableFormat,
     TimeoutCalculator,
     TriggerableCommand,
+    WatchableAsyncStatus,
     wait_for_value,
 )
 
@@ -76,6 +78,7 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
     tolerance: float
     _flight: Flight | None = field(default=None, init=False)
     _velocity_before: float | None = field(default=None, init=False)
+    _called_off: bool = field(default=False, init=False)
 
     @property
     def name(self) -> str:
@@ -105,7 +108,9 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
         return abs(new_position - old_position) / velocity + 2 * acceleration_s + DEFAULT_TIMEOUT
 
     async def move(self, new_position: float, timeout: TimeoutCalculator) -> None:
-        """Move, and wait until the motor rests within the tolerance of where it was sent."""
+        """Move, and wait until the motor rests within the tolerance of where it was sent; not if it was called off."""
+        if self._called_off:
+            return
         limit_s = timeout()
         try:
             async with asyncio.timeout(limit_s):
@@ -124,7 +129,7 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
             while True:
                 woken.clear()
                 moving, at = await asyncio.gather(self.moving.get_value(), self.readback.get_value())
-                if not moving and abs(at - target) <= self.tolerance:
+                if not moving and (self._called_off or abs(at - target) <= self.tolerance):
                     return
                 if seen_moving and not moving:
                     try:
@@ -143,6 +148,7 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
 
     async def stop(self) -> None:
         """Stop, wait until the motor rests, and give it back the velocity it had before a flight."""
+        self._called_off = True
         flight, self._flight = self._flight, None
         await self.stop_motion.execute()
         if flight and flight.status and not flight.status.done:
@@ -158,6 +164,10 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
             ) from None
         finally:
             await self._restore_velocity()
+
+    def asked(self) -> None:
+        """A move or a flight was asked for: a stop from now on is meant for it, also before it has begun."""
+        self._called_off = False
 
     def mark_stopped(self, success: bool) -> None:
         """Remember how the flight in progress is being stopped."""
@@ -191,6 +201,8 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
         await self.check_move(target, "end of the run-down at")
         limit_s = await self.calculate_timeout(await self.readback.get_value(), start)
         await self.move(start, lambda: limit_s)
+        if self._called_off:
+            return Flight(value, target)
         self._velocity_before = await self.velocity.get_value()
         await self.velocity.set(value.speed)
         return Flight(value, target)
@@ -240,8 +252,12 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
         name: name of the motor.
         connector: of the control system; None makes soft signals.
         tolerance: distance from the setpoint, in the motor's units, at which a resting motor has arrived.
+
+    Attributes:
+        tolerance: the same.
     """
 
+    _asked: AsyncStatus | WatchableAsyncStatus[float] | None = None
     readback: Annotated[SignalR[float], StandardReadableFormat.HINTED_SIGNAL]
     setpoint: SignalRW[float]
     velocity: Annotated[SignalRW[float], StandardReadableFormat.CONFIG_SIGNAL]
@@ -253,7 +269,7 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
     stop_motion: TriggerableCommand
 
     def __init__(self, name: str = "", connector: DeviceConnector | None = None, *, tolerance: float = 1e-3) -> None:
-        self._tolerance = tolerance
+        self.tolerance = tolerance
         super().__init__(name=name, connector=connector or SoftConnector())
 
     @cached_property
@@ -268,7 +284,7 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
             high_limit=self.high_limit,
             moving=self.moving,
             stop_motion=self.stop_motion,
-            tolerance=self._tolerance,
+            tolerance=self.tolerance,
         )
 
     @cached_property
@@ -281,11 +297,34 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
         """How it flies."""
         return self._logic
 
+    def set(self, new_position: float, timeout: CalculatableTimeout = CALCULATE_TIMEOUT) -> WatchableAsyncStatus[float]:
+        """Move to a position, in the motor's units."""
+        self._logic.asked()
+        self._asked = status = super().set(new_position, timeout)
+        return status
+
+    def prepare(self, value: FlyMotorInfo) -> AsyncStatus:
+        """Bring the motor to where a flight runs up from."""
+        self._logic.asked()
+        self._asked = status = super().prepare(value)
+        return status
+
+    def kickoff(self) -> AsyncStatus:
+        """Begin the flight."""
+        self._logic.asked()
+        self._asked = status = super().kickoff()
+        return status
+
     async def stop(self, success: bool = False) -> None:
-        """Stop a move or a flight; returns when the motor rests.
+        """Stop a move or a flight; returns when the motor rests, and nothing that was asked for will move it any more.
+
+        A move first looks at limits and speeds, for as long as its controller takes to answer. One that is stopped
+        meanwhile must not begin afterwards.
 
         Args:
             success: False makes the move or flight in progress fail, True lets it end early without an error.
         """
         self._logic.mark_stopped(success)
         await super().stop(success)
+        if self._asked is not None:
+            await asyncio.wait({self._asked.task})

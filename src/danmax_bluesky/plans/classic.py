@@ -14,7 +14,7 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.powder import azint_count, reachable
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import in_the_beam, leave, points_possible
+from danmax_bluesky.plans.stubs import in_the_beam, leave, nothing_is_away, points_possible, staged
 
 
 def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
@@ -49,6 +49,7 @@ def ascan(
         PreflightError: a position cannot be reached.
     """
     points_possible(rig)
+    yield from nothing_is_away(rig)
     mover, counters = rig.motor(motor), rig.counters()
     if nsteps < 1:
         raise ScanError(f"nsteps = {nsteps}: at least 1 interval is needed; use ct for a single exposure")
@@ -74,7 +75,7 @@ def ascan(
         **(md or {}),
     }
 
-    @bpp.stage_decorator([*rig.detectors, mover])
+    @staged([*rig.detectors, mover])
     @bpp.run_decorator()
     def measure() -> MsgGenerator[None]:
         for detector in rig.detectors:

@@ -13,7 +13,7 @@ from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import DeviceError
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import sent_to
+from danmax_bluesky.plans.stubs import stands_at
 from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, FlatPosition, MotorFacts
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.tori import tori_names, tori_problem
@@ -83,7 +83,7 @@ def detector_facts(camera: Camera, settings: Settings) -> MsgGenerator[DetectorF
 
 def motor_facts(name: str, motor: Motor, settings: Settings) -> MsgGenerator[MotorFacts]:
     """Where a motor stands and what it may do."""
-    position = yield from sent_to(motor)
+    position = yield from stands_at(motor)
     read: dict[str, float] = {}
     for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
         read[signal] = float((yield from bps.rd(getattr(motor, signal))))

@@ -5,6 +5,8 @@ cancellation that arrives in the very moment in which what it waits for is done 
 signal goes through it: the scan then goes on to its end as if nobody had said a word. Here the plan looks by itself.
 """
 
+import asyncio
+import logging
 import os
 import signal
 import threading
@@ -14,9 +16,13 @@ from types import FrameType
 from typing import Any
 
 from bluesky.run_engine import RunEngine
-from bluesky.utils import Msg, MsgGenerator, PlanHalt, RequestAbort, RequestStop
+from bluesky.utils import Msg, MsgGenerator, PlanHalt, RequestAbort, RequestStop, RunEngineControlException
 
+from danmax_bluesky.plans.engine import Engine, refused
+
+log = logging.getLogger(__name__)
 END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_QUESTIONS = ("read", "locate", "wait_for")
 _ENDINGS: dict[str, type[BaseException]] = {"aborting": RequestAbort, "stopping": RequestStop, "halting": PlanHalt}
 
 
@@ -26,12 +32,15 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
     def heed(plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
         response: Any = None
         thrown: BaseException | None = None
-        ending = False
+        ending = bundling = False
+        asked: BaseException | None = None
         while True:
-            state = "" if ending or thrown is not None else str(run_engine.state)
-            if state in _ENDINGS:  # and nothing was thrown: the cancellation was dropped
-                thrown = _ENDINGS[state]()
-            ending = ending or isinstance(thrown, tuple(_ENDINGS.values()))
+            state = "" if ending else str(run_engine.state)
+            if state in _ENDINGS:  # once: whatever is thrown now ends the plan, which then tidies up
+                ending = True
+                thrown = thrown or _ENDINGS[state]()  # nothing was thrown where the cancellation was dropped
+                asked = thrown if isinstance(thrown, RunEngineControlException) else None
+            state = "" if thrown is not None else state
             if state == "pausing":
                 permit = run_engine._run_permit  # noqa: SLF001  what the RunEngine does when it is cancelled
                 assert permit is not None
@@ -42,8 +51,19 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
                     message = plan.send(response) if thrown is None else plan.throw(thrown)
                 except StopIteration as stop:
                     return stop.value
+                except (SystemExit, KeyboardInterrupt) as error:  # would end the thread in which plans run
+                    raise refused(error, "the plan") from error
+                except Exception as error:
+                    if asked is None or error is asked:
+                        raise
+                    if not _was_cancelled(error):
+                        log.warning("while the plan was ended: %s", error)
+                    raise asked from error  # an abort is answered as an abort, whatever else failed after it
+            bundling = message.command == "create" or (bundling and message.command not in ("save", "drop"))
             try:
                 answer, thrown = (yield message), None
+                while answer is None and message.command in _QUESTIONS and not bundling:  # a pause swallowed the answer
+                    answer = yield message
             except GeneratorExit:
                 plan.close()
                 raise
@@ -53,6 +73,40 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
                 response = answer
 
     return heed
+
+
+def _was_cancelled(error: BaseException | None) -> bool:
+    """Whether an error is but what a device says whose work was broken off."""
+    while error is not None:
+        if isinstance(error, asyncio.CancelledError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def ending_moves(engine: Engine) -> Iterator[None]:
+    """Until a plan has begun a run, there is nothing that a pause could spare: Ctrl-C ends it, and stops its motors.
+
+    Put it behind the RunEngine's own handler among its `context_managers`; that one has its say once there is a run.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pause = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if engine.has_measured or str(engine.state) not in ("running", "pausing"):
+            assert callable(pause)
+            pause(number, frame)
+        else:
+            engine.abort("Ctrl-C")
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, pause)
 
 
 def end_on_signals(run_engine: RunEngine, leave: Callable[[], Any] = lambda: None) -> Callable[[], None]:

@@ -23,10 +23,12 @@ from danmax_bluesky.plans.stubs import (
     close_shutter,
     in_the_beam,
     leave,
+    nothing_is_away,
     open_shutter,
     points_possible,
     put_back,
-    sent_to,
+    staged,
+    stands_at,
     wait_for_beam,
     where,
 )
@@ -57,6 +59,7 @@ def azint_count(
     Raises:
         ScanError: a number is out of range.
     """
+    yield from nothing_is_away(rig)
     if num < 1:
         raise ScanError(f"num = {num}: at least 1 exposure is needed")
     _positive(exposure_s)
@@ -92,6 +95,7 @@ def azint_sweep(
         ScanError: a number is out of range.
         PreflightError: rotation cannot do this, with every reason.
     """
+    yield from nothing_is_away(rig)
     scan = TomoScan(
         scan_type="ascanct",
         scan_start=start_deg,
@@ -104,9 +108,9 @@ def azint_sweep(
     primary = [replace(phase, name="primary", kind="data") for phase in phases]
     if problems := rotation_problems(scan, primary, (yield from _facts(rig.rotation)), rig.scale):
         raise PreflightError(problems)
-    home = yield from where(rig, (rig.rotation.name,))
+    home = (yield from where(rig, (rig.rotation.name,))) if back else ()
     plan = _measured(rig, primary, {"plan_name": "azint_scan", **(md or {})})
-    return (yield from bpp.finalize_wrapper(plan, (lambda: put_back(rig, home)) if back else bps.null))
+    return (yield from bpp.finalize_wrapper(plan, lambda: put_back(rig, home)))
 
 
 def azint_fly(
@@ -140,6 +144,7 @@ def azint_fly(
         ScanError: a number is out of range, or the motor is unknown.
         PreflightError: a position cannot be reached.
     """
+    yield from nothing_is_away(rig)
     _positive(exposure_s)
     points = line(start, end, intervals)
     if start == end:
@@ -165,9 +170,9 @@ def azint_fly(
         )
     units = (yield from _units(moved)) or ""
     told = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
-    home = yield from where(rig, (motor,))
+    home = (yield from where(rig, (motor,))) if back else ()
     plan = bpp.monitor_during_wrapper(_measured(rig, (phase,), told, flight), [moved.readback])
-    return (yield from bpp.finalize_wrapper(plan, (lambda: put_back(rig, home)) if back else bps.null))
+    return (yield from bpp.finalize_wrapper(plan, lambda: put_back(rig, home)))
 
 
 def azint_points(
@@ -203,10 +208,11 @@ def azint_points(
         PreflightError: a point cannot be reached.
     """
     points_possible(rig)
+    yield from nothing_is_away(rig)
     _positive(exposure_s)
     moved = [rig.motor(name) for name in motors]
     yield from reachable(rig, motors, points)
-    home = yield from where(rig, motors)
+    home = (yield from where(rig, motors)) if back else ()
     num = most or len(points)
     segment = {"name": "primary", "kind": "data", "num": num, "exposure_s": exposure_s}
     dimensions = [([name], "primary") for name in motors] or [(["time"], "primary")]
@@ -222,7 +228,7 @@ def azint_points(
     info = TriggerInfo(trigger=DetectorTrigger.INTERNAL, livetime=exposure_s, number_of_events=1)
     read = [*rig.detectors, *moved, rig.ring_current, *rig.integrated.values()]
 
-    @bpp.stage_decorator([*rig.detectors, *moved])
+    @staged([*rig.detectors, *moved])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
         for detector in rig.detectors:
@@ -256,7 +262,7 @@ def azint_points(
                 yield from open_shutter(rig)
 
     told = bpp.inject_md_wrapper(run(), start)
-    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, home if back else ())))
+    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, home)))
 
 
 def _is_number(value: Any) -> bool:
@@ -278,7 +284,7 @@ def _facts(motor: Motor) -> MsgGenerator[MotorFacts]:
     for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
         read[signal] = float((yield from bps.rd(getattr(motor, signal))))
     read["acceleration_s"] = read.pop("acceleration_time")
-    position = yield from sent_to(motor)
+    position = yield from stands_at(motor)
     return MotorFacts(motor.name, position, units=(yield from _units(motor)), **read)
 
 

@@ -8,6 +8,7 @@ from bluesky.protocols import Readable
 from ophyd_async.core import StandardFlyable
 
 from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.homes import Homes
 from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
@@ -40,6 +41,7 @@ class Rig:
         counters: those that are connected now, which are read at every position of a step scan.
         latest_scan: the number of the scan that began last, None before the first.
         snapshot: those devices that are connected now, which are read at the start and at the end of each run.
+        homes: where the motors stood that a scan has taken away.
         integrals: name of a detector -> what the integration says of its latest frame; empty where nothing integrates.
     """
 
@@ -61,6 +63,7 @@ class Rig:
     monitor: Readable | None = None
     counters: Callable[[], Sequence[Readable]] = tuple
     latest_scan: Callable[[], int | None] = lambda: None
+    homes: Homes = field(default_factory=Homes)
     integrals: Mapping[str, Integrals] = field(default_factory=dict)
 
     def with_detectors(self, names: tuple[str, ...]) -> "Rig":

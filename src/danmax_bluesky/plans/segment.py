@@ -17,7 +17,7 @@ from danmax_bluesky.errors import AcquisitionError, ScanError
 from danmax_bluesky.plans.fields import frames_so_far, name_fields
 from danmax_bluesky.plans.guards import PauseGuard, Quietly, StallWatch
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import sent_to, shut, wait_for_beam
+from danmax_bluesky.plans.stubs import shut, stands_at, surely, wait_for_beam
 from danmax_bluesky.tomography.phases import Phase, segment_metadata
 from danmax_bluesky.tomography.triggers import (
     GateRow,
@@ -34,7 +34,7 @@ COLLECT_EVERY_S = 0.25
 FLIGHT_LEAD_S = 0.05
 FLIGHT_ROOM_S = 0.3
 """What a motor flies on after the last exposure: its controller may be late in telling that it moves."""
-SETTLE_LOOKS = 20
+SETTLE_LOOKS, SETTLE_EVERY_S = 20, 0.25
 LABELS = {"projection": "proj", "alignment": "ortho"}
 """What the cameras are told that their frames are, where it is not the kind of the phase."""
 STALL_PERIODS = 5
@@ -96,7 +96,7 @@ def take(
     known = dict(homes or {})
     for travel in phase.travels:
         if travel.motor not in known:
-            known[travel.motor] = yield from sent_to(rig.motor(travel.motor))
+            known[travel.motor] = yield from stands_at(rig.motor(travel.motor))
     yield from wait_for_beam(rig)
     yield from bpp.rewindable_wrapper(_take(rig, phase, known, flight), False)
 
@@ -142,7 +142,7 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
             yield from collect_until_complete(rig, (rig.sequencer, *flown), phase)
         guard.check(phase.name)
 
-    def keep_what_is_there(_error: Exception) -> MsgGenerator[None]:
+    def keep_what_is_there() -> MsgGenerator[None]:
         yield from shut(rig)
         for mover in (rig.sequencer, *flown):
             yield from bps.stop(Quietly(mover))
@@ -153,7 +153,9 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
         guard.over = True
         yield from _label(rig.detectors, "")
 
-    yield from bpp.contingency_wrapper(measure(), except_plan=keep_what_is_there, final_plan=unlabel)
+    yield from bpp.contingency_wrapper(
+        measure(), except_plan=lambda _error: surely(keep_what_is_there), final_plan=lambda: surely(unlabel)
+    )
     yield from name_fields(rig, phase, before)
     yield from _audit(rig, phase)
 
@@ -218,7 +220,7 @@ def _settle(rig: Rig) -> MsgGenerator[None]:
         if counts == before:
             return
         before = counts
-        yield from bps.sleep(COLLECT_EVERY_S)
+        yield from bps.sleep(SETTLE_EVERY_S)
 
 
 def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:

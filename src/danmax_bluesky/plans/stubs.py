@@ -1,25 +1,37 @@
 """Single verbs of which scans are made: arm, open the shutter, move the sample out, wait for the beam."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Locatable
-from bluesky.utils import MsgGenerator, RunEngineControlException
+from bluesky.utils import (
+    FailedPause,
+    Msg,
+    MsgGenerator,
+    RunEngineControlException,
+    make_decorator,
+    root_ancestor,
+    separate_devices,
+)
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
-from danmax_bluesky.errors import ScanError
+from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.errors import DeviceError, PreflightError, ScanError
+from danmax_bluesky.plans.guards import Quietly
 from danmax_bluesky.plans.rig import Rig
 
 BEAM_POLL_S = 1.0
 CLOSING_TRIES, CLOSING_EVERY_S = 4, 2.0
+TIDYING_TRIES = 3
 CONDITION_POLL_S = 0.1
 STABLE_READINGS = 10
 STABLE_TO = 0.002
 LONGEST_CONDITION_S = 600.0
 LONGEST_WAIT_FOR_A_FRAME_S = 10.0
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def arm(rig: Rig, total: int, longest_wait_s: float = 60.0) -> MsgGenerator[None]:
@@ -62,12 +74,58 @@ def close_shutter(rig: Rig) -> MsgGenerator[None]:
     yield from bps.abs_set(rig.shutter, "closed", wait=True)
 
 
+def surely(tidy: Callable[[], MsgGenerator[Any]]) -> MsgGenerator[None]:
+    """Put something right to its end, whatever is thrown at the plan meanwhile; that is raised afterwards.
+
+    An abort or a stop reaches a plan once, at whatever it does. If it is putting the sample back then, the sample must
+    not stay where it is: it begins again. `RE.halt()` alone leaves everything as it is. An error, which may be that of
+    another device, makes it try again too, but not for ever.
+
+    Args:
+        tidy: makes the plan; it may run several times, and has to end in the same state each time.
+    """
+    thrown: Exception | None = None
+    errors = 0
+    while True:
+        try:
+            yield from tidy()
+        except (RunEngineControlException, FailedPause) as ended:
+            thrown = ended
+        except Exception as error:
+            errors += 1
+            if errors == TIDYING_TRIES:
+                raise
+            thrown = thrown or error
+        else:
+            break
+    if thrown is not None:
+        raise thrown
+
+
+def _staged(plan: MsgGenerator[T], devices: Sequence[Any]) -> MsgGenerator[T]:
+    devices = separate_devices(root_ancestor(device) for device in devices)
+
+    def whole() -> MsgGenerator[T]:
+        yield from bps.stage_all(*devices)
+        return (yield from plan)
+
+    return (yield from bpp.finalize_wrapper(whole(), lambda: surely(lambda: bps.unstage_all(*reversed(devices)))))
+
+
+staged: Any = make_decorator(_staged)
+"""Decorates a plan with the devices that are staged before it, and unstaged after it to the last of them.
+
+Bluesky's own leaves devices staged, or unstages them while the next plan begins, if an end is asked for meanwhile.
+"""
+
+
 def leave(rig: Rig, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
     """What a scan ends with, however it ended: the shutter closed, and then the motors put back.
 
-    A shutter that does not answer is asked again for some seconds, and the motors are put back in any case.
+    A shutter that does not answer is asked again for some seconds, and the motors are put back in any case. An end that
+    is asked for meanwhile changes nothing of that.
     """
-    yield from bpp.finalize_wrapper(_close_surely(rig), lambda: put_back(rig, places))
+    yield from bpp.finalize_wrapper(surely(lambda: _close_surely(rig)), lambda: put_back(rig, places))
 
 
 def _close_surely(rig: Rig) -> MsgGenerator[None]:
@@ -98,22 +156,35 @@ def in_the_beam(rig: Rig, plan: MsgGenerator[None]) -> MsgGenerator[None]:
         yield from plan
 
     yield from bpp.contingency_wrapper(
-        opened(), except_plan=lambda _error: shut(rig), else_plan=lambda: close_shutter(rig)
+        opened(), except_plan=lambda _error: surely(lambda: shut(rig)), else_plan=lambda: close_shutter(rig)
     )
 
 
 def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
-    """Where these motors were sent, in their order: what `put_back` takes."""
+    """Where these motors stand, in their order: what `put_back` takes; they are away until it has brought them back."""
     places = []
     for name in motors:
-        places.append((name, (yield from sent_to(rig.motor(name)))))
+        places.append((name, (yield from stands_at(rig.motor(name)))))
+    rig.homes.depart(places)
     return tuple(places)
 
 
-def sent_to(motor: Locatable[float]) -> MsgGenerator[float]:
-    """Where a motor was sent last, in its units."""
-    location = yield from bps.locate(motor)  # pyright: ignore[reportReturnType]  bluesky's overloads yield text
-    return float(location["setpoint"])
+def stands_at(motor: Motor) -> MsgGenerator[float]:
+    """Where a motor rests, in its units: where it was sent, unless its readback says that it is elsewhere.
+
+    A motor that was stopped on its way, or moved by another program, is not where it was sent last. One that arrived is
+    taken to be exactly there, so that it does not wander when it is put back again and again.
+
+    Raises:
+        DeviceError: it moves.
+    """
+    location: Any = yield Msg("locate", motor)
+    at, sent_to = float(location["readback"]), float(location["setpoint"])
+    if (yield from bps.rd(motor.moving)):
+        raise DeviceError(
+            f"{motor.name}: moves, and is at {at:g} now; wait until it rests, or stop it, and begin again"
+        )
+    return sent_to if abs(at - sent_to) <= motor.tolerance else at
 
 
 def move_in_order(rig: Rig, moves: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
@@ -123,8 +194,44 @@ def move_in_order(rig: Rig, moves: Sequence[tuple[str, float]]) -> MsgGenerator[
 
 
 def put_back(rig: Rig, places: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
-    """Undo `move_in_order`: the motor that moved last goes back first."""
-    yield from move_in_order(rig, tuple(reversed(places)))
+    """Undo `move_in_order`, whatever happens meanwhile: the motor that moved last goes back first.
+
+    Each is stopped before, should it still be on its way. One that fails keeps those after it from moving.
+    """
+
+    def back() -> MsgGenerator[None]:
+        for name, position in reversed(places):
+            motor = rig.motor(name)
+            yield from bps.stop(Quietly(motor))  # it may be on its way, or just about to begin
+            if abs((yield from bps.rd(motor)) - position) > motor.tolerance:
+                yield from bps.mv(motor, position)
+        rig.homes.arrived(places)
+
+    yield from surely(back)
+
+
+def nothing_is_away(rig: Rig) -> MsgGenerator[None]:
+    """Refuse to measure while a motor is not back from an earlier scan, before anything moves.
+
+    Raises:
+        PreflightError: a motor stands elsewhere than before a scan that could not bring it back.
+    """
+    findings = []
+    for name, home in rig.homes.away.items():
+        if name not in rig.motors:
+            rig.homes.forget([name])
+            continue
+        at = float((yield from bps.rd(rig.motors[name])))
+        if abs(at - home) <= rig.motors[name].tolerance:
+            rig.homes.forget([name])
+        else:
+            findings.append(
+                f"{name} stands at {at:.6g}, and stood at {home:.6g} before a scan that was cut off and could not "
+                f"bring it back; say at the prompt of `danmax shell` where it belongs: %mv {name} {home:.6g} brings it "
+                f"back, %mv {name} {at:.6g} leaves it where it is"
+            )
+    if findings:
+        raise PreflightError(findings)
 
 
 def wait_until_stable(rig: Rig) -> MsgGenerator[bool]:

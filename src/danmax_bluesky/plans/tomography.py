@@ -17,7 +17,8 @@ from danmax_bluesky.plans.stubs import (
     leave,
     move_in_order,
     put_back,
-    sent_to,
+    staged,
+    stands_at,
     wait_until_stable,
     where,
 )
@@ -228,7 +229,7 @@ def measure_phases(
 
     flying = {rig.rotation.name, *travelling, *([flight.motor] if flight else ())}
 
-    @bpp.stage_decorator([*rig.detectors, rig.panda, rig.sequencer, *map(rig.motor, sorted(flying))])
+    @staged([*rig.detectors, rig.panda, rig.sequencer, *map(rig.motor, sorted(flying))])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
         yield from arm(rig, total_frames(phases), max(ph.longest_wait_s + patience_s(rig, ph) for ph in phases))
@@ -261,7 +262,8 @@ def tomo_scan(
     Returns:
         the uid of the run, of a series that of its first.
     """
-    start_deg = yield from sent_to(rig.rotation)
+    start_deg = yield from stands_at(rig.rotation)
+    home = (yield from where(rig, (rig.rotation.name,))) if scan.return_to_start else ()
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     back = (lambda: return_to_start(rig, start_deg)) if scan.return_to_start else None
     told = {"plan_name": "tomo_scan", "scan": scan.model_dump(mode="json"), **(md or {})}
@@ -270,9 +272,8 @@ def tomo_scan(
         how = {"condition": scan.condition, "flat_angle_deg": scan.flat_angle_deg, "end_with": back}
         return (yield from measure_phases(rig, here, out, **how, md={**told, **more}))
 
-    if scan.places is None:
-        return (yield from at_one_place(phases, {}))
-    return (yield from series(rig, scan.places, phases, at_one_place))
+    whole = at_one_place(phases, {}) if scan.places is None else series(rig, scan.places, phases, at_one_place)
+    return (yield from bpp.finalize_wrapper(whole, lambda: put_back(rig, home)))
 
 
 def series(

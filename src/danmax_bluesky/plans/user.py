@@ -19,7 +19,7 @@ from danmax_bluesky.plans.facts import beamline_facts
 from danmax_bluesky.plans.recipes import recipe_findings
 from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import sent_to
+from danmax_bluesky.plans.stubs import nothing_is_away, stands_at
 from danmax_bluesky.tomography.preflight import preflight
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -131,6 +131,7 @@ class Plans:
         if dry_run:
             return None
         found.refuse()
+        yield from nothing_is_away(rig)
         if configurator:
             self.configurator.update(configured(scan))
         needs_flats = any(phase.kind == "flat" for phase in found.phases)
@@ -223,7 +224,7 @@ class Plans:
         rig, md = self._diffraction(detectors, typed, sample)
         if continuous and until:
             raise ScanError("until: a continuous scan does not wait for its patterns; leave continuous out")
-        origin = (yield from sent_to(rig.motor(motor))) if relative else 0.0
+        origin = (yield from stands_at(rig.motor(motor))) if relative else 0.0
         first, last = origin + start, origin + end
         if continuous and motor == rig.rotation.name:
             return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, back=relative, md=md))

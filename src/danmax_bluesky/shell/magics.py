@@ -1,4 +1,4 @@
-"""The words that users of Sardana type: %mv, %wa, %ct, %ascan, %ascanct, %tomoscan."""
+"""The words that users of Sardana type: %mv, %mvr, %wa, %ct, %ascan, %ascanct, %tomoscan."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 import bluesky.plan_stubs as bps
 import numpy as np
+from bluesky.utils import MsgGenerator, ProgressBarManager
 from rich.console import Console
 from rich.table import Table
 
 from danmax_bluesky.devices.lost import told
 from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.plans import classic
+from danmax_bluesky.plans.stubs import stands_at
 from danmax_bluesky.session import Session
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -22,7 +24,9 @@ ANSWER_S = 30.0
 WORDS = {
     "wa": "%wa                                     where all motors stand",
     "wm": "%wm MOTOR ...                           where these motors stand, and their limits",
-    "mv": "%mv MOTOR POSITION [MOTOR POSITION ...] move, and wait until they arrived",
+    "mv": "%mv MOTOR POSITION [MOTOR POSITION ...] move, and show where they are until they arrived; Ctrl-C stops them",
+    "umv": "%umv MOTOR POSITION [...]               the same",
+    "mvr": "%mvr MOTOR DISTANCE [...]               the same, from where they stand",
     "ct": "%ct [SECONDS]                           expose every active detector once",
     "ascan": "%ascan MOTOR START END NSTEPS SECONDS     stop at NSTEPS + 1 positions",
     "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
@@ -53,7 +57,7 @@ class Magics:
         aliases.default_aliases = [alias for alias in aliases.default_aliases if alias[0] not in WORDS]
         for word in WORDS:
             shell.register_magic_function(getattr(self, word), "line", word)
-            if word in ("wm", "mv", "ascan", "ascanct", "tomoscan"):
+            if word in ("wm", "mv", "umv", "mvr", "ascan", "ascanct", "tomoscan"):
                 shell.set_hook("complete_command", self._complete, str_key=f"%{word}")
                 shell.set_hook("complete_command", self._complete, str_key=word)
 
@@ -66,13 +70,16 @@ class Magics:
         self._show([self._motor(name).name for name in words_of(line)] or list(self._session.beamline.motors))
 
     def mv(self, line: str) -> None:
-        """Move motors, and wait until they arrived."""
-        words = words_of(line)
-        if not words or len(words) % 2:
-            raise ScanError(f"%mv {line}: give motors and positions in pairs, as in %mv tom_sam_x 1.5 tom_sam_y 0")
-        pairs = [(self._motor(name), _number(text, name)) for name, text in zip(words[::2], words[1::2], strict=True)]
-        self._run(bps.mv(*(item for pair in pairs for item in pair)))
-        self._show([motor.name for motor, _ in pairs])
+        """Move motors, and show where they are until they arrived; Ctrl-C stops them at once."""
+        self._move("mv", line)
+
+    def umv(self, line: str) -> None:
+        """Move motors: the same as %mv."""
+        self._move("umv", line)
+
+    def mvr(self, line: str) -> None:
+        """Move motors by a distance from where they stand; as %mv."""
+        self._move("mvr", line)
 
     def ct(self, line: str = "1") -> None:
         """Expose every active detector once, and tell what is in the frames."""
@@ -152,6 +159,29 @@ class Magics:
             takes = "one name" if most == 1 else f"one to {most} names"
             raise ScanError(f"%{word} {line}".rstrip() + f": it takes {takes}, as in %{word} {example}; quote blanks")
         return words
+
+    def _move(self, word: str, line: str) -> None:
+        words = words_of(line)
+        if not words or len(words) % 2:
+            what = "distances" if word == "mvr" else "positions"
+            raise ScanError(f"%{word} {line}: give motors and {what} in pairs, as in %{word} tom_sam_x 1.5 tom_sam_y 0")
+        pairs = [(self._motor(name), _number(text, name)) for name, text in zip(words[::2], words[1::2], strict=True)]
+
+        def travel() -> MsgGenerator[None]:
+            targets: list[Any] = []
+            for motor, value in pairs:
+                targets += [motor, value + (yield from stands_at(motor)) if word == "mvr" else value]
+            yield from bps.mv(*targets)
+
+        engine = self._session.RE
+        before = engine.waiting_hook
+        if self._console.is_terminal or self._console.is_jupyter:
+            engine.waiting_hook = ProgressBarManager()  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            self._run(travel())
+        finally:
+            engine.waiting_hook = before
+        self._show([motor.name for motor, _ in pairs])
 
     def _complete(self, shell: Any, event: Any) -> list[str]:
         return list(self._session.beamline.motors)

@@ -15,6 +15,7 @@ from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.devices.configurator import make_configurator
 from danmax_bluesky.devices.lost import told
 from danmax_bluesky.errors import DanmaxError, DeviceError
+from danmax_bluesky.plans.engine import Engine
 from danmax_bluesky.plans.interrupts import end_on_signals
 from danmax_bluesky.plans.losses import reason_of
 from danmax_bluesky.plans.user import plan_names
@@ -91,7 +92,7 @@ def banner(session: Session) -> str:
         f"  files    go to {session.paths.visit.raw}",
         f"  devices  {', '.join(connected)}",
         f"  plans    {', '.join(plan_names())}",
-        "  words    %wa %wm %mv %ct %ascan %ascanct %tomoscan %newsample %newfolder %newvisit %reconnect;",
+        "  words    %wa %wm %mv %mvr %ct %ascan %ascanct %tomoscan %newsample %newfolder %newvisit %reconnect;",
         "           %danmax tells what they take",
         '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 360, 0.01, npt_fields=10, sample="bone"))',
         "           %tomoscan ascanct tom_ry 0 180 360 0.01 --npt-fields 10 --sample bone",
@@ -116,8 +117,11 @@ def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace:
 
 def _what_now(shell: Any) -> str:
     """What has become of a plan that was interrupted."""
-    if shell.user_ns["RE"].state == "paused":
+    engine: Engine = shell.user_ns["RE"]
+    if engine.state == "paused":
         return "paused: RE.resume() goes on, RE.abort() ends the scan; what was measured is kept either way"
+    if not engine.has_measured:
+        return "stopped; nothing was measured"
     return "the scan was ended; what was measured is kept"
 
 

@@ -69,6 +69,7 @@ class Journal:
             raise StorageError(f"{path} exists already: a run with this number left it; claim another number") from None
         except OSError as error:
             raise StorageError(explain(path, error)) from error
+        self._identity = os.fstat(self._stream.fileno())
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -78,8 +79,15 @@ class Journal:
         """Append one document.
 
         Raises:
-            StorageError: the disk is full or gone; the line may be torn, which `read_journal` copes with.
+            StorageError: the disk is full or gone; the line may be torn, which `read_journal` copes with. Or the file
+                was deleted or moved: the system would go on writing to it, where nobody finds it again.
         """
+        if not self._is_there():
+            self._broken = True
+            raise StorageError(
+                f"{self.path} is gone: somebody deleted or moved it, or its folder, while the scan was measured; put "
+                "back what was moved, and measure again what is lost"
+            )
         try:
             self._stream.write(encoded(name, doc) + "\n")
             self._stream.flush()
@@ -88,6 +96,15 @@ class Journal:
         except OSError as error:
             self._broken = True
             raise StorageError(explain(self.path, error)) from error
+
+    def _is_there(self) -> bool:
+        """Whether the file that is written is still the one that its path names."""
+        try:
+            return os.path.samestat(os.stat(self.path), self._identity)
+        except FileNotFoundError:
+            return False
+        except OSError:  # nobody can tell; writing will
+            return True
 
     def close(self) -> None:
         """Close the file, which ends the lock.

@@ -38,9 +38,20 @@ def test_failures_of_an_earlier_run_are_not_reported_again():
     guard("start", {"uid": "b"})
     guard("stop", {"run_start": "b"})
     assert len(reported) == 1
-    assert guard.new_failures() == guard.failures
-    assert guard.new_failures() == []
+    assert guard.take_failures() == guard.failures
+    assert guard.take_failures() == []
     assert isinstance(reported[0].error, ZeroDivisionError)
+
+
+def test_who_waits_for_the_files_is_told_of_a_failure_once():
+    guard = Guard(lambda name, doc: 1 / 0 if name == "stop" else None, "master", lambda failure: None)
+    guard("start", {"uid": "a"})
+    assert guard.take_failures() == []
+    guard("stop", {"run_start": "a"})
+    assert [str(failure) for failure in guard.take_failures()] == [
+        "master, at the stop document of run a: division by zero"
+    ]
+    assert guard.take_failures() == []
 
 
 def test_overlapping_runs_get_a_consumer_each(tmp_path):

@@ -198,3 +198,22 @@ async def test_a_motor_that_does_not_stop_is_an_error(monkeypatch):
     callback_on_mock_execute(motor.stop_motion, lambda: None)
     with pytest.raises(DeviceError, match="still moves"):
         await motor.stop(success=True)
+
+
+async def test_a_move_that_is_stopped_before_it_began_never_begins(rotation):
+    status = rotation.set(90.0)
+    await rotation.stop(success=True)
+    await status
+    assert (await rotation.locate()) == {"setpoint": 0.0, "readback": 0.0}
+    assert not await rotation.moving.get_value()
+    await rotation.set(2.0)
+    assert (await rotation.locate())["readback"] == 2.0
+
+
+async def test_a_flight_that_is_stopped_before_it_was_prepared_leaves_position_and_velocity(rotation):
+    await rotation.velocity.set(30.0)
+    prepared = rotation.prepare(FlyMotorInfo(start_position=10, end_position=20, time_for_move=1))
+    await rotation.stop(success=True)
+    await prepared
+    assert (await rotation.locate())["readback"] == 0.0
+    assert await rotation.velocity.get_value() == 30.0

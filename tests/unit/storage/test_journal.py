@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -42,6 +43,25 @@ def test_a_journal_is_never_overwritten(tmp_path):
     Journal(tmp_path / "documents.jsonl").close()
     with pytest.raises(StorageError, match="exists already"):
         Journal(tmp_path / "documents.jsonl")
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "its folder deleted", "replaced"])
+def test_a_journal_that_is_gone_is_told_once_it_is_written_to(tmp_path, how):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    journal = Journal(folder / "documents.jsonl")
+    journal.write("start", {"uid": "a"})
+    if how == "moved":
+        folder.rename(tmp_path / "elsewhere")
+    elif how == "its folder deleted":
+        shutil.rmtree(folder)
+    else:
+        journal.path.unlink()
+        if how == "replaced":
+            journal.path.write_text("something else\n")
+    with pytest.raises(StorageError, match=r"documents.jsonl is gone: somebody deleted or moved it"):
+        journal.write("event", {"seq_num": 1})
+    journal.close()
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -1,0 +1,97 @@
+"""However a plan ends early, the session closes the shutter that it opened, and says where everything stands."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import bluesky.preprocessors as bpp
+from bluesky.run_engine import RunEngine
+from bluesky.utils import Msg, MsgGenerator
+
+from danmax_bluesky.devices.homes import Homes
+from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.shutter import CLOSED, Shutter
+
+LONGEST_LOOK_S = 15.0
+_MOVING = ("set", "prepare", "kickoff")
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Watches the plans of one RunEngine: `watch` is for its preprocessors, `see_off` for its context managers.
+
+    A plan that is aborted or stopped, or that fails, puts its motors back by itself; one that is halted cannot, and
+    neither can a plan of a user's own that does not think of it.
+
+    Args:
+        homes: told of the motors that somebody moved on purpose: by a plan that did nothing but that, to its end.
+    """
+
+    def __init__(self, homes: Homes) -> None:
+        self._homes = homes
+        self._measured = False
+        self._moved: dict[str, tuple[Motor, float]] = {}
+        self._shutter: Shutter | None = None
+        self._over = True
+
+    def watch(self, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
+        """Note what a plan moves, from where, and whether it comes to its own end."""
+        self._moved, self._shutter, self._over, self._measured = {}, None, False, False
+        result = yield from bpp.plan_mutator(plan, self._note)
+        self._over = True
+        if not self._measured:
+            self._homes.forget(self._moved)
+        return result
+
+    @contextmanager
+    def see_off(self, run_engine: RunEngine) -> Iterator[None]:
+        """After a plan that ended early: no beam, nothing moves, and one sentence that says where everything stands."""
+        try:
+            yield
+        finally:
+            if not self._over and str(run_engine.state) not in ("paused", "pausing"):
+                self._over = True
+                try:
+                    look = asyncio.run_coroutine_threadsafe(self._shut_and_look(), run_engine.loop)
+                    standing = look.result(LONGEST_LOOK_S)
+                except Exception as error:  # the plan's own error is the one to be seen
+                    standing = f"nobody knows where everything stands ({str(error) or type(error).__name__})"
+                if standing:
+                    log.warning("ended early: %s", standing)
+
+    def _note(self, message: Msg) -> tuple[MsgGenerator[Any] | None, None]:
+        device = message.obj
+        self._measured = self._measured or message.command == "open_run"
+        if message.command in _MOVING and isinstance(device, Shutter):
+            self._shutter = device
+        if message.command in _MOVING and isinstance(device, Motor) and device.name not in self._moved:
+            return self._ask_before(message, device), None
+        return None, None
+
+    def _ask_before(self, message: Msg, motor: Motor) -> MsgGenerator[Any]:
+        location: Any = yield Msg("locate", motor)
+        self._moved[motor.name] = motor, float(location["readback"])
+        return (yield message)
+
+    async def _shut_and_look(self) -> str:
+        standing: list[str] = []
+        if self._shutter is not None:
+            await self._shutter.shut()
+            state = await self._shutter.state.get_value()
+            standing.append(f"{self._shutter.name} is {state}{'' if state == CLOSED else ': CLOSE IT'}")
+        standing += await asyncio.gather(*(_standing(motor, before) for motor, before in self._moved.values()))
+        return "; ".join(standing)
+
+
+async def _standing(motor: Motor, before: float) -> str:
+    try:
+        await motor.stop(success=True)  # a halted plan leaves it flying
+        at, moves, units = await asyncio.gather(
+            motor.readback.get_value(), motor.moving.get_value(), motor.movable_logic.units()
+        )
+    except Exception as error:  # one that does not answer keeps nobody from learning of the others
+        return f"{motor.name} does not say where it stands ({str(error) or type(error).__name__})"
+    there = f"{motor.name} {'still moves, and is' if moves else 'stands'} at {at:.6g} {units}".rstrip()
+    return f"{there}, as before" if abs(at - before) <= motor.tolerance else f"{there} (before: {before:.6g})"

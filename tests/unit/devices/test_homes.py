@@ -1,0 +1,46 @@
+import pytest
+
+from danmax_bluesky.devices.homes import Homes
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / ".danmax" / "homes.json"
+
+
+def test_another_session_knows_what_is_away(path):
+    Homes(path).depart([("tom_sam_x", 0.25), ("tom_ry", 10.0)])
+    assert Homes(path).away == {"tom_sam_x": 0.25, "tom_ry": 10.0}
+
+
+def test_a_motor_that_leaves_twice_is_at_home_only_where_it_left_first(path):
+    homes = Homes(path)
+    homes.depart([("tom_sam_x", 0.0)])
+    homes.depart([("tom_sam_x", 5.0), ("tom_sam_y", 1.0)])
+    homes.arrived([("tom_sam_x", 5.0), ("tom_sam_y", 1.0)])
+    assert Homes(path).away == {"tom_sam_x": 0.0}
+    homes.arrived([("tom_sam_x", 0.0)])
+    assert Homes(path).away == {}
+
+
+def test_what_somebody_moved_on_purpose_is_forgotten(path):
+    homes = Homes(path)
+    homes.depart([("tom_sam_x", 0.0), ("tom_sam_y", 1.0)])
+    homes.forget(["tom_sam_x", "tom_ry"])
+    assert Homes(path).away == {"tom_sam_y": 1.0}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"tom_sam_x": "out"}', "\xff"])
+def test_a_damaged_file_is_told_and_taken_for_empty(path, content, caplog):
+    path.parent.mkdir()
+    path.write_bytes(content.encode("latin-1"))
+    assert Homes(path).away == {}
+    assert "look yourself whether the sample is in the beam" in caplog.text
+
+
+def test_a_disk_that_cannot_be_written_does_not_stop_a_scan(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    homes = Homes(tmp_path / "file" / "homes.json")
+    homes.depart([("tom_sam_x", 0.0)])
+    assert homes.away == {"tom_sam_x": 0.0}
+    assert "is not kept" in caplog.text
