@@ -7,14 +7,24 @@ signal goes through it: the scan then goes on to its end as if nobody had said a
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from bluesky.run_engine import RunEngine
-from bluesky.utils import Msg, MsgGenerator, PlanHalt, RequestAbort, RequestStop
+from bluesky.utils import (
+    Msg,
+    MsgGenerator,
+    PauseRequest,
+    PlanHalt,
+    RequestAbort,
+    RequestStop,
+    SigintHandler,
+    TransitionError,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _ENDINGS: dict[str, type[BaseException]] = {"aborting": RequestAbort, "stopping": RequestStop, "halting": PlanHalt}
@@ -53,6 +63,24 @@ def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator
                 response = answer
 
     return heed
+
+
+class EndOnCtrlC(SigintHandler):
+    """Ctrl-C where there is no prompt to go on from: it says at once what it does.
+
+    The first one lets the phase come to its end, the next one does not; whoever runs the plan then ends it.
+    """
+
+    def _watch_request(self) -> None:
+        while not self._released:
+            if self._request in (PauseRequest.SOFT, PauseRequest.HARD):
+                soft = self._request == PauseRequest.SOFT
+                text = "the scan ends when this phase is over; press it again within 10 s to end it now"
+                print(f"Ctrl-C: {text if soft else 'the scan ends now'}", file=sys.stderr, flush=True)  # noqa: T201
+                with suppress(TransitionError):
+                    self._RE.request_pause(defer=soft)
+            self._request_event.wait()
+            self._request_event.clear()
 
 
 def end_on_signals(run_engine: RunEngine, leave: Callable[[], Any] = lambda: None) -> Callable[[], None]:
