@@ -170,7 +170,7 @@ def test_a_number_in_toml_is_a_name_only_if_it_is_whole(tmp_path):
     file.write_text("sample = 12\n")
     assert load_settings(file).sample == "12"
     file.write_text("visit = 2026.10\n")
-    with pytest.raises(SettingsError, match="'visit'.* = 2026.1: is not a text in the file; write it in quotes"):
+    with pytest.raises(SettingsError, match=r"'visit'.* = 2026\.1: is not a text in the file; write it in quotes"):
         load_settings(file)
 
 
