@@ -25,19 +25,19 @@ def test_what_a_prompt_does_not_need_is_not_imported(module, spared):
 
 
 _BEFORE = """
-import os, signal, sys, threading, warnings
+import os, signal, sys, threading
 def state():
     return (
-        threading.excepthook, sys.excepthook, sys.displayhook, tuple(warnings.filters[:0]), dict(os.environ),
+        threading.excepthook, sys.excepthook, sys.displayhook, dict(os.environ),
         [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
         [thread.name for thread in threading.enumerate()],
     )
 before = state()
 import danmax_bluesky.pipelines.pictures, danmax_bluesky.storage.reading, danmax_bluesky.config
 assert state() == before, (before, state())
-assert "rfc3987_syntax" not in sys.modules
+assert sys.modules.get("rfc3987_syntax", sys) is not None
 import matplotlib
-assert dict.__getitem__(matplotlib.rcParams, "backend") is matplotlib.rcsetup._auto_backend_sentinel
+assert not isinstance(dict.__getitem__(matplotlib.rcParams, "backend"), str)  # nobody chose one
 """
 
 
