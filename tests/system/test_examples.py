@@ -62,7 +62,7 @@ def test_the_commands_of_readme_work_in_their_order_without_a_warning(tmp_path):
         assert "warning" not in (said.stdout + said.stderr).lower(), said.stderr
 
 
-@pytest.mark.parametrize(("name", "example"), help_examples())
+@pytest.mark.parametrize(("name", "example"), list(help_examples()))
 def test_an_example_of_a_help_is_understood(name, example, tmp_path, monkeypatch):
     """Parsed as it stands; whether its scan can be measured is what other tests show."""
     monkeypatch.chdir(tmp_path)
