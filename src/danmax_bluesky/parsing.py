@@ -5,12 +5,13 @@ a pipe that nobody writes to, a file without end, brackets inside brackets insid
 itself thirty times. Each of these ends in an error of the caller's own kind that names the file and what is wrong.
 """
 
+import difflib
 import json
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -183,6 +184,13 @@ def shown(value: Any) -> str:
     except (ValueError, RecursionError):  # a number of more than 4300 digits, and what holds itself
         return f"a {type(value).__name__} that is too long to show"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]} ..."
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """What to say of a name that is none of those allowed: the one that was meant, it seems, or all of them."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
 
 
 def complaints(error: ValidationError) -> list[Mapping[str, Any]]:

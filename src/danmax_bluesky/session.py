@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from danmax_bluesky.callbacks.behind import Behind
 from danmax_bluesky.callbacks.catalog import CatalogFeed
@@ -137,8 +138,11 @@ class Session:
 
     def show_progress(self, console: Console | None = None) -> None:
         """Print the progress of every run, and what each scan is going to do."""
-        self.plans.tell = (console or screen(stderr=True)).print
-        self._guarded(ProgressBars(console), "progress")
+        out = console or screen(stderr=True)
+        self.plans.tell = lambda text: out.print(text, markup=False, highlight=False, soft_wrap=True)
+        bars = ProgressBars(out)
+        self._guarded(bars, "progress")
+        self.RE.state_hook = bars.heed  # type: ignore[assignment]  bluesky says so in words, its annotation does not
 
     def wait_for_files(self, timeout_s: float = 600.0) -> None:
         """Wait until everything that follows from the runs so far is written: files made by worker processes too.
@@ -275,10 +279,11 @@ class Session:
     def files_table(self) -> Table:
         """What the last run left behind, where, and how to open it."""
         files = self.files()
-        table = Table("file", "size", "open it with", title=str(files[0].parent) if files else "no files")
+        title = escape(str(files[0].parent)) if files else "no files"
+        table = Table(Column("file", overflow="fold"), "size", "open it with", title=title)
         for path in files:
             size = f"{path.stat().st_size / 1e6:.1f} MB"
-            table.add_row(os.path.relpath(path, files[0].parent), size, how_to_open(path))
+            table.add_row(escape(os.path.relpath(path, files[0].parent)), size, how_to_open(path))
         return table
 
     def _subscribe(self) -> None:

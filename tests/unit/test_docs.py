@@ -32,3 +32,11 @@ def test_every_feature_names_a_system_test_that_exists():
 def test_no_page_is_left_unfinished():
     for page in PAGES:
         assert not re.search(r"\b(TODO|TBD|FIXME)\b", page.read_text(encoding="utf-8")), page
+
+
+def test_every_reader_stands_in_its_table():
+    from danmax_bluesky.testing.readers import READERS
+
+    page = (ROOT / "docs/reference/readers.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
+    assert rows[1:] == list(READERS)

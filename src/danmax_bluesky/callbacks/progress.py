@@ -32,7 +32,8 @@ class ProgressBars(DocumentRouter):
         self._planned = {entry["name"]: int(entry["num"]) for entry in doc.get("segments", ())}
         self._streams, self._done, self._tasks = {}, {}, {}
         sample = sample_of(doc)["name"] or "no sample named"
-        self._console.print(f"scan {doc.get('scan_id')}: {doc.get('plan_name')}, {sample}", highlight=False)
+        text = f"scan {doc.get('scan_id')}: {doc.get('plan_name')}, {sample}"
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
         if self._planned and self._console.is_terminal:
             self._progress = Progress(
                 TextColumn("  {task.description:<12}"),
@@ -44,6 +45,13 @@ class ProgressBars(DocumentRouter):
             )
             for name, total in self._planned.items():
                 self._tasks[name] = self._progress.add_task(name, total=total, start=False)
+            self._progress.start()
+
+    def heed(self, state: str, before: str) -> None:
+        """Leave the screen to whoever types while the plan is paused; a RunEngine's `state_hook`."""
+        if self._progress and state == "paused":
+            self._progress.stop()
+        elif self._progress and before == "paused" and state == "running":
             self._progress.start()
 
     def descriptor(self, doc: Any) -> None:
@@ -73,7 +81,9 @@ class ProgressBars(DocumentRouter):
         words = ", ".join(f"{name}: {done} of {self._planned[name]}" for name, done in short.items())
         status = doc["exit_status"] + (f", {doc['reason']}" if doc.get("reason") else "")
         verdict = f"  incomplete ({status}): {words}" if short else f"  done ({status})"
-        self._console.print(verdict, highlight=False, style="bold red" if short else "green")
+        self._console.print(
+            verdict, highlight=False, markup=False, soft_wrap=True, style="bold red" if short else "green"
+        )
 
     def _advance(self, stream: str, done: int) -> None:
         before = self._done.get(stream, 0)

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
-from danmax_bluesky.errors import StorageError
+from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.check import Finding, Severity, check_file, check_scan
 from danmax_bluesky.storage.journals import record_of
@@ -37,8 +37,15 @@ def command(settings: SettingsSource, scan: str | None, deep: bool) -> None:
         return
     errors = 0
     for journal in journals:
-        record = record_of(journal)
-        findings = check_scan(record, deep=deep)
+        try:
+            record = record_of(journal)
+            findings = check_scan(record, deep=deep)
+        except DanmaxError as error:  # one scan that cannot be told of keeps no other from being checked
+            if len(journals) == 1:
+                raise
+            findings = [Finding(Severity.ERROR, journal, str(error))]
+            errors += _report(console, str(journal), findings)
+            continue
         errors += _report(console, f"{journal.parent / record.files.stem} ({record.status})", findings)
     if errors:
         raise StorageError(f"{errors} errors in {len(journals)} scans")

@@ -79,11 +79,15 @@ def demo_settings(base: Settings, out: Path, data: Path | None, quick: bool) -> 
     recipe: dict[str, Any] = {"detector": "pilatus", "unit": "2th_deg", "radial_bins": 3000}
     if data is not None:
         height, width = recorded_shape(data / TOOTH)
+        rows, columns = recorded_shape(data / CEO2)
         changes |= {
             "twin.recorded_tomography": str(data / TOOTH),
             "twin.recorded_powder": str(data / CEO2),
             "detectors.orca.height": height,
             "detectors.orca.width": width,
+            "detectors.pilatus.height": rows,
+            "detectors.pilatus.width": columns,
+            "detectors.pilatus.model": "Pilatus 1M",
             "source.energy_kev": HC_KEV_A / CEO2_WAVELENGTH_A,
         }
         recipe |= {"poni": str(data / CEO2_PONI), "orientation": 2}

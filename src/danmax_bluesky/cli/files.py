@@ -4,7 +4,8 @@ import os
 
 import click
 from rich import box
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
@@ -21,9 +22,17 @@ def command(settings: SettingsSource, scan: str | None) -> None:
     for journal in journals_of(settings(), scan):
         record = record_of(journal)
         title = f"{record.files.stem}: {record.start.get('command') or record.start.get('plan_name')} ({record.status})"
-        table = Table("file", "size", "open it with", title=title, box=box.SIMPLE_HEAD, title_justify="left")
+        title = escape(title)  # the command holds the name of the sample
+        table = Table(
+            Column("file", overflow="fold"),
+            "size",
+            "open it with",
+            title=title,
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+        )
         for path in files_of(record.files):
             size = f"{path.stat().st_size / 1e6:.1f} MB"
-            table.add_row(os.path.relpath(path, record.files.raw), size, how_to_open(path))
+            table.add_row(escape(os.path.relpath(path, record.files.raw)), size, how_to_open(path))
         screen().print(table)
-        screen().print(str(record.files.raw), soft_wrap=True, highlight=False)
+        screen().print(str(record.files.raw), soft_wrap=True, highlight=False, markup=False)

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from danmax_bluesky.cli import SettingsSource
@@ -36,7 +37,9 @@ def list_positions(settings: SettingsSource) -> None:
     for name in ("", *library.names()):
         position = position_of(now, library, name)
         told = findings(position, ranges_of(now), now.rotation)
-        table.add_row(position.name, _moves(position), _angle(position), "no" if told else "yes", position.comment)
+        table.add_row(
+            position.name, _moves(position), _angle(position), "no" if told else "yes", escape(position.comment)
+        )
     screen().print(table)
 
 
@@ -50,7 +53,7 @@ def show(settings: SettingsSource, name: str) -> None:
     position = position_of(now, library, name)
     console = screen()
     saved = f", saved {position.saved}" if position.saved else ""
-    console.print(f"[bold]{position.name}[/]{saved}  {position.comment}", highlight=False)
+    console.print(f"[bold]{position.name}[/]{escape(saved)}  {escape(position.comment)}", highlight=False)
     if position.rotate_first_deg is not None:
         console.print(f"  first {now.rotation} to {position.rotate_first_deg:g} deg", highlight=False)
     units = dict(position.units)

@@ -6,7 +6,7 @@ from rich.markup import escape
 from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
-from danmax_bluesky.errors import StorageError
+from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.formats.scan_log import line_of
 from danmax_bluesky.screen import screen
@@ -35,7 +35,7 @@ def command(settings: SettingsSource, scan: str | None, no_integrate: bool) -> N
                 dxchange=now.formats.dxchange,
                 integrate=now.formats.integrate and not no_integrate,
             )
-        except StorageError as error:
+        except DanmaxError as error:
             failed += 1
             console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
             continue

@@ -4,11 +4,11 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import click
-from bluesky.utils import RunEngineInterrupted
+from bluesky.utils import RunEngineInterrupted, SigintHandler
 
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import AcquisitionError
-from danmax_bluesky.plans.interrupts import end_on_signals
+from danmax_bluesky.plans.interrupts import EndOnCtrlC, end_on_signals
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session, make_session
@@ -28,6 +28,9 @@ def run_and_report(settings: Settings, plan: Callable[[Session], Plan]) -> None:
     """
     console = screen()
     with make_session(settings) as session:
+        session.RE.context_managers = [
+            EndOnCtrlC if manager is SigintHandler else manager for manager in session.RE.context_managers
+        ]
         session.at_end(end_on_signals(session.RE))
         session.show_progress(console)
         runs: list[dict[str, Any]] = []

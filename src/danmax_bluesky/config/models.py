@@ -419,14 +419,14 @@ def default_detectors() -> dict[str, DetectorSettings]:
         ),
         "pilatus": DetectorSettings(
             kind="counting",
-            width=981,
-            height=1043,
+            width=1475,
+            height=1679,
             pixel_size_m=172e-6,
             distance_m=0.2,
             readout_s=3e-3,
             max_rate_hz=250.0,
             manufacturer="DECTRIS",
-            model="Pilatus 1M",
+            model="Pilatus 2M",
             description="diffraction detector",
         ),
     }

@@ -217,6 +217,7 @@ def scan_arguments(values: Mapping[str, Value], given: Mapping[str, Any]) -> dic
     kept = {name: value for name, value in values.items() if name in BY_NAME and not BY_NAME[name].record}
     flag = str(kept.pop("fields_flag"))
     options = {} if given.get("fields_flag") else {name: digit == "1" for name, digit in zip(FIELDS, flag, strict=True)}
+    options |= _asked_for(options, kept, given)
     rotates, stable = kept.pop("flat_rotate"), kept.pop("condition_stable")
     motor, pitch_mm = kept.pop("helical_motor"), kept.pop("helical_pitch_mm")
     kept |= {"tomo_det": tuple(str(kept["tomo_det"]).split())}
@@ -232,6 +233,41 @@ def scan_arguments(values: Mapping[str, Value], given: Mapping[str, Any]) -> dic
     if isinstance(given.get("angles"), list | tuple) and "nsteps" not in given:
         arguments["nsteps"] = len(given["angles"]) - 1
     return {**arguments, **options, **given}
+
+
+def _asked_for(options: Mapping[str, bool], kept: dict[str, Any], given: Mapping[str, Any]) -> dict[str, bool]:
+    """What counts of darks and flats that were just named say of taking them, against what is only remembered.
+
+    Args:
+        options: get_dark and the others as remembered; empty where a flag was given.
+        kept: remembered values; a count that contradicts what was just asked for is put right in it.
+        given: what was just asked for.
+
+    Returns:
+        The options that follow from it.
+
+    Raises:
+        ScanError: two things that were just asked for contradict each other.
+    """
+    changed: dict[str, bool] = {}
+    for what, pair in (("darks", ("get_dark", "get_dark_after")), ("flats", ("get_flat", "get_flat_after"))):
+        count = given.get(f"npt_{what}")
+        wanted = {name: bool(given.get(name, options.get(name))) for name in pair}
+        if count is None:
+            asked = any(given.get(name) for name in pair)
+            if asked and not given.get("npt_fields") and kept.get(f"npt_{what}") == 0:
+                kept[f"npt_{what}"] = int(kept["npt_fields"]) or BY_NAME["npt_fields"].default
+        elif not count:
+            changed |= {name: False for name in pair if name not in given and options}
+            if what == "flats" and "flats_every" not in given:
+                kept["flats_every"] = 0
+        elif options and not any(wanted.values()):
+            refused = [name for name in pair if name in given]
+            if refused:
+                others = " and ".join(f"{name} = False" for name in pair)
+                raise ScanError(f"npt_{what} = {count} asks for {what}, but {others} take none; leave one of them out")
+            changed[pair[0]] = True
+    return changed
 
 
 class ConfiguratorStore:

@@ -9,14 +9,25 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from bluesky.run_engine import RunEngine
-from bluesky.utils import Msg, MsgGenerator, PlanHalt, RequestAbort, RequestStop, RunEngineControlException
+from bluesky.utils import (
+    Msg,
+    MsgGenerator,
+    PauseRequest,
+    PlanHalt,
+    RequestAbort,
+    RequestStop,
+    RunEngineControlException,
+    SigintHandler,
+    TransitionError,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from danmax_bluesky.plans.engine import Engine, refused
 
@@ -107,6 +118,24 @@ def ending_moves(engine: Engine) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, pause)
+
+
+class EndOnCtrlC(SigintHandler):
+    """Ctrl-C where there is no prompt to go on from: it says at once what it does.
+
+    The first one lets the phase come to its end, the next one does not; whoever runs the plan then ends it.
+    """
+
+    def _watch_request(self) -> None:
+        while not self._released:
+            if self._request in (PauseRequest.SOFT, PauseRequest.HARD):
+                soft = self._request == PauseRequest.SOFT
+                text = "the scan ends when this phase is over; press it again within 10 s to end it now"
+                print(f"Ctrl-C: {text if soft else 'the scan ends now'}", file=sys.stderr, flush=True)  # noqa: T201
+                with suppress(TransitionError):
+                    self._RE.request_pause(defer=soft)
+            self._request_event.wait()
+            self._request_event.clear()
 
 
 def end_on_signals(run_engine: RunEngine, leave: Callable[[], Any] = lambda: None) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore
 from danmax_bluesky.devices.flat_positions import FlatPositions, position_of
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import PreflightError, ScanError
+from danmax_bluesky.parsing import nearest
 from danmax_bluesky.plans import courses, powder, tomography
 from danmax_bluesky.plans.facts import beamline_facts
 from danmax_bluesky.plans.recipes import recipe_findings
@@ -33,7 +34,15 @@ def _told(plan: Callable[..., Plan]) -> Callable[..., Plan]:
 
     @functools.wraps(plan)
     def telling(*args: Any, **kwargs: Any) -> Plan:
-        bound = signature.bind(*args, **kwargs)
+        for name, value in kwargs.items():
+            if name not in signature.parameters:
+                hint = nearest(name, set(signature.parameters) - {"self"})
+                raise ScanError(f"{name} = {value!r}: {plan.__name__} has no such parameter; {hint}")
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            takes = ", ".join(name for name in signature.parameters if name != "self")
+            raise ScanError(f"{plan.__name__}: {error}; it takes {takes}") from None
         bound.apply_defaults()
         call = {key: value for key, value in bound.arguments.items() if key not in _TOLD_OTHERWISE}
         return bpp.inject_md_wrapper(plan(*args, **kwargs), {"call": {"plan": plan.__name__, **call}})

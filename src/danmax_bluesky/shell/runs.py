@@ -1,11 +1,13 @@
 """The runs at the prompt: `cat[-1]`, `cat[12]`, `cat["3c5a1f"]`, `find_runs(sample="bone")`, `runs()`."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 
 from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.parsing import nearest
 from danmax_bluesky.pipelines.catalog.tables import table_of
 from danmax_bluesky.session import Session
 
@@ -50,6 +52,10 @@ def catalog_namespace(session: Session, console: Console) -> dict[str, Any]:
         """
         from danmax_bluesky.pipelines.catalog import client
 
+        allowed = inspect.signature(client.queries).parameters
+        for name, value in asked.items():
+            if name not in allowed:
+                raise CatalogError(f"{name} = {value!r}: runs have no such mark; {nearest(name, allowed)}")
         return client.find_runs(session.catalog, **asked)
 
     def runs(last: int = 20, **asked: Any) -> None:

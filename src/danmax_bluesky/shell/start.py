@@ -94,8 +94,8 @@ def banner(session: Session) -> str:
         f"  plans    {', '.join(plan_names())}",
         "  words    %wa %wm %mv %mvr %ct %ascan %ascanct %tomoscan %newsample %newfolder %newvisit %reconnect;",
         "           %danmax tells what they take",
-        '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 360, 0.01, npt_fields=10, sample="bone"))',
-        "           %tomoscan ascanct tom_ry 0 180 360 0.01 --npt-fields 10 --sample bone",
+        '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 400, 0.01, npt_fields=10, sample="bone"))',
+        "           %tomoscan ascanct tom_ry 0 180 400 0.01 --npt-fields 10 --sample bone",
         '  find     cat[-1]  cat[12]  cat["3c5a1f"]  find_runs(sample="bone")[-1]  runs(since="today")',
         "  help     tomo_scan?",
     ]

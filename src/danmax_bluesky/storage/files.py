@@ -59,8 +59,6 @@ def values_of(dataset: h5py.Dataset, rows: slice | None = None) -> np.ndarray:
     return dataset[...] if rows is None else dataset[rows]
 
 
-# A finished file is opened as such: as SWMR, HDF5 would read a damaged part of it again and again, for minutes.
-_CLOSED: tuple[dict[str, Any], ...] = ({"locking": False},)
 # A finished file opens with any of these. One that is being written, or whose writer died, opens as SWMR only; one that
 # this very process holds open with a lock opens with a lock only.
 _WAYS: tuple[dict[str, Any], ...] = (
@@ -77,7 +75,11 @@ def _open(path: Path) -> h5py.File:
             pass
     _refuse_truncated(path)
     reasons: list[str] = []
-    for way in (*(_CLOSED if promised_bytes(path) is not None else ()), *_WAYS):
+    marked = _is_marked_open(path)
+    for way in _WAYS if marked else (*_WAYS[2:], *_WAYS[:2]):
+        # as SWMR, HDF5 reads a damaged part of a file again and again, for minutes
+        if not marked and "swmr" in way and not any("already open" in reason for reason in reasons):
+            continue
         try:
             return h5py.File(path, "r", **way)
         except FileNotFoundError:
@@ -87,6 +89,16 @@ def _open(path: Path) -> h5py.File:
         except (OSError, RuntimeError, ValueError) as error:
             reasons.append(str(error))
     raise StorageError(f"{path} cannot be read as HDF5: {reasons[0]}")
+
+
+def _is_marked_open(path: Path) -> bool:
+    """Whether a file says of itself that somebody writes it, or did when their process died."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(12)
+    except OSError:
+        return False  # opening it as HDF5 tells why
+    return len(head) == 12 and head[:8] == b"\x89HDF\r\n\x1a\n" and head[8] == 3 and head[11] != 0
 
 
 def _refuse_truncated(path: Path) -> None:

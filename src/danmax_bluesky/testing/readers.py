@@ -22,15 +22,15 @@ from fabio.tifimage import TifImage
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.configurator_store import ConfiguratorStore
 from danmax_bluesky.devices.flat_positions import FlatPosition, FlatPositions, findings, ranges_of
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.errors import CalibrationError, DanmaxError
 from danmax_bluesky.formats.dxchange_configuration import DEFAULT_NAME, load_configuration
 from danmax_bluesky.formats.provenance import process_groups, process_tree
+from danmax_bluesky.parsing import read_text
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.other_programs import foreign_geometry, recipes_in
-from danmax_bluesky.pipelines.recipes import prepare, recipe_settings
 from danmax_bluesky.pipelines.scan_log import VisitLog
 from danmax_bluesky.scattering.calibration_files import saxsdog_json
-from danmax_bluesky.scattering.geometry import simulated_geometry
+from danmax_bluesky.scattering.geometry import geometry_of_poni, simulated_geometry
 from danmax_bluesky.shell.metadata import StoredMetadata
 from danmax_bluesky.storage.check import check_file
 from danmax_bluesky.storage.frames import open_frames, read_mask
@@ -219,7 +219,7 @@ def _read_position(path: Path) -> None:
 
 
 def _read_poni(path: Path) -> None:
-    prepare(recipe_settings({"poni": path, "radial_bins": 20}), SHAPE)
+    geometry_of_poni(read_text(path, CalibrationError, errors="replace"), SHAPE, folder=path.parent)
 
 
 def _read_journal(path: Path) -> None:

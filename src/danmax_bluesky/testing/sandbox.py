@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from danmax_bluesky.errors import DanmaxError
 
+START_S = 280.0
 MOST_MEMORY = 6 * 2**30
 
 
@@ -62,7 +63,9 @@ class Sandbox:
         self._process = context.Process(target=_serve, args=(other, self._work), daemon=True)
         self._process.start()
         other.close()
-        assert self._line.poll(120), "the process did not begin"
+        if not self._line.poll(START_S):
+            self._end()
+            raise AssertionError(f"the process did not begin within {START_S:g} s")
         self._line.recv()
 
     def _end(self) -> int | None:

@@ -165,3 +165,62 @@ def test_an_address_holds_no_secret_and_the_message_does_not_show_it(uri):
 def test_one_folder_or_several_are_named():
     assert load_settings(options={"storage.roots": "/disk"}).storage.roots == (Path("/disk"),)
     assert load_settings(options={"storage.roots": "[/a, /b]"}).storage.roots == (Path("/a"), Path("/b"))
+
+
+@pytest.mark.parametrize("name", ["12", "1.5", "true", "null", "2026.10", "0012", "off", "1e3", "[x]", "a: b"])
+def test_a_name_that_looks_like_something_else_is_a_name(name, monkeypatch, tmp_path):
+    assert load_settings(options={"sample": name}).sample == name
+    monkeypatch.setenv("DANMAX_SAMPLE", name)
+    assert load_settings().sample == name
+    monkeypatch.delenv("DANMAX_SAMPLE")
+    if name not in ("null", "[x]", "a: b"):
+        file = tmp_path / "s.yaml"
+        file.write_text(f"sample: {name}\n")
+        assert load_settings(file).sample == name
+
+
+@pytest.mark.parametrize(("key", "value"), [("visit", "2026.10"), ("folder", "2026-13-45"), ("folder", "12")])
+def test_a_visit_and_a_folder_may_look_like_a_number_or_a_date(key, value):
+    assert getattr(load_settings(options={key: value}), key) == value
+
+
+def test_a_number_in_toml_is_a_name_only_if_it_is_whole(tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text("sample = 12\n")
+    assert load_settings(file).sample == "12"
+    file.write_text("visit = 2026.10\n")
+    with pytest.raises(SettingsError, match=r"'visit'.* = 2026\.1: is not a text in the file; write it in quotes"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    "options", [{"folder": "a/../b"}, {"visit": "a b"}, {"twin.seed": "x"}, {"motors.tom_ry.velocity": "nan"}]
+)
+def test_a_wrong_setting_gives_one_true_line(options):
+    with pytest.raises(SettingsError) as error:
+        load_settings(options=options)
+    assert len(str(error.value).splitlines()) == 1
+    assert "Undefined" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"detectors.panda.kind": "imaging"}, "detectors: 'panda' is the name of another device"),
+        ({"detectors.a/b.kind": "imaging"}, "detectors: 'a/b' cannot be the name of a device"),
+        ({"detectors.a_dxchange.kind": "imaging"}, "detectors: 'a_dxchange' cannot be: other files of a scan end in"),
+        ({"detectors.tom_ry.kind": "imaging"}, "detectors: 'tom_ry' stands among the motors too"),
+        ({"counters.orca.address": "a/b/c/V"}, "counters: 'orca' stands among the detectors too"),
+        ({"snapshot.a/b.units": "mm"}, "snapshot: 'a/b' cannot be the name of a value"),
+    ],
+)
+def test_a_name_that_no_device_can_have_is_refused(options, told):
+    with pytest.raises(SettingsError, match=told):
+        load_settings(options=options)
+
+
+def test_a_motor_takes_the_place_of_a_value_of_the_snapshot():
+    settings = load_settings(options={"motors": {"hex_x": {"units": "mm"}}})
+    assert "hex_x" in settings.motors
+    assert "hex_x" not in settings.snapshot
+    assert "hex_y" in settings.snapshot

@@ -84,6 +84,25 @@ def test_a_number_of_fields_that_is_given_holds_for_darks_and_flats(store):
     assert (scan.n_darks, scan.n_flats) == (3, 4)
 
 
+def test_what_was_just_asked_beats_what_is_remembered(store):
+    store.update({"fields_flag": "000000", "flats_every": 10, "npt_darks": 0})
+    asked = TomoScan(**scan_arguments(store.scan_parameters(), {"npt_darks": 1, "npt_flats": 0}))
+    assert (asked.get_dark, asked.n_darks, asked.get_flat, asked.flats_every) == (True, 1, False, 0)
+    darks = TomoScan(**scan_arguments(store.scan_parameters(), {"get_dark": True, "npt_flats": 3}))
+    assert (darks.get_dark, darks.n_darks, darks.get_flat) == (True, 20, True)
+    store.update({"fields_flag": "111111", "npt_darks": 5, "flats_every": 0})
+    none = TomoScan(**scan_arguments(store.scan_parameters(), {"npt_darks": 0}))
+    assert (none.get_dark, none.get_dark_after) == (False, False)
+
+
+def test_a_contradiction_in_what_was_just_asked_is_said(store):
+    store.update({"fields_flag": "000000"})
+    with pytest.raises(
+        ScanError, match="npt_darks = 1 asks for darks, but get_dark = False and get_dark_after = False"
+    ):
+        scan_arguments(store.scan_parameters(), {"npt_darks": 1, "get_dark": False})
+
+
 def test_switches_choose_what_a_number_alone_cannot_say(store):
     store.update({"flat_rotate": True, "flat_angle_deg": 90.0, "condition_stable": True})
     store.update({"helical_motor": "tom_sam_y", "helical_pitch_mm": 0.5, "flat_exp_time": 0.02})

@@ -37,7 +37,7 @@ HC_KEV_M = 12.398419843320026e-10  # Planck's constant times the speed of light,
 
 
 def module_gaps(height: int, width: int) -> np.ndarray:
-    """Where no sensor is, shape (height, width), bool; 1043 x 981 gives a Pilatus 1M."""
+    """Where no sensor is, shape (height, width), bool; 1679 x 1475 gives a Pilatus 2M, 1043 x 981 a 1M."""
     rows, columns = (
         np.arange(size) % (part + gap) >= part
         for size, part, gap in zip((height, width), MODULE, MODULE_GAP, strict=True)
