@@ -12,6 +12,7 @@ from danmax_bluesky.formats.dxchange import PROCESS, Export, dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import FileNote
 from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.pipelines.scaled_flats import with_scaled_flats
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.checksums import note_of
@@ -53,7 +54,8 @@ def write_dxchange(
     Raises:
         FormatError: entries of the configuration stand for something that is not there. The files were written
             without them.
-        StorageError: a file cannot be written.
+        StorageError: a file cannot be written, or the flats cannot be read that must be scaled to the exposure of the
+            projections.
     """
     configuration = configuration or load_configuration()
     export = export or Export()
@@ -100,10 +102,12 @@ def _write_one(
     sources = [note_of(file, files.raw) for file in table.files]
     description = f"frames of {table.detector} for tomography programs, {_described(export)}, in {parameters['file']}"
     with provenance.action(ACTOR, description=description, parameters=parameters, inputs=sources) as outputs:
+        exported = with_scaled_flats(record, {table.detector: table}, path.parent)[table.detector]
+        outputs += [note_of(file, files.raw) for file in exported.files if file not in table.files]
         with scan_lock(files.raw, files.stem):
             tree, problems = dxchange_tree(
                 record,
-                table,
+                exported,
                 configuration,
                 path,
                 look_from(path.parent),

@@ -76,6 +76,7 @@ def _only(table: FrameTable, frames: np.ndarray) -> FrameTable:
     columns = ("file_index", "row", "segment", "image_key_control", "angle_deg", "angle_flag", "trigger", "time_s")
     chosen = {name: getattr(table, name)[frames] for name in (*columns, "exposure_s")}
     monitor = None if table.monitor is None else table.monitor[frames]
+    scale = None if table.scale is None else table.scale[frames]
     shifts = table.shifts
     if shifts is not None:
         place = np.full(len(table), -1)
@@ -88,4 +89,4 @@ def _only(table: FrameTable, frames: np.ndarray) -> FrameTable:
             dx_px=shifts.dx_px[keep],
             dy_px=shifts.dy_px[keep],
         )
-    return replace(table, **chosen, monitor=monitor, shifts=shifts)
+    return replace(table, **chosen, monitor=monitor, shifts=shifts, scale=scale, order=table.sequence[frames])
