@@ -79,7 +79,7 @@ def sinogram(
     _check_lengths(counts, moments=moments, light=light)
     n_angles, n_rows, width = projections.shape
     dark, white = _dark_and_white(flats, darks, moments, light)
-    blind = ~np.isfinite(white.means).all(axis=0)
+    blind = np.logical_not(np.isfinite(white.means).all(axis=0, keepdims=True))[0]
     share = light.projections.astype(np.float32)[:, None]
     result = np.empty((n_rows, n_angles, width), np.float32)
 
