@@ -10,7 +10,7 @@ import numpy as np
 
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.formats.parts import detector_settings, iso, relative, sample_of
-from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.frame_table import RING_CURRENT, FrameTable, ImageKey
 from danmax_bluesky.runs.record import RunRecord
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -157,7 +157,7 @@ def _moments(table: FrameTable) -> dict[str, Any]:
     """Of the frames of each kind: when they were taken, in which order, and what else a comparison of them needs."""
     middle_s = np.where(np.isfinite(table.middle_s), table.middle_s, table.time_s)
     columns: dict[str, np.ndarray | None] = {"time": middle_s, "index": table.sequence, "exposure": table.exposure_s}
-    columns |= {"scale": table.scale, "ring_current": table.columns.get("ring_current")}
+    columns |= {"scale": table.scale, "ring_current": table.columns.get(RING_CURRENT)}
     found: dict[str, Any] = {}
     for ending, key in _ENDINGS.items():
         frames = table.of(key)

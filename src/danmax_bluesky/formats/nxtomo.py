@@ -17,7 +17,7 @@ from danmax_bluesky.formats.parts import (
     sample_of,
 )
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
-from danmax_bluesky.runs.frame_table import SCALE_TEXT, FrameTable
+from danmax_bluesky.runs.frame_table import RING_CURRENT, SCALE_TEXT, FrameTable
 from danmax_bluesky.runs.record import RunRecord
 
 # Version of the layout that ESRF's nxtomo package reads: energy in instrument/beam, pixel sizes at the sample, and the
@@ -48,8 +48,11 @@ def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path, exported: F
     if stop_time is not None:
         times["end_time"] = Dataset(iso(stop_time))
     control: dict[str, Node] = {}
+    current_ma = table.columns.get(RING_CURRENT, np.full(len(table), np.nan))
     if table.monitor is not None:
         control["control"] = nx("NXmonitor", {"data": quantity(table.monitor, "counts")})
+    elif len(table) and np.isfinite(current_ma).all():  # where nabu looks for the current of the ring
+        control["control"] = nx("NXmonitor", {"data": quantity(current_ma, "mA")})
     return nx(
         "NXentry",
         {

@@ -46,8 +46,8 @@ class Scan:
         detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame, as far as they are
             known, its `rotation_angle` in degrees, `image_key`, `image_key_control`, exposure `count_time` in s, `time`
             (the middle of the exposure, seconds since 1970, UTC), `sequence_number` in the order taken over all kinds,
-            and `scale` (what the counts of a flat above the dark were multiplied by, so that it looks as if it had been
-            exposed as long as a projection).
+            `ring_current` in mA, and `scale` (what the counts of a flat above the dark were multiplied by, so that it
+            looks as if it had been exposed as long as a projection).
         positions: segment -> Dataset of what was recorded for each row of it; "" for files without segments.
         snapshots: "start" and "end" -> Dataset of scalars, each with its units.
         provenance: the rows of the process table.
