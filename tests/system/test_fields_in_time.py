@@ -17,7 +17,8 @@ from danmax_bluesky.pipelines.reconstruct import _Stacks
 from danmax_bluesky.storage.check import check_file, check_scan
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.storage.reading import open_scan
-from danmax_bluesky.testing.scanning import measured
+from danmax_bluesky.testing.scanning import measured, recording
+from danmax_bluesky.tomography.translations import Line
 
 AIR = slice(0, 4)
 """Columns that the sample never reaches."""
@@ -58,20 +59,25 @@ def longer(session):
 
 
 @pytest.fixture(scope="module")
-def topped_up(session):
-    """The ring's current is recorded, and rises once the first stretch of projections is over."""
+def topped_up(session_of):
+    """The ring's current is recorded, and rises between two stretches of projections that no flats part."""
+    session = session_of(  # what tells of itself bears the time of the computer, which is the twin's on its real clock
+        twin__clock="real", detectors__orca__width=64, detectors__orca__height=8, detectors__pilatus__active=False
+    )
     ring = session.beamline.twin.world.ring
+    beam = 0.5
 
-    def rising():
-        ring.set_beam(0.5)
-        for message in plan(session, fields_flag="110111"):
-            if message.command == "collect":
-                pass
-            yield message
+    def rising(message):
+        nonlocal beam
+        if message.command == "declare_stream" and message.kwargs["name"] == "proj_002":
+            beam = 0.8
+        if message.command in ("open_run", "declare_stream", "collect"):
+            ring.set_beam(beam)
+        return message
 
-    run = measured(session, bpp.monitor_during_wrapper(rising(), [session.beamline.ring_current]))
-    ring.set_beam(1.0)
-    return run
+    given = plan(session, fields_flag="110000", flats_every=0, turns=2, back_and_forth=True)
+    monitored = bpp.monitor_during_wrapper(given, [session.beamline.ring_current.current])
+    return measured(session, bpp.msg_mutator(monitored, rising))
 
 
 def both(run):
@@ -196,6 +202,19 @@ def test_volumes_keep_the_numbers_of_the_whole_scan(longer, tmp_path):
             assert transmission == pytest.approx(1, abs=0.02)
 
 
+def test_flats_that_a_series_shares_are_scaled_for_each_place(session):
+    places = Line(motor="tom_sam_y", start=0.0, step=0.5, num=2) * 1
+    with recording(session) as runs:
+        session.RE(plan(session, fields_flag="110000", flats_every=0, places=places, flat_exp_time=0.002))
+    for run, own in zip(runs, (2 * FIELDS, 0), strict=True):
+        scan = open_scan(run.files.dxchange("orca", alone=True))
+        assert len(scan.frames) == NUM + 1 == run.record.planned["proj"]
+        assert sum(run.counts.values()) - len(scan.frames) == own
+        transmission = transmission_by_tomopy(scan.frames.values, scan.flats.values, scan.darks.values)
+        assert transmission == pytest.approx(1, abs=0.03)
+        assert check_scan(run.record) == []
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_nabu_reads_air_from_the_master(longer, tmp_path):
     transmission = transmission_by_nabu(longer, tmp_path)
@@ -235,3 +254,17 @@ def test_tomoscan_reads_air_from_the_master(longer):
     urls = scan.projections
     corrected = scan.flat_field_correction(list(urls.values()), list(urls))
     assert np.array(corrected)[..., AIR].mean(axis=(1, 2)) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["master", "dxchange"])
+def test_air_has_no_attenuation_where_the_current_of_the_ring_is_recorded_and_rises(topped_up, which):
+    scan = open_scan(both(topped_up)[which])
+    beam = projected(topped_up, "beam")
+    assert set(beam) == {0.5, 0.8}
+    assert scan.frames["ring_current"].values / scan.frames["ring_current"].values[0] == pytest.approx(beam / 0.5)
+    assert air_in_slices(scan) == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nabu_divides_by_the_current_of_the_ring(topped_up, tmp_path):
+    assert transmission_by_nabu(topped_up, tmp_path) == pytest.approx(1, abs=0.02)
