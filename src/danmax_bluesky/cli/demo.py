@@ -23,7 +23,7 @@ from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.storage.listing import how_to_open
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.reading import open_scan
-from danmax_bluesky.tomography.fields import PerFrame
+from danmax_bluesky.tomography.darks_and_flats import PerFrame
 from danmax_bluesky.tomography.quality import compare_slices
 from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
 

@@ -26,7 +26,7 @@ from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.storage.slices import write_slices
 from danmax_bluesky.tomography.centre import find_centre
-from danmax_bluesky.tomography.fields import PerFrame, moments_of
+from danmax_bluesky.tomography.darks_and_flats import PerFrame, moments_of
 from danmax_bluesky.tomography.reconstruct import DirectFourier, sinogram
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
@@ -149,14 +149,13 @@ class _Stacks:
             raise ScanError(f"{detector}: there are no flats; measure some, or link those of another scan")
         kinds = [np.flatnonzero(kind) for kind in (chosen, key == _FLAT, key == _DARK)]
         projections, flats, darks = (frames["data"].isel(frame=kind) for kind in kinds)
-        every = np.arange(len(key))
         number = _values(frames, "sequence_number")
+        if number is None or not np.isfinite(number).all():
+            number = np.arange(len(key))
         moments = np.full(len(key), np.nan)
         used, bright = np.concatenate(kinds), np.concatenate(kinds[:2])
         time_s = _values(frames, "time")
-        moments[used] = moments_of(
-            None if time_s is None else time_s[used], (every if number is None else number)[used]
-        )
+        moments[used] = moments_of(None if time_s is None else time_s[used], number[used])
         light = np.ones(len(key))
         exposure_s, current = _values(frames, "count_time"), _values(frames, "ring_current")
         scale = _values(frames, "scale")

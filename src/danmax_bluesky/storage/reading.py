@@ -23,15 +23,15 @@ BLOCK_BYTES = 64 * 2**20
 _KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
 _KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
 _NO_COORDINATES = ("frame_row", "segment")
-_EXCHANGED = {
-    "rotation_angle": "theta",
-    "time": "time",
-    "sequence_number": "index",
-    "count_time": "exposure",
-    "scale": "scale",
-    "ring_current": "ring_current",
+_EXCHANGED: Mapping[str, tuple[str, float]] = {
+    "rotation_angle": ("theta", np.nan),
+    "time": ("time", np.nan),
+    "sequence_number": ("index", np.nan),
+    "count_time": ("exposure", np.nan),
+    "scale": ("scale", 1.0),
+    "ring_current": ("ring_current", np.nan),
 }
-"""What each frame has beside it in an exchange group: as it is called here, and there."""
+"""What each frame has beside it in an exchange group: as it is called here -> (there, where the file does not tell)."""
 
 
 @dataclass(frozen=True)
@@ -279,12 +279,12 @@ def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
             continue
         stacks.append(_lazy(stack, attribute(file, f"{group}/data{ending}", "axes")))
         keys.append(np.full(len(stacks[-1]), int(key)))
-        for name, stored in _EXCHANGED.items():
+        for name, (stored, _) in _EXCHANGED.items():
             columns[name].append(column(file, f"{group}/{stored}{ending}", len(stacks[-1])))
     if stacks:
         name = text_at(file, "measurement/instrument/detector/name") or "detector"
         control = np.concatenate(keys)
-        joined = {key: _joined(parts, keys, 1.0 if key == "scale" else np.nan) for key, parts in columns.items()}
+        joined = {key: _joined(parts, keys, _EXCHANGED[key][1]) for key, parts in columns.items()}
         joined = {key: values for key, values in joined.items() if any(columns[key]) or key == "rotation_angle"}
         labels = {"image_key": ("", np.maximum(control, 0)), "image_key_control": ("", control), **joined}
         yield name, _labelled(name, da.concatenate(stacks), labels)

@@ -21,7 +21,7 @@ from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.stack import FrameStack
 from danmax_bluesky.storage.write import OWNER, write_tree
-from danmax_bluesky.tomography.fields import FieldInTime, groups_in_time, moments_of
+from danmax_bluesky.tomography.darks_and_flats import FieldInTime, groups_in_time, moments_of
 
 BLOCK_BYTES = 64 * 2**20
 

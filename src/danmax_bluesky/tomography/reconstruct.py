@@ -22,7 +22,7 @@ import scipy.fft
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.centre import fast_length, find_centre
-from danmax_bluesky.tomography.fields import FieldInTime, PerFrame, groups_in_time
+from danmax_bluesky.tomography.darks_and_flats import FieldInTime, PerFrame, groups_in_time
 from danmax_bluesky.tomography.tori import Window
 
 FAINTEST = 1e-6

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.tomography.fields import PerFrame
+from danmax_bluesky.tomography.darks_and_flats import PerFrame
 from danmax_bluesky.tomography.quality import compare_slices, disc_mask
 from danmax_bluesky.tomography.reconstruct import DirectFourier, angle_weights, reconstruct_slices, sinogram
 from danmax_bluesky.tomography.sequences import GoldenAngle

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.tomography.fields import FieldInTime, PerFrame, groups_in_time, moments_of
+from danmax_bluesky.tomography.darks_and_flats import FieldInTime, PerFrame, groups_in_time, moments_of
 from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
 
 SHAPE = (1, 6)
