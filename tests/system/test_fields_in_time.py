@@ -23,7 +23,7 @@ from danmax_bluesky.tomography.translations import Line
 AIR = slice(0, 4)
 """Columns that the sample never reaches."""
 EVERY, NUM, FIELDS = 20, 60, 5
-FADES_S, LEFT = 120.0, 0.4
+FADES_S, LEFT = 80.0, 0.2
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +104,10 @@ def transmission_by_tomopy(projections, flats, darks):
 def test_air_has_no_attenuation_under_a_beam_that_fades(faded, which):
     scan = open_scan(both(faded)[which])
     beam = projected(faded, "beam")
-    assert beam[0] > 1.1 * beam[-1]
-    assert air_in_slices(scan) == pytest.approx(0, abs=0.02)
+    assert beam[0] > 1.05 * beam[-1]  # how much it falls depends on how long the scan takes
+    assert air_in_slices(scan) == pytest.approx(0, abs=0.025)
     averaged = transmission_by_tomopy(scan.frames.values, scan.flats.values, scan.darks.values)
-    assert averaged[0] > 1.05 * averaged[-1]
+    assert averaged[0] / averaged[-1] == pytest.approx(beam[0] / beam[-1], rel=0.03)
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["master", "dxchange"])
