@@ -19,6 +19,7 @@ from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.looking import look_from
 from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.scaled_flats import with_scaled_flats
 from danmax_bluesky.storage.write import write_tree
 
 ACTOR = "dxchange"
@@ -54,7 +55,8 @@ def write_dxchange(
     Raises:
         FormatError: entries of the configuration stand for something that is not there. The files were written
             without them.
-        StorageError: a file cannot be written.
+        StorageError: a file cannot be written, or the flats cannot be read that must be scaled to the exposure of the
+            projections.
     """
     configuration = configuration or load_configuration()
     export = export or Export()
@@ -106,10 +108,12 @@ def _write_one(
     description = f"frames of {table.detector} for tomography programs, {_described(export)}, in {parameters['file']}"
     with ExitStack() as after:
         with provenance.action(ACTOR, description=description, parameters=parameters, inputs=sources) as outputs:
+            exported = with_scaled_flats(record, {table.detector: table}, path.parent)[table.detector]
+            outputs += [note_of(file, files.raw) for file in exported.files if file not in table.files]
             with scan_lock(files.raw, files.stem):
                 tree, problems = dxchange_tree(
                     record,
-                    table,
+                    exported,
                     configuration,
                     path,
                     look_from(path.parent),

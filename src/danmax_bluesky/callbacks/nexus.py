@@ -7,7 +7,7 @@ from typing import Any
 
 from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.errors import DanmaxError, FormatError
+from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
 from danmax_bluesky.formats.dxchange import dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration
 from danmax_bluesky.formats.master import PROVENANCE, master_tree
@@ -19,6 +19,7 @@ from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.looking import look_from
 from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.scaled_flats import with_scaled_flats
 from danmax_bluesky.storage.write import write_tree
 
 ACTOR = "master"
@@ -37,8 +38,8 @@ def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = Non
 
     Raises:
         StorageError: it cannot be written.
-        FormatError: entries of the configuration stand for something that is not there; the master was written
-            without them.
+        FormatError: entries of the configuration stand for something that is not there, or flats could not be scaled;
+            the master was written without them.
     """
     try:
         _write(record, dxchange)
@@ -67,19 +68,25 @@ def _write(record: RunRecord, dxchange: DXchangeConfiguration | None) -> None:
     files = record.files
     run = read_run(record)
     loaded, tables = run.record, run.tables
-    problems: tuple[str, ...] = ()
+    problems: list[str] = []
+    exported = tables
+    try:
+        exported = with_scaled_flats(loaded, tables)
+    except StorageError as error:
+        problems.append(f"the flats of NXtomo are not scaled to the exposure of the projections: {error}")
     with scan_lock(files.raw, files.stem):
         now = time.time()
         look = look_from(files.raw)
         actions = Provenance(files).actions()
-        tree = master_tree(loaded, tables, files.master, written_s=now, actions=actions, look=look)
-        table = next((table for table in tables.values() if has_dxchange(table)), None)
+        tree = master_tree(loaded, tables, files.master, written_s=now, actions=actions, look=look, exported=exported)
+        table = next((table for table in exported.values() if has_dxchange(table)), None)
         if dxchange is not None and table is not None:
-            exchange, problems = dxchange_tree(loaded, table, dxchange, files.master, look, written_s=now, actions=None)
+            exchange, lacking = dxchange_tree(loaded, table, dxchange, files.master, look, written_s=now, actions=None)
+            problems += lacking
             tree = _joined(tree, exchange)
         write_tree(files.master, tree, replace_own=True)
     if problems:
-        raise FormatError(f"{files.master} lacks {len(problems)} entries of DXchange: " + "; ".join(problems))
+        raise FormatError(f"{files.master} is not as it should be: " + "; ".join(problems))
 
 
 def _joined(master: Group, exchange: Group) -> Group:

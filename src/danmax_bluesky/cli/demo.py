@@ -24,6 +24,7 @@ from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.storage.listing import how_to_open
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.reading import open_scan
+from danmax_bluesky.tomography.darks_and_flats import PerFrame
 from danmax_bluesky.tomography.quality import compare_slices
 from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
 
@@ -119,10 +120,12 @@ def _tomography(session: Session, pictures: Path, console: Console, recorded: bo
     session.wait_for_files()
     scan = open_scan(ScanFiles.of(session.last_run or {}).dxchange("orca", alone=True))
     row = scan.frames.sizes["y"] // 2
-    data, flats, darks = (kind[:, row : row + 1].values for kind in (scan.frames, scan.flats, scan.darks))
-    result = reconstruct_slices(data, flats, darks, scan.angles.values)
+    kinds = scan.frames, scan.flats, scan.darks
+    data, flats, darks = (kind[:, row : row + 1].values for kind in kinds)
+    moments = PerFrame(*(kind["time"].values for kind in kinds))
+    result = reconstruct_slices(data, flats, darks, scan.angles.values, moments=moments)
     save_image(pictures / "1-raw-frame.png", scan.frames[0].values, f"{sample}: projection at {first:g} degrees")
-    lines = sinogram(data, flats, darks)[0]
+    lines = sinogram(data, flats, darks, moments=moments)[0]
     save_image(pictures / "2-sinogram.png", lines, f"{sample}: sinogram of row {row}", label="attenuation")
     centre = f"axis at column {result.centre_px:.2f}"
     image = result.volume[0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.formats.parts import detector_settings, iso, relative
-from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.frame_table import RING_CURRENT, FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
@@ -58,6 +58,7 @@ def facts_of(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, An
         "detector": _detector(record, table, folder),
         "angles": _angles(record, table),
         "frames": _frames(record, table),
+        "moments": _moments(table),
         "axes": _axes(record, table),
         "shifts": _shifts(table),
     }
@@ -144,16 +145,32 @@ def _detector(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, A
     }
 
 
-def _angles(record: RunRecord, table: FrameTable) -> dict[str, Any]:
-    names = {
-        "theta": ImageKey.PROJECTION,
-        "theta_white": ImageKey.FLAT,
-        "theta_dark": ImageKey.DARK,
-        "theta_alignment": ImageKey.ALIGNMENT,
-    }
+_ENDINGS = {
+    "": ImageKey.PROJECTION,
+    "_white": ImageKey.FLAT,
+    "_dark": ImageKey.DARK,
+    "_alignment": ImageKey.ALIGNMENT,
+}
+
+
+def _moments(table: FrameTable) -> dict[str, Any]:
+    """Of the frames of each kind: when they were taken, in which order, and what else a comparison of them needs."""
+    middle_s = np.where(np.isfinite(table.middle_s), table.middle_s, table.time_s)
+    columns: dict[str, np.ndarray | None] = {"time": middle_s, "index": table.sequence, "exposure": table.exposure_s}
+    columns |= {"scale": table.scale, "ring_current": table.columns.get(RING_CURRENT)}
     found: dict[str, Any] = {}
-    for name, key in names.items():
+    for ending, key in _ENDINGS.items():
         frames = table.of(key)
+        for name, values in columns.items():
+            known = values is not None and len(frames) and np.isfinite(values[frames]).any()
+            found[f"{name}{ending}"] = values[frames] if values is not None and known else None
+    return found
+
+
+def _angles(record: RunRecord, table: FrameTable) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for ending, key in _ENDINGS.items():
+        name, frames = f"theta{ending}", table.of(key)
         found[name] = table.angle_deg[frames] if len(frames) and table.has_rotation else None
         found[f"{name}_flag"] = table.angle_flag[frames] if len(frames) and table.has_rotation else None
     theta = found["theta"]

@@ -45,6 +45,7 @@ def master_tree(
     written_s: float,
     actions: Sequence[Action] = (),
     look: Look | None = None,
+    exported: Mapping[str, FrameTable] | None = None,
 ) -> Group:
     """The master of a run.
 
@@ -58,6 +59,7 @@ def master_tree(
         written_s: POSIX seconds of now, for the file's own time stamp.
         actions: the provenance so far.
         look: tells what the detectors' files hold beside their frames; None where nobody can look.
+        exported: the tables for NXtomo, where flats of another exposure are scaled; None takes `tables`.
     """
     shown = {name: table for name, table in tables.items() if len(table)}
     tomo = {name: table for name, table in shown.items() if table.has_rotation}
@@ -65,7 +67,10 @@ def master_tree(
     provenance = nx("NXcollection", process_tree(actions, PROVENANCE))
     entry = Group({**entry.children, "provenance": provenance, **process_groups(actions)}, entry.attrs)
     # NXtomo first: nabu takes a file for what its first entry is.
-    root: dict[str, Node] = {entry_name(name): nxtomo_entry(record, table, path.parent) for name, table in tomo.items()}
+    root: dict[str, Node] = {
+        entry_name(name): nxtomo_entry(record, table, path.parent, (exported or {}).get(name))
+        for name, table in tomo.items()
+    }
     root["entry"] = entry
     return with_targets(Group(root, {**root_attributes(record, path.name, written_s), "default": "entry"}))
 

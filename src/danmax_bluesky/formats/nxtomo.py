@@ -16,7 +16,7 @@ from danmax_bluesky.formats.parts import (
     quantity,
 )
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
-from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.runs.frame_table import RING_CURRENT, SCALE_TEXT, FrameTable
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
@@ -31,14 +31,16 @@ def entry_name(detector: str) -> str:
     return f"entry_{detector}"
 
 
-def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path) -> Group:
+def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path, exported: FrameTable | None = None) -> Group:
     """The NXtomo entry of one detector.
 
     Args:
         record: the run, ended.
-        table: its frames.
+        table: its frames, as the detector wrote them.
         folder: where the file that holds the entry lies; links are relative to it.
+        exported: the same frames with flats that are scaled where that is needed; None takes those of `table`.
     """
+    exported = exported or table
     path = f"/{entry_name(table.detector)}"
     every = np.arange(len(table))
     stop_time = record.stop["time"] if record.stop else None
@@ -46,8 +48,11 @@ def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path) -> Group:
     if stop_time is not None:
         times["end_time"] = Dataset(iso(stop_time))
     control: dict[str, Node] = {}
+    current_ma = table.columns.get(RING_CURRENT, np.full(len(table), np.nan))
     if table.monitor is not None:
         control["control"] = nx("NXmonitor", {"data": quantity(table.monitor, "counts")})
+    elif len(table) and np.isfinite(current_ma).all():  # where nabu looks for the current of the ring
+        control["control"] = nx("NXmonitor", {"data": quantity(current_ma, "mA")})
     return nx(
         "NXentry",
         {
@@ -55,9 +60,9 @@ def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path) -> Group:
             "title": Dataset(record.start.get("command") or record.start.get("plan_name", "")),
             **times,
             "entry_identifier": Dataset(record.uid),
-            "instrument": _instrument(record, table, folder, every),
+            "instrument": _instrument(record, exported, folder, every),
             "sample": _sample(record, table),
-            "frames": frames_group(table),
+            "frames": _frames(table, exported),
             **control,
             "data": nx(
                 "NXdata",
@@ -93,7 +98,7 @@ def _instrument(record: RunRecord, table: FrameTable, folder: Path, every: np.nd
                     "data": frames_of(table, every, folder, units="counts"),
                     "image_key": Dataset(table.image_key.astype(np.int32)),
                     "image_key_control": Dataset(table.image_key_control.astype(np.int32)),
-                    "sequence_number": Dataset(np.arange(len(table), dtype=np.uint32)),
+                    "sequence_number": Dataset(table.sequence.astype(np.uint32)),
                     **_geometry(record, table.detector),
                     "count_time": quantity(table.exposure_s, "s"),
                 },
@@ -163,3 +168,11 @@ def _sample(record: RunRecord, table: FrameTable) -> Group:
         fields["x_pixel_size"] = quantity(pixel_m, "m")
         fields["y_pixel_size"] = quantity(pixel_m, "m")
     return nx("NXsample", fields)
+
+
+def _frames(table: FrameTable, exported: FrameTable) -> Group:
+    """What is known of each frame beyond what NXtomo asks for."""
+    group = frames_group(table)
+    if exported.scale is None:
+        return group
+    return Group({**group.children, "scale": quantity(exported.scale, "1", description=SCALE_TEXT)}, group.attrs)

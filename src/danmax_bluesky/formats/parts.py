@@ -66,7 +66,8 @@ def frames_of(table: FrameTable, frames: np.ndarray, folder: Path, **attrs: Any)
         )
         for index, start, stop in table.runs(frames)
     )
-    return VirtualDataset(sources, table.dtype, fill_value=fill_value(table.dtype), attrs=attrs)
+    dtype = table.dtype_of(frames)
+    return VirtualDataset(sources, dtype, fill_value=fill_value(dtype), attrs=attrs)
 
 
 def frames_group(table: FrameTable, frames: np.ndarray | slice = slice(None)) -> Group:

@@ -74,8 +74,10 @@ def _turning_points(angle_deg: np.ndarray) -> list[int]:
 def _only(table: FrameTable, frames: np.ndarray) -> FrameTable:
     """The table of some of the frames."""
     columns = ("file_index", "row", "segment", "image_key_control", "angle_deg", "angle_flag", "trigger", "time_s")
-    chosen = {name: getattr(table, name)[frames] for name in (*columns, "exposure_s")}
+    chosen = {name: getattr(table, name)[frames] for name in (*columns, "exposure_s", "index")}
+    recorded = {name: values[frames] for name, values in table.columns.items()}
     monitor = None if table.monitor is None else table.monitor[frames]
+    scale = None if table.scale is None else table.scale[frames]
     shifts = table.shifts
     if shifts is not None:
         place = np.full(len(table), -1)
@@ -88,4 +90,5 @@ def _only(table: FrameTable, frames: np.ndarray) -> FrameTable:
             dx_px=shifts.dx_px[keep],
             dy_px=shifts.dy_px[keep],
         )
-    return replace(table, **chosen, monitor=monitor, shifts=shifts)
+    parts = {"columns": recorded, "monitor": monitor, "shifts": shifts, "scale": scale, "order": table.sequence[frames]}
+    return replace(table, **chosen, **parts)

@@ -26,6 +26,7 @@ from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.storage.slices import write_slices
 from danmax_bluesky.tomography.centre import find_centre
+from danmax_bluesky.tomography.darks_and_flats import PerFrame, moments_of
 from danmax_bluesky.tomography.reconstruct import DirectFourier, sinogram
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
@@ -118,15 +119,16 @@ class _Stacks:
     """The frames of a tomography by their kind, read row by row.
 
     Attributes:
-        flat_exposure: how long a flat was exposed, in exposures of a projection; 1 where the file does not tell.
+        moments: when each was taken: seconds, or numbers in the order taken.
+        light: how much light each got without a sample: exposure, times the ring's current where that is known.
     """
 
     projections: xr.DataArray
     flats: xr.DataArray
-    flats_after: xr.DataArray
     darks: xr.DataArray
     theta_deg: np.ndarray
-    flat_exposure: float = 1.0
+    moments: PerFrame
+    light: PerFrame
 
     @classmethod
     def of(cls, frames: xr.Dataset, detector: str) -> "_Stacks":
@@ -145,20 +147,28 @@ class _Stacks:
             raise ScanError(f"{detector}: {chosen.sum()} projections do not cover half a turn; nothing to reconstruct")
         if not (key == _FLAT).any():
             raise ScanError(f"{detector}: there are no flats; measure some, or link those of another scan")
-        data = frames["data"]
-        first = np.flatnonzero(chosen)[0]
-        every = np.flatnonzero(key == _FLAT)
-        before, after = every[every < first], every[every > first]
-        if not len(before):
-            before, after = after, before
-        kinds = (np.flatnonzero(chosen), before, after, np.flatnonzero(key == _DARK))
-        projections, flats, flats_after, darks = (data.isel(frame=kind) for kind in kinds)
-        ratio = 1.0
-        if "count_time" in frames.coords:
-            exposure_s = frames["count_time"].values
-            ratio = float(np.median(exposure_s[every]) / np.median(exposure_s[chosen]))
+        kinds = [np.flatnonzero(kind) for kind in (chosen, key == _FLAT, key == _DARK)]
+        projections, flats, darks = (frames["data"].isel(frame=kind) for kind in kinds)
+        number = _values(frames, "sequence_number")
+        if number is None or not np.isfinite(number).all():
+            number = np.arange(len(key))
+        moments = np.full(len(key), np.nan)
+        used, bright = np.concatenate(kinds), np.concatenate(kinds[:2])
+        time_s = _values(frames, "time")
+        moments[used] = moments_of(None if time_s is None else time_s[used], number[used])
+        light = np.ones(len(key))
+        exposure_s, current = _values(frames, "count_time"), _values(frames, "ring_current")
+        scale = _values(frames, "scale")
+        for values in (None if exposure_s is None else exposure_s * (1.0 if scale is None else scale), current):
+            if values is not None and (values[bright] > 0).all():  # NaN is not
+                light[bright] *= values[bright]
         return cls(
-            projections, flats, flats_after, darks, theta[chosen], ratio if np.isfinite(ratio) and ratio > 0 else 1.0
+            projections,
+            flats,
+            darks,
+            theta[chosen],
+            PerFrame.chosen(moments, *kinds),
+            PerFrame.chosen(light, *kinds),
         )
 
     @property
@@ -171,10 +181,9 @@ class _Stacks:
 
     def sinograms(self, rows: Any) -> np.ndarray:
         """Of these rows, shape (n_rows, n_angles, width)."""
-        stacks = (self.projections, self.flats, self.darks, self.flats_after)
-        projections, flats, darks, after = (stack.isel(y=list(rows)).values for stack in stacks)
-        after = after if len(after) else None
-        return sinogram(projections, flats, darks, after, flat_exposure=self.flat_exposure)
+        stacks = (self.projections, self.flats, self.darks)
+        projections, flats, darks = (stack.isel(y=list(rows)).values for stack in stacks)
+        return sinogram(projections, flats, darks, moments=self.moments, light=self.light)
 
     def blocks(self, rows: range) -> Iterator[range]:
         """The rows in blocks that fit into memory."""
@@ -185,6 +194,11 @@ class _Stacks:
     def rows_at_once(self) -> int:
         """Whose raw values and sinograms fit into memory."""
         return max(1, MOST_BYTES // (len(self.theta_deg) * self.width * 8))
+
+
+def _values(frames: xr.Dataset, name: str) -> np.ndarray | None:
+    """What the file tells of every frame, or None."""
+    return np.asarray(frames[name].values, float) if name in frames.coords else None
 
 
 def main(words: list[str]) -> int:

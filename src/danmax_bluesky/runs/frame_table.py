@@ -42,6 +42,13 @@ ANGLE_FLAGS_TEXT = (
     "uncertain, 32: taken from the plan"
 )
 
+RING_CURRENT = "ring_current"
+"""Column of the current of the storage ring, mA, in runs that recorded it."""
+SCALE_TEXT = (
+    "what the counts above the dark were multiplied by, so that the frame looks as if it had been exposed as long as a "
+    "projection; 1: as the detector wrote it"
+)
+
 KEY_OF_KIND: Mapping[str, ImageKey] = {
     "projection": ImageKey.PROJECTION,
     "data": ImageKey.PROJECTION,
@@ -94,7 +101,7 @@ class FrameTable:
         datasets: HDF5 path of the frames in each file.
         lengths: number of frames in each file's dataset.
         frame_shape: (height, width), pixels.
-        dtype: NumPy type string of a pixel.
+        dtype: NumPy type string of a pixel, as the detector writes it.
         file_index: which file a frame lies in.
         row: which row of its dataset.
         segment_names: names of the segments; `segment` points into it.
@@ -115,6 +122,11 @@ class FrameTable:
         monitor: beam monitor for each frame, or None.
         shifts: drift seen by the alignment frames, or None.
         has_rotation: True if the run turned the sample.
+        order: number of each frame in the order in which they were taken, as a part of a table keeps it; None where
+            the table is whole.
+        scale: what the counts above the dark of each frame were multiplied by, so that it looks as if it had been
+            exposed as long as a projection; None where every frame is as the detector wrote it.
+        dtypes: NumPy type string of a pixel in each of `files`; () where that is `dtype` in all of them.
     """
 
     detector: str
@@ -141,6 +153,9 @@ class FrameTable:
     monitor: np.ndarray | None = None
     shifts: Shifts | None = None
     has_rotation: bool = False
+    order: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    dtypes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.row)
@@ -154,6 +169,17 @@ class FrameTable:
     def middle_s(self) -> np.ndarray:
         """The middle of each exposure, POSIX seconds; NaN where time or exposure is not known."""
         return self.time_s - self.exposure_s / 2
+
+    @property
+    def sequence(self) -> np.ndarray:
+        """The number of each frame in the order in which they were taken, counted from 0 over all kinds."""
+        return np.arange(len(self)) if self.order is None else self.order
+
+    def dtype_of(self, frames: np.ndarray) -> str:
+        """NumPy type string that holds the pixels of these frames, which may lie in files of different types."""
+        if not self.dtypes or not len(frames):
+            return self.dtype
+        return np.result_type(*{self.dtypes[index] for index in self.file_index[frames]}).str
 
     @property
     def recorded(self) -> dict[str, tuple[np.ndarray, str]]:

@@ -108,3 +108,10 @@ class ScanFiles:
     def computed(self, technique: str, name: str) -> Path:
         """A file that is computed from the scan: `process/<technique>/<folder>/<stem>_<name>`."""
         return self.process / technique / self.folder / f"{self.stem}_{one_name('detector', name)}"
+
+    def scaled_flats(self, detector: str) -> Path:
+        """Flats of another exposure than the projections', as other programs need them.
+
+        It ends like the detector's own file, so that notebooks which pass over that one pass over this one too.
+        """
+        return self.raw / f"{self.stem}_flats_{one_name('detector', detector)}.h5"

@@ -130,7 +130,7 @@ def _other_than_recorded(node: object, reference: Reference) -> Iterator[str]:
     if not isinstance(node, h5py.Dataset):
         yield "is no dataset any more"
         return
-    if node.dtype != reference.dtype:
+    if reference.dtype is None or not np.can_cast(node.dtype, reference.dtype, "safe"):
         yield f"has {node.dtype} now, recorded was {reference.dtype}: values would come out wrong"
     if node.shape[1:] != reference.row_shape:
         yield f"has rows of shape {node.shape[1:]} now, recorded was {reference.row_shape}"

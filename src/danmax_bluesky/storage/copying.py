@@ -81,7 +81,7 @@ def _source(file: h5py.File, source: FrameSlice, dtype: str) -> h5py.Dataset:
     dataset = file.get(source.dataset)
     if not isinstance(dataset, h5py.Dataset):
         raise StorageError(f"{file.filename}: no dataset {source.dataset}; was the file changed?")
-    if dataset.shape[1:] != source.shape[1:] or dataset.shape[0] < source.stop or dataset.dtype != np.dtype(dtype):
+    if dataset.shape[1:] != source.shape[1:] or dataset.shape[0] < source.stop or not np.can_cast(dataset.dtype, dtype):
         raise StorageError(
             f"{file.filename}: {source.dataset} has {dataset.shape} of {dataset.dtype}, expected were at least "
             f"{source.stop} frames of {source.shape[1:]}, {dtype}; was the file truncated?"
@@ -129,7 +129,8 @@ def _kept(source: h5py.Dataset) -> h5py.h5p.PropDCID:
 
 
 def _same_chunks(source: h5py.Dataset, target: h5py.Dataset) -> bool:
-    return source.chunks == target.chunks and _pipeline(source) == _pipeline(target)
+    alike = source.dtype == target.dtype and source.chunks == target.chunks
+    return alike and _pipeline(source) == _pipeline(target)
 
 
 def _move_chunks(source: h5py.Dataset, frames: FrameSlice, target: h5py.Dataset, row: int) -> None:

@@ -25,6 +25,15 @@ MOST_BLOCKS = 1_000_000
 _KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
 _KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
 _NO_COORDINATES = ("frame_row", "segment")
+_EXCHANGED: Mapping[str, tuple[str, float]] = {
+    "rotation_angle": ("theta", np.nan),
+    "time": ("time", np.nan),
+    "sequence_number": ("index", np.nan),
+    "count_time": ("exposure", np.nan),
+    "scale": ("scale", 1.0),
+    "ring_current": ("ring_current", np.nan),
+}
+"""What each frame has beside it in an exchange group: as it is called here -> (there, where the file does not tell)."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,11 @@ class Scan:
         title: the command as typed.
         status: "complete", "incomplete", "aborted", "failed", "open", or "" where the file does not tell.
         uid: of the run, or "".
-        detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame its `rotation_angle` in
-            degrees, `image_key`, `image_key_control` and exposure `count_time` in s, as far as they are known.
+        detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame, as far as they are
+            known, its `rotation_angle` in degrees, `image_key`, `image_key_control`, exposure `count_time` in s, `time`
+            (the middle of the exposure, seconds since 1970, UTC), `sequence_number` in the order taken over all kinds,
+            `ring_current` in mA, and `scale` (what the counts of a flat above the dark were multiplied by, so that it
+            looks as if it had been exposed as long as a projection).
         positions: segment -> Dataset of what was recorded for each row of it; "" for files without segments.
         snapshots: "start" and "end" -> Dataset of scalars, each with its units.
         provenance: the rows of the process table.
@@ -205,9 +217,11 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 "image_key": column(file, f"{detector}/image_key", len(stack)),
                 "image_key_control": column(file, f"{detector}/image_key_control", len(stack)),
                 "rotation_angle": column(file, f"{name}/sample/rotation_angle", len(stack)),
+                "sequence_number": column(file, f"{detector}/sequence_number", len(stack)),
                 "count_time": column(file, f"{detector}/count_time", len(stack)),
                 **_frame_columns(file, f"{name}/frames", np.arange(len(stack)), len(stack)),
             }
+            columns["time"] = _middle(columns.get("timestamp"), columns["count_time"])
             yield short, _dataset(short, stack, columns)
     entry = _entry(file)
     instrument = file.get(f"{entry}/instrument")
@@ -255,38 +269,46 @@ def _frame_columns(
     return found
 
 
+def _middle(
+    ends: tuple[str, np.ndarray] | None, exposures: tuple[str, np.ndarray] | None
+) -> tuple[str, np.ndarray] | None:
+    """The middle of each exposure."""
+    return None if ends is None or exposures is None else (ends[0], ends[1] - exposures[1] / 2)
+
+
 def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
     """The frames of a DXchange file as one stack: darks, flats, projections, alignment."""
     base = "exchange" if "exchange" in file else "exchange_1"
-    kinds = [("data_dark", "theta_dark", ImageKey.DARK), ("data_white", "theta_white", ImageKey.FLAT)]
-    kinds.append(("data", "theta", ImageKey.PROJECTION))
-    parts = [(f"{base}/{data}", f"{base}/{theta}", key) for data, theta, key in kinds]
+    kinds = [(base, "_dark", ImageKey.DARK), (base, "_white", ImageKey.FLAT), (base, "", ImageKey.PROJECTION)]
     if "orthogonal" in text_at(file, "exchange_1/title"):
-        parts.append(("exchange_1/data", "exchange_1/theta", ImageKey.ALIGNMENT))
-    stacks, keys, angles = [], [], []
-    for data, theta, key in parts:
-        stack = stack_of(file, data)
-        if stack is not None:
-            stacks.append(_lazy(stack, attribute(file, data, "axes")))
-            keys.append(np.full(len(stacks[-1]), int(key)))
-            found = column(file, theta, len(stacks[-1]))
-            angles.append(np.full(len(stacks[-1]), np.nan) if found is None else found[1])
+        kinds.append(("exchange_1", "", ImageKey.ALIGNMENT))
+    stacks: list[da.Array] = []
+    keys: list[np.ndarray] = []
+    columns: dict[str, list[tuple[str, np.ndarray] | None]] = {name: [] for name in _EXCHANGED}
+    for group, ending, key in kinds:
+        stack = stack_of(file, f"{group}/data{ending}")
+        if stack is None:
+            continue
+        stacks.append(_lazy(stack, attribute(file, f"{group}/data{ending}", "axes")))
+        keys.append(np.full(len(stacks[-1]), int(key)))
+        for name, (stored, _) in _EXCHANGED.items():
+            columns[name].append(column(file, f"{group}/{stored}{ending}", len(stacks[-1])))
     if stacks:
         name = text_at(file, "measurement/instrument/detector/name") or "detector"
         control = np.concatenate(keys)
-        frames = da.concatenate(stacks)
-        yield (
-            name,
-            _labelled(
-                name,
-                frames,
-                {
-                    "image_key": ("", np.maximum(control, 0)),
-                    "image_key_control": ("", control),
-                    "rotation_angle": ("degree", np.concatenate(angles)),
-                },
-            ),
-        )
+        joined = {key: _joined(parts, keys, _EXCHANGED[key][1]) for key, parts in columns.items()}
+        joined = {key: values for key, values in joined.items() if any(columns[key]) or key == "rotation_angle"}
+        labels = {"image_key": ("", np.maximum(control, 0)), "image_key_control": ("", control), **joined}
+        yield name, _labelled(name, da.concatenate(stacks), labels)
+
+
+def _joined(
+    parts: Sequence[tuple[str, np.ndarray] | None], keys: Sequence[np.ndarray], unknown: float
+) -> tuple[str, np.ndarray]:
+    """The column of all kinds of frames; `unknown` for a kind of which the file does not tell it."""
+    units = next((part[0] for part in parts if part is not None), "")
+    values = [np.full(len(key), unknown) if part is None else part[1] for part, key in zip(parts, keys, strict=True)]
+    return units, np.concatenate(values)
 
 
 def _dataset(name: str, stack: FrameStack, columns: Mapping[str, tuple[str, np.ndarray] | None]) -> xr.Dataset:

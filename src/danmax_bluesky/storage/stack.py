@@ -37,7 +37,7 @@ class FrameStack:
     Args:
         pieces: in order.
         row_shape: of one row, such as (height, width).
-        dtype: of a pixel.
+        dtype: of a pixel; a piece may be of a type that this one holds without loss.
     """
 
     def __init__(self, pieces: Sequence[Piece], row_shape: tuple[int, ...], dtype: Any) -> None:
@@ -55,7 +55,7 @@ class FrameStack:
             for index, start, stop in table.runs(frames)
         ]
         shape = tuple(last - first for first, last in region) or table.frame_shape
-        return cls(pieces, shape, table.dtype)
+        return cls(pieces, shape, table.dtype_of(frames))
 
     @classmethod
     def of_sources(cls, sources: Sequence[Reference], shape: tuple[int, ...], dtype: Any) -> "FrameStack":
@@ -110,13 +110,13 @@ class FrameStack:
                     block = np.stack([dataset[(int(row), *region)] for row in rows])
             except (OSError, RuntimeError) as error:
                 raise StorageError(f"{piece.file}: {piece.dataset} cannot be read: {error}") from error
-        return block[(slice(None), *rest)] if rest else block
+        return (block[(slice(None), *rest)] if rest else block).astype(self.dtype, copy=False)
 
     def _checked(self, file: h5py.File, piece: Piece, rows: np.ndarray) -> h5py.Dataset:
         dataset = file.get(piece.dataset)
         if not isinstance(dataset, h5py.Dataset):
             raise StorageError(f"{piece.file}: no dataset {piece.dataset}; was the file changed?")
-        if dataset.dtype != self.dtype or dataset.ndim != self.ndim:
+        if not np.can_cast(dataset.dtype, self.dtype, "safe") or dataset.ndim != self.ndim:
             raise StorageError(f"{piece.file}: {piece.dataset} holds {dataset.dtype} now, expected was {self.dtype}")
         if len(rows) and dataset.shape[0] <= rows.max():
             raise StorageError(

@@ -22,6 +22,7 @@ import scipy.fft
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.centre import fast_length, find_centre
+from danmax_bluesky.tomography.darks_and_flats import FieldInTime, PerFrame, groups_in_time
 from danmax_bluesky.tomography.tori import Window
 
 FAINTEST = 1e-6
@@ -45,18 +46,20 @@ def sinogram(
     projections: np.ndarray,
     flats: np.ndarray,
     darks: np.ndarray,
-    flats_after: np.ndarray | None = None,
     *,
-    flat_exposure: float = 1.0,
+    moments: PerFrame | None = None,
+    light: PerFrame | None = None,
 ) -> np.ndarray:
     """Flat-field correction and logarithm.
 
     Args:
         projections: shape (n_angles, n_rows, width).
-        flats: shape (n_flats, n_rows, width), taken before.
+        flats: shape (n_flats, n_rows, width).
         darks: shape (n_darks, n_rows, width); none at all counts as zero.
-        flats_after: as `flats`, taken after; the flat-field then goes over from one to the other during the scan.
-        flat_exposure: how long a flat was exposed, in exposures of a projection.
+        moments: when each frame was taken, in any unit: the fields between which a projection was taken then count,
+            each by its distance in time. None averages all flats, and all darks.
+        light: how much light each frame got without a sample, in any unit: its exposure, or its exposure times the
+            current of the beam. None takes all frames as equal.
 
     Returns:
         -log of the transmission, float32, shape (n_rows, n_angles, width). Pixels that saw no light in the flats are
@@ -65,29 +68,27 @@ def sinogram(
     Raises:
         ScanError: if the shapes do not fit, or there are no flats.
     """
-    stacks = {"flats": flats, "darks": darks} | ({} if flats_after is None else {"flats_after": flats_after})
-    for name, frames in stacks.items():
+    for name, frames in {"flats": flats, "darks": darks}.items():
         if frames.ndim != 3 or frames.shape[1:] != projections.shape[1:]:
             raise ScanError(f"{name} of shape {frames.shape} do not fit projections of shape {projections.shape}")
     if projections.ndim != 3 or not len(projections) or not len(flats):
         raise ScanError(f"{len(flats)} flats, projections of shape {projections.shape}: give at least one of each")
+    counts = len(projections), len(flats), len(darks)
+    moments = moments or PerFrame(*map(np.zeros, counts))
+    light = light or PerFrame(*map(np.ones, counts))
+    _check_lengths(counts, moments=moments, light=light)
     n_angles, n_rows, width = projections.shape
-    dark = darks.mean(axis=0, dtype=np.float64) if len(darks) else np.zeros((n_rows, width))
-    before = _light(flats, dark, flat_exposure)
-    after = before if flats_after is None or not len(flats_after) else _light(flats_after, dark, flat_exposure)
-    share = np.linspace(0.0, 1.0, n_angles, dtype=np.float32)[:, None]
+    dark, white = _dark_and_white(flats, darks, moments, light)
+    blind = np.logical_not(np.isfinite(white.means).all(axis=0, keepdims=True))[0]
+    share = light.projections.astype(np.float32)[:, None]
     result = np.empty((n_rows, n_angles, width), np.float32)
-    dark32 = dark.astype(np.float32)
 
     def one_row(row: int) -> None:
         lines = result[row]
-        blind = ~np.isfinite(before[row] + after[row])
-        np.subtract(projections[:, row], dark32[row], out=lines)
-        if after is before:
-            lines /= before[row]
-        else:
-            lines /= (1 - share) * np.where(blind, 1, before[row]) + share * np.where(blind, 1, after[row])
-        lines[:, blind] = 1.0
+        np.subtract(projections[:, row], dark.at(moments.projections, row), out=lines)
+        lines /= white.at(moments.projections, row)
+        lines /= share
+        lines[:, blind[row]] = 1.0
         np.maximum(lines, FAINTEST, out=lines)
         np.log(lines, out=lines)
         np.negative(lines, out=lines)
@@ -97,10 +98,33 @@ def sinogram(
     return result
 
 
-def _light(flats: np.ndarray, dark: np.ndarray, flat_exposure: float) -> np.ndarray:
-    """Counts above the dark that a projection would have without sample, infinite where there are none, float32."""
-    light = (flats.mean(axis=0, dtype=np.float64) - dark) / flat_exposure
-    return np.where(light > 0, light, np.inf).astype(np.float32)
+def _check_lengths(counts: tuple[int, int, int], **given: PerFrame) -> None:
+    for name, values in given.items():
+        lengths = len(values.projections), len(values.flats), len(values.darks)
+        if lengths != counts:
+            raise ScanError(
+                f"{name} of {lengths} projections, flats and darks do not fit the {counts} frames; give one for each"
+            )
+
+
+def _dark_and_white(
+    flats: np.ndarray, darks: np.ndarray, moments: PerFrame, light: PerFrame
+) -> tuple[FieldInTime, FieldInTime]:
+    """The dark, and the counts above it for one unit of light, NaN where there are none; both float32, in time."""
+    shape = flats.shape[1:]
+    groups = groups_in_time(moments.darks, moments.projections)
+    dark = FieldInTime(
+        np.array([darks[group].mean(axis=0, dtype=np.float64) for group in groups]).reshape(-1, *shape),
+        np.array([moments.darks[group].mean() for group in groups]),
+    )
+    whites, when = [], []
+    for group in groups_in_time(moments.flats, moments.projections):
+        when.append(moments.flats[group].mean())
+        shares = 1.0 / (len(group) * light.flats[group])
+        above = np.einsum("f,fyx->yx", shares, flats[group]) - shares.sum() * dark.at(np.array(when[-1:]))[0]
+        whites.append(np.where(above > 0, above, np.nan))
+    white = FieldInTime(np.array(whites, np.float32), np.array(when))
+    return FieldInTime(dark.means.astype(np.float32), dark.moments), white
 
 
 def angle_weights(theta_deg: np.ndarray, widest: float = 5.0) -> np.ndarray:
@@ -263,7 +287,8 @@ def reconstruct_slices(
     theta_deg: np.ndarray,
     centre: float | None = None,
     *,
-    flats_after: np.ndarray | None = None,
+    moments: PerFrame | None = None,
+    light: PerFrame | None = None,
     window: Window = "ramp",
     edge_px: int = 0,
 ) -> Reconstruction:
@@ -275,7 +300,8 @@ def reconstruct_slices(
         darks: frames without beam, shape (n_darks, n_rows, width).
         theta_deg: angle of each projection, degrees, shape (n_angles,); frames without an angle (NaN) are left out.
         centre: detector column of the rotation axis; None finds it.
-        flats_after: flats taken after the projections.
+        moments: see `sinogram`.
+        light: see `sinogram`.
         window: see `DirectFourier`.
         edge_px: see `DirectFourier`.
     """
@@ -284,7 +310,10 @@ def reconstruct_slices(
         raise ScanError(f"{len(theta)} angles for {len(projections)} projections; give one for each")
     known = np.isfinite(theta)
     frames = projections if known.all() else projections[known]
-    lines = sinogram(frames, flats, darks, flats_after)
+    moments, light = (
+        values and PerFrame(values.projections[known], values.flats, values.darks) for values in (moments, light)
+    )
+    lines = sinogram(frames, flats, darks, moments=moments, light=light)
     at = find_centre(lines, theta[known]).centre_px if centre is None else float(centre)
     engine = DirectFourier(
         lines.shape[2], theta[known], at, window=window, edge_px=edge_px, batch=min(8, len(lines) + len(lines) % 2)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.tomography.darks_and_flats import PerFrame
 from danmax_bluesky.tomography.quality import compare_slices, disc_mask
 from danmax_bluesky.tomography.reconstruct import DirectFourier, angle_weights, reconstruct_slices, sinogram
 from danmax_bluesky.tomography.sequences import GoldenAngle
@@ -128,14 +129,17 @@ def test_flats_before_and_after_follow_a_beam_that_fades():
     fading = np.linspace(1.0, 0.8, 50)[:, None, None]
     projections = 1000 * fading * np.ones((50, 1, 8))
     flats, darks = np.full((3, 1, 8), 1000.0), np.zeros((3, 1, 8))
-    assert sinogram(projections, flats, darks, 0.8 * flats) == pytest.approx(0, abs=1e-5)
+    both = np.concatenate([flats, 0.8 * flats])
+    moments = PerFrame(np.arange(50), np.repeat([0, 49], 3), np.zeros(3))
+    assert sinogram(projections, both, darks, moments=moments) == pytest.approx(0, abs=1e-5)
     assert np.abs(sinogram(projections, flats, darks)).max() > 0.2
 
 
 def test_flats_of_another_exposure_show_no_attenuation_of_their_own():
     darks = np.full((3, 1, 8), 100.0)
     projections, flats = np.full((5, 1, 8), 100.0 + 400.0), np.full((3, 1, 8), 100.0 + 800.0)
-    assert sinogram(projections, flats, darks, flat_exposure=2.0) == pytest.approx(0, abs=1e-6)
+    light = PerFrame(np.full(5, 0.01), np.full(3, 0.02), np.full(3, 0.01))
+    assert sinogram(projections, flats, darks, light=light) == pytest.approx(0, abs=1e-6)
     assert sinogram(projections, flats, darks) == pytest.approx(np.log(2))
 
 
