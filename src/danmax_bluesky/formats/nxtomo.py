@@ -4,6 +4,7 @@ Definition: https://manual.nexusformat.org/classes/applications/NXtomo.html, wit
 read beside it: `image_key_control` (-1 marks alignment frames), pixel size and distance at the sample, photon energy.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,18 @@ from danmax_bluesky.runs.record import RunRecord
 # axes of McStas: x across the beam, y upwards, z along the beam.
 LAYOUT_VERSION = 2.1
 COORDINATES = "McStas"
+RESERVED_SUFFIXES = (
+    "_end",
+    "_errors",
+    "_increment_set",
+    "_indices",
+    "_mask",
+    "_offset",
+    "_scaling_factor",
+    "_set",
+    "_weights",
+)
+"""Of names in NeXus (manual, rules for storing data): each belongs to the field whose name stands before it."""
 
 
 def entry_name(detector: str) -> str:
@@ -170,9 +183,16 @@ def _sample(record: RunRecord, table: FrameTable) -> Group:
     return nx("NXsample", fields)
 
 
+def _is_reserved(name: str, beside: Mapping[str, Node]) -> bool:
+    """True for a name such as tom_ry_end, which to NeXus says something of a field tom_ry that is not there."""
+    return any(name.endswith(suffix) and name.removesuffix(suffix) not in beside for suffix in RESERVED_SUFFIXES)
+
+
 def _frames(table: FrameTable, exported: FrameTable) -> Group:
-    """What is known of each frame beyond what NXtomo asks for."""
-    group = frames_group(table)
+    """What is known of each frame beyond what NXtomo asks for, under names that NeXus does not keep for itself."""
+    whole = frames_group(table)
+    kept = {name: node for name, node in whole.children.items() if not _is_reserved(name, whole.children)}
+    group = Group(kept, whole.attrs)
     if exported.scale is None:
         return group
     return Group({**group.children, "scale": quantity(exported.scale, "1", description=SCALE_TEXT)}, group.attrs)
