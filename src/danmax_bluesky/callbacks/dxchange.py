@@ -113,6 +113,7 @@ def _write_one(
             )
             write_tree(path, tree, replace_own=replace_own)
         outputs.append(FileNote(parameters["file"], "/exchange"))
+        outputs.message = table.angle_remarks
     provenance.tell(path, PROCESS)
     return problems
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
@@ -9,6 +10,7 @@ from bluesky.protocols import Locatable
 from bluesky.utils import MsgGenerator, RunEngineControlException
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
+from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
 
@@ -156,3 +158,14 @@ def wait_for_beam(rig: Rig) -> MsgGenerator[None]:
     """Wait, before a phase begins, until there is beam; the arming is kept meanwhile."""
     while (yield from bps.rd(rig.ring_current)) < rig.min_ring_current_ma:
         yield from bps.sleep(BEAM_POLL_S)
+
+
+def position_units(motor: Motor) -> MsgGenerator[str]:
+    """Units of a motor's position, "" where its control system does not tell them."""
+    described: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        described.append(await motor.readback.describe())
+
+    yield from bps.wait_for([ask])
+    return str(next(iter(described[0].values())).get("units") or "")

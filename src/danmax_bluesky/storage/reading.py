@@ -22,6 +22,9 @@ from danmax_bluesky.storage.stack import FrameStack
 BLOCK_BYTES = 64 * 2**20
 _KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
 _KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
+_TRANSLATIONS = {"x_translation": "sample_x", "y_translation": "sample_y", "z_translation": "sample_z"}
+"""Positions of the sample stage at each frame: name in NXtomo -> name in a DXchange file."""
+_BESIDE_THETA = {"rotation_angle_flag": "theta_flag", **_TRANSLATIONS}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Scan:
         status: "complete", "incomplete", "aborted", "failed", "open", or "" where the file does not tell.
         uid: of the run, or "".
         detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame its `rotation_angle` in
-            degrees, `image_key`, `image_key_control` and exposure `count_time` in s, as far as they are known.
+            degrees with its `rotation_angle_flag` (as `AngleFlag`), `image_key`, `image_key_control`, exposure
+            `count_time` in s, and, where the sample stage moved, its `x_translation`, `y_translation` (the height) and
+            `z_translation`, as far as they are known.
         positions: segment -> Dataset of what was recorded for each row of it; "" for files without segments.
         snapshots: "start" and "end" -> Dataset of scalars, each with its units.
         provenance: the rows of the process table.
@@ -192,6 +197,8 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 "image_key": column(file, f"{detector}/image_key", len(stack)),
                 "image_key_control": column(file, f"{detector}/image_key_control", len(stack)),
                 "rotation_angle": column(file, f"{name}/sample/rotation_angle", len(stack)),
+                "rotation_angle_flag": column(file, f"{name}/frames/rotation_angle_flag", len(stack)),
+                **{axis: column(file, f"{name}/sample/{axis}", len(stack)) for axis in _TRANSLATIONS},
                 "count_time": column(file, f"{detector}/count_time", len(stack)),
                 "timestamp": column(file, f"{name}/frames/timestamp", len(stack)),
             }
@@ -221,6 +228,7 @@ def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
     if "orthogonal" in text_at(file, "exchange_1/title"):
         parts.append(("exchange_1/data", "exchange_1/theta", ImageKey.ALIGNMENT))
     stacks, keys, angles = [], [], []
+    beside: dict[str, list[tuple[str, np.ndarray] | int]] = {name: [] for name in _BESIDE_THETA}
     for data, theta, key in parts:
         stack = stack_of(file, data)
         if stack is not None:
@@ -228,6 +236,9 @@ def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
             keys.append(np.full(len(stacks[-1]), int(key)))
             found = column(file, theta, len(stacks[-1]))
             angles.append(np.full(len(stacks[-1]), np.nan) if found is None else found[1])
+            for name, short in _BESIDE_THETA.items():
+                values = column(file, f"{data.rpartition('/')[0]}/{short}", len(keys[-1]))
+                beside[name].append(len(keys[-1]) if values is None or not data.endswith("/data") else values)
     if stacks:
         name = text_at(file, "measurement/instrument/detector/name") or "detector"
         control = np.concatenate(keys)
@@ -241,9 +252,22 @@ def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                     "image_key": ("", np.maximum(control, 0)),
                     "image_key_control": ("", control),
                     "rotation_angle": ("degree", np.concatenate(angles)),
+                    **_joined(beside),
                 },
             ),
         )
+
+
+def _joined(columns: Mapping[str, Sequence[tuple[str, np.ndarray] | int]]) -> dict[str, tuple[str, np.ndarray]]:
+    """(units, values) of each column that is known of some kind of frames; of a kind without it, its count is given."""
+    joined: dict[str, tuple[str, np.ndarray]] = {}
+    for name, parts in columns.items():
+        known = [part for part in parts if not isinstance(part, int)]
+        if known:
+            unknown = 0 if known[0][1].dtype.kind in "ui" else np.nan
+            values = [np.full(part, unknown) if isinstance(part, int) else part[1] for part in parts]
+            joined[name] = known[0][0], np.concatenate(values).astype(known[0][1].dtype)
+    return joined
 
 
 def _dataset(name: str, stack: FrameStack, columns: Mapping[str, tuple[str, np.ndarray] | None]) -> xr.Dataset:
