@@ -10,7 +10,7 @@ from typing import Any
 
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.pipelines.run_tables import Run, read_run
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.runs.trigger_angles import estimated_or_unknown, far_from_plan
 from danmax_bluesky.storage.checksums import is_still_open, note_of
@@ -18,6 +18,7 @@ from danmax_bluesky.storage.provenance import Provenance
 
 _log = logging.getLogger(__name__)
 ACTOR = "acquisition"
+DRIFT_ACTOR = "drift"
 SEAL_TIMEOUT_S = 120.0
 POLL_S = 0.2
 _NOT_PARAMETERS = ("uid", "time", "versions")
@@ -134,4 +135,14 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
         failed=not record.is_complete,
         when_s=record.stop["time"] if record.stop else None,
     )
+    _note_failed_drift(run)
     return all(note.size is not None for note in outputs)
+
+
+def _note_failed_drift(run: Run) -> None:
+    """A comparison of alignment frames that failed has a row of its own, once; the acquisition itself did not fail."""
+    provenance = Provenance(run.record.files)
+    message = "; ".join(run.drift_failed)
+    if message and message not in {action.message for action in provenance.actions()}:
+        description = "alignment frames compared with the projections at their angles"
+        provenance.end(provenance.begin(DRIFT_ACTOR, description=description), message=message, failed=True)

@@ -7,10 +7,11 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from danmax_bluesky.pipelines.drift import with_shifts
+from danmax_bluesky.formats.nxtomo import sample_pixel_m
+from danmax_bluesky.pipelines.drift import drift_of
 from danmax_bluesky.pipelines.shared_fields import with_shared_fields
 from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.runs.matching import frame_tables
@@ -31,11 +32,13 @@ class Run:
         tables: detector -> its frames, with the darks and flats that it shares and the drift that its alignment frames
             show; empty for a run that is open.
         drift: what the alignment frames of each detector tell of the drift of the sample, one sentence each.
+        drift_failed: those of these sentences that tell of a comparison that failed.
     """
 
     record: RunRecord
     tables: Mapping[str, FrameTable] = field(default_factory=dict)
     drift: tuple[str, ...] = ()
+    drift_failed: tuple[str, ...] = ()
 
 
 def read_run(record: RunRecord) -> Run:
@@ -61,13 +64,13 @@ def read_run(record: RunRecord) -> Run:
 
 
 def _read(record: RunRecord) -> Run:
-    compared = {
-        name: with_shifts(table, record.uid) for name, table in with_shared_fields(record, frame_tables(record)).items()
-    }
+    tables = with_shared_fields(record, frame_tables(record))
+    drifts = {name: drift_of(table, record.uid, sample_pixel_m(record, name)) for name, table in tables.items()}
     return Run(
         record,
-        {name: table for name, (table, _) in compared.items()},
-        tuple(f"{name}: {text}" for name, (_, text) in compared.items() if text),
+        {name: replace(table, shifts=drifts[name].shifts) for name, table in tables.items()},
+        tuple(f"{name}: {drift.text}" for name, drift in drifts.items() if drift.text),
+        tuple(f"{name}: {drift.text}" for name, drift in drifts.items() if drift.failed),
     )
 
 

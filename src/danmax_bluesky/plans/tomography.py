@@ -114,8 +114,8 @@ def measure_phases(
 ) -> MsgGenerator[str]:
     """One run: arm once, then every phase in the order given, each a stream of its own.
 
-    Where the motors are that go with the rotation is noted meanwhile, in the stream `<motor>_monitor`, and stands beside
-    the frames at their own times.
+    The positions of the motors that go with the rotation are noted meanwhile, in the stream `<motor>_monitor`; files
+    hold them for the middle of each exposure.
 
     Args:
         rig: the devices.
