@@ -22,6 +22,7 @@ import scipy.fft
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.centre import fast_length, find_centre
+from danmax_bluesky.tomography.field import field_remark
 from danmax_bluesky.tomography.tori import Window
 
 FAINTEST = 1e-6
@@ -35,10 +36,14 @@ class Reconstruction:
     Attributes:
         volume: attenuation a pixel, float32, shape (n_rows, width, width).
         centre_px: detector column of the rotation axis, 0 at the middle of the first column.
+        left_out: number of projections that were left out, since their angle is not known.
+        remark: what is to be told of the values, "" if the sample fits into the field.
     """
 
     volume: np.ndarray
     centre_px: float
+    left_out: int = 0
+    remark: str = ""
 
 
 def sinogram(
@@ -289,7 +294,8 @@ def reconstruct_slices(
     engine = DirectFourier(
         lines.shape[2], theta[known], at, window=window, edge_px=edge_px, batch=min(8, len(lines) + len(lines) % 2)
     )
-    return Reconstruction(engine(lines), at)
+    remark = field_remark(lines, theta[known], at, edge_px)
+    return Reconstruction(engine(lines), at, int(np.sum(~known)), remark)
 
 
 def _threads(wanted: int | None) -> int:
