@@ -84,6 +84,6 @@ def field_remark(sinograms: np.ndarray, theta_deg: np.ndarray, centre_px: float,
     remedy = (
         f"edge_px = {edge_px} continues the projections by a guess, and the values stay approximate"
         if edge_px
-        else "edge_px in the settings file, about as many columns as the sample reaches out, makes them better"
+        else "edge_px in the settings file, an eighth to a quarter of the width, makes them better"
     )
     return f"{cut}. The values of the slices are wrong, most near the edge of the field; {remedy}"

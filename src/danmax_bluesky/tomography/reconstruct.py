@@ -134,7 +134,7 @@ class DirectFourier:
         centre_px: detector column of the rotation axis.
         window: softens the ramp at high frequencies; "ramp" leaves it sharp.
         edge_px: columns by which projections are continued with their outermost value on either side; 0 for a sample
-            inside the field, about half the width for one that reaches beyond it.
+            inside the field, an eighth to a quarter of the width for one that reaches beyond it.
         batch: slices at once; more need more memory, about 16 bytes for each angle and column and slice.
         accuracy: of the non-uniform FFT, relative.
         threads: None takes all cores.

@@ -51,7 +51,9 @@ def test_half_acquisition_on_the_other_side_is_seen_too():
     assert "right edge" in field_remark(disc(theta, 107.0, 100), theta, 107.0)
 
 
-@pytest.mark.parametrize(("turn", "axis", "sides"), [(180, 63.5, "left and the right"), (180, 40.0, "left"), (360, 63.5, "")])
+@pytest.mark.parametrize(
+    ("turn", "axis", "sides"), [(180, 63.5, "left and the right"), (180, 40.0, "left"), (360, 63.5, "")]
+)
 def test_a_sample_wider_than_the_field_is_told_of_with_the_way_out(turn, axis, sides):
     theta = np.linspace(0, turn, 181)
     remark = field_remark(disc(theta, axis, 80), theta, axis)
