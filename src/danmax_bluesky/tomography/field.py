@@ -77,9 +77,9 @@ def field_remark(sinograms: np.ndarray, theta_deg: np.ndarray, centre_px: float,
         values = "approximate only" if edge_px else "wrong, too high near the axis and too low outside"
         return (
             f"half acquisition: {cut}, and rotation turned {turned_deg:.0f} degrees about an axis at column "
-            f"{centre_px:.1f} of {width}. Opposite projections are not stitched: the values of the slices are {values}, "
-            "and the slices end at the width of the field. Use a program that stitches, such as algotom or nabu, on the "
-            "NXtomo or DXchange file of this scan"
+            f"{centre_px:.1f} of {width}. Opposite projections are not stitched: the values of the slices are "
+            f"{values}, and the slices end at the width of the field. Use a program that stitches, such as algotom or "
+            "nabu, on the NXtomo or DXchange file of this scan"
         )
     remedy = (
         f"edge_px = {edge_px} continues the projections by a guess, and the values stay approximate"
