@@ -35,7 +35,7 @@ class ReconstructionSettings(BaseModel):
     edge_px: int = Field(
         default=0,
         ge=0,
-        description="columns of continuation on either side: an eighth to a quarter of the width if the sample is wider",
+        description="columns of continuation on either side; an eighth to a quarter of the width for a wider sample",
     )
     picture: bool = Field(default=True, description="a PNG of the slice in the middle too")
 
