@@ -202,14 +202,14 @@ def _speed_deg_s(record: RunRecord, table: FrameTable, projections: np.ndarray) 
 
 def _positions(table: FrameTable) -> dict[str, Any]:
     """Where the sample stage was in the middle of each exposure, where a motor of it moved during the run."""
-    found: dict[str, Any] = {"units": None}
+    positions: dict[str, Any] = {"units": None}
     for axis in SAMPLE_STAGE:
         values, units = stage_positions(table, axis)
-        found["units"] = found["units"] or units
+        positions["units"] = positions["units"] or units
         for suffix, key in (("", ImageKey.PROJECTION), ("_alignment", ImageKey.ALIGNMENT)):
             frames = table.of(key)
-            found[f"sample_{axis}{suffix}"] = None if values is None or not len(frames) else values[frames]
-    return found
+            positions[f"sample_{axis}{suffix}"] = None if values is None or not len(frames) else values[frames]
+    return positions
 
 
 def _frames(record: RunRecord, table: FrameTable) -> dict[str, Any]:

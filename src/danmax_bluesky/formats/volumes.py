@@ -77,10 +77,10 @@ def volume_numbers(angle_deg: np.ndarray, volume_deg: float) -> np.ndarray:
 
 def _believable(angle_deg: np.ndarray) -> np.ndarray:
     """The angles, with those that are not known, or off the line of their neighbours, estimated from these."""
-    known = np.isfinite(angle_deg)
-    steps = np.abs(np.diff(angle_deg[known]))
+    finite = np.isfinite(angle_deg)
+    steps = np.abs(np.diff(angle_deg[finite]))
     lone = lone_outliers(angle_deg, float(np.median(steps[steps > _RESTS_DEG])) / 2)
-    sound = known & ~lone
+    sound = finite & ~lone
     estimates = between_known(np.arange(len(angle_deg)), np.flatnonzero(sound), angle_deg[sound])
     return np.where(sound, angle_deg, estimates)
 

@@ -258,14 +258,14 @@ def _at_moments(
     columns: dict[str, np.ndarray] = {}
     for stream, name, values in monitored(record):
         order = np.argsort(stream.times, kind="stable")
-        times, told = np.asarray(stream.times)[order], values[order].astype(float)
+        times, positions = np.asarray(stream.times)[order], values[order].astype(float)
         after = np.nan if name in record.start.get("flown", {}) else None
-        columns[name] = np.interp(middle_s, times, told, left=np.nan, right=after)
+        columns[name] = np.interp(middle_s, times, positions, left=np.nan, right=after)
         travelling = [motion for segment in segments if (motion := _motion_with(segment, name))]
         if travelling:
             rests = np.repeat([_motion_with(segment, name) not in ("sweep", "list") for segment in segments], sizes)
             latest = np.searchsorted(times, middle_s, side="right") - 1
-            held = np.where(latest >= 0, told[np.maximum(latest, 0)], np.nan)
+            held = np.where(latest >= 0, positions[np.maximum(latest, 0)], np.nan)
             columns[name] = np.where(rests & np.isfinite(middle_s), held, columns[name])
     return columns
 

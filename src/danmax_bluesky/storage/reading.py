@@ -262,11 +262,12 @@ def _joined(columns: Mapping[str, Sequence[tuple[str, np.ndarray] | int]]) -> di
     """(units, values) of each column that is known of some kind of frames; of a kind without it, its count is given."""
     joined: dict[str, tuple[str, np.ndarray]] = {}
     for name, parts in columns.items():
-        known = [part for part in parts if not isinstance(part, int)]
-        if known:
-            unknown = 0 if known[0][1].dtype.kind in "ui" else np.nan
+        recorded = [part for part in parts if not isinstance(part, int)]
+        if recorded:
+            units, example = recorded[0]
+            unknown = 0 if example.dtype.kind in "ui" else np.nan
             values = [np.full(part, unknown) if isinstance(part, int) else part[1] for part in parts]
-            joined[name] = known[0][0], np.concatenate(values).astype(known[0][1].dtype)
+            joined[name] = units, np.concatenate(values).astype(example.dtype)
     return joined
 
 

@@ -139,11 +139,11 @@ def lone_outliers(values: np.ndarray, farthest: float) -> np.ndarray:
     own = np.arange(count)
     window = np.clip(own - _WINDOW // 2, 0, count - _WINDOW)[:, None] + np.arange(_WINDOW)
     others = window[window != own[:, None]].reshape(count, _WINDOW - 1)
-    at, known = rows.astype(float), np.asarray(values, float)[rows]
+    at, height = rows.astype(float), np.asarray(values, float)[rows]
     nearest = np.full(count, np.inf)
     for a, b in itertools.combinations(others.T, 2):
-        line = known[a] + (known[b] - known[a]) * (at - at[a]) / (at[b] - at[a])
-        nearest = np.minimum(nearest, np.abs(known - line))
+        line = height[a] + (height[b] - height[a]) * (at - at[a]) / (at[b] - at[a])
+        nearest = np.minimum(nearest, np.abs(height - line))
     lone[rows] = nearest > farthest
     return lone
 

@@ -68,9 +68,9 @@ def find_centre(sinograms: np.ndarray, theta_deg: np.ndarray) -> Centre:
     theta = np.asarray(theta_deg, np.float64)
     if lines.ndim != 3 or lines.shape[1] != len(theta):
         raise ScanError(f"sinograms of shape {sinograms.shape} for {len(theta)} angles; give one angle for each line")
-    known = np.isfinite(theta)
-    if not known.all():
-        lines, theta = lines[:, known], theta[known]
+    finite = np.isfinite(theta)
+    if not finite.all():
+        lines, theta = lines[:, finite], theta[finite]
     lines = _without_stripes(lines[_some(len(lines), MOST_ROWS)])
     pairs = opposite_pairs(theta, lines.shape[2])
     by_pairs: Centre | None = None
