@@ -5,7 +5,6 @@ that `danmax --help` answers at once.
 """
 
 import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from danmax_bluesky.storage.reading import open_scan
 
 __all__ = ["make_session", "open_scan"]
-# where JupyterLab is installed, jsonschema would import this for 1.5 s, to check identifiers that no document has
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 _HOMES = {"make_session": "danmax_bluesky.session", "open_scan": "danmax_bluesky.storage.reading"}
 
 

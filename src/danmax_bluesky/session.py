@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from bluesky.run_engine import RunEngine
 from rich.console import Console
@@ -26,23 +26,30 @@ from danmax_bluesky.callbacks.progress import ProgressBars
 from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
 from danmax_bluesky.callbacks.reconstruct import Reconstruct
 from danmax_bluesky.callbacks.records import ScanRecords
-from danmax_bluesky.config import Settings, load_settings
+from danmax_bluesky.config import Settings, changed, load_settings, remember
 from danmax_bluesky.devices.beamline import Beamline, make_beamline
+from danmax_bluesky.devices.flat_positions import FlatPosition, position_of
 from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
-from danmax_bluesky.errors import AcquisitionError, CatalogError
+from danmax_bluesky.errors import AcquisitionError, CatalogError, ScanError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.pipelines.job import Outcome
 from danmax_bluesky.plans.interrupts import heeding
 from danmax_bluesky.plans.losses import naming_losses
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.run_description import describing_runs
 from danmax_bluesky.plans.user import Plans
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import RunMetadata, refuse_reserved, start_metadata
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.listing import files_of, how_to_open
 from danmax_bluesky.tomography.triggers import EncoderScale
+
+if TYPE_CHECKING:
+    from danmax_bluesky.storage.reading import Scan
 
 CONNECT_TIMEOUT_S = 30.0
 _RECORDED_VERSIONS = ("danmax-bluesky", "bluesky", "ophyd-async", "event-model", "h5py", "numpy", "pyFAI")
@@ -64,6 +71,19 @@ def make_session(settings: Settings | None = None) -> "Session":
     return Session(settings or load_settings())
 
 
+class _Engine(RunEngine):
+    """A RunEngine that refuses, before anything moves, metadata that are not a user's to set."""
+
+    def __call__(self, *plan_and_subs: Any, **metadata: Any) -> Any:
+        try:
+            refuse_reserved(metadata, "RE(..., {key}=...)")
+        except ScanError:
+            if plan_and_subs and hasattr(plan_and_subs[0], "close"):
+                plan_and_subs[0].close()  # it will not run, and must not warn of that
+            raise
+        return super().__call__(*plan_and_subs, **metadata)
+
+
 class Session:
     """RunEngine, devices, plans and callbacks, wired once.
 
@@ -78,10 +98,18 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        visit = VisitPaths(settings.data_root, settings.proposal, settings.visit, settings.folder)
+        visit = VisitPaths.of(settings)
         visit.create()
         self.paths = ScanPaths(visit)
-        self.RE = RunEngine(_metadata(settings), scan_id_source=self.paths.claim, call_returns_result=False)
+        self.RE = _Engine(
+            _metadata(settings),
+            scan_id_source=self.paths.claim,
+            call_returns_result=False,
+            md_validator=lambda _said: None,
+            md_normalizer=lambda said: start_metadata(said, _metadata(self.settings)),
+        )
+        self.metadata = RunMetadata(self.RE.md)
+        self._open_runs: set[str] = set()
         self.RE.preprocessors.append(heeding(self.RE))
         self.last_run: dict[str, Any] | None = None
         self.integration: Integrate | None = None
@@ -91,8 +119,10 @@ class Session:
         try:
             self.beamline: Beamline = self._wait(make_beamline(settings, self.paths))
             self._exit.callback(self.beamline.close)
-            self.RE.preprocessors.append(naming_losses(self.beamline.losses))
             self.rig = _rig(settings, self.beamline, self.paths, _integrals(settings, self.RE.loop))
+            recipes = [recipe.model_dump(mode="json") for recipe in settings.recipes]
+            self.RE.preprocessors.insert(0, describing_runs(self.rig, recipes if settings.formats.integrate else ()))
+            self.RE.preprocessors.append(naming_losses(self.beamline.losses))
             self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()
             self._exit.callback(self._end_plan)
@@ -102,14 +132,15 @@ class Session:
 
     def show_progress(self, console: Console | None = None) -> None:
         """Print the progress of every run, and what each scan is going to do."""
-        self.plans.tell = (console or Console(stderr=True)).print
+        self.plans.tell = (console or screen(stderr=True)).print
         self.RE.subscribe(Guard(ProgressBars(console), "progress"))
 
     def wait_for_files(self, timeout_s: float = 600.0) -> None:
         """Wait until everything that follows from the runs so far is written: files made by worker processes too.
 
         Raises:
-            AcquisitionError: it took longer, or an integration or a reconstruction failed.
+            AcquisitionError: it took longer, or something that follows from a run failed: a file, a comparison, an
+                integration, a reconstruction.
         """
         deadline = time.monotonic() + timeout_s
         waits = [self.telling.wait, self.writing.wait, self.provenance.wait, self.reconstruction.wait]
@@ -119,12 +150,87 @@ class Session:
                 wait(max(0.0, deadline - time.monotonic()))
             except AcquisitionError as error:
                 problems.append(str(error))
+        problems += [str(failure) for guard in self.guards for failure in guard.new_failures()]
         if problems:
             raise AcquisitionError("; ".join(problems))
+
+    def newsample(self, name: str | float) -> None:
+        """Another sample is in the beam: its name stands in every scan from now on, also in those of later sessions.
+
+        Args:
+            name: of the sample. `RE.md["sample"] = {"name": "bone", "mass_mg": 3}` says more, for this session.
+
+        Raises:
+            ScanError: a scan is going on.
+            SettingsError: the name cannot be kept.
+        """
+        self._go_on_with(sample=name)
+
+    def newfolder(self, folder: str | float) -> None:
+        """All files of the scans from now on go to another folder below `raw/` and `process/`.
+
+        Args:
+            folder: its name; it may have parts, as in day1/bone.
+
+        Raises:
+            ScanError: a scan is going on.
+            SettingsError: the folder may not be named so, or that it is the folder cannot be kept.
+            StorageError: the folder cannot be written to.
+        """
+        self._go_on_with(folder=folder)
+
+    def newvisit(self, visit: str | float, proposal: str | float = "") -> None:
+        """All files of the scans from now on go to another visit, with scan numbers and flat positions of its own.
+
+        The users of the settings, and what was added to `RE.md`, belong to the visit before and are left behind.
+
+        Args:
+            visit: its name.
+            proposal: that it belongs to; "" if it is of the same proposal.
+
+        Raises:
+            ScanError: a scan is going on.
+            SettingsError: the visit may not be named so, or that it is the visit cannot be kept.
+            StorageError: its folder cannot be written to.
+        """
+        self._go_on_with(visit=visit, **({"proposal": proposal} if proposal else {}))
+
+    def last_scan(self, timeout_s: float = 600.0) -> "Scan":
+        """The last scan as arrays, as `open_scan` gives it, once its files are complete.
+
+        Slices and patterns may follow: `wait_for_files` waits for them too.
+
+        Args:
+            timeout_s: how long to wait for the files, seconds.
+
+        Raises:
+            AcquisitionError: nothing was measured in this session, the scan is still going on, or its files are not
+                written in time.
+            StorageError: the scan has no master.
+        """
+        if self.last_run is None:
+            raise AcquisitionError('nothing was measured in this session; open_scan("scan-0001.h5") opens a file')
+        if self.last_run["uid"] in self._open_runs:
+            raise AcquisitionError(f"scan {self.last_run['scan_id']} is still going on; wait for its end")
+        from danmax_bluesky.storage.reading import open_scan  # late: what reads frames takes a second to import
+
+        self.writing.wait(timeout_s)
+        return open_scan(ScanFiles.of(self.last_run).master)
 
     def files(self) -> list[Path]:
         """The files that the last run left behind, detectors' files first."""
         return [] if self.last_run is None else files_of(ScanFiles.of(self.last_run))
+
+    @property
+    def metadata(self) -> RunMetadata:
+        """`RE.md`: what every start document says, whatever the plan. It refuses reserved keys."""
+        if not isinstance(self.RE.md, RunMetadata):
+            self.metadata = RunMetadata(self.RE.md)
+        return cast(RunMetadata, self.RE.md)
+
+    @metadata.setter
+    def metadata(self, metadata: RunMetadata) -> None:
+        self.RE.md = metadata  # type: ignore[assignment]  any mapping will do, whatever the annotation says
 
     @property
     def catalog(self) -> Any:
@@ -136,6 +242,14 @@ class Session:
         if self.catalog_service is None:
             raise CatalogError("the catalogue is off; set catalog.kind to embedded or remote")
         return self.catalog_service.connect()
+
+    def position(self, name: str = "") -> FlatPosition:
+        """A saved position of the sample out of the beam, as `flats` takes it; "" for that of the settings.
+
+        Raises:
+            PositionError: there is none of this name.
+        """
+        return position_of(self.settings, self.plans.positions, name)
 
     def at_end(self, work: Callable[[], Any]) -> None:
         """Do something when the session is closed, before its devices are."""
@@ -164,13 +278,13 @@ class Session:
 
     def _subscribe(self) -> None:
         formats = self.settings.formats
-        self.RE.subscribe(self._remember, "start")
+        self.RE.subscribe(self._remember)
         self.RE.subscribe(DocumentJournal())
         self.guards: list[Guard] = []
         self.telling = Behind(self._guard(ScanRecords(self.plans.configurator.update), "scan records"))
         self._exit.callback(self.telling.close)
         self.RE.subscribe(self.telling)
-        self.provenance = ProvenanceRecorder(self.settings.model_dump(mode="json", exclude={"catalog": {"api_key"}}))
+        self.provenance = ProvenanceRecorder(_recorded(self.settings))
         writers = [self._guard(self.provenance, "provenance")]
         if formats.nexus:
             inside = load_configuration(formats.dxchange_configuration) if formats.dxchange == "master" else None
@@ -226,8 +340,32 @@ class Session:
         if self.catalog_service is not None:
             self.catalog_service.announce(uid, journal)
 
-    def _remember(self, _name: str, doc: dict[str, Any]) -> None:
-        self.last_run = doc
+    def _remember(self, name: str, doc: dict[str, Any]) -> None:
+        if name == "start":
+            self.last_run = doc
+            self._open_runs.add(doc["uid"])
+        elif name == "stop":
+            self._open_runs.discard(doc["run_start"])
+
+    def _go_on_with(self, **changes: str | float) -> None:
+        """Let the next scan begin with another place or sample, and those of later sessions too."""
+        texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in changes.items()}
+        if self._open_runs:
+            said = " ".join(f"{key} = {text!r}" for key, text in texts.items())
+            raise ScanError(f"{said}: a scan is going on, and its files stay together; end it first")
+        settings = changed(self.settings, texts)
+        visit = VisitPaths.of(settings)
+        visit.create()
+        remember(self.settings, texts)
+        if visit.state != self.paths.visit.state:
+            self.metadata.move(visit.state)
+        self.settings = self.plans.settings = settings
+        self.paths.visit = visit
+        self.provenance.settings = _recorded(settings)
+        self.metadata.say(_metadata(settings))
+        if "sample" in texts:
+            self.metadata.forget("sample")
+        self.plans.tell(f"sample {settings.sample or 'without a name'}; files go to {visit.raw}")
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.RE.loop).result(CONNECT_TIMEOUT_S)
@@ -243,6 +381,11 @@ class Session:
         thread.join(CONNECT_TIMEOUT_S)
         if not thread.is_alive():
             loop.close()
+
+
+def _recorded(settings: Settings) -> dict[str, Any]:
+    """The settings as provenance keeps them, without secrets."""
+    return settings.model_dump(mode="json", exclude={"catalog": {"api_key"}})
 
 
 def _metadata(settings: Settings) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """`danmax azint-server`: controlled over HTTP, and by nobody who does not know its token."""
 
-import json
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,37 +13,11 @@ import numpy as np
 import pytest
 import zmq
 
-from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.pipelines.job import output_path
-from danmax_bluesky.pipelines.service import IntegrationService
-from danmax_bluesky.pipelines.service_http import ServiceServer, new_token, write_token
+from danmax_bluesky.pipelines.service_http import write_token
 from danmax_bluesky.storage.patterns import read_patterns
-from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
 
-SHAPE = (97, 83)
-PONI = """poni_version: 2.1
-Detector: Detector
-Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
-Distance: 0.1
-Poni1: 0.0075
-Poni2: 0.0079
-Rot1: 0.0
-Rot2: 0.0
-Rot3: 0.0
-Wavelength: 3.5e-11
-"""
-
-
-class Client:
-    def __init__(self, server):
-        self.address, self.token = server.address, server.token
-
-    def __call__(self, path, body=None, **headers):
-        data = None if body is None else json.dumps(body).encode()
-        sent = {"Authorization": f"Bearer {self.token}", **headers}
-        request = urllib.request.Request(self.address + path, data=data, headers=sent)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+from .azint_service import PONI, SHAPE, Client, measure, serving, until
 
 
 @pytest.fixture
@@ -57,44 +29,7 @@ def root(tmp_path, tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def serve(root):
-    made = []
-
-    def start(feeder=""):
-        service = IntegrationService(root, feeder, threads=1)
-        server = ServiceServer(service, new_token())
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        made.append((service, server, thread))
-        return Client(server)
-
-    yield start
-    for service, server, thread in made:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        service.close()
-
-
-def measure(root, scan_id):
-    run = PowderRun(root, [], {"primary": ("data", 6)}, SHAPE, scan_id, consumers=[DocumentJournal()])
-    run.folder.mkdir(parents=True, exist_ok=True)
-    run.start()
-    run.segment("primary")
-    with DetectorWriter(run.file, ring_frames(SHAPE, 6, seed=scan_id)) as writer:
-        writer.append(6)
-    run.rows("primary", 6)
-    run.stop()
-    return run
-
-
-def until(client, condition, timeout_s=60.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        status = client("/status")
-        if condition(status["data"]):
-            return status
-        time.sleep(0.05)
-    raise AssertionError(status)
+    yield from serving(root)
 
 
 def test_a_calibration_sets_it_to_work_and_another_one_again(root, serve):
@@ -241,6 +176,7 @@ def test_the_command_serves_until_it_is_told_to_end(root):
         finally:
             process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+    assert not (root / ".azint_token").exists()
 
 
 def test_a_page_in_a_browser_cannot_reach_it_under_another_name(serve):

@@ -106,6 +106,7 @@ def manager(tmp_path_factory):
 def test_a_client_can_build_a_form_for_every_plan(manager):
     plans = manager.ask("plans_allowed", user_group="primary")["plans_allowed"]
     assert {"tomo_scan", "azint_count", "ct", "ascan", "mv"} <= set(plans)
+    assert {"newsample", "newfolder", "newvisit"} <= set(plans)
     parameters = {item["name"]: item for item in plans["tomo_scan"]["parameters"]}
     assert parameters["scan_type"]["annotation"]["enums"]["ScanType"] == [
         "ascan",

@@ -424,7 +424,7 @@ def test_the_height_of_each_frame_of_a_helix_is_in_every_file(session, scan_type
     assert shifts.frame.tolist() == ortho.tolist()
     assert shifts.dx_px == pytest.approx(DRIFT_PX[0] * (shifts.frame - shifts.projection) / 1000, abs=0.25)
     assert shifts.dy_px == pytest.approx(0.0, abs=0.25)
-    assert run_of.drift_failed == ()
+    assert run_of.failed_comparisons == ()
     projections = table.of(ImageKey.PROJECTION)
     with h5py.File(scan.files.master) as master, h5py.File(scan.files.dxchange("orca", alone=True)) as exchange:
         sample = master["entry_orca/sample"]

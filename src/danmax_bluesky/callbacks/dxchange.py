@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,13 @@ def write_dxchange(
     for name in chosen:
         files = record.files
         path = out or files.dxchange(name, alone=len(loaded.image_keys) == 1)
-        problems += _write_one(loaded, tables[name], configuration, export, path, replace_own=replace_own)
+        try:
+            _write_one(loaded, tables[name], configuration, export, path, replace_own=replace_own)
+        except FormatError as error:
+            problems.append(str(error))
         paths.append(path)
     if problems:
-        raise FormatError(f"{', '.join(map(str, paths))} lack(s) {len(problems)} entries: " + "; ".join(problems))
+        raise FormatError("; ".join(problems))
     return paths
 
 
@@ -88,7 +92,8 @@ def _write_one(
     path: Path,
     *,
     replace_own: bool,
-) -> tuple[str, ...]:
+) -> None:
+    """Write one file; the one that lacks entries of its configuration is written too, and then said to have failed."""
     files = record.files
     provenance = Provenance(files)
     parameters = {
@@ -99,23 +104,25 @@ def _write_one(
     }
     sources = [note_of(file, files.raw) for file in table.files]
     description = f"frames of {table.detector} for tomography programs, {_described(export)}, in {parameters['file']}"
-    with provenance.action(ACTOR, description=description, parameters=parameters, inputs=sources) as outputs:
-        with scan_lock(files.raw, files.stem):
-            tree, problems = dxchange_tree(
-                record,
-                table,
-                configuration,
-                path,
-                look_from(path.parent),
-                written_s=time.time(),
-                actions=provenance.actions(),
-                export=export,
-            )
-            write_tree(path, tree, replace_own=replace_own)
-        outputs.append(FileNote(parameters["file"], "/exchange"))
-        outputs.message = table.angle_remarks
-    provenance.tell(path, PROCESS)
-    return problems
+    with ExitStack() as after:
+        with provenance.action(ACTOR, description=description, parameters=parameters, inputs=sources) as outputs:
+            with scan_lock(files.raw, files.stem):
+                tree, problems = dxchange_tree(
+                    record,
+                    table,
+                    configuration,
+                    path,
+                    look_from(path.parent),
+                    written_s=time.time(),
+                    actions=provenance.actions(),
+                    export=export,
+                )
+                write_tree(path, tree, replace_own=replace_own)
+            after.callback(provenance.tell, path, PROCESS)
+            outputs.append(FileNote(parameters["file"], "/exchange"))
+            outputs.message = table.angle_remarks
+            if problems:
+                raise FormatError(f"{path} lacks {len(problems)} entries: " + "; ".join(problems))
 
 
 def _described(export: Export) -> str:

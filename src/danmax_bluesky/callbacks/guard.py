@@ -50,6 +50,7 @@ class Guard:
         self._report = report or (lambda failure: _log.error("%s", failure))
         self._run = ""
         self._told = 0
+        self._taken = 0
 
     def __call__(self, name: str, doc: Any) -> None:
         """Pass one document on."""
@@ -69,6 +70,12 @@ class Guard:
             for failure in self.failures[self._told :]:
                 self._report(failure)
             self._told = len(self.failures)
+
+    def new_failures(self) -> list[Failure]:
+        """What failed since the last call."""
+        new = self.failures[self._taken :]
+        self._taken += len(new)
+        return new
 
 
 def _forget_frames(error: BaseException | None) -> None:

@@ -1,15 +1,17 @@
 """The NeXus master of each run: there from the start, complete at the end."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.errors import FormatError
+from danmax_bluesky.errors import DanmaxError, FormatError
 from danmax_bluesky.formats.dxchange import dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration
 from danmax_bluesky.formats.master import PROVENANCE, master_tree
+from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.formats.tree import Group, SoftLink, grafted
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.runs.layout import ScanFiles
@@ -19,9 +21,12 @@ from danmax_bluesky.storage.looking import look_from
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.write import write_tree
 
+ACTOR = "master"
+_WHAT = "the NeXus master, made from the documents and the detectors' files"
+
 
 def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = None) -> Path:
-    """Write, or replace, the master of a run.
+    """Write, or replace, the master of a run; of one that ended, provenance tells if that failed.
 
     Args:
         record: of a run that is open, or that ended, however it ended.
@@ -35,6 +40,30 @@ def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = Non
         FormatError: entries of the configuration stand for something that is not there; the master was written
             without them.
     """
+    try:
+        _write(record, dxchange)
+    except Exception as error:
+        if record.status != "open":
+            with suppress(DanmaxError):  # of a full disk neither can be told there
+                Provenance(record.files).note(ACTOR, description=_WHAT, message=_reason(error), failed=True)
+        raise
+    _note_success(record)
+    return record.files.master
+
+
+def _note_success(record: RunRecord) -> None:
+    """A master that could not be written before, and is there now, gets a row that says so."""
+    provenance = Provenance(record.files)
+    rows = [action for action in provenance.actions() if action.actor == ACTOR]
+    if rows and rows[-1].status == Status.FAILED:
+        provenance.note(ACTOR, description=_WHAT)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, DanmaxError) else f"{type(error).__name__}: {error}"
+
+
+def _write(record: RunRecord, dxchange: DXchangeConfiguration | None) -> None:
     files = record.files
     run = read_run(record)
     loaded, tables = run.record, run.tables
@@ -51,7 +80,6 @@ def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = Non
         write_tree(files.master, tree, replace_own=True)
     if problems:
         raise FormatError(f"{files.master} lacks {len(problems)} entries of DXchange: " + "; ".join(problems))
-    return files.master
 
 
 def _joined(master: Group, exchange: Group) -> Group:

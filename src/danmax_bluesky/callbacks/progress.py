@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import declaration_of
+from danmax_bluesky.screen import screen
 
 
 class ProgressBars(DocumentRouter):
@@ -18,7 +20,7 @@ class ProgressBars(DocumentRouter):
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__()
-        self._console = console or Console(stderr=True)
+        self._console = console or screen(stderr=True)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._planned: dict[str, int] = {}
@@ -29,7 +31,7 @@ class ProgressBars(DocumentRouter):
         """Show the phases to come."""
         self._planned = {entry["name"]: int(entry["num"]) for entry in doc.get("segments", ())}
         self._streams, self._done, self._tasks = {}, {}, {}
-        sample = doc.get("sample", {}).get("name") or "no sample named"
+        sample = sample_of(doc)["name"] or "no sample named"
         self._console.print(f"scan {doc.get('scan_id')}: {doc.get('plan_name')}, {sample}", highlight=False)
         if self._planned and self._console.is_terminal:
             self._progress = Progress(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.pipelines.run_tables import Run, read_run
+from danmax_bluesky.errors import AcquisitionError, DanmaxError
+from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.runs.trigger_angles import estimated_or_unknown, far_from_plan
 from danmax_bluesky.storage.checksums import is_still_open, note_of
@@ -18,7 +18,8 @@ from danmax_bluesky.storage.provenance import Provenance
 
 _log = logging.getLogger(__name__)
 ACTOR = "acquisition"
-DRIFT_ACTOR = "drift"
+COMPARISON = "comparison"
+"""Actor of the row that tells that alignment frames could not be compared with projections."""
 SEAL_TIMEOUT_S = 120.0
 POLL_S = 0.2
 _NOT_PARAMETERS = ("uid", "time", "versions")
@@ -35,7 +36,8 @@ class ProvenanceRecorder:
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
-        self._router = PerRun(lambda start: _OneRun(self._sealing, settings) if "data_root" in start else None)
+        self.settings = settings
+        self._router = PerRun(lambda start: _OneRun(self._sealing, self.settings) if "data_root" in start else None)
         self._sealing: list[threading.Thread] = []
 
     def __call__(self, name: str, doc: Any) -> None:
@@ -63,11 +65,15 @@ class _OneRun:
             self._row = begin_acquisition(self._builder.record, self._settings)
         elif name == "stop":
             record = self._builder.record
-            if not end_acquisition(record, self._row):
+            is_sealed = end_acquisition(record, self._row)
+            failed = note_comparisons(record)
+            if not is_sealed:
                 thread = threading.Thread(target=seal, args=(record, self._row), name=f"digests of {record.files.stem}")
                 thread.daemon = True
                 self._sealing.append(thread)
                 thread.start()
+            if failed:
+                raise AcquisitionError("; ".join(failed))
 
 
 def seal(record: RunRecord, row: str, timeout_s: float = SEAL_TIMEOUT_S) -> None:
@@ -122,7 +128,7 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
     if record.stop is not None and record.stop.get("reason"):
         parts.append(str(record.stop["reason"]))
     run = read_run(record)
-    parts += run.drift
+    parts += [text for text in run.drift if text not in run.failed_comparisons]
     for finding in (*far_from_plan(run.record), *estimated_or_unknown(run.record)):
         _log.warning("%s: %s", files.stem, finding)
         parts.append(finding)
@@ -132,17 +138,16 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
         row,
         message="; ".join(parts),
         outputs=outputs,
-        failed=not record.is_complete,
+        failed=bool(gone) or not record.is_complete,
         when_s=record.stop["time"] if record.stop else None,
     )
-    _note_failed_drift(run)
     return all(note.size is not None for note in outputs)
 
 
-def _note_failed_drift(run: Run) -> None:
-    """A comparison of alignment frames that failed has a row of its own, once; the acquisition itself did not fail."""
-    provenance = Provenance(run.record.files)
-    message = "; ".join(run.drift_failed)
-    if message and message not in {action.message for action in provenance.actions()}:
-        description = "alignment frames compared with the projections at their angles"
-        provenance.end(provenance.begin(DRIFT_ACTOR, description=description), message=message, failed=True)
+def note_comparisons(record: RunRecord) -> list[str]:
+    """Note for each detector whose alignment frames could not be compared that this failed; returns the reasons."""
+    failed = list(read_run(record).failed_comparisons)
+    for text in failed:
+        what = "alignment frames compared with the projections at their angles"
+        Provenance(record.files).note(COMPARISON, description=what, message=text, failed=True)
+    return failed

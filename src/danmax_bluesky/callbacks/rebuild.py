@@ -2,27 +2,33 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from danmax_bluesky.callbacks.dxchange import has_dxchange, write_dxchange
 from danmax_bluesky.callbacks.nexus import write_master
-from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition, seal
+from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition, note_comparisons, seal
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.pipelines.run_tables import Run, read_run
 from danmax_bluesky.pipelines.scans import MeasuredScan, columns_of, info_of, measured_frames
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.checksums import note_of
-from danmax_bluesky.storage.journals import ended_record_of
+from danmax_bluesky.storage.journals import ended_record_of, record_of
+from danmax_bluesky.storage.locks import WriterLock
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.recovery import healed, recover
 
 INTEGRATION = "integration"
+REBUILD_S = 600.0
+"""How long a rebuild waits for another one of the same scan."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,40 @@ def rebuild(
         integrate: by the recipes of the start document, the frames that these name.
 
     Raises:
-        StorageError: the run is still being measured, or the journal cannot be read.
+        StorageError: the run is still being measured, the journal cannot be read, or another rebuild of the scan does
+            not end.
     """
+    with _alone(record_of(journal).files):
+        return _rebuild(journal, configuration, dxchange, integrate=integrate)
+
+
+@contextmanager
+def _alone(files: ScanFiles) -> Iterator[None]:
+    """Let nobody else rebuild the same scan: who writes its master has the right to everything that follows from it.
+
+    Where the scan's folder may not be written to there is nothing to lock: what cannot be written is told one by one.
+    """
+    if not os.access(files.raw, os.W_OK):
+        yield
+        return
+    right = WriterLock(files.master, REBUILD_S)
+    try:
+        yield
+    finally:
+        right.release()
+
+
+def _rebuild(
+    journal: Path,
+    configuration: DXchangeConfiguration | None,
+    dxchange: Literal["file", "master", "off"],
+    *,
+    integrate: bool,
+) -> Rebuilt:
     record = healed(recover(ended_record_of(journal)))
     files: list[Path] = []
     problems: list[str] = []
-    _settle_acquisition(record)
+    problems += _settle_acquisition(record)
     run = read_run(record)
     loaded = run.record
     makers = [*_makers(record, run, configuration, dxchange), *(_integrations(loaded) if integrate else ())]
@@ -87,15 +121,19 @@ def _makers(
         yield lambda name=name: write_dxchange(record, configuration, detectors=[name])
 
 
-def _settle_acquisition(record: RunRecord) -> None:
-    """Give the acquisition its row, a row that was left running its end, and files whose digest waited theirs."""
+def _settle_acquisition(record: RunRecord) -> list[str]:
+    """Give the acquisition its row, a row that was left running its end, and files whose digest waited theirs.
+
+    Returns:
+        Which comparisons of frames failed, where the run itself did not come to try them.
+    """
     rows = [action for action in Provenance(record.files).actions() if action.actor == ACTOR]
-    if not rows:
-        end_acquisition(record, begin_acquisition(record))
-    elif rows[0].status in (Status.RUNNING, Status.QUEUED):
-        end_acquisition(record, rows[0].id)
-    elif any(note.size is None for note in rows[0].outputs):
+    if not rows or rows[0].status in (Status.RUNNING, Status.QUEUED):
+        end_acquisition(record, rows[0].id if rows else begin_acquisition(record))
+        return note_comparisons(record)
+    if any(note.size is None for note in rows[0].outputs):
         seal(record, rows[0].id, timeout_s=0.0)
+    return []
 
 
 def _integrations(record: RunRecord) -> Iterator[Callable[[], list[Path]]]:
@@ -127,23 +165,25 @@ def integrate_again(record: RunRecord, recipe: Mapping[str, Any], scan: Measured
         scan: the frames, if they are known already.
 
     Raises:
+        SettingsError: the recipe cannot be used.
         DanmaxError: as `integrate_scan`.
     """
-    detector = recipe["detector"]
+    settings = recipe_settings(recipe)
+    detector = settings.detector
     scan = scan or measured_frames(record, detector)
     source = next(segment.images[detector] for segment in record.segments if detector in segment.images)
-    output = output_path(record.files.detector(detector), str(recipe.get("name", "azint")))
+    output = output_path(record.files.detector(detector), settings.name)
     parameters = {"detector": detector, "recipe": dict(recipe), "file": os.path.relpath(output, record.files.raw)}
-    with Provenance(record.files).action(
+    with Provenance(record.files, computed=True).action(
         INTEGRATION,
-        description=f"azimuthal integration of {detector} by {recipe.get('name', 'azint')}",
+        description=f"azimuthal integration of {detector} by {settings.name}",
         parameters=parameters,
         inputs=[note_of(source.file, record.files.raw)],
     ) as outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
         report = integrate_scan(
             source.file,
-            recipe,
+            settings,
             output,
             dataset=source.dataset,
             rows=scan.rows,

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.markup import escape
 
-from danmax_bluesky.config import Settings, load_settings, setting_keys
+from danmax_bluesky.config import Settings, load_settings, repeated, setting_keys
 from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.screen import screen
 
 COMMANDS = {
     "demo": "measure a tomography and a powder pattern on the simulated beamline, and show the pictures",
@@ -24,6 +25,9 @@ COMMANDS = {
     "azcount": "expose the diffraction detector n times and integrate",
     "azscan": "expose the diffraction detector at positions of a motor and integrate",
     "mesh": "map diffraction over two motors",
+    "newsample": "another sample is in the beam",
+    "newfolder": "files of the next scans go to another folder",
+    "newvisit": "files of the next scans go to another visit",
     "positions": "named positions, such as the one with the sample out of the beam",
     "files": "what a scan wrote, and how to open it",
     "runs": "find runs again by what they were",
@@ -78,6 +82,8 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """The entry point of the `danmax` program: an error is one clear message and exit status 1."""
+    # where JupyterLab is installed, jsonschema would import this for 1.5 s, to check identifiers that no document has
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     logging.getLogger("bluesky").addHandler(logging.NullHandler())  # it logs the traceback of what is raised anyway
     warnings = logging.StreamHandler()
     warnings.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -88,10 +94,13 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        Console(stderr=True).print("interrupted")
+        screen(stderr=True).print("interrupted")
         sys.exit(130)
-    except DanmaxError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
+    except Exception as error:
+        told = _told(error)
+        if told is None:
+            raise
+        screen(stderr=True).print(f"[bold red]error:[/] {escape(str(told))}", soft_wrap=True, highlight=False)
         sys.exit(1)
 
 
@@ -99,14 +108,27 @@ def _module(command: str) -> str:
     return f"{__name__}.{command.replace('-', '_')}"
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _told(error: Exception) -> DanmaxError | None:
+    """The error of ours that is told in one text, as the prompt tells it; None for a defect, which keeps its traceback.
+
+    What a device said reaches the command line as the failure of a status, which passed it on.
+    """
+    if isinstance(error, DanmaxError):
+        return error
+    if "bluesky.utils" not in sys.modules:
+        return None
+    from bluesky.utils import FailedStatus
+
+    from danmax_bluesky.plans.losses import reason_of
+
+    reason = reason_of(error)
+    return reason if isinstance(error, FailedStatus) and isinstance(reason, DanmaxError) else None
 
 
 def settings_over(recorded: Mapping[str, Any] | None) -> Settings:
-    """Settings of another session, with everything on top of them that file, environment and options say now."""
+    """How another session measured, with everything on top of it that file, environment and options say now."""
     options = dict(click.get_current_context().meta.get(_OPTIONS, {}))
-    return load_settings(options.pop("settings", None), options, recorded)
+    return load_settings(options.pop("settings", None), options, None if recorded is None else repeated(recorded))
 
 
 def _source(ctx: click.Context) -> SettingsSource:

@@ -1,8 +1,7 @@
 """`danmax azint`: integrate scans, folders or a whole visit; rebin and export what is integrated."""
 
-import json
+import re
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,9 +21,10 @@ from danmax_bluesky.pipelines.cluster import cluster_client
 from danmax_bluesky.pipelines.export import export_text
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.integrate import IntegrationReport
-from danmax_bluesky.pipelines.other_programs import read_text, recipes_of_saxsdog
+from danmax_bluesky.pipelines.other_programs import recipes_in
 from danmax_bluesky.pipelines.rebin import rebin_file
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings, recipes_of
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
 
 LOOK_EVERY_S = 3.0
@@ -44,7 +44,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--bins", "radial_bins", type=int, help="radial bins")
 @click.option("--range", "radial_range", nargs=2, type=float, help="first and last radius, in unit")
 @click.option("--azimuth-bins", type=int, help="more than 1 for a cake")
-@click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees")
+@click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees; 170 190 goes through 180")
+@click.option("--azimuth-edges", help="edges of the rows of a cake, degrees, such as -10,10,45,90")
 @click.option("--sector", "sectors", nargs=2, type=float, multiple=True, help="azimuth range, degrees; may be repeated")
 @click.option("--splitting", help="no, bbox, full, or such as 4x4")
 @click.option("--error-model", type=click.Choice(["poisson", "pyfai-poisson", "azimuthal", "none"]))
@@ -81,7 +82,7 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
     While measuring:     danmax azint 20260000/2026000001/raw --follow
     Sum of 10 frames:    danmax azint --rebin 10 1 process/azint/day1/scan-0007_pilatus_integrated.h5
     """  # noqa: D301  click reads \b
-    console = Console()
+    console = screen()
     if not paths and not options["feeder"]:
         raise click.UsageError("name a scan number, a file or a folder")
     if options["rebin"]:
@@ -118,7 +119,7 @@ def _integrate(
             failed[source.paths[0]] = str(error)
             _tell_failed(console, source, error)
 
-    for sources in _sources(paths, waiting, recipes.detectors(), options):
+    for sources in _sources(paths, waiting, recipes.detectors(), options, settings().storage.roots):
         tasks = list(plan_tasks(sources, recipes.of, options["out"], again=options["again"], refuse=refuse))
         waiting += [task.source.paths[0] for task in tasks if task.state in LATER]
         fresh = [task for task in tasks if task.state in TO_DO and task.stamp != seen.get(task.output)]
@@ -142,21 +143,25 @@ def _integrate(
 
 
 def _sources(
-    paths: Sequence[Path], waiting: list[Path], detectors: Sequence[str], options: dict[str, Any]
+    paths: Sequence[Path],
+    waiting: list[Path],
+    detectors: Sequence[str],
+    options: dict[str, Any],
+    roots: Sequence[Path],
 ) -> Iterator[list[Source]]:
     """What there is; again and again with --follow; from a feeder what it announced, and what is waited for."""
     if not options["feeder"]:
-        yield find_sources(paths, detectors, options["dataset"])
+        yield find_sources(paths, detectors, options["dataset"], roots)
         while options["follow"]:
             time.sleep(LOOK_EVERY_S)
-            yield find_sources(paths, detectors, options["dataset"])
+            yield find_sources(paths, detectors, options["dataset"], roots)
         return
     for path in new_files(options["feeder"]):
         known: list[Path] = list({file: None for file in (*waiting, path) if file is not None})
         waiting[:] = [file for file in known if not file.exists()]
         there = [file for file in known if file.exists()]
         if there:
-            yield find_sources(there, detectors, options["dataset"])
+            yield find_sources(there, detectors, options["dataset"], roots)
 
 
 def _run(console: Console, tasks: Sequence[Task], options: dict[str, Any], client: Any) -> dict[Path, str]:
@@ -211,11 +216,13 @@ class _Recipes:
     def __init__(self, settings: SettingsSource, options: dict[str, Any]) -> None:
         self._settings = settings
         self._detector = options["detector"]
-        self._given = _read_config(options["config"]) if options["config"] else None
+        self._given = recipes_in(options["config"]) if options["config"] else None
         names = ("poni", "mask", "name", "orientation", "unit", "radial_bins", "radial_range", "azimuth_bins")
         names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
         names += ("dark", "flat", "threshold", "clip_sigma", "monitor", "integral_range")
         self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
+        if options["azimuth_edges"]:
+            self._changes["azimuth_edges"] = tuple(re.split(r"[,\s]+", options["azimuth_edges"].strip()))
         if options["no_solid_angle"]:
             self._changes["solid_angle"] = False
 
@@ -242,18 +249,6 @@ class _Recipes:
         return [recipe.model_dump() for recipe in known if recipe.detector == detector] or [
             recipe.model_dump() for recipe in known
         ]
-
-
-def _read_config(file: Path) -> list[IntegrationSettings]:
-    text = read_text(file)
-    try:
-        content = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-    except (tomllib.TOMLDecodeError, ValueError) as error:
-        raise SettingsError(f"{file} is no valid {file.suffix.lstrip('.') or 'JSON'}: {error}") from None
-    if isinstance(content, dict) and "Geometry" in content:
-        return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
-    entries = content.get("recipes", [content]) if isinstance(content, dict) else content
-    return recipes_of(entries)
 
 
 def _rebin(console: Console, files: Sequence[Path], frames: int, bins: int, out: Path | None) -> None:

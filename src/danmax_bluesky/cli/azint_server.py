@@ -1,14 +1,15 @@
 """`danmax azint-server`: an integration server, controlled over HTTP on loopback."""
 
+import signal
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.pipelines.service import IntegrationService
-from danmax_bluesky.pipelines.service_http import ServiceServer, new_token, write_token
+from danmax_bluesky.pipelines.service_http import ServiceServer, new_token, remove_token, write_token
+from danmax_bluesky.screen import screen
 
 
 @click.command("azint-server")
@@ -35,22 +36,25 @@ def command(
     curl -H "Authorization: Bearer $(cat .azint_token)" http://127.0.0.1:8090/new \\
          -d '{"calibration": {"poni": "cal.poni", "unit": "q_A^-1"}, "folder": "raw/day1"}'
     """  # noqa: D301  click reads \b
-    console = Console()
+    console = screen()
     place = root or settings().data_root
     token = new_token()
     file = token_file or place / ".azint_token"
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)  # the token is taken away, however it ends
     service = IntegrationService(place, feeder, threads)
     try:
         server = ServiceServer(service, token, port)
         write_token(file, token)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         service.close()
         raise SettingsError(f"port {port} or {file} cannot be had: {error}") from error
-    console.print(f"{server.address}, for those who know {file}; Ctrl-C ends it", soft_wrap=True, highlight=False)
     try:
+        console.print(f"{server.address}, for those who know {file}; Ctrl-C ends it", soft_wrap=True, highlight=False)
         server.serve_forever()
     except KeyboardInterrupt:
         pass
     finally:
+        remove_token(file, token)
         server.server_close()
         service.close()

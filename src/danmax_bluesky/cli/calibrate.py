@@ -14,6 +14,7 @@ from danmax_bluesky.pipelines.calibrate import calibrate_frame, frame_of, guesse
 from danmax_bluesky.pipelines.other_programs import foreign_geometry, read_text
 from danmax_bluesky.scattering.calibration_files import saxsdog_json
 from danmax_bluesky.scattering.geometry import geometry_of_poni
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.frames import read_mask
 from danmax_bluesky.storage.text import write_text
 
@@ -22,7 +23,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("calibrate")
 @click.argument("frame", type=_PATH)
-@click.option("--calibrant", default="CeO2", show_default=True, help="pyFAI's name")
+@click.option("--calibrant", default="CeO2", show_default=True, help="pyFAI's name, or a file of d-spacings in Å")
 @click.option("--guess", type=_PATH, help=".poni to begin with")
 @click.option("--distance", type=float, help="sample to detector, mm, where there is no .poni")
 @click.option("--beam", nargs=2, type=float, help="row and column of the beam, likewise")
@@ -48,7 +49,7 @@ def command(settings: SettingsSource, frame: Path, **options: Any) -> None:
     From nothing:     danmax calibrate CeO2.tif --distance 200 --beam 530 487 --energy 30.5 --pixel-um 172
     Other programs:   danmax calibrate cal.json --convert --out cal.poni
     """  # noqa: D301  click reads \b
-    console = Console()
+    console = screen()
     if options["convert"]:
         console.print(str(_convert(frame, options)), soft_wrap=True)
         return
@@ -61,6 +62,7 @@ def command(settings: SettingsSource, frame: Path, **options: Any) -> None:
     guess = guessed_geometry(
         image.shape,
         poni=None if options["guess"] is None else read_text(options["guess"]),
+        folder=None if options["guess"] is None else options["guess"].parent,
         orientation=options["orientation"],
         distance_mm=options["distance"],
         beam_px=options["beam"],
@@ -106,7 +108,7 @@ def _convert(file: Path, options: dict[str, Any]) -> Path:
     if file.suffix == ".poni":
         if shape is None:
             raise CalibrationError("--convert of a .poni needs --shape ROWS COLUMNS")
-        geometry = geometry_of_poni(read_text(file), shape, orientation=options["orientation"])
+        geometry = geometry_of_poni(read_text(file), shape, orientation=options["orientation"], folder=file.parent)
         text, ending = saxsdog_json(geometry), ".json"
     else:
         text, ending = foreign_geometry(file, shape, options["pixel_um"]).poni_text(), ".poni"

@@ -9,6 +9,7 @@ from rich.markup import escape
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.check import Finding, Severity, check_file, check_scan
 from danmax_bluesky.storage.journals import record_of
 
@@ -26,7 +27,7 @@ def command(settings: SettingsSource, scan: str | None, deep: bool) -> None:
     frames and incomplete runs are named. The exit status is 0 only if there is no error. A file that belongs to no scan
     of this program is checked by itself.
     """
-    console = Console()
+    console = screen()
     try:
         journals = journals_of(settings(), scan)
     except StorageError:

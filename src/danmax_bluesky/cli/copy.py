@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
 from danmax_bluesky.storage.transfer import copy_scan, files_needed
 
@@ -26,7 +26,7 @@ def command(settings: SettingsSource, scan: str, destination: Path) -> None:
     their places relative to each other: raw/<folder>/... and process/... . Each copy is read back and compared. No file
     is overwritten; an interrupted copy goes on where it was.
     """
-    console = Console()
+    console = screen()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     journals = journals_of(settings(), scan)
     failed = 0
@@ -43,10 +43,18 @@ def command(settings: SettingsSource, scan: str, destination: Path) -> None:
             failed += 1
             console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
             continue
-        done = f"{files.stem}: {len(copied.notes)} files, {total / 1e6:.1f} MB, verified, in {copied.files.raw}"
+        size_mb = sum(note.size or 0 for note in copied.notes) / 1e6
+        state = "not whole" if copied.problems else "verified"
+        done = f"{files.stem}: {len(copied.notes)} files, {size_mb:.1f} MB, {state}, in {copied.files.raw}"
         console.print(done, soft_wrap=True, highlight=False)
+        for actor in copied.running:
+            text = f"{actor} was still running or was cut off: what it writes is not in the copy"
+            console.print(f"  [yellow]{escape(text)}[/]", soft_wrap=True, highlight=False)
+        for problem in copied.problems:
+            console.print(f"  [red]{escape(problem)}, in the scan itself too[/]", soft_wrap=True, highlight=False)
+        failed += bool(copied.problems)
     if failed:
-        raise StorageError(f"{failed} of {len(journals)} scans were not copied; see above")
+        raise StorageError(f"{failed} of {len(journals)} scans were not copied whole; see above")
 
 
 def _advancer(bar: Progress, task: TaskID) -> Callable[[Path, int], None]:

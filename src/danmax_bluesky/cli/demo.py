@@ -18,6 +18,7 @@ from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.pipelines.pictures import save_image, save_pattern
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.peaks import expected_lines_deg, peak_position_errors
+from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session, make_session
 from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.storage.listing import how_to_open
@@ -48,7 +49,7 @@ def command(settings: SettingsSource, out: Path, data: Path | None, quick: bool)
     With --data the detectors replay recorded measurements, a tooth and an exposure of CeO2; without it they look at a
     phantom and at a simulated calibrant.
     """
-    console = Console()
+    console = screen()
     started = time.monotonic()
     recorded = data is not None and (data / TOOTH).exists() and (data / CEO2).exists()
     if data is not None and not recorded:

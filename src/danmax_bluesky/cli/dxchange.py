@@ -4,7 +4,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.cli import SettingsSource
@@ -13,6 +12,7 @@ from danmax_bluesky.errors import FormatError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import SCHEMA_NAME, load_configuration
 from danmax_bluesky.formats.tree import Copying
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
 from danmax_bluesky.storage.recovery import healed, recover
 
@@ -88,7 +88,7 @@ def command(
     if not paths:
         raise FormatError(f"{record.files.stem} turned no sample: it has no projections for a DXchange file")
     for path in paths:
-        Console().print(str(path), soft_wrap=True, highlight=False)
+        screen().print(str(path), soft_wrap=True, highlight=False)
 
 
 def _chunks(text: str | None) -> tuple[int, ...] | None:

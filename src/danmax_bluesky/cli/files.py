@@ -4,11 +4,11 @@ import os
 
 import click
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.listing import files_of, how_to_open
 
@@ -25,5 +25,5 @@ def command(settings: SettingsSource, scan: str | None) -> None:
         for path in files_of(record.files):
             size = f"{path.stat().st_size / 1e6:.1f} MB"
             table.add_row(os.path.relpath(path, record.files.raw), size, how_to_open(path))
-        Console().print(table)
-        Console().print(str(record.files.raw), soft_wrap=True, highlight=False)
+        screen().print(table)
+        screen().print(str(record.files.raw), soft_wrap=True, highlight=False)

@@ -1,11 +1,11 @@
 """`danmax log`: what was measured in a visit."""
 
 import click
-from rich.console import Console
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.pipelines.catalog.tables import table_of
 from danmax_bluesky.pipelines.scan_log import VisitLog
+from danmax_bluesky.screen import screen
 
 
 @click.command("log")
@@ -19,15 +19,15 @@ def command(settings: SettingsSource, as_csv: bool, as_markdown: bool) -> None:
     the visit's process folder. --proposal and --visit choose the visit.
     """
     now = settings()
-    log = VisitLog(now.data_root / now.proposal / now.visit)
+    log = VisitLog(now.data_root / now.proposal / now.visit, now.storage.roots)
     lines = log.lines()
     if not lines:
-        Console(stderr=True).print(f"no scan was measured below {log.folder / 'raw'}", soft_wrap=True, highlight=False)
+        screen(stderr=True).print(f"no scan was measured below {log.folder / 'raw'}", soft_wrap=True, highlight=False)
         return
     markdown, table = log.write()
     if as_csv or as_markdown:
         click.echo((table if as_csv else markdown).read_text(encoding="utf-8"), nl=False)
         return
     title = f"Scan log of proposal {now.proposal}, visit {now.visit}"
-    Console().print(table_of(lines, title))
-    Console(stderr=True).print(f"written to {markdown} and {table.name}", soft_wrap=True, highlight=False)
+    screen().print(table_of(lines, title))
+    screen(stderr=True).print(f"written to {markdown} and {table.name}", soft_wrap=True, highlight=False)

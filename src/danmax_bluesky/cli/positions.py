@@ -4,7 +4,6 @@ import asyncio
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from danmax_bluesky.cli import SettingsSource
@@ -19,6 +18,7 @@ from danmax_bluesky.devices.flat_positions import (
 )
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.devices.standing import positions_now
+from danmax_bluesky.screen import screen
 
 
 @click.group("positions")
@@ -37,7 +37,7 @@ def list_positions(settings: SettingsSource) -> None:
         position = position_of(now, library, name)
         told = findings(position, ranges_of(now), now.rotation)
         table.add_row(position.name, _moves(position), _angle(position), "no" if told else "yes", position.comment)
-    Console().print(table)
+    screen().print(table)
 
 
 @command.command("show")
@@ -48,7 +48,7 @@ def show(settings: SettingsSource, name: str) -> None:
     now = settings()
     library = _library(now)
     position = position_of(now, library, name)
-    console = Console()
+    console = screen()
     saved = f", saved {position.saved}" if position.saved else ""
     console.print(f"[bold]{position.name}[/]{saved}  {position.comment}", highlight=False)
     if position.rotate_first_deg is not None:
@@ -90,7 +90,7 @@ def save(
     )
     _refuse(findings(position, ranges_of(now), now.rotation))
     path = _library(now).save(position, replace)
-    Console().print(f"saved {_moves(position)} as {name} in {path}", highlight=False, soft_wrap=True)
+    screen().print(f"saved {_moves(position)} as {name} in {path}", highlight=False, soft_wrap=True)
 
 
 @command.command("delete")
@@ -100,11 +100,11 @@ def save(
 def delete(settings: SettingsSource, name: str, yes: bool) -> None:
     """Delete position NAME."""
     _library(settings()).delete(name, sure=yes)
-    Console().print(f"deleted {name}", highlight=False)
+    screen().print(f"deleted {name}", highlight=False)
 
 
 def _library(settings: Settings) -> FlatPositions:
-    paths = VisitPaths(settings.data_root, settings.proposal, settings.visit, settings.folder)
+    paths = VisitPaths.of(settings)
     return FlatPositions(paths.positions)
 
 

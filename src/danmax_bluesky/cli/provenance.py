@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journal_of
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.provenance import Provenance, read_details, read_table
 
@@ -33,7 +33,7 @@ def command(settings: SettingsSource, scan: str | None, row: int | None, as_json
     if as_json:
         click.echo(json.dumps(details if row else rows, indent=2))
         return
-    console = Console()
+    console = screen()
     if row:
         for name, value in (details or {}).items():
             text = json.dumps(value, indent=2) if isinstance(value, dict | list) else str(value)

@@ -1,7 +1,6 @@
 """`danmax rebuild`: every derived file of a run from its documents."""
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
 from danmax_bluesky.callbacks.rebuild import rebuild
@@ -10,6 +9,7 @@ from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.formats.scan_log import line_of
+from danmax_bluesky.screen import screen
 
 
 @click.command("rebuild", epilog=HELP)
@@ -24,7 +24,7 @@ def command(settings: SettingsSource, scan: str | None, no_integrate: bool) -> N
     """
     now = settings()
     configuration = load_configuration(now.formats.dxchange_configuration)
-    console = Console()
+    console = screen()
     failed = 0
     journals = journals_of(now, scan)
     for journal in journals:

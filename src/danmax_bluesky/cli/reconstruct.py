@@ -1,7 +1,6 @@
 """`danmax reconstruct`: slices of a measured tomography."""
 
 import click
-from rich.console import Console
 
 from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.reconstruct import jobs_of
@@ -12,6 +11,7 @@ from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
 
 
@@ -21,7 +21,7 @@ from danmax_bluesky.storage.journals import ended_record_of
 @click.option("--center", type=click.Choice(["auto", "tori"]), default=None, help="where the rotation axis is from")
 @click.pass_obj
 def command(settings: SettingsSource, scan: str | None, tori_name: str, center: str | None) -> None:
-    r"""Reconstruct a tomography, as the last step of a scan does; a settings file says which rows.
+    """Reconstruct a tomography, as the last step of a scan does; a settings file says which rows.
 
     \b
     A file .tori/bone.toml of the visit, all of it optional:
@@ -29,8 +29,8 @@ def command(settings: SettingsSource, scan: str | None, tori_name: str, center: 
       centre_px = 1023.5    # used with --center tori
       window = "hann"       # ramp, shepp-logan, cosine, hann
       edge_px = 512         # for a sample that is wider than the field
-    """
-    console = Console()
+    """  # noqa: D301  click reads \b
+    console = screen()
     journals = journals_of(settings(), scan)
     done = 0
     for journal in journals:

@@ -1,5 +1,6 @@
 """`danmax rerun`: an action of a file's provenance once more."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -7,13 +8,12 @@ from typing import Any
 
 import click
 from bluesky.utils import MsgGenerator
-from rich.console import Console
 
 from danmax_bluesky.callbacks import dxchange, rebuild
 from danmax_bluesky.callbacks import provenance as acquisition
 from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.callbacks.rebuild import integrate_again
-from danmax_bluesky.cli import settings_over
+from danmax_bluesky.cli import SettingsSource, settings_over
 from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
@@ -23,15 +23,18 @@ from danmax_bluesky.pipelines import reconstruct
 from danmax_bluesky.pipelines.reconstruction import ReconstructionJob
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.plans import classic
-from danmax_bluesky.plans.user import plan_names
+from danmax_bluesky.plans.user import Plans, plan_names
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of
 from danmax_bluesky.storage.provenance import read_details, read_table
 from danmax_bluesky.storage.recovery import healed, recover
 from danmax_bluesky.storage.write import owner_of
+from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
 _CLASSIC = {"ct": classic.ct, "ascan": classic.ascan}
@@ -40,12 +43,22 @@ _CLASSIC = {"ct": classic.ct, "ascan": classic.ascan}
 @click.command("rerun")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("row", type=click.IntRange(1), required=False)
-def command(file: Path, row: int | None) -> None:
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="the folder of a copy, or the file of an export that does not lie beside its scan",
+)
+@click.pass_obj
+def command(settings: SettingsSource, file: Path, row: int | None, out: Path | None) -> None:
     """Do an action of FILE's provenance again, with the parameters that stand there, and add a row.
 
     FILE is a master or a DXchange file; ROW is counted as `danmax provenance FILE` shows it, the last one by default.
     An export, a reconstruction, an integration or a copy is done again on the same scan; an acquisition is measured
-    again, as a new scan, with the settings that stand in FILE, unless settings are given.
+    again, as a new scan, as the settings that stand in FILE say, unless others are given.
+
+    FILE never says where to write or which devices and servers to call: that comes from your settings and options. So
+    a copy, or an export that lay elsewhere, is done again where --out says.
     """
     rows = read_table(file)
     number = row or len(rows)
@@ -54,25 +67,32 @@ def command(file: Path, row: int | None) -> None:
     if actor == acquisition.ACTOR:
         _measure(parameters)
         return
-    done = _again(healed(recover(ended_record_of(_journal_of(file, rows)))), actor, parameters)
-    Console().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
+    journal = _journal_of(file, rows, settings().data_root)
+    done = _again(healed(recover(ended_record_of(journal))), actor, parameters, None if out is None else out.absolute())
+    screen().print(f"row {number} ({actor}) done again: {done}", soft_wrap=True, highlight=False)
 
 
-def _journal_of(file: Path, rows: Sequence[Mapping[str, str]]) -> Path:
-    """The journal of the scan that a file is about: beside it, or where the file says that it was measured."""
+def _journal_of(file: Path, rows: Sequence[Mapping[str, str]], data_root: Path) -> Path:
+    """The journal of the scan that a file is about: beside it, or where it was measured below the user's data root."""
     places = [file.absolute()]
     measured = [number for number, row in enumerate(rows, 1) if row["actor"] == acquisition.ACTOR]
     if measured:
-        places.append(ScanFiles.of(read_details(file, measured[0])["parameters"]).documents)
+        told = read_details(file, measured[0])["parameters"]
+        places.append(ScanFiles.of({**told, "data_root": data_root}).documents)
     for place in places:
         with suppress(StorageError):
             journal = journals_below(place)[0]
             if record_of(journal).uid == owner_of(file):
                 return journal
-    raise StorageError(f"{file}: the journal of its scan is neither beside it nor {places[-1]}; move it to its scan")
+    raise StorageError(
+        f"{file}: the journal of its scan is neither beside it nor {places[-1]}; move the file to its scan, or "
+        "say with --data-root below which folder it was measured"
+    )
 
 
-def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any]) -> str:
+def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any], out: Path | None) -> str:
+    if out is not None and actor not in (dxchange.ACTOR, transfer.ACTOR):
+        raise FormatError(f"--out {out}: {actor} writes beside its scan; --out is for exports and copies")
     match actor:
         case dxchange.ACTOR:
             how = parameters["export"]
@@ -82,7 +102,7 @@ def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any]) -> str:
                 configuration_of(parameters["configuration"], "the configuration in the file"),
                 detectors=[parameters["detector"]],
                 export=Export(copying, how["volume_deg"], how["volume"]),
-                out=record.files.raw / parameters["file"],
+                out=out or _usual(record, parameters),
             )
             return ", ".join(map(str, paths))
         case rebuild.INTEGRATION:
@@ -92,22 +112,44 @@ def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any]) -> str:
             job = ReconstructionJob.of(record, parameters["detector"], settings, parameters["center"])
             return str(reconstruct.reconstruct_scan(job))
         case transfer.ACTOR:
-            return str(transfer.copy_scan(record.files, Path(parameters["destination"])).files.raw)
+            if out is None:
+                raise FormatError(f"copied to {parameters['destination']} then; say with --out where to copy to now")
+            return str(transfer.copy_scan(record.files, out).files.raw)
     raise FormatError(f"{actor}: only measurements, exports, reconstructions, integrations and copies can be repeated")
+
+
+def _usual(record: RunRecord, parameters: Mapping[str, Any]) -> Path:
+    """Where an export goes that lay beside its scan under one of the usual names."""
+    for alone in (True, False):
+        usual = record.files.dxchange(parameters["detector"], alone=alone)
+        if parameters["file"] == usual.name:
+            return usual
+    raise FormatError(f"exported to {parameters['file']} then; say with --out which file to write now")
 
 
 def _chunks(copying: Mapping[str, Any]) -> tuple[int, ...] | None:
     return tuple(copying["chunks"]) if copying["chunks"] else None
 
 
+def _check_arguments(name: str, call: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+    """Refuse what a plan does not take, or what says more than how to measure."""
+    if name == "tomo_scan":
+        allowed = {*TomoScan.model_fields, "configurator"}
+    else:
+        plan = _CLASSIC[name] if name in _CLASSIC else getattr(Plans, name)
+        allowed = set(inspect.signature(plan).parameters) - {"self", "rig", "md", *told}
+    if strange := set(call) - allowed:
+        raise FormatError(f"a {name} cannot be measured again: its file names {', '.join(sorted(strange))}")
+
+
 def _measure(parameters: Mapping[str, Any]) -> None:
     """Measure again what a start document tells of: by its scan value, or by how its plan was called.
 
-    The settings are those that it was measured with, unless something else is said now.
+    How it was measured is taken over, unless something else is said now.
     """
     call = dict(parameters.get("call") or {})
     name = call.pop("plan", None) or parameters.get("plan_name")
-    told = {"command": parameters.get("command"), "sample": (parameters.get("sample") or {}).get("name")}
+    told = {"command": parameters.get("command"), "sample": sample_of(parameters)}
     if name == "tomo_scan" and parameters.get("scan"):
         call = {key: value for key, value in parameters["scan"].items() if value is not None}
         call["configurator"] = False  # what the scan did not have must not come from there
@@ -115,11 +157,12 @@ def _measure(parameters: Mapping[str, Any]) -> None:
         raise FormatError(f"a {name} cannot be measured again: its file does not tell how the plan was called")
     elif name not in _CLASSIC:
         told["detectors"] = tuple(parameters.get("detectors") or ())
+    _check_arguments(str(name), call, told)
 
     def plan(session: Session) -> MsgGenerator[Any]:
         if name not in _CLASSIC:
             return getattr(session.plans, name)(**call, **told)
-        md = {"command": told["command"], "sample": parameters.get("sample")}
+        md = {"command": told["command"], "sample": told["sample"]}
         return _CLASSIC[name](session.rig, **call, md=md)
 
     run_and_report(settings_over(parameters.get("settings")), plan)

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 from bluesky.utils import RunEngineInterrupted
-from rich.console import Console
 
 from danmax_bluesky.config import Settings
 from danmax_bluesky.plans.interrupts import end_on_signals
+from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session, make_session
 
 Plan = Generator[Any, Any, Any]
@@ -22,7 +22,7 @@ def run_and_report(settings: Settings, plan: Callable[[Session], Plan]) -> None:
     Raises:
         Abort: after a Ctrl-C, once what was measured is written.
     """
-    console = Console()
+    console = screen()
     with make_session(settings) as session:
         session.at_end(end_on_signals(session.RE))
         session.show_progress(console)
@@ -33,8 +33,10 @@ def run_and_report(settings: Settings, plan: Callable[[Session], Plan]) -> None:
             interrupted = True
             if session.RE.state == "paused":
                 session.RE.abort("interrupted by Ctrl-C")
-        session.wait_for_files()
-        if session.last_run is not None:
-            console.print(session.files_table())
+        try:
+            session.wait_for_files()
+        finally:
+            if session.last_run is not None:
+                console.print(session.files_table())
     if interrupted:
         raise click.Abort

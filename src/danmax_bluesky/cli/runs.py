@@ -1,12 +1,12 @@
 """`danmax runs`: find runs again by what they were."""
 
 import click
-from rich.console import Console
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.pipelines.catalog.client import STATUSES, lines, queries, search
 from danmax_bluesky.pipelines.catalog.service import CatalogService
 from danmax_bluesky.pipelines.catalog.tables import table_of
+from danmax_bluesky.screen import screen
 
 
 @click.command("runs")
@@ -34,7 +34,7 @@ def command(
     wanted = queries(scan=_numbers(scan), derived=derived, **asked)
     now = settings()
     service = CatalogService.of(now)
-    console, aside = Console(), Console(stderr=True)
+    console, aside = screen(), screen(stderr=True)
     if rescan:
         found = service.adopt()
         aside.print(f"{found} run(s) found that the catalogue did not know", highlight=False)

@@ -1,9 +1,11 @@
 """How a command's argument names scans: a number, any file of a scan, a folder, or nothing for the latest."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.pipelines.scan_log import journals_of_visit
 from danmax_bluesky.storage.journals import SUFFIX, journals_below
 
 HELP = (
@@ -15,15 +17,15 @@ def journals_of(settings: Settings, scan: str | None) -> list[Path]:
     """The journals of the scans that an argument names.
 
     Raises:
-        StorageError: there is none.
+        StorageError: there is none, or a link below raw/ leads elsewhere.
     """
     raw = settings.data_root / settings.proposal / settings.visit / "raw"
     if scan is not None and not (scan.isdigit() and not Path(scan).exists()):
         path = Path(scan)
         if not path.exists() and not path.parent.is_dir():
             raise StorageError(f"{scan} does not exist; name a scan number, a file of a scan, or a folder")
-        return journals_below(path.absolute())
-    found = sorted(raw.rglob(f"scan-*{SUFFIX}"), key=_number)
+        return journals_below(path.absolute(), settings.storage.roots)
+    found = _journals_of_the_visit(raw, settings.storage.roots)
     if scan is None:
         if not found:
             raise StorageError(f"{raw}: no scan was measured there; name one, or another visit with --visit")
@@ -33,6 +35,10 @@ def journals_of(settings: Settings, scan: str | None) -> list[Path]:
         numbers = f"scans {_number(found[0])} to {_number(found[-1])}" if found else "no scan"
         raise StorageError(f"scan {scan}: the visit {settings.visit} has {numbers}; choose another with --visit")
     return chosen
+
+
+def _journals_of_the_visit(raw: Path, roots: Sequence[Path]) -> list[Path]:
+    return sorted(journals_of_visit(raw.parent, roots), key=lambda path: (_number(path), path))
 
 
 def journal_of(settings: Settings, scan: str | None) -> Path:

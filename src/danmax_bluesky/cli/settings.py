@@ -3,11 +3,11 @@
 import re
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.config import PREFIX, setting_keys
+from danmax_bluesky.screen import screen
 
 
 @click.command("settings")
@@ -17,7 +17,7 @@ def command(settings: SettingsSource, toml: bool) -> None:
     """Every setting with its value, its environment variable and its option."""
     now = settings()
     if toml:
-        click.echo(as_toml(now.model_dump(mode="json", exclude_none=True)))
+        click.echo(as_toml(now.model_dump(mode="json", exclude_none=True, exclude={"catalog": {"api_key"}})))
         return
     table = Table("setting", "value", "meaning", title="Settings")
     table.columns[0].no_wrap = True
@@ -26,10 +26,10 @@ def command(settings: SettingsSource, toml: bool) -> None:
         for part in key.split("."):
             value = value[part] if isinstance(value, dict) else getattr(value, part)
         table.add_row(key, str(value), description)
-    Console().print(table)
+    screen().print(table)
     example = "twin.frame_bank"
     variable = PREFIX + example.replace(".", "__").upper()
-    Console().print(f"{example}, for one, is also the option --{example.replace('_', '-')} and the variable {variable}")
+    screen().print(f"{example}, for one, is also the option --{example.replace('_', '-')} and the variable {variable}")
 
 
 def as_toml(values: dict, prefix: str = "") -> str:

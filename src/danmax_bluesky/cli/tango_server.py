@@ -25,7 +25,7 @@ def command(settings: SettingsSource, device: str, host: str, port: int | None, 
     from danmax_bluesky.devices.tango import configurator_server, serving
 
     now = settings()
-    visit = VisitPaths(now.data_root, now.proposal, now.visit, now.folder)
+    visit = VisitPaths.of(now)
     kind = configurator_server.configurator_class(visit.state / "configurator.json")
     if database is not None:
         serving.serve_from_database(configurator_server.SERVER, database, [kind])

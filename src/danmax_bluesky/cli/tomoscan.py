@@ -1,5 +1,6 @@
 """`danmax tomoscan`: the tomography scan from a shell, in the words that Sardana's macros use."""
 
+import re
 import shlex
 import sys
 from typing import Any
@@ -54,6 +55,13 @@ def command(settings: SettingsSource, dry_run: bool, **arguments: Any) -> None:
     )
 
 
+_SECRET = re.compile(r"(api[-_]key[\"']?\s*[=:]\s*).*", re.DOTALL)
+
+
 def command_line() -> str:
-    """The command as it was typed."""
-    return shlex.join(["danmax", *sys.argv[1:]])
+    """The command as it was typed, which every file of a scan tells; a secret in it is struck out."""
+    words = ["danmax"]
+    for word in sys.argv[1:]:
+        struck = "***" if words[-1].endswith(("api-key", "api_key")) else _SECRET.sub(r"\1***", word)
+        words.append(struck)
+    return shlex.join(words)

@@ -16,7 +16,9 @@ from danmax_bluesky.config.models import (
     TangoSettings,
     check_names,
 )
-from danmax_bluesky.config.sources import PREFIX, load_settings, setting_keys
+from danmax_bluesky.config.place import remember, state_folder
+from danmax_bluesky.config.repeated import repeated
+from danmax_bluesky.config.sources import PREFIX, changed, load_settings, setting_keys
 
 __all__ = [
     "PREFIX",
@@ -28,7 +30,11 @@ __all__ = [
     "SliceSettings",
     "SnapshotSettings",
     "TangoSettings",
+    "changed",
     "check_names",
     "load_settings",
+    "remember",
+    "repeated",
     "setting_keys",
+    "state_folder",
 ]

@@ -2,40 +2,61 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import date, time
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from danmax_bluesky.config.azimuths import azimuth_problem
+from danmax_bluesky.config.names import check_device_names
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-Counts = int
-
 
 def _absolute(value: Any) -> Any:
+    if "\0" in str(value):
+        raise ValueError("holds a character that no path may hold")
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
 
 
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
 def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool | float | date | time):
+        raise ValueError("is not a text in the file; write it in quotes to make it a name")
+    return str(value) if isinstance(value, int) else value
 
 
 Identifier = Annotated[str, BeforeValidator(_text)]
+"""A name, which may look like a number: 12 is one, and so is 2026.10 once it stands in quotes."""
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class User(_Model):
     """A person of the proposal, as NXuser wants it."""
 
-    name: str
+    name: Identifier
     affiliation: str = ""
     email: str = ""
     role: str = ""
@@ -201,7 +222,12 @@ class RecipeSettings(_Model):
     radial_bins: int = Field(default=3000, ge=1)
     radial_range: tuple[float, float] | None = Field(default=None, description="first and last edge, in unit")
     azimuth_bins: int = Field(default=1, ge=1, description="1 for a pattern, more for a cake")
-    azimuth_range: tuple[float, float] | None = Field(default=None, description="first and last azimuth, degrees")
+    azimuth_range: tuple[float, float] | None = Field(
+        default=None, description="first and last azimuth, degrees, rising: 170 190 goes through 180"
+    )
+    azimuth_edges: tuple[float, ...] = Field(
+        default=(), description="edges of the rows of a cake, degrees, rising, instead of azimuth_bins"
+    )
     sectors: tuple[tuple[float, float], ...] = Field(
         default=(), description="azimuth ranges, degrees: a pattern for each"
     )
@@ -232,6 +258,15 @@ class RecipeSettings(_Model):
     def _part_of_a_file_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise ValueError("must do as a part of a file name: letters, digits, '_', '-' and '.'")
+        return value
+
+    @field_validator("azimuth_range", "azimuth_edges", "sectors")
+    @classmethod
+    def _azimuths_rise(cls, value: Any) -> Any:
+        ranges = value if value and isinstance(value[0], tuple) else [value] if value else []
+        for edges in ranges:
+            if problem := azimuth_problem(edges):
+                raise ValueError(problem)
         return value
 
 
@@ -297,7 +332,27 @@ class CatalogSettings(_Model):
 
     kind: Literal["embedded", "remote", "off"] = "embedded"
     uri: str = Field(default="", description="of a remote Tiled server")
-    api_key: str = Field(default="", description="secret of a remote Tiled server")
+    api_key: Annotated[SecretStr, BeforeValidator(_text)] = Field(
+        default=SecretStr(""), description="secret of a remote Tiled server; it is kept out of every file"
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _without_secret(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.password or "api_key" in parse_qs(parts.query):
+            raise ValueError("must hold no secret, since addresses are written into files; give it as catalog.api_key")
+        return value
+
+
+class StorageSettings(_Model):
+    """Where files may lie, beside the data root."""
+
+    roots: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_several)] = Field(
+        default=(),
+        description="folders that links to folders below raw/ may lead into, as of scans on another disk; a link that "
+        "leads elsewhere is refused",
+    )
 
 
 class SourceSettings(_Model):
@@ -374,8 +429,10 @@ class Settings(_Model):
     data_root: AbsolutePath = Field(default=Path("~/danmax-data"), description="folder above all proposals")
     proposal: Identifier = "20260000"
     visit: Identifier = "2026000001"
-    folder: str = Field(default="commissioning", description="below raw/ and process/; may have parts, as in day1/bone")
-    sample: str = Field(default="", description="name of the sample in the beam")
+    folder: Identifier = Field(
+        default="commissioning", description="below raw/ and process/; may have parts, as in day1/bone"
+    )
+    sample: Identifier = Field(default="", description="name of the sample in the beam")
     users: tuple[User, ...] = ()
     source: SourceSettings = SourceSettings()
     motors: dict[str, MotorSettings] = Field(default_factory=default_motors)
@@ -413,7 +470,29 @@ class Settings(_Model):
     recipes: tuple[RecipeSettings, ...] = (RecipeSettings(),)
     formats: FormatSettings = FormatSettings()
     catalog: CatalogSettings = CatalogSettings()
+    storage: StorageSettings = StorageSettings()
     twin: TwinSettings = TwinSettings()
+    _said: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Place and sample as file, environment and options say them, whatever was said at a prompt since then."""
+        names = ("data_root", "proposal", "visit", "folder", "sample")
+        return {name: self._said.get(name, getattr(self, name)) for name in names}
+
+    def changed(self, changes: Mapping[str, Any]) -> "Settings":
+        """The same settings with another place or sample; the people of one visit are not those of another.
+
+        Args:
+            changes: some of proposal, visit, folder and sample.
+
+        Raises:
+            ValidationError: a value may not be.
+        """
+        elsewhere = any(changes.get(key, getattr(self, key)) != getattr(self, key) for key in ("proposal", "visit"))
+        changed = Settings.model_validate({**self.model_dump(), **changes, **({"users": ()} if elsewhere else {})})
+        changed._said = self.said  # noqa: SLF001  of its own class
+        return changed
 
     @field_validator("proposal", "visit")
     @classmethod
@@ -428,6 +507,13 @@ class Settings(_Model):
         if not value or not all(_NAME.fullmatch(part) for part in value.split("/")):
             raise ValueError("must be a folder below raw/, such as bone or day1/bone")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_devices(cls, content: Any) -> Any:
+        if isinstance(content, dict):
+            check_device_names(content)
+        return content
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Settings":

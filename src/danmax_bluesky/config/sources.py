@@ -2,16 +2,17 @@
 
 import difflib
 import os
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from danmax_bluesky.config.models import Settings, default_detectors, default_motors, default_snapshot
+from danmax_bluesky.config.place import said_since
 from danmax_bluesky.errors import SettingsError
+from danmax_bluesky.parsing import complaints, parse, read_text, shown
 
 PREFIX = "DANMAX_"
 SETTINGS_FILE_VARIABLE = "DANMAX_SETTINGS"
@@ -26,7 +27,8 @@ def load_settings(
     Args:
         file: a TOML or YAML file; None takes the one that `DANMAX_SETTINGS` names, if any.
         options: dotted key -> value, such as {"twin.seed": 3}; they win over environment and file.
-        base: settings as another session had them, nested; everything else wins over them.
+        base: settings as another session had them, nested; everything else wins over them, but what `newvisit`,
+            `newfolder` and `newsample` said, which then does not count.
 
     Raises:
         SettingsError: with the key, the value, and what is allowed.
@@ -35,20 +37,38 @@ def load_settings(
     raw: dict[str, Any] = _read_file(Path(named)) if named else {}
     origin = {key: str(named) for key in _dotted(raw)}
     if base is not None:
+        if not isinstance(base, Mapping):
+            raise SettingsError(f"the settings as recorded are no keys and values but {shown(base)}; name a file")
         raw = _merged(base, raw)
         origin = dict.fromkeys(_dotted(raw), "as recorded") | origin
     for variable, value in os.environ.items():
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
             key = variable.removeprefix(PREFIX).lower().replace("__", ".")
-            _put(raw, key, _parse(value))
+            _put(raw, key, value)
             origin[key] = f"environment variable {variable}"
     for key, value in (options or {}).items():
-        _put(raw, key, _parse(value) if isinstance(value, str) else value)
-        origin[key] = f"option {key}"
+        _put(raw, key, value)
+        origin[key.replace("-", "_")] = f"option --{key.replace('_', '-')}"
     try:
-        return Settings.model_validate(_with_defaults(raw))
+        settings = Settings.model_validate(_with_defaults(raw))
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error, origin))) from None
+    if base is not None:
+        return settings  # what is done again is done where it was done
+    since = {key: value for key, value in said_since(settings).items() if key not in (options or {})}
+    return changed(settings, since) if since else settings
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The same settings with another proposal, visit, folder or sample.
+
+    Raises:
+        SettingsError: with the key, the value, and what is allowed.
+    """
+    try:
+        return settings.changed(changes)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error, {}))) from None
 
 
 def setting_keys() -> Iterator[tuple[str, str]]:
@@ -72,42 +92,86 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"settings file {path}: {error.strerror}") from None
-    try:
-        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"settings file {path} is no valid {path.suffix.lstrip('.') or 'YAML'}: {error}") from None
+    where = f"settings file {path}"
+    text = read_text(path, SettingsError)
+    content = parse(text, "TOML" if path.suffix == ".toml" else "YAML", where, SettingsError)
     if not isinstance(content or {}, dict):
-        raise SettingsError(f"settings file {path} must hold keys and values, not a {type(content).__name__}")
+        raise SettingsError(f"{where} must hold keys and values, not {shown(content)}")
     return content or {}
 
 
 def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
-    """Let a partial entry for a known motor, detector or value of the snapshot change only what it names."""
+    """Let a partial entry for a motor, detector or value of the snapshot that is there change only what it names.
+
+    What the snapshot would record by itself is left to the motor or counter of the same name, if the settings name one.
+    """
     merged = dict(raw)
     named = {"motors": default_motors(), "detectors": default_detectors(), "snapshot": default_snapshot()}
     for key, defaults in named.items():
-        given = raw.get(key)
+        given = raw.get(key, {})
         if isinstance(given, dict):
-            known = {name: model.model_dump() for name, model in defaults.items()}
-            merged[key] = known | {
-                name: {**known.get(name, {}), **entry} if isinstance(entry, dict) else entry
+            usual = {name: model.model_dump() for name, model in defaults.items()}
+            if key == "snapshot":
+                devices = [raw.get(setting) for setting in ("motors", "detectors", "counters")]
+                devices_named = {name for entries in devices if isinstance(entries, dict) for name in entries}
+                usual = {name: entry for name, entry in usual.items() if name not in devices_named}
+            merged[key] = usual | {
+                name: {**usual.get(name, {}), **entry} if isinstance(entry, dict) else entry
                 for name, entry in given.items()
             }
     return merged
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.replace("-", "_").split(".")
-    for part in parents:
+    """Put a value where its key says; a text becomes what it says, unless the setting is a text itself."""
+    path = key.replace("-", "_").split(".")
+    if isinstance(value, str):
+        value = _meant(value, _annotation(path), key)
+    for part in path[:-1]:
         child = tree.get(part)
         if not isinstance(child, dict):
             child = tree[part] = {}
         tree = child
-    tree[last] = value
+    tree[path[-1]] = value
+
+
+def _meant(text: str, annotation: Any, key: str) -> Any:
+    """What a text says: a name where the setting is one, else a number, a list, keys and values, or null."""
+    if annotation is None or _is_text(annotation):
+        return None if text == "null" and NoneType in get_args(annotation) else text
+    if "\0" in text or not text.isascii():
+        return text
+    return parse(text, "YAML", f"{key} = {shown(text)}", SettingsError)
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether every value of a setting is a text: a name, a path, one of some words."""
+    if get_origin(annotation) is Literal:
+        return all(isinstance(word, str) for word in get_args(annotation))
+    if isinstance(annotation, type):
+        return issubclass(annotation, str | Path)
+    members = [member for member in get_args(annotation) if member is not NoneType]
+    if get_origin(annotation) is Annotated:
+        members = members[:1]
+    return bool(members) and get_origin(annotation) not in (dict, tuple) and all(map(_is_text, members))
+
+
+def _annotation(path: Sequence[int | str]) -> Any:
+    """The type of the setting at a place: fields of models, names in mappings, numbers in tuples; None for no such."""
+    annotation: Any = Settings
+    for part in path:
+        model = _model_in(annotation)
+        if model is not None:
+            field = model.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:
+            inside = get_args(annotation)
+            annotation = {dict: inside[-1:], tuple: inside[:1]}.get(get_origin(annotation), (None,))[0]
+    return annotation
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,23 +183,6 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, **over, **both}
 
 
-def _parse(text: str) -> Any:
-    """An option or a variable is read as YAML, so that numbers, lists and null can be said; anything else is text."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, bool):
-        return value if text.strip().lower() in ("true", "false") else text  # "off" is a word, not a falsehood
-    if isinstance(value, int):
-        return value if str(value) == text.strip() else text  # 0012 is the name of a folder, not an octal number
-    if value is None:
-        return None if text.strip() else text
-    if isinstance(value, dict):
-        return value if text.lstrip().startswith("{") else text  # "PANDA:" is the prefix of a device
-    return value if isinstance(value, float | list) else text
-
-
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in tree.items():
         yield f"{prefix}{key}"
@@ -144,29 +191,29 @@ def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _explain(error: ValidationError, origin: Mapping[str, str]) -> Iterator[str]:
-    for problem in error.errors():
+    for problem in complaints(error):
         key = ".".join(str(part) for part in problem["loc"])
         source = origin.get(key)
         where = f" ({source})" if source else ""
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            known = _siblings(problem["loc"])
-            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            allowed = _siblings(problem["loc"])
+            close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            yield f"unknown setting {key!r}{where} = {problem['input']!r}: {hint}allowed here: {', '.join(known)}"
+            yield f"unknown setting {key!r}{where} = {_shown(key, problem)}: {hint}allowed: {', '.join(allowed)}"
         elif problem["type"] == "missing":
             yield f"setting {key!r} is missing"
         elif key:
-            yield f"setting {key!r}{where} = {problem['input']!r}: {message}"
+            yield f"setting {key!r}{where} = {_shown(key, problem)}: {message}"
         else:
             yield message
 
 
+def _shown(key: str, problem: Mapping[str, Any]) -> str:
+    """A value that cannot be used, unless a secret may be in it."""
+    return "***" if key.startswith("catalog.") and key != "catalog.kind" else shown(problem["input"])
+
+
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in location[:-1]:  # a part is a field of the model so far, or a name or an index inside a container
-        if isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            candidates = [annotation, *get_args(annotation)]
-            model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return sorted(model.model_fields)
+    model = _model_in(_annotation(location[:-1]))
+    return sorted(model.model_fields) if model else []

@@ -7,11 +7,10 @@ and flats are, what the scan is doing, how long it will take. This module knows 
 """
 
 import difflib
+import errno
 import json
 import math
-import os
 import re
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +20,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from danmax_bluesky.errors import ScanError, StorageError
+from danmax_bluesky.parsing import parse, read_text, shown
+from danmax_bluesky.storage.whole import whole_file
 from danmax_bluesky.tomography.scan import FIELDS
 
 Value = bool | int | float | str
 
 _FORMAT = "danmax configurator 1"
+_EMPTY = json.dumps({"format": _FORMAT, "values": {}})
+_REMEDY = "move the file away to start again from the defaults"
 _LOCK_TIMEOUT_S = 5.0
 
 
@@ -83,15 +86,15 @@ class Parameter:
         unit = f" {self.units}" if self.units else ""
         if isinstance(found, float | int) and not isinstance(found, bool):
             if not math.isfinite(found):
-                raise ParameterError(f"{self.name} = {value!r} is no finite number")
+                raise ParameterError(f"{self.name} = {shown(value)} is no finite number")
             if self.low is not None and found < self.low:
                 raise ParameterError(f"{self.name} = {found:g}{unit} is below its limit of {self.low:g}{unit}")
             if self.high is not None and found > self.high:
                 raise ParameterError(f"{self.name} = {found:g}{unit} is above its limit of {self.high:g}{unit}")
         if self.choices and found not in self.choices:
-            raise ParameterError(f"{self.name} = {value!r} is none of {', '.join(map(repr, self.choices))}")
+            raise ParameterError(f"{self.name} = {shown(value)} is none of {', '.join(map(repr, self.choices))}")
         if self.pattern and not re.fullmatch(self.pattern, str(found)):
-            raise ParameterError(f"{self.name} = {value!r} does not read as it must: {self.description}")
+            raise ParameterError(f"{self.name} = {shown(value)} does not read as it must: {self.description}")
         return found
 
     def _converted(self, value: Any) -> Value:
@@ -109,7 +112,8 @@ class Parameter:
             case _:
                 fits = isinstance(plain, str)
         if not fits:
-            raise ParameterError(f"{self.name} = {value!r} is a {type(value).__name__}, not a {self.kind.__name__}")
+            kind = type(value).__name__
+            raise ParameterError(f"{self.name} = {shown(value)} is a {kind}, not a {self.kind.__name__}")
         return self.kind(plain)
 
 
@@ -241,6 +245,10 @@ class ConfiguratorStore:
     """
 
     def __init__(self, path: Path) -> None:
+        self.move(path)
+
+    def move(self, path: Path) -> None:
+        """Read and write another file from now on; nothing is copied."""
         self.path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=_LOCK_TIMEOUT_S)
 
@@ -260,8 +268,8 @@ class ConfiguratorStore:
                 continue
             try:
                 entries[known.name] = Stored(known.check(entry["value"]), float(entry["time"]))
-            except ParameterError as error:
-                raise ParameterError(f"{self.path}: {error}") from None
+            except (ParameterError, TypeError, ValueError) as error:
+                raise ParameterError(f"{self.path}: {error}; {_REMEDY}") from None
         return entries
 
     def read(self) -> dict[str, Value]:
@@ -312,14 +320,9 @@ class ConfiguratorStore:
         self._change({}, chosen)
 
     def _load(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise StorageError(f"scan parameters {self.path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise self._damaged(str(error)) from error
+        where = f"scan parameters {self.path} are damaged: the file"
+        text = read_text(self.path, StorageError, missing=_EMPTY)
+        content = parse(text, "JSON", where, StorageError, remedy=_REMEDY)
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise self._damaged(f"its format is not {_FORMAT!r}")
         values = content.get("values")
@@ -330,9 +333,7 @@ class ConfiguratorStore:
         return values
 
     def _damaged(self, why: str) -> StorageError:
-        return StorageError(
-            f"scan parameters {self.path} are damaged: {why}; move the file away to start again from the defaults"
-        )
+        return StorageError(f"scan parameters {self.path} are damaged: {why}; {_REMEDY}")
 
     def _change(self, new: Mapping[str, Any], gone: tuple[str, ...]) -> None:
         try:
@@ -346,17 +347,12 @@ class ConfiguratorStore:
                 f"{_LOCK_TIMEOUT_S:g} s; end that process"
             ) from None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise StorageError(
+                    f"{self._lock.lock_file} is a link, and no lock is taken through links; remove it"
+                ) from None
             raise StorageError(f"scan parameters {self.path} cannot be written: {error.strerror}") from error
 
     def _replace(self, text: str) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o664)
-            os.replace(temporary, self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(self.path, replace=True, mode=0o664) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -6,10 +6,7 @@ and edited by hand. The motors move in the order of the file.
 
 import difflib
 import math
-import os
 import re
-import tempfile
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,8 @@ from typing import Any, Protocol
 
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.parsing import expecting, parse, read_text
+from danmax_bluesky.storage.whole import NameTakenError, whole_file
 
 OF_THE_SETTINGS = "settings"
 OUT = "out"
@@ -122,17 +121,11 @@ class FlatPositions:
         path = self.path(name)
         if not _NAME.fullmatch(name) or not path.is_file():
             raise self._unknown(name)
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        where = f"position {name!r}: {path}"
+        remedy = "save the position again, or edit the file"
+        content = parse(read_text(path, PositionError), "TOML", f"{where} is damaged: it", PositionError, remedy=remedy)
+        with expecting(where, PositionError, remedy):
             return _from_toml(name, content)
-        except PositionError:
-            raise
-        except OSError as error:
-            raise PositionError(f"position {name!r}: {path} cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-            raise PositionError(
-                f"position {name!r}: {path} is damaged ({error!r}); save the position again, or edit the file"
-            ) from error
 
     def save(self, position: FlatPosition, replace: bool = False) -> Path:
         """Write a position to its file.
@@ -145,27 +138,16 @@ class FlatPositions:
             raise PositionError(f"the name {OF_THE_SETTINGS!r} belongs to the position of the settings; take another")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{position.name}.")
+            with whole_file(path, replace=replace, mode=0o664) as temporary:
+                temporary.write_text(_to_toml(position), encoding="utf-8")
+        except NameTakenError:
+            raise PositionError(
+                f"position {position.name!r} exists already ({path}); take another name, or ask to replace it"
+            ) from None
         except OSError as error:
             raise PositionError(
                 f"position {position.name!r}: {self.folder} cannot be written: {error.strerror}"
             ) from error
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(_to_toml(position))
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o664)
-            if replace:
-                os.replace(temporary, path)
-            else:
-                os.link(temporary, path)
-        except FileExistsError:
-            raise PositionError(
-                f"position {position.name!r} exists already ({path}); take another name, or ask to replace it"
-            ) from None
-        finally:
-            Path(temporary).unlink(missing_ok=True)
         return path
 
     def delete(self, name: str, sure: bool = False) -> None:

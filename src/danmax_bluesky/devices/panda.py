@@ -14,6 +14,7 @@ import math
 import numpy as np
 from bluesky.protocols import Reading, Stoppable
 from ophyd_async.core import (
+    AsyncStatus,
     FlyableLogic,
     PathProvider,
     StandardFlyable,
@@ -41,7 +42,8 @@ class Panda(HDFPanda, SegmentedDetector):
 
     The descriptor of every stream that it is in declares, in the PandA's configuration, which segment the stream is:
     `segment`, JSON text that a plan sets before it declares the stream, and `first_trigger`, the number of the
-    segment's first trigger, counted from 0 since the arming. So a run says what its frames are, whoever composed it.
+    segment's first trigger, counted from 0 since the file was begun, as cameras count. So a run says what its frames
+    are, whoever composed it.
 
     Args:
         prefix: of its process variables.
@@ -50,13 +52,30 @@ class Panda(HDFPanda, SegmentedDetector):
     """
 
     def __init__(self, prefix: str, path_provider: PathProvider, name: str = "") -> None:
+        self._segments: list[str] = []
         self.segment = soft_signal_rw(str, "")
         self.first_trigger, self._set_first_trigger = soft_signal_r_and_setter(int, 0)
         super().__init__(prefix, path_provider, name)
         self.add_config_signals(self.segment, self.first_trigger)
 
+    def new_segment(self, name: str) -> str:
+        """A name for a segment that no other has since it was staged: the one asked for, or that with a number."""
+        number = 1
+        unique = name
+        while unique in self._segments:
+            number += 1
+            unique = f"{name}_{number:03d}"
+        self._segments.append(unique)
+        return unique
+
+    @AsyncStatus.wrap
+    async def stage(self) -> None:
+        """Get ready for a run; its segments are named anew."""
+        self._segments.clear()
+        await super().stage()
+
     async def read_configuration(self) -> dict[str, Reading]:
-        """Its settings, with as many triggers behind it as it captured since it was armed."""
+        """Its settings, with the number of triggers that it captured so far."""
         self._set_first_trigger(await self.triggers_captured())
         return await super().read_configuration()
 

@@ -9,12 +9,17 @@ import json
 import os
 import re
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
+from typing import Self
 
 from ophyd_async.core import PathInfo
 
+from danmax_bluesky.config import Settings, state_folder
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.walking import check_links, files_below
 
 _NUMBERED = re.compile(r"scan-(\d{4,})(?:[._].*)?")
 
@@ -32,24 +37,32 @@ class VisitPaths:
         proposal: name of the proposal's folder.
         visit: name of the visit's folder.
         folder: below raw/ and process/, may have parts.
+        roots: folders that links to folders, at or below raw/, may lead into: `storage.roots` of the settings.
     """
 
-    def __init__(self, data_root: Path, proposal: str, visit: str, folder: str) -> None:
+    def __init__(self, data_root: Path, proposal: str, visit: str, folder: str, roots: Sequence[Path] = ()) -> None:
         self.data_root = data_root
         self.visit_folder = data_root / proposal / visit
         self.raw = self.visit_folder / "raw" / folder
         self.process = self.visit_folder / "process"
         self.folder = folder
         self.positions = self.visit_folder / ".positions"
-        self.state = self.visit_folder / ".danmax"
+        self.state = state_folder(data_root, proposal, visit)
         self._claims = self.state / "scans"
+        self._roots = roots
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The folders of the visit that the settings name."""
+        return cls(settings.data_root, settings.proposal, settings.visit, settings.folder, settings.storage.roots)
 
     def create(self) -> None:
         """Make the folders that a scan writes to.
 
         Raises:
-            StorageError: the data root cannot be reached or written to.
+            StorageError: the data root cannot be reached or written to, or a link at or below raw/ leads elsewhere.
         """
+        check_links(self.visit_folder / "raw", self.raw, self._roots)
         for folder in (self.raw, self.process, self._claims):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -59,12 +72,13 @@ class VisitPaths:
             raise StorageError(f"{self.raw} may not be written to; choose another data root (--data-root)")
 
     def next_number(self) -> int:
-        """The number that the next scan would get, without taking it."""
-        taken = [0]
-        for top in (self.visit_folder / "raw", self._claims):
-            for _, _, files in os.walk(top):
-                taken += [int(match[1]) for name in files if (match := _NUMBERED.fullmatch(name))]
-        return max(taken) + 1
+        """The number that the next scan would get, without taking it.
+
+        Raises:
+            StorageError: a link below raw/ leads elsewhere, where scans may have numbers.
+        """
+        files = chain(files_below(self.visit_folder / "raw", self._roots), files_below(self._claims))
+        return max((int(match[1]) for path in files if (match := _NUMBERED.fullmatch(path.name))), default=0) + 1
 
     def claim_number(self) -> int:
         """Take the next number, for ever.

@@ -181,8 +181,8 @@ class SegmentedDetector(StandardDetector):
         return min(counts, default=0)
 
     async def triggers_captured(self) -> int:
-        """Collections written since the arming; 0 before it."""
-        return await self._written() - self._base
+        """Collections in its file, over all armings since it was staged; 0 before the first."""
+        return await self._written()
 
     def _per_event(self) -> int:
         return self._prepare_ctx.trigger_info.collections_per_event if self._prepare_ctx else 1

@@ -5,7 +5,6 @@ Four kinds: `h5 link` and `h5 copy` (a dataset of another HDF5 file, or a slice 
 `${...}` stands for what is known of the run). See docs/reference for the names that `${...}` knows.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from danmax_bluesky.errors import FormatError
+from danmax_bluesky.parsing import complaints, parse, read_text, shown
 
 Kind = Literal["projection", "flat", "dark", "alignment"]
 _PATH = re.compile(r"(/[^/\s]+)+")
@@ -129,15 +129,11 @@ def load_configuration(path: Path | None = None) -> DXchangeConfiguration:
         FormatError: with each entry that is wrong, what was found there, and what is allowed.
     """
     where = str(path or f"the package's {DEFAULT_NAME}")
-    try:
-        text = (path or files("danmax_bluesky.formats").joinpath(DEFAULT_NAME)).read_text(encoding="utf-8")
-    except OSError as error:
-        raise FormatError(f"{where} cannot be read: {error.strerror}") from None
-    try:
-        content = json.loads(text, object_pairs_hook=_without_repetition)
-    except ValueError as error:
-        raise FormatError(f"{where} is no valid JSON: {error}") from None
-    return configuration_of(content, where)
+    if path is None:
+        text = files("danmax_bluesky.formats").joinpath(DEFAULT_NAME).read_text(encoding="utf-8")
+    else:
+        text = read_text(path, FormatError)
+    return configuration_of(parse(text, "JSON", where, FormatError, pairs=_without_repetition), where)
 
 
 def configuration_of(content: Any, where: str) -> DXchangeConfiguration:
@@ -149,7 +145,7 @@ def configuration_of(content: Any, where: str) -> DXchangeConfiguration:
     try:
         return DXchangeConfiguration.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = [_explain(problem) for problem in complaints(error)]
         raise FormatError(f"{where}: " + "; ".join(lines)) from None
 
 
@@ -184,9 +180,9 @@ def _explain(problem: Mapping[str, Any]) -> str:
         return f"entry {entry}: 'kind' is missing: one of 'h5 link', 'h5 copy', 'tango', 'value'"
     if problem["type"] == "extra_forbidden":
         return (
-            f"entry {entry}: {rest!r} = {problem['input']!r} is not known to this kind"
+            f"entry {entry}: {rest!r} = {shown(problem['input'])} is not known to this kind"
             if entry
             else f"{rest!r} is not known"
         )
-    found = f" (found {problem['input']!r})"
+    found = f" (found {shown(problem['input'])})"
     return (f"entry {entry}: " if entry else "") + (f"{rest}: " if rest else "") + what + found

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
-from danmax_bluesky.formats.parts import SAMPLE_STAGE, detector_settings, iso, relative, sample_of, stage_positions
+from danmax_bluesky.formats.parts import SAMPLE_STAGE, detector_settings, iso, relative, stage_positions
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -53,7 +54,7 @@ def facts_of(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, An
             "master": relative(files.master, folder),
             "documents": relative(files.documents, folder),
         },
-        "sample": sample_of(record),
+        "sample": sample_of(record.start),
         "user": _first_user(record),
         "source": record.start.get("source") or {},
         "scan": record.start.get("scan") or {},
@@ -108,8 +109,7 @@ def look_up(name: str, facts: Mapping[str, Any]) -> Any:
 
 
 def _first_user(record: RunRecord) -> Mapping[str, Any]:
-    users = record.start.get("users") or [{}]
-    return users[0] if isinstance(users[0], Mapping) else {"name": str(users[0])}
+    return next(iter(record.start.get("users") or ()), {})
 
 
 def _detector(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, Any]:

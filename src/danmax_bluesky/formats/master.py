@@ -18,17 +18,18 @@ from danmax_bluesky.formats.parts import (
     PLANCK_TIMES_C_KEV_ANGSTROM,
     as_group,
     detector_settings,
+    frames_group,
     frames_of,
     iso,
     quantity,
     relative,
     root_attributes,
-    sample_of,
     storable,
 )
 from danmax_bluesky.formats.provenance import Action, process_groups, process_tree
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
+from danmax_bluesky.runs.metadata import NOTES, sample_of
 from danmax_bluesky.runs.record import RunRecord, Segment
 
 PROVENANCE = "/entry/provenance"
@@ -88,6 +89,7 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, lo
             record.status, {"description": "complete, incomplete, failed, aborted, or open: still measured"}
         ),
         **_users(record),
+        **_notes(record),
         "sample": _sample(record),
         "proposal": nx(
             "NXcollection",
@@ -95,6 +97,7 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, lo
         ),
         "instrument": _instrument(record, tables, folder, look),
         "measurement": _measurement(record, tables),
+        "frames": nx("NXcollection", {name: frames_group(table, _own(table)) for name, table in tables.items()}),
         **pictures,
         **curves,
         "bluesky": _documents(record),
@@ -124,22 +127,20 @@ def _end(record: RunRecord) -> dict[str, Node]:
 
 
 def _users(record: RunRecord) -> dict[str, Node]:
-    users = record.start.get("users") or ()
     return {
-        f"user_{number}": nx(
-            "NXuser",
-            {
-                key: Dataset(str(value))
-                for key, value in (user.items() if isinstance(user, Mapping) else [("name", user)])
-                if value
-            },
-        )
-        for number, user in enumerate(users, 1)
+        f"user_{number}": nx("NXuser", {key: Dataset(str(value)) for key, value in user.items() if value})
+        for number, user in enumerate(record.start.get("users", ()), 1)
     }
 
 
+def _notes(record: RunRecord) -> dict[str, Node]:
+    """What of the metadata could not be recorded as it was given."""
+    notes = record.start.get(NOTES)
+    return {NOTES: Dataset("\n".join(map(str, notes)))} if notes else {}
+
+
 def _sample(record: RunRecord) -> Group:
-    sample = {"name": "", **sample_of(record)}
+    sample = sample_of(record.start)
     return nx("NXsample", {key: Dataset(storable(value)) for key, value in sample.items()})
 
 
@@ -216,7 +217,7 @@ def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Pat
             if not scalar.shape and scalar.file == source.file and scalar.dataset == f"{beside}/{name}":
                 fields[name] = ExternalLink(file, scalar.dataset)
     if table is not None:
-        own = table.file_index == 0  # without the darks and flats that a series shares
+        own = _own(table)
         fields["count_time"] = quantity(table.exposure_s[own], "s")
         fields["image_key"] = Dataset(table.image_key[own].astype(np.int32))
         fields["image_key_control"] = Dataset(table.image_key_control[own].astype(np.int32))
@@ -224,6 +225,11 @@ def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Pat
             table.row[own], {"description": "row of `data` that each entry of image_key is about"}
         )
     return nx("NXdetector", fields)
+
+
+def _own(table: FrameTable) -> np.ndarray:
+    """Frames of the detector's own file, without the darks and flats that a series shares."""
+    return np.flatnonzero(table.file_index == 0)
 
 
 def _measurement(record: RunRecord, tables: Mapping[str, FrameTable]) -> Group:
@@ -297,7 +303,7 @@ def _picture(record: RunRecord, table: FrameTable, folder: Path) -> Group:
     assert frames is not None  # _pictures asked
     fields: dict[str, Node] = {"data": frames_of(table, frames, folder, interpretation="image", units="counts")}
     attrs: dict[str, Any] = {"signal": "data", "axes": [".", ".", "."]}
-    if table.has_rotation and np.all(np.isfinite(table.angle_deg[frames])):
+    if _turns(record, table, frames):
         fields["rotation_angle"] = quantity(table.angle_deg[frames], "degree")
         attrs |= {"axes": ["rotation_angle", ".", "."], "rotation_angle_indices": 0}
     else:
@@ -310,17 +316,19 @@ def _picture(record: RunRecord, table: FrameTable, folder: Path) -> Group:
     return nx("NXdata", fields, **attrs)
 
 
+def _turns(record: RunRecord, table: FrameTable, frames: np.ndarray) -> bool:
+    """True if the frames differ by their angles, all of which are known."""
+    angles = table.angle_deg[frames]
+    turned = table.has_rotation or (record.start.get("rotation") or {}).get("motor") in record.start.get("motors", ())
+    return bool(turned and np.all(np.isfinite(angles)) and (table.has_rotation or np.ptp(angles) > 0))
+
+
 def _scanned(record: RunRecord, table: FrameTable, frames: np.ndarray) -> dict[str, Node]:
-    """The scanned positions of frames that all belong to one segment with a position for each."""
-    names = {table.segment_names[index] for index in np.unique(table.segment[frames])}
-    motors = record.start.get("motors") or ()
-    segment = next((segment for segment in record.segments if {segment.name} == names), None)
-    if segment is None:
-        return {}
+    """The scanned positions of the frames."""
     return {
-        motor: quantity(segment.columns[motor], segment.units.get(motor, ""))
-        for motor in motors
-        if motor in segment.columns and len(segment.columns[motor]) == len(frames)
+        motor: quantity(table.columns[motor][frames], table.units.get(motor, ""))
+        for motor in record.start.get("motors") or ()
+        if motor in table.columns and np.any(np.isfinite(table.columns[motor][frames]))
     }
 
 

@@ -11,14 +11,15 @@ import numpy as np
 from danmax_bluesky.formats.parts import (
     SAMPLE_STAGE,
     detector_settings,
+    frames_group,
     frames_of,
     iso,
     quantity,
-    sample_of,
     stage_positions,
 )
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
-from danmax_bluesky.runs.frame_table import ANGLE_FLAGS_TEXT, FrameTable
+from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
 # Version of the layout that ESRF's nxtomo package reads: energy in instrument/beam, pixel sizes at the sample, and the
@@ -58,7 +59,7 @@ def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path) -> Group:
             "entry_identifier": Dataset(record.uid),
             "instrument": _instrument(record, table, folder, every),
             "sample": _sample(record, table),
-            "frames": _frames(table),
+            "frames": frames_group(table),
             **control,
             "data": nx(
                 "NXdata",
@@ -154,7 +155,7 @@ def sample_pixel_m(record: RunRecord, detector: str) -> float | None:
 
 
 def _sample(record: RunRecord, table: FrameTable) -> Group:
-    sample = sample_of(record)
+    sample = sample_of(record.start)
     pixel_m = sample_pixel_m(record, table.detector)
     fields: dict[str, Node] = {
         "name": Dataset(str(sample.get("name", ""))),
@@ -168,16 +169,3 @@ def _sample(record: RunRecord, table: FrameTable) -> Group:
         fields["x_pixel_size"] = quantity(pixel_m, "m")
         fields["y_pixel_size"] = quantity(pixel_m, "m")
     return nx("NXsample", fields)
-
-
-def _frames(table: FrameTable) -> Group:
-    """What is known of each frame beyond what NXtomo asks for."""
-    fields: dict[str, Node] = {
-        "rotation_angle_flag": Dataset(table.angle_flag.astype(np.uint8), {"description": ANGLE_FLAGS_TEXT}),
-        "trigger": Dataset(table.trigger, {"description": "number since arming, counted from 0; -1 where not counted"}),
-        "segment": Dataset(table.segment, {"description": "index in segment_names"}),
-        "segment_names": Dataset(np.array(table.segment_names, dtype=object)),
-    }
-    if not np.all(np.isnan(table.time_s)):
-        fields["timestamp"] = quantity(table.time_s, "s")
-    return nx("NXcollection", fields)

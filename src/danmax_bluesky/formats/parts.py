@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.tree import Dataset, FrameSlice, Group, VirtualDataset
-from danmax_bluesky.runs.frame_table import FrameTable
+from danmax_bluesky.formats.tree import Dataset, FrameSlice, Group, Node, VirtualDataset, nx
+from danmax_bluesky.runs.frame_table import ANGLE_FLAG, ANGLE_FLAGS_TEXT, FrameTable
 from danmax_bluesky.runs.record import RunRecord
 
 FILL_UNSIGNED_16 = 65535
@@ -86,6 +86,30 @@ def stage_positions(table: FrameTable, axis: str) -> tuple[np.ndarray | None, st
     return (None, "") if values is None else (values, table.units.get(motor, ""))
 
 
+def frames_group(table: FrameTable, frames: np.ndarray | slice = slice(None)) -> Group:
+    """What is known of each frame of a detector, a row for each: angle, positions, monitors, time, trigger, segment.
+
+    Args:
+        table: of the detector.
+        frames: which frames; all by default.
+    """
+    fields: dict[str, Node] = {
+        name: quantity(values[frames], units) for name, (values, units) in table.recorded.items() if name != ANGLE_FLAG
+    }
+    fields |= {
+        ANGLE_FLAG: Dataset(table.angle_flag[frames].astype(np.uint8), {"description": ANGLE_FLAGS_TEXT}),
+        "frame_row": Dataset(table.row[frames], {"description": "row of the frame in the detector's file"}),
+        "trigger": Dataset(
+            table.trigger[frames], {"description": "number in the run, counted from 0; -1 where not counted"}
+        ),
+        "segment": Dataset(table.segment[frames], {"description": "index in segment_names"}),
+        "segment_names": Dataset(np.array(table.segment_names, dtype=object)),
+    }
+    if np.any(np.isfinite(table.time_s[frames])):
+        fields["timestamp"] = quantity(table.time_s[frames], "s", description="end of the exposure, POSIX seconds")
+    return nx("NXcollection", fields)
+
+
 def fill_value(dtype: str) -> int | float:
     """What a virtual dataset shows where its source is missing: a value that no frame holds everywhere."""
     kind = np.dtype(dtype)
@@ -98,12 +122,6 @@ def fill_value(dtype: str) -> int | float:
 def detector_settings(record: RunRecord, detector: str) -> Mapping[str, Any]:
     """What the start document says about a detector; {} where it says nothing."""
     return record.start.get("detector_settings", {}).get(detector) or {}
-
-
-def sample_of(record: RunRecord) -> dict[str, Any]:
-    """The sample's fields; a sample told as text is its name."""
-    sample = record.start.get("sample") or {}
-    return dict(sample) if isinstance(sample, Mapping) else {"name": str(sample)}
 
 
 def root_attributes(record: RunRecord, file_name: str, time_s: float) -> dict[str, Any]:
@@ -130,6 +148,8 @@ def storable(value: Any) -> Any:
     """The value if HDF5 can hold it; its text otherwise."""
     if value is None:
         return ""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
     if isinstance(value, str | bool | int | float | np.ndarray | np.generic):
         return value
     try:

@@ -13,9 +13,11 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from danmax_bluesky.formats.parts import storable
 from danmax_bluesky.formats.tree import Dataset, Group, Node, nx
+from danmax_bluesky.parsing import complaints
 
 COLUMNS = ("actor", "start_time", "end_time", "status", "message", "reference", "description")
 TABLE_DTYPE = np.dtype([(column, object) for column in COLUMNS])
@@ -108,17 +110,52 @@ class Action:
         return {**asdict(self), "status": str(self.status)}
 
 
+class _Event(BaseModel):
+    """One line of the journal: an action that is begun, or what changed in one."""
+
+    id: str
+    actor: str = ""
+    status: Status = Status.QUEUED
+    start_time: str = ""
+    end_time: str = ""
+    message: str = ""
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: list[FileNote] = Field(default_factory=list)
+    outputs: list[FileNote] = Field(default_factory=list)
+    software: dict[str, str] = Field(default_factory=dict)
+    host: str = ""
+    user: str = ""
+
+
+def event_of(content: Any) -> dict[str, Any]:
+    """What a line of the journal says, checked; what this version does not know is left out.
+
+    Raises:
+        ValueError: it is no change of an action.
+    """
+    try:
+        event = _Event.model_validate(content)
+    except ValidationError as error:
+        problem = complaints(error)[0]
+        raise ValueError(f"{'.'.join(map(str, problem['loc'])) or 'the line'}: {problem['msg']}") from None
+    return {name: getattr(event, name) for name in event.model_fields_set}
+
+
 def fold_actions(events: Iterable[Mapping[str, Any]]) -> tuple[Action, ...]:
     """The actions that a journal of changes tells of, in the order in which they were first heard of.
 
     Args:
-        events: each {"id": ..., "actor": ... at first, and whatever changed}.
+        events: each {"id": ..., "actor": ... at first, and whatever changed}; changes of an action whose beginning is
+            lost are left out.
     """
     told: dict[str, dict[str, Any]] = {}
     seen: dict[str, int] = {}
     for event in events:
         known = told.get(event["id"])
         if known is None:
+            if not event.get("actor"):
+                continue
             slug = re.sub(r"[^a-z0-9_]+", "_", str(event["actor"]).lower()).strip("_") or "action"
             seen[slug] = seen.get(slug, 0) + 1
             group = slug if seen[slug] == 1 else f"{slug}_{seen[slug]}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
 MARKER = "<!-- written by `danmax log` from the documents of the scans; changes made here are lost -->"
@@ -122,7 +123,6 @@ def line_of_documents(
     missing: Mapping[str, int],
 ) -> LogLine:
     """The line of a run, by its first and last document and what lies between."""
-    sample = start.get("sample") or ""
     return LogLine(
         scan=int(start.get("scan_id", 0)),
         start_s=float(start["time"]),
@@ -130,7 +130,7 @@ def line_of_documents(
         proposal=str(start.get("proposal", "")),
         visit=str(start.get("visit", "")),
         folder=str(start.get("folder", "")),
-        sample=str(sample.get("name", "")) if isinstance(sample, Mapping) else str(sample),
+        sample=str(sample_of(start)["name"]),
         plan=str(start.get("plan_name", "")),
         command=str(start.get("command", "")),
         detectors=tuple(str(name) for name in start.get("detectors") or ()),

@@ -20,6 +20,7 @@ from danmax_bluesky.storage.frames import HDF5_ENDINGS, IMAGE_ENDINGS, open_fram
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.locks import has_writer
+from danmax_bluesky.storage.walking import files_below
 
 OURS = re.compile(r"scan-\d{4,}(?:_(?P<part>.+))?")
 NOT_FRAMES = ("_integrated", "_dxchange", "_panda", "_master")
@@ -74,7 +75,13 @@ class Task:
         return len(self.source.paths), _newest([*self.source.paths, *_files_of(self.settings)])
 
 
-def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str | None = None) -> list[Source]:
+def find_sources(
+    paths: Sequence[Path],
+    detectors: Iterable[str],
+    dataset: str | None = None,
+    roots: Sequence[Path] = (),
+    refuse: Callable[[StorageError], None] | None = None,
+) -> list[Source]:
     """Frames in files and below folders, in order.
 
     Of the files of a scan, those of the named detectors count, for which its master stands; of other HDF5 files in a
@@ -85,9 +92,11 @@ def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str |
         paths: files and folders; their order does not matter.
         detectors: names of detectors.
         dataset: HDF5 path of the frames, or None to look for it.
+        roots: folders that links to folders may lead into: `storage.roots` of the settings.
+        refuse: called with what is wrong with a link to a folder, which is then left aside; None lets the error out.
 
     Raises:
-        StorageError: a path does not exist.
+        StorageError: a path does not exist, or a link leads into none of the roots.
     """
     wanted = set(detectors)
     hdf5: dict[Path, None] = {}
@@ -96,7 +105,7 @@ def find_sources(paths: Sequence[Path], detectors: Iterable[str], dataset: str |
         if not path.exists():
             raise StorageError(f"{path} does not exist")
         place = path.absolute()
-        for file in sorted(place.rglob("*")) if place.is_dir() else _meant_by(place, wanted, dataset):
+        for file in sorted(files_below(place, roots, refuse)) if place.is_dir() else _meant_by(place, wanted, dataset):
             if file.suffix.lower() in HDF5_ENDINGS:
                 if place.is_file() or _is_of_interest(file, place, wanted, dataset):
                     hdf5[file] = None

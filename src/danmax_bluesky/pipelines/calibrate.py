@@ -59,6 +59,7 @@ def guessed_geometry(
     shape: tuple[int, ...],
     *,
     poni: str | None = None,
+    folder: Path | None = None,
     orientation: int | None = None,
     distance_mm: float | None = None,
     beam_px: Sequence[float] | None = None,
@@ -67,13 +68,23 @@ def guessed_geometry(
 ) -> Geometry:
     """Where to begin: from the text of a .poni, or from distance, beam, energy and pixel of an upright detector.
 
+    Args:
+        shape: rows and columns of the image.
+        poni: the text.
+        folder: of the .poni, where files that it names are looked for.
+        orientation: how the image lies in memory, 1 to 4; None takes what the .poni states.
+        distance_mm: sample to detector.
+        beam_px: row and column of the beam.
+        energy_kev: of the beam, where the .poni names no wavelength.
+        pixel_um: size of a pixel.
+
     Raises:
-        CalibrationError: neither is there.
+        CalibrationError: neither is there, or the .poni cannot be used.
     """
     size = (int(shape[0]), int(shape[1]))
     if poni is not None:
         wavelength = None if energy_kev is None else KEV_ANGSTROM / energy_kev * 1e-10
-        return geometry_of_poni(poni, size, orientation=orientation, wavelength_m=wavelength)
+        return geometry_of_poni(poni, size, orientation=orientation, wavelength_m=wavelength, folder=folder)
     if distance_mm is None or beam_px is None or energy_kev is None or pixel_um is None:
         raise CalibrationError("without --guess, all of --distance, --beam, --energy and --pixel-um are needed")
     turned = orientation or 3

@@ -21,6 +21,7 @@ from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.files import explain
 from danmax_bluesky.storage.journal import encoded, read_journal
+from danmax_bluesky.storage.whole import open_unlinked
 
 PATTERNS = "patterns"
 INTEGRALS = "integrals"
@@ -69,7 +70,7 @@ class DerivedRun:
         self.uid = ""
         known = self._restored()
         try:
-            self._stream = self.path.open("a", encoding="utf-8")
+            self._stream = open(self.path, "a", encoding="utf-8", opener=open_unlinked)
             with suppress(OSError):
                 fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -37,13 +37,13 @@ class Drift:
 
     Attributes:
         shifts: of each alignment frame that could be compared, or None.
-        text: the drift in a sentence, with the comparisons that failed; "" without alignment frames.
-        failed: True if a comparison failed.
+        text: the drift in a sentence; "" if it is not known.
+        failure: why comparisons failed, in a sentence; "" if none did.
     """
 
     shifts: Shifts | None = None
     text: str = ""
-    failed: bool = False
+    failure: str = ""
 
 
 _known: dict[tuple, Drift] = {}
@@ -83,24 +83,25 @@ def _compared(table: FrameTable, alignment: np.ndarray, projections: np.ndarray,
         )
     except DanmaxError as error:
         _log.warning("%s: the drift of the sample is not known: %s", table.detector, error)
-        return Drift(None, f"the drift of the sample is not known: {error}", failed=True)
+        return Drift(failure=f"the drift of the sample is not known: {error}")
     if not pairs:
-        return Drift(None, "the drift of the sample is not known: no alignment frame has a projection at its angle")
+        return Drift(failure="no alignment frame has a projection at its angle")
     reasons = [_untrue(table, pair, alignment, projections, pixel_m) for pair in pairs]
     true = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
     wrong = [f"{pair.angle_deg:.4g} deg: {text}" for pair, text in zip(pairs, reasons, strict=True) if text]
-    parts = [describe_drift(true) if true else "the drift of the sample is not known"]
+    failure = ""
     if wrong:
         more = "; ..." if len(wrong) > MOST_TOLD else ""
-        parts.append(f"{len(wrong)} of {len(pairs)} comparisons failed: {'; '.join(wrong[:MOST_TOLD])}{more}")
-        _log.warning("%s: %s", table.detector, parts[-1])
+        failure = f"{len(wrong)} of {len(pairs)} comparisons failed: {'; '.join(wrong[:MOST_TOLD])}{more}"
+        failure = failure if true else f"the drift of the sample is not known: {failure}"
+        _log.warning("%s: %s", table.detector, failure)
     shifts = Shifts(
         frame=alignment[[pair.alignment for pair in true]],
         projection=projections[[pair.projection for pair in true]],
         dx_px=np.array([pair.dx_px for pair in true]),
         dy_px=np.array([pair.dy_px for pair in true]),
     )
-    return Drift(shifts if true else None, "; ".join(parts), failed=bool(wrong))
+    return Drift(shifts if true else None, describe_drift(true), failure)
 
 
 def _untrue(

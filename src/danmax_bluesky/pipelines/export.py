@@ -32,11 +32,12 @@ def export_text(file: Path, kind: Literal["chi", "xye"], folder: Path | None = N
     target.mkdir(parents=True, exist_ok=True)
     stem = file.stem.removesuffix("_integrated")
     wavelength = float(recipe["wavelength"])
+    norms = patterns.frame_norms()
     for row, number in enumerate(patterns.index):
         sigma = None if patterns.sigma is None else patterns.sigma[row]
         values = (patterns.radial_axis, patterns.intensity[row], sigma, patterns.quantity, patterns.unit)
         if kind == "xye":
-            text = xye_text(*values, wavelength)
+            text = xye_text(*values, wavelength, norms[row])
         else:
             parameters = {key: value for key, value in recipe.items() if not isinstance(value, np.ndarray)}
             text = chi_text(*values, parameters, {key: float(v[row]) for key, v in patterns.integrals.items()})

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from danmax_bluesky.scattering.kernels import LANES
-from danmax_bluesky.storage.frames import Frames
+from danmax_bluesky.storage.checksums import is_still_open
+from danmax_bluesky.storage.frames import Frames, Hdf5Frames
 
 POLL_S = 0.002
 IDLE_POLL_S = 0.02
@@ -98,3 +99,17 @@ def follow(
                 return
         yield None
         time.sleep(POLL_S if stretches.missing(beyond) else IDLE_POLL_S)
+
+
+def await_numbers(frames: Hdf5Frames, last: int, patience_s: float) -> None:
+    """Wait until the file has the detector's own number of frame `last`: a frame is seen before what is beside it.
+
+    Without its number a frame could not be matched with its trigger. A file without numbers is not waited for, nor is
+    one that its writer has closed.
+    """
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        numbers = frames.column("frame_number")
+        if numbers is None or len(numbers) > last or not is_still_open(frames.path):
+            return
+        time.sleep(IDLE_POLL_S)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.formats.nxazint import Column
+from danmax_bluesky.runs.layout import one_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,11 @@ def output_path(frames: Path, recipe: str = "azint", root: Path | None = None) -
         frames: the detector file.
         recipe: name of the recipe.
         root: folder to write to instead, flat.
+
+    Raises:
+        FormatError: the name of the recipe leads to another folder.
     """
+    one_name("name of a recipe", recipe)
     name = f"{frames.stem}_integrated.h5" if recipe == "azint" else f"{frames.stem}_{recipe}_integrated.h5"
     if root is not None:
         return root / name

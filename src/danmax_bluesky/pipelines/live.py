@@ -12,7 +12,7 @@ import numpy as np
 from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
 from danmax_bluesky.pipelines.derived import DerivedRun
-from danmax_bluesky.pipelines.follow import Stretches, follow
+from danmax_bluesky.pipelines.follow import Stretches, await_numbers, follow
 from danmax_bluesky.pipelines.integrate import check_first, prepare_for, values_beside, with_columns_of
 from danmax_bluesky.pipelines.integrators import integrators_of
 from danmax_bluesky.pipelines.job import Job, Outcome
@@ -83,7 +83,7 @@ def run_job(
             _follow(job, frames, sinks, stretches, told, patience_s, warnings)
         for sink, run in runs.items():
             _tell(run, sink)
-        finished = _finish(job, frames, sinks, stretches)
+        finished = _finish(job, frames, sinks, stretches, patience_s)
         wrong |= {sink: "; ".join(outcome.problems) for sink, outcome in zip(sinks, finished, strict=True)}
         outcomes += finished
     except (
@@ -268,11 +268,14 @@ class Backlog:
             self._most = self._warned = 0
 
 
-def _finish(job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretches: Stretches) -> list[Outcome]:
+def _finish(
+    job: Job, frames: Hdf5Frames, sinks: Sequence[RecipeOutput], stretches: Stretches, patience_s: float
+) -> list[Outcome]:
     scan: MeasuredScan | None = None
     complete = stretches.complete
     problems: list[str] = []
     if job.journal and Path(job.journal).exists():
+        await_numbers(frames, max((sink.done for sink in sinks), default=-1), patience_s)
         try:
             scan = measured_scan(Path(job.journal), job.detector)
         except DanmaxError as error:

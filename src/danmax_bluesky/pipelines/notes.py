@@ -42,7 +42,7 @@ def note_integration(
     name = str(recipe.get("name", "azint"))
     detector = str(recipe.get("detector", ""))
     try:
-        provenance = Provenance(files)
+        provenance = Provenance(files, computed=True)
         row = provenance.begin(
             ACTOR,
             description=f"azimuthal integration of {detector} by {name}",

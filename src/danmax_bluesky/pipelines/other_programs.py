@@ -1,27 +1,51 @@
 """Calibrations of other programs, made into the files that a recipe names: .poni, .npy and the settings themselves."""
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.errors import FormatError
+from danmax_bluesky import parsing
+from danmax_bluesky.errors import FormatError, SettingsError
+from danmax_bluesky.parsing import parse, shown
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
 from danmax_bluesky.scattering.calibration_files import (
     SaxsdogCalibration,
     SaxsdogMask,
     geometry_of_fit2d_text,
     geometry_of_nika_text,
+    is_saxsdog,
     saxsdog_calibration,
 )
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.storage.frames import read_mask
+from danmax_bluesky.storage.text import write_text
+from danmax_bluesky.storage.whole import whole_file
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 """What the name of a recipe holds none of."""
+
+
+def recipes_in(file: Path) -> list[IntegrationSettings]:
+    """The recipes in a file: TOML or JSON of keys and values, one recipe or a list of them, or a SAXSDOG calibration.
+
+    Raises:
+        SettingsError: it is none, or a recipe cannot be used; with the file.
+        FormatError: the file cannot be read, or is no SAXSDOG calibration.
+        StorageError: a mask of the calibration is missing.
+    """
+    text = read_text(file)
+    content = parse(text, "TOML" if file.suffix == ".toml" else "JSON", file, SettingsError)
+    if is_saxsdog(content):
+        return recipes_of_saxsdog(text, file.stem, file.parent, file.parent / f"{file.stem}_recipes")
+    entries = content.get("recipes", [content]) if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise SettingsError(f"{file} holds no list of recipes but {shown(entries)}")
+    try:
+        return recipes_of(entries)
+    except SettingsError as error:
+        raise SettingsError(f"{file}: {error}") from None
 
 
 def recipes_of_saxsdog(
@@ -44,11 +68,8 @@ def recipes_of_saxsdog(
     calibration = saxsdog_calibration(text)
     if not calibration.masks:
         raise FormatError(f"{name} lists no Masks, and they say how to integrate; add one")
-    folder.mkdir(parents=True, exist_ok=True)
     poni = folder / f"{name}.poni"
-    wanted = calibration.geometry.poni_text()
-    if not poni.exists() or read_text(poni) != wanted:
-        poni.write_text(wanted, encoding="utf-8")
+    write_text(poni, calibration.geometry.poni_text(), is_ours=lambda _: True)
     several = len(calibration.masks) > 1
     return recipes_of(
         _recipe(calibration, entry, masks, poni, detector, f"_{number}" if several else "")
@@ -61,13 +82,11 @@ def _recipe(
 ) -> dict[str, Any]:
     mask = None
     if entry.mask_file:
-        source = masks / entry.mask_file
-        pixels = read_mask(source)
-        if source.suffix == ".msk":
-            pixels = pixels[::-1]  # FIT2D counts rows from the last one
+        pixels = read_mask(masks / entry.mask_file)
         mask = poni.with_name(f"{poni.stem}{suffix}_mask.npy")
         if not mask.exists() or not np.array_equal(np.load(mask), pixels):
-            np.save(mask, pixels)
+            with whole_file(mask, replace=True) as temporary, temporary.open("wb") as stream:
+                np.save(stream, pixels)
     slices = [
         {
             "direction": cut.direction,
@@ -110,11 +129,7 @@ def foreign_geometry(file: Path, shape: tuple[int, int] | None, pixel_um: float 
         FormatError: it is none of them, or shape and pixel are needed.
     """
     text = read_text(file)
-    try:
-        is_json = isinstance(json.loads(text), Mapping)
-    except ValueError:
-        is_json = False
-    if is_json:
+    if text.lstrip().startswith("{"):
         return saxsdog_calibration(text).geometry
     if shape is None or pixel_um is None:
         raise FormatError(f"{file} does not tell the size of image and pixel; give --shape and --pixel-um")
@@ -130,7 +145,4 @@ def read_text(path: Path) -> str:
     Raises:
         FormatError: it cannot be read.
     """
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror}") from error
+    return parsing.read_text(path, FormatError, most_bytes=16 * parsing.MEBIBYTE, errors="replace")

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-
-mpl.use("Agg", force=False)
-
 from matplotlib.figure import Figure
+
+from danmax_bluesky.storage.whole import whole_file
 
 
 def save_image(path: Path, image: np.ndarray, title: str, *, label: str = "counts", log: bool = False) -> Path:
@@ -32,8 +30,7 @@ def save_image(path: Path, image: np.ndarray, title: str, *, label: str = "count
     drawn = axes.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect=stretched, interpolation="nearest")
     axes.set(title=title, xlabel="column", ylabel="row")
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
-    figure.savefig(path, dpi=130)
-    return path
+    return _saved(figure, path)
 
 
 def save_pattern(
@@ -61,5 +58,10 @@ def save_pattern(
     if counts.size:
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.5 * np.percentile(counts, 1))
-    figure.savefig(path, dpi=130)
+    return _saved(figure, path)
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    with whole_file(path, replace=True) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
     return path

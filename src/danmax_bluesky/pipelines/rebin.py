@@ -113,17 +113,22 @@ def _gain(file: Path, name: str, patterns: StoredPatterns, bins: int) -> np.ndar
     mask = np.asarray(given["mask"], bool)
     rows, columns = mask.shape
     geometry = geometry_of_poni(
-        given["poni"], (rows, columns), orientation=given["orientation"], wavelength_m=given["wavelength"] * 1e-10
+        given["poni"],
+        (rows, columns),
+        orientation=given["orientation"],
+        wavelength_m=given["wavelength"] * 1e-10,
+        folder=None if settings.poni is None else settings.poni.parent,
     )
     is_cake = patterns.intensity.ndim == 3
     recipe = Recipe(
-        replace(geometry, detector="Detector"),
+        geometry,
         mask,
         unit=settings.unit,
         radial_bins=settings.radial_bins,
         radial_range=settings.radial_range,
         azimuth_bins=settings.azimuth_bins if is_cake else 1,
         azimuth_range_deg=settings.azimuth_range,
+        azimuth_edges_deg=settings.azimuth_edges if is_cake else (),
         sectors_deg=settings.sectors if is_cake or len(settings.sectors) == 1 else (),
         splitting=settings.splitting,
         solid_angle=settings.solid_angle,

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from danmax_bluesky.config import RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
+from danmax_bluesky.parsing import complaints, read_text, shown
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.slices import Cut
@@ -52,11 +53,13 @@ def recipe_settings(raw: Mapping[str, Any] | RecipeSettings) -> IntegrationSetti
     if isinstance(raw, RecipeSettings):
         return raw
     try:
+        if not isinstance(raw, Mapping):
+            raise SettingsError(f"a recipe is keys and values, not {shown(raw)}")
         return RecipeSettings.model_validate(dict(raw))
     except ValidationError as error:
         problems = (
-            f"recipe setting {'.'.join(map(str, problem['loc']))!r} = {problem['input']!r}: {problem['msg']}"
-            for problem in error.errors()
+            f"recipe setting {'.'.join(map(str, problem['loc']))!r} = {shown(problem['input'])}: {problem['msg']}"
+            for problem in complaints(error)
         )
         raise SettingsError("\n".join(problems)) from None
 
@@ -98,7 +101,7 @@ def prepare(
     geometry = _geometry(settings, shape, detector, energy_kev)
     texts: dict[str, Any] = {"poni": geometry.poni_text()}
     if settings.poni is not None:
-        texts |= {"poni": _read_text(settings.poni), "poni_file": str(settings.poni)}
+        texts |= {"poni": read_text(settings.poni, CalibrationError, errors="replace"), "poni_file": str(settings.poni)}
     mask = None if settings.mask is None else read_mask(settings.mask)
     if settings.mask is not None and mask is not None:
         texts["mask_file"] = str(settings.mask)
@@ -112,6 +115,8 @@ def prepare(
     dark, stacked = _image("dark", settings.dark, shape)
     flat, _ = _image("flat", settings.flat, shape)
     texts |= {f"{name}_file": str(path) for name in ("dark", "flat") if (path := getattr(settings, name)) is not None}
+    own_dark, own_flat = geometry.dark_and_flat()  # as pyFAI does, where no others are given
+    dark, flat = own_dark if dark is None else dark, own_flat if flat is None else flat
     recipe = Recipe(
         geometry=geometry,
         mask=mask,
@@ -120,6 +125,7 @@ def prepare(
         radial_range=settings.radial_range,
         azimuth_bins=settings.azimuth_bins,
         azimuth_range_deg=settings.azimuth_range,
+        azimuth_edges_deg=settings.azimuth_edges,
         sectors_deg=settings.sectors,
         splitting=settings.splitting,
         solid_angle=settings.solid_angle,
@@ -136,11 +142,17 @@ def prepare(
     )
     layouts = {PATTERN: recipe}
     if recipe.dimensions == 2:
-        full = {} if settings.cake_only else {PATTERN: replace(recipe, azimuth_bins=1, sectors_deg=())}
+        full = (
+            {}
+            if settings.cake_only
+            else {PATTERN: replace(recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=())}
+        )
         layouts = {**full, CAKE: recipe}
     for number, cut in enumerate(settings.slices, 1):
         band = Cut(cut.direction, cut.plane, cut.position, cut.margin, cut.incident_angle)
-        plain = replace(recipe, azimuth_bins=1, sectors_deg=(), azimuth_range_deg=None, radial_range=None)
+        plain = replace(
+            recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=(), azimuth_range_deg=None, radial_range=None
+        )
         layouts[f"slice{number}"] = replace(plain, cut=band, splitting="no")
     return PreparedRecipe(settings, layouts, texts)
 
@@ -155,7 +167,11 @@ def _geometry(
         wavelength_m = None if energy_kev is None else KEV_ANGSTROM * 1e-10 / energy_kev
         try:
             return geometry_of_poni(
-                _read_text(settings.poni), shape, orientation=settings.orientation, wavelength_m=wavelength_m
+                read_text(settings.poni, CalibrationError, errors="replace"),
+                shape,
+                orientation=settings.orientation,
+                wavelength_m=wavelength_m,
+                folder=settings.poni.parent,
             )
         except CalibrationError as error:
             raise CalibrationError(f"{settings.poni}: {error}") from None
@@ -167,13 +183,6 @@ def _geometry(
     return simulated_geometry(
         shape, float(detector["pixel_size_m"]), float(detector["distance_m"]), energy_kev, settings.orientation or 3
     )
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise CalibrationError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _image(name: str, path: Path | None, shape: tuple[int, int]) -> tuple[np.ndarray | None, int]:

@@ -51,7 +51,7 @@ def reconstruct_scan(job: ReconstructionJob) -> Path:
         StorageError: frames cannot be read, or the slices cannot be written.
     """
     files = job.files
-    with Provenance(files).action(
+    with Provenance(files, computed=True).action(
         ACTOR,
         description=f"slices of {job.detector}, {job.settings.get('rows')}, axis {job.center}",
         parameters={"detector": job.detector, "settings": job.settings, "center": job.center},

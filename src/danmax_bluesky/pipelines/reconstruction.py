@@ -11,6 +11,7 @@ import numpy as np
 from danmax_bluesky.formats.parts import detector_settings
 from danmax_bluesky.formats.provenance import Status
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.tomography.tori import ReconstructionSettings
@@ -68,7 +69,7 @@ class ReconstructionJob:
             center=center,
             pixel_m=None if pixel_m is None else float(pixel_m) / float(known.get("magnification", 1.0)),
             title=str(record.start.get("command", "")),
-            sample=str((record.start.get("sample") or {}).get("name", "")),
+            sample=str(sample_of(record.start)["name"]),
         )
 
     @classmethod
@@ -88,7 +89,7 @@ class ReconstructionJob:
     @property
     def output(self) -> Path:
         """Where the slices go."""
-        return self.files.process / TECHNIQUE / self.folder / f"{self.stem}_{self.detector}_slices.h5"
+        return self.files.computed(TECHNIQUE, f"{self.detector}_slices.h5")
 
 
 def covers_half_turn(angle_deg: np.ndarray) -> bool:
@@ -99,7 +100,7 @@ def covers_half_turn(angle_deg: np.ndarray) -> bool:
 
 def end_as_failed(job: ReconstructionJob, why: str) -> None:
     """Give the row of a reconstruction its end, where the process died that had begun it."""
-    provenance = Provenance(job.files)
+    provenance = Provenance(job.files, computed=True)
     for action in provenance.actions():
         if action.actor == ACTOR and action.status == Status.RUNNING:
             provenance.end(action.id, message=why, failed=True)

@@ -32,13 +32,14 @@ class Run:
         tables: detector -> its frames, with the darks and flats that it shares and the drift that its alignment frames
             show; empty for a run that is open.
         drift: what the alignment frames of each detector tell of the drift of the sample, one sentence each.
-        drift_failed: those of these sentences that tell of a comparison that failed.
+        failed_comparisons: those of these sentences that say why alignment frames could not be compared with the
+            projections at their angles.
     """
 
     record: RunRecord
     tables: Mapping[str, FrameTable] = field(default_factory=dict)
     drift: tuple[str, ...] = ()
-    drift_failed: tuple[str, ...] = ()
+    failed_comparisons: tuple[str, ...] = ()
 
 
 def read_run(record: RunRecord) -> Run:
@@ -66,11 +67,12 @@ def read_run(record: RunRecord) -> Run:
 def _read(record: RunRecord) -> Run:
     tables = with_shared_fields(record, frame_tables(record))
     drifts = {name: drift_of(table, record.uid, sample_pixel_m(record, name)) for name, table in tables.items()}
+    failed = tuple(f"{name}: {drift.failure}" for name, drift in drifts.items() if drift.failure)
     return Run(
         record,
         {name: replace(table, shifts=drifts[name].shifts) for name, table in tables.items()},
-        tuple(f"{name}: {drift.text}" for name, drift in drifts.items() if drift.text),
-        tuple(f"{name}: {drift.text}" for name, drift in drifts.items() if drift.failed),
+        tuple(f"{name}: {drift.text}" for name, drift in drifts.items() if drift.text) + failed,
+        failed,
     )
 
 

@@ -1,16 +1,20 @@
 """The scan log of a visit, from the journals of its scans: it needs no catalogue."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.formats.scan_log import LogLine, as_csv, as_markdown, in_order, is_ours, line_of
-from danmax_bluesky.runs.record import RunRecord, fold, moved
-from danmax_bluesky.storage.journal import is_being_written, read_journal
+from danmax_bluesky.parsing import expecting
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.storage.journal import is_being_written
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.storage.text import write_text
+from danmax_bluesky.storage.walking import check_links, files_below
 
 JOURNALS = "scan-*_documents.jsonl"
 _LOG = logging.getLogger(__name__)
@@ -21,16 +25,26 @@ class VisitLog:
 
     Args:
         visit_folder: `<data_root>/<proposal>/<visit>`.
+        roots: folders that links at or below raw/ may lead into: `storage.roots` of the settings.
     """
 
-    def __init__(self, visit_folder: Path) -> None:
+    def __init__(self, visit_folder: Path, roots: Sequence[Path] = ()) -> None:
         self.folder = visit_folder
+        self._roots = roots
         self._read: dict[Path, tuple[tuple[int, int], LogLine | None]] = {}
 
     def lines(self) -> list[LogLine]:
-        """One line for each scan, in the order of measurement."""
-        for path in sorted((self.folder / "raw").glob(f"**/{JOURNALS}")):
-            status = path.stat()
+        """One line for each scan, in the order of measurement.
+
+        Raises:
+            StorageError: a link at or below raw/ leads elsewhere.
+        """
+        for path in sorted(journals_of_visit(self.folder, self._roots)):
+            try:
+                status = path.stat()
+            except OSError as error:
+                _LOG.warning("%s is left out of the scan log: %s", path, error.strerror)
+                continue
             version = (status.st_size, status.st_mtime_ns)
             known = self._read.get(path)
             if known is None or known[0] != version or (known[1] is not None and known[1].status == "open"):
@@ -52,13 +66,25 @@ class VisitLog:
         return markdown, table
 
 
+def journals_of_visit(visit_folder: Path, roots: Sequence[Path]) -> Iterator[Path]:
+    """The journals of a visit, in no particular order.
+
+    Raises:
+        StorageError: a link at or below raw/ leads into none of the roots.
+    """
+    raw = visit_folder / "raw"
+    check_links(raw, raw, roots)
+    yield from (path for path in files_below(raw, roots) if path.match(JOURNALS))
+
+
 def _line(path: Path) -> LogLine | None:
     try:
-        record = fold(read_journal(path))
+        record = record_of(path)
         if record.stop is None and not is_being_written(path):
-            record = _as_left(moved(record, path.parent))
-        return line_of(record)
-    except (DanmaxError, ValueError, KeyError, TypeError) as error:
+            record = _as_left(record)
+        with expecting(path, StorageError):
+            return line_of(record)
+    except DanmaxError as error:
         _LOG.warning("%s is left out of the scan log: %s", path, error)
         return None
 

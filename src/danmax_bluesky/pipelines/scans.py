@@ -10,9 +10,10 @@ import numpy as np
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.formats.parts import udunits
 from danmax_bluesky.pipelines.job import ScanInfo
-from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG
+from danmax_bluesky.runs.frame_table import ANGLE_FLAG, column_name
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.matching import at_triggers, frame_tables
+from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.scalars import load_scalars
@@ -56,9 +57,8 @@ def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Colum
     source = start.get("source", {})
     scan: dict[str, Any] = {"scan_id": int(start["scan_id"])} if "scan_id" in start else {}
     scan |= {key: str(start[key]) for key in ("proposal", "visit", "folder") if start.get(key)}
-    sample = start.get("sample")
-    name = sample.get("name") if isinstance(sample, Mapping) else sample
-    scan |= {"sample_name": str(name)} if name else {}
+    name = str(sample_of(start)["name"])
+    scan |= {"sample_name": name} if name else {}
     return ScanInfo(
         title=str(start.get("command") or start.get("plan_name", "azimuthal integration")),
         run_uid=str(start.get("uid", "")),
@@ -76,11 +76,6 @@ def columns_of(units: Mapping[str, str]) -> dict[str, Column]:
     return {
         column_name(name): Column("|u1" if name == ANGLE_FLAG else "<f8", udunits(text)) for name, text in units.items()
     }
-
-
-def column_name(key: str) -> str:
-    """A data key as the name of a dataset."""
-    return key.replace("/", "_")
 
 
 def measured_scan(documents: Path, detector: str) -> MeasuredScan:
@@ -108,8 +103,8 @@ def measured_frames(record: RunRecord, detector: str) -> MeasuredScan:
     return MeasuredScan(
         rows=[(int(rows[0]), int(rows[-1]) + 1) for rows in stretches],
         numbers=table.row[kinds],
-        columns={column_name(name): values[kinds].astype(float) for name, values in recorded.items()},
-        units={column_name(name): "degree" if name == ANGLE else table.units.get(name, "") for name in recorded},
+        columns={name: values[kinds].astype(float) for name, (values, _) in recorded.items()},
+        units={name: units for name, (_, units) in recorded.items()},
         complete=record.is_complete,
         record=record,
     )

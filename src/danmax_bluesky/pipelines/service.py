@@ -7,10 +7,11 @@ integrated by the old one is integrated again only if that is asked for.
 import hashlib
 import json
 import logging
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,15 @@ from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, State, Task, fi
 from danmax_bluesky.pipelines.feeder import new_files
 from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
+from danmax_bluesky.pipelines.scans import journal_beside
+from danmax_bluesky.storage.frames import HDF5_ENDINGS
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.patterns import read_history, read_patterns
+from danmax_bluesky.storage.references import pointed_to
 
 LOOK_EVERY_S = 2.0
 HISTORY = 100_000
+MOST_ANNOUNCED = 10_000
 NEW: tuple[State, ...] = ("new", "to be continued", "outdated", "incomplete")
 """What a new calibration does; what the one before it has done is only done again if that is asked for."""
 _log = logging.getLogger(__name__)
@@ -85,7 +91,9 @@ class IntegrationService:
         self._ending = threading.Event()
         self._workers = [threading.Thread(target=self._work, name="azint service", daemon=True)]
         if feeder:
-            self._workers.append(threading.Thread(target=self._listen, name="azint feeder", daemon=True))
+            announced = new_files(feeder, lambda: not self._ending.is_set())
+            self._workers.append(threading.Thread(target=self._listen, args=(announced,), name="azint feeder"))
+            self._workers[-1].daemon = True
         for worker in self._workers:
             worker.start()
 
@@ -96,7 +104,7 @@ class IntegrationService:
             DanmaxError: it cannot be used.
         """
         _check_mapping("the calibration", calibration)
-        place = self._below_root(folder or "/".join(calibration.get("Directory") or ()))
+        place = self._folder(folder or "/".join(map(str, calibration.get("Directory") or ())))
         recipes = self._recipes(calibration, place, detector)
         self._begin(_Queue(recipes, place))
         return {"result": "new queue", "data": self.status()["data"]}
@@ -190,11 +198,23 @@ class IntegrationService:
         for worker in self._workers:
             worker.join(30)
 
-    def _below_root(self, folder: str) -> Path:
-        place = (self.root / folder).resolve()
-        if not place.is_relative_to(self.root):
-            raise SettingsError(f"{folder} lies outside {self.root}, which this server keeps to")
-        if not place.is_dir():
+    def _inside(self, path: Path) -> Path:
+        """The path that one below the root stands for, with every link followed.
+
+        Raises:
+            SettingsError: it lies outside the root.
+        """
+        try:
+            followed = (self.root / path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # links in a circle, a character NUL
+            raise SettingsError(f"{path} is no path: {error}") from None
+        if not followed.is_relative_to(self.root):
+            raise SettingsError(f"{path} lies outside {self.root}, which this server keeps to, also through links")
+        return followed
+
+    def _folder(self, folder: str) -> Path:
+        place = self._inside(Path(folder))
+        if not os.path.isdir(place):
             raise SettingsError(f"{place} is no folder")
         return place
 
@@ -204,23 +224,21 @@ class IntegrationService:
             entries = calibration.get("recipes", [calibration])
             return recipes_of({"detector": detector, **self._with_paths(entry)} for entry in entries)
         for mask in calibration.get("Masks", ()):
-            file = str(mask.get("MaskFile") or "")
-            if file:
-                self._below_root(str(place / Path(file).parent))
+            _check_mapping("a mask", mask)
+            if mask.get("MaskFile"):
+                self._inside(place / str(mask["MaskFile"]))
         text = json.dumps(dict(calibration), sort_keys=True)
         name = f"calibration-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        return recipes_of_saxsdog(text, name, place, self.root / ".azint_server", detector)
+        return recipes_of_saxsdog(text, name, place, self._inside(Path(".azint_server")), detector)
 
     def _with_paths(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """The same recipe, with the files that it names as paths below the root."""
         _check_mapping("a recipe", entry)
         files = {
-            name: self._below_root(str(Path(entry[name]).parent)) / Path(entry[name]).name
-            for name in ("poni", "mask", "dark", "flat")
-            if entry.get(name)
+            name: self._inside(Path(str(entry[name]))) for name in ("poni", "mask", "dark", "flat") if entry.get(name)
         }
         for name, file in files.items():
-            if not file.is_file():
+            if not os.path.isfile(file):
                 raise SettingsError(f"{name} {file} does not exist; put it below {self.root} first")
         return {**entry, **{name: str(file) for name, file in files.items()}}
 
@@ -231,11 +249,21 @@ class IntegrationService:
                 self._queue.aborted = True
             self._queue = fresh
 
-    def _listen(self) -> None:
-        for path in new_files(self._feeder, lambda: not self._ending.is_set()):
-            if path is not None and path.resolve().is_relative_to(self.root):
-                with self._lock:
-                    self._announced[path] = None
+    def _listen(self, announced: Iterator[Path | None]) -> None:
+        for path in announced:
+            if path is None:
+                continue
+            try:
+                followed = self._inside(path)
+            except SettingsError as error:
+                _log.warning("announced: %s", error)
+                continue
+            with self._lock:
+                self._announced[followed] = None
+                if len(self._announced) > MOST_ANNOUNCED:
+                    gone = next(iter(self._announced))
+                    del self._announced[gone]
+                    _log.warning("%s was announced and did not come; it is forgotten", gone)
 
     def _work(self) -> None:
         while not self._ending.is_set():
@@ -245,7 +273,7 @@ class IntegrationService:
             if current is not None and not current.aborted:
                 try:
                     tasks = self._tasks(current)
-                except (DanmaxError, OSError) as error:
+                except Exception as error:  # nothing that lies in the folder may end the service
                     self._refuse(current, str(current.folder), error)
             for task in tasks:
                 if current is None or current.aborted or self._ending.is_set():
@@ -272,7 +300,11 @@ class IntegrationService:
         fed = self._feeder and not current.again
         with self._lock:
             paths = list(self._announced) if fed else [current.folder]
-        sources = find_sources([path for path in paths if path.exists()], detectors)
+        sources = find_sources(
+            [path for path in paths if path.exists()],
+            detectors,
+            refuse=lambda error: self._refuse(current, str(current.folder), error),
+        )
         if current.closed_s is not None:
             last = current.closed_s
             sources = [source for source in sources if source.paths[-1].stat().st_mtime <= last]
@@ -280,6 +312,7 @@ class IntegrationService:
         def refuse(source: Source, error: DanmaxError) -> None:
             self._refuse(current, source.name, error)
 
+        sources = [source for source in sources if self._keeps_inside(source, refuse)]
         tasks = list(plan_tasks(sources, lambda _: current.recipes, again=current.again, refuse=refuse))
         if fed:
             growing = {task.source.paths[0] for task in tasks if task.state in LATER}
@@ -290,7 +323,36 @@ class IntegrationService:
         wanted = TO_DO if current.again else NEW
         return [task for task in tasks if task.state in wanted and current.seen.get(task.output) != task.stamp]
 
+    def _keeps_inside(self, source: Source, refuse: Callable[[Source, DanmaxError], None]) -> bool:
+        """True if the frames lie below the root, with every link followed."""
+        try:
+            for path in source.paths:
+                self._inside(path)
+        except SettingsError as error:
+            refuse(source, error)
+            return False
+        return True
+
+    def _check_inside(self, task: Task) -> None:
+        """Refuse what would be read or written outside the root, through links of the system or inside the files.
+
+        Raises:
+            SettingsError: a file lies outside.
+            StorageError: a file cannot be read.
+        """
+        self._inside(task.output)
+        read = set(task.source.paths)
+        beside = journal_beside(task.source.paths[0])
+        if beside is not None:
+            segments = record_of(beside[0]).segments
+            read |= {source.file for segment in segments for source in segment.external.values()}
+        for path in read:
+            self._inside(path)
+        for _, target in pointed_to(path for path in read if path.suffix in HDF5_ENDINGS and path.exists()):
+            self._inside(target)
+
     def _run(self, current: _Queue, task: Task) -> None:
+        self._check_inside(task)
         report = run_task(task, threads=self._threads, again=current.again)
         index, columns, integrals = read_history(report.output)
         taken = columns.get("timestamp", np.full(len(index), time.time()))

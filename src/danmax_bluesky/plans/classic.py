@@ -58,7 +58,6 @@ def ascan(
     yield from reachable(rig, (motor,), [(float(position),) for position in positions])
     segment = {"name": "primary", "kind": "data", "num": nsteps + 1, "exposure_s": exposure_s, "period_s": exposure_s}
     start_doc = {
-        **rig.metadata,
         "plan_name": "ascan",
         "call": {
             "plan": "ascan",
@@ -90,5 +89,5 @@ def ascan(
             reading = bps.trigger_and_read([*rig.detectors, *counters, mover], name="primary")
             yield from unbroken(rig.shutter, reading, f"the exposure at {motor} = {position:g}")
 
-    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(measure(), rig.snapshot()), start_doc)
+    told = bpp.inject_md_wrapper(measure(), start_doc)
     return (yield from bpp.finalize_wrapper(told, lambda: leave(rig)))

@@ -212,7 +212,6 @@ def azint_points(
     segment = {"name": "primary", "kind": "data", "num": num, "exposure_s": exposure_s}
     dimensions = [([name], "primary") for name in motors] or [(["time"], "primary")]
     start = {
-        **rig.metadata,
         "detectors": [detector.name for detector in rig.detectors],
         "motors": list(motors),
         "segments": [segment if course is None else {**segment, "may_end_early": True}],
@@ -257,7 +256,7 @@ def azint_points(
             if pause_s >= LONG_PAUSE_S:
                 yield from open_shutter(rig)
 
-    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot()), start)
+    told = bpp.inject_md_wrapper(run(), start)
     return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, home if back else ())))
 
 

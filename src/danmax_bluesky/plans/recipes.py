@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from danmax_bluesky.config import RecipeSettings
+from danmax_bluesky.errors import SettingsError
+from danmax_bluesky.parsing import opened
 
 FILES = ("poni", "mask", "dark", "flat")
 
@@ -26,7 +28,7 @@ def recipe_findings(recipes: Iterable[RecipeSettings], beamline: str) -> Iterato
             if path is None:
                 continue
             try:
-                with path.open("rb"):
+                with opened(path, SettingsError):
                     pass
-            except OSError as error:
-                yield f"{which}: {key} {path} cannot be read: {error.strerror}; set {key} in its [[recipes]]"
+            except SettingsError as error:
+                yield f"{which}: {key} {error}; set {key} in its [[recipes]]"

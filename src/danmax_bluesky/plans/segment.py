@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -102,6 +102,7 @@ def take(
 
 
 def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | None) -> MsgGenerator[None]:
+    phase = replace(phase, name=rig.panda.new_segment(phase.name))
     guard = PauseGuard(rig.shutter)
     yield Msg("null", guard)  # so that the RunEngine knows whom to tell of a pause
     devices = (*rig.detectors, rig.panda)

@@ -24,8 +24,14 @@ LONGEST_WAIT_FOR_A_FRAME_S = 10.0
 log = logging.getLogger(__name__)
 
 
-def arm(rig: Rig, total: int, longest_wait_s: float) -> MsgGenerator[None]:
-    """Arm every detector and the PandA once, for all frames of the run; each gate is an exposure."""
+def arm(rig: Rig, total: int, longest_wait_s: float = 60.0) -> MsgGenerator[None]:
+    """Arm every detector and the PandA once, for all frames of the run; each gate is an exposure.
+
+    Args:
+        rig: the devices, staged.
+        total: number of frames of all segments that will be taken under this arming.
+        longest_wait_s: the longest time between two exposures of one segment, seconds.
+    """
     timeout = longest_wait_s + LONGEST_WAIT_FOR_A_FRAME_S
     info = TriggerInfo(trigger=DetectorTrigger.EXTERNAL_LEVEL, number_of_events=total, exposure_timeout=timeout)
     yield from bps.abs_set(rig.panda.seq[1].posa, rig.position_source, wait=True)

@@ -22,7 +22,16 @@ from danmax_bluesky.plans.stubs import (
     wait_until_stable,
     where,
 )
-from danmax_bluesky.tomography.phases import Phase, plan_phases, segments_metadata, total_frames
+from danmax_bluesky.tomography.phases import (
+    Kind,
+    Phase,
+    plan_phases,
+    resting,
+    segments_metadata,
+    stepping,
+    sweeping,
+    total_frames,
+)
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.series import phases_of_place
 from danmax_bluesky.tomography.translations import Places
@@ -42,18 +51,32 @@ class OutOfTheBeam(Protocol):
         ...
 
 
-def darks(rig: Rig, phase: Phase) -> MsgGenerator[None]:
-    """Frames with the shutter closed."""
+def darks(rig: Rig, frames: Phase | int, exposure_s: float = 0.0, *, name: str = "") -> MsgGenerator[None]:
+    """Frames with the shutter closed.
+
+    Args:
+        rig: the devices.
+        frames: how many; or a phase, which says the rest too.
+        exposure_s: seconds, where `frames` is a number.
+        name: of the stream, where `frames` is a number; "" for "dark".
+
+    Raises:
+        ScanError: a number is out of range.
+    """
+    phase = yield from _phase(rig, "dark", frames, exposure_s, name)
     yield from close_shutter(rig)
     yield from take(rig, phase)
 
 
 def flats(
     rig: Rig,
-    phase: Phase,
+    frames: Phase | int,
+    exposure_s: float = 0.0,
+    *,
     out: OutOfTheBeam,
     condition: float | Literal["stable"] = 0.0,
     angle_deg: float | None = None,
+    name: str = "",
 ) -> MsgGenerator[None]:
     """Frames with the sample out of the beam; every motor is put back where it was, also after an error.
 
@@ -61,11 +84,17 @@ def flats(
 
     Args:
         rig: the devices.
-        phase: what is to be measured.
-        out: where the motors stand when the sample is out of the beam.
+        frames: how many; or a phase, which says the rest too.
+        exposure_s: seconds, where `frames` is a number.
+        out: where the motors stand when the sample is out of the beam, as `Plans.position` gives it.
         condition: seconds to wait after the shutter opened, or "stable": until the beam monitor is.
         angle_deg: where to rotate before anything else moves, degrees; None takes what the position says.
+        name: of the stream, where `frames` is a number; "" for "flat".
+
+    Raises:
+        ScanError: a number is out of range.
     """
+    phase = yield from _phase(rig, "flat", frames, exposure_s, name)
     turn_deg = out.rotate_first_deg if angle_deg is None else angle_deg
     moves = (*(() if turn_deg is None else ((rig.rotation.name, turn_deg),)), *out.moves)
     places = yield from where(rig, [name for name, _ in moves])
@@ -85,15 +114,67 @@ def flats(
 
 
 def projections(
-    rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None, flight: Flight | None = None
+    rig: Rig,
+    frames: Phase | int,
+    exposure_s: float = 0.0,
+    *,
+    start_deg: float = 0.0,
+    end_deg: float = 180.0,
+    homes: Mapping[str, float] | None = None,
+    flight: Flight | None = None,
+    name: str = "",
 ) -> MsgGenerator[None]:
-    """Frames of the sample in the beam, in whichever way the phase asks for."""
-    yield from in_the_beam(rig, take(rig, phase, homes, flight))
+    """Frames of the sample in the beam, in whichever way a phase asks for; of a number, while rotation sweeps.
+
+    Args:
+        rig: the devices.
+        frames: how many, at equally spaced angles; or a phase, which says the rest too.
+        exposure_s: seconds, where `frames` is a number.
+        start_deg: angle at the middle of the first exposure, degrees, where `frames` is a number.
+        end_deg: angle at the middle of the last exposure, degrees, likewise.
+        homes: where the translations that go with the rotation stood; None takes where they are.
+        flight: of a motor meanwhile, for a phase at rest.
+        name: of the stream, where `frames` is a number; "" for "proj".
+
+    Raises:
+        ScanError: a number is out of range.
+    """
+    if not isinstance(frames, Phase):
+        readout_s = slowest_readout_s((yield from readouts(rig)))
+        frames = sweeping(start_deg, end_deg, frames, exposure_s, readout_s, name)
+    yield from in_the_beam(rig, take(rig, frames, homes, flight))
 
 
-def orthogonal_return(rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None) -> MsgGenerator[None]:
-    """Frames on the way back, at angles that were measured before, so that drift can be seen."""
-    yield from in_the_beam(rig, take(rig, phase, homes))
+def orthogonal_return(
+    rig: Rig,
+    frames: Phase | Sequence[float],
+    exposure_s: float = 0.0,
+    *,
+    homes: Mapping[str, float] | None = None,
+    name: str = "",
+) -> MsgGenerator[None]:
+    """Frames on the way back, at angles that were measured before, so that drift can be seen.
+
+    Args:
+        rig: the devices.
+        frames: the angles, degrees, in the order of the way back; or a phase, which says the rest too.
+        exposure_s: seconds, where `frames` are angles.
+        homes: where the translations that go with the rotation stood; None takes where they are.
+        name: of the stream, where `frames` are angles; "" for "ortho".
+
+    Raises:
+        ScanError: a number is out of range.
+    """
+    if not isinstance(frames, Phase):
+        readout_s = slowest_readout_s((yield from readouts(rig)))
+        frames = stepping("alignment", frames, exposure_s, readout_s, name)
+    yield from in_the_beam(rig, take(rig, frames, homes))
+
+
+def _phase(rig: Rig, kind: Kind, frames: Phase | int, exposure_s: float, name: str) -> MsgGenerator[Phase]:
+    if isinstance(frames, Phase):
+        return frames
+    return resting(kind, frames, exposure_s, slowest_readout_s((yield from readouts(rig))), name)
 
 
 def return_to_start(rig: Rig, start_deg: float) -> MsgGenerator[None]:
@@ -139,7 +220,6 @@ def measure_phases(
     for name in travelling:
         flown[name] = yield from position_units(rig.motor(name))
     start = {
-        **rig.metadata,
         "detectors": [detector.name for detector in rig.detectors],
         "motors": [rig.rotation.name, *travelling],
         "segments": segments_metadata(phases),
@@ -148,10 +228,10 @@ def measure_phases(
     }
     verbs = {
         "dark": darks,
-        "flat": lambda rig, phase: flats(rig, phase, out, condition, flat_angle_deg),  # type: ignore[arg-type]
-        "projection": lambda rig, phase: projections(rig, phase, homes),
-        "alignment": lambda rig, phase: orthogonal_return(rig, phase, homes),
-        "data": lambda rig, phase: projections(rig, phase, homes, flight),
+        "flat": lambda rig, phase: flats(rig, phase, out=out, condition=condition, angle_deg=flat_angle_deg),  # type: ignore[arg-type]
+        "projection": lambda rig, phase: projections(rig, phase, homes=homes),
+        "alignment": lambda rig, phase: orthogonal_return(rig, phase, homes=homes),
+        "data": lambda rig, phase: projections(rig, phase, homes=homes, flight=flight),
     }
 
     flying = {rig.rotation.name, *travelling, *([flight.motor] if flight else ())}
@@ -168,7 +248,7 @@ def measure_phases(
             yield from end_with()
 
     # Injected, not passed to `open_run`: a message has a field of its own that is called `command`.
-    told = bpp.inject_md_wrapper(bpp.baseline_wrapper(run(), rig.snapshot()), start)
+    told = bpp.inject_md_wrapper(run(), start)
 
     return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, places)))
 

@@ -46,7 +46,7 @@ class Plans:
 
     Args:
         rig: the devices.
-        settings: detectors and their kinds, the sample.
+        settings: detectors and their kinds.
         visit: folders of the visit.
         tell: takes a text for the person at the prompt.
     """
@@ -60,6 +60,18 @@ class Plans:
         self._settings = settings
         self._visit = visit
         self.positions = FlatPositions(visit.positions)
+
+    @property
+    def settings(self) -> Settings:
+        """What the plans go by; another visit brings its own scan parameters and named positions."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self._visit = VisitPaths.of(settings)
+        self.configurator.move(self._visit.state / "configurator.json")
+        self.positions = FlatPositions(self._visit.positions)
 
     def tomo_scan(
         self,
@@ -87,7 +99,7 @@ class Plans:
             scan_end: last angle, degrees.
             nsteps: intervals: n of them give n + 1 projections.
             exp_time: exposure, seconds.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
             dry_run: only tell what would be measured; nothing moves.
             configurator: False takes the usual values for what is not given, and leaves the configurator as it is.
@@ -149,7 +161,7 @@ class Plans:
             until: an integral parameter of the pattern (I0, I1, I2, correlation_length; with several recipes
                 <detector>_<recipe>_I0), a sign, and a number, or a percentage of the first; empty for all exposures.
             detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
 
         Raises:
@@ -198,7 +210,7 @@ class Plans:
                 are timed, and where it was at each of them is noted.
             until: ends the scan early, as in `azint_count`; not for a continuous one.
             detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
 
         Raises:
@@ -250,7 +262,7 @@ class Plans:
             largest: step.
             key: which integral parameter; with several recipes <detector>_<recipe>_I0.
             detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
 
         Raises:
@@ -305,7 +317,7 @@ class Plans:
             exp_time: exposure, seconds.
             snake: every second row goes back.
             detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of the settings.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as typed; None says how this was called.
 
         Raises:
@@ -359,7 +371,7 @@ class Plans:
         return names
 
     def _md(self, command: str, sample: str | None) -> dict[str, Any]:
-        return {"command": command, "sample": {"name": self._settings.sample if sample is None else sample}}
+        return {"command": command, **({} if sample is None else {"sample": sample})}
 
 
 def _along(

@@ -133,7 +133,7 @@ class FrameTable:
             whose angle is not known: no program may take it for one.
         angle_deg: rotation at mid exposure, degrees; NaN where it is not known.
         angle_flag: as `AngleFlag`.
-        trigger: number of the trigger, counted from 0 since arming; -1 where the detector does not count them.
+        trigger: number of the trigger, counted from 0 since the files were begun; -1 where the detector counts none.
         index: number of the trigger, counted from 0 within its segment; -1 for a frame that no trigger asked for.
         time_s: when the exposure ended, POSIX seconds; NaN where nobody said.
         exposure_s: seconds; NaN where it is not known.
@@ -187,11 +187,24 @@ class FrameTable:
         return self.time_s - self.exposure_s / 2
 
     @property
-    def recorded(self) -> dict[str, np.ndarray]:
-        """Name -> value for each frame of everything that was recorded, the angle among them where one is known."""
-        if not np.any(np.isfinite(self.angle_deg)):
-            return dict(self.columns)
-        return {**self.columns, ANGLE: self.angle_deg, ANGLE_FLAG: self.angle_flag}
+    def recorded(self) -> dict[str, tuple[np.ndarray, str]]:
+        """Name -> (value for each frame, units) of everything recorded, the angle among them where one is known."""
+        found = {column_name(key): (values, self.units.get(key, "")) for key, values in self.columns.items()}
+        if np.any(np.isfinite(self.angle_deg)):
+            found |= {ANGLE: (self.angle_deg, "degree"), ANGLE_FLAG: (self.angle_flag, "")}
+        return found
+
+    def as_columns(self) -> dict[str, np.ndarray]:
+        """The whole table, name -> value for each frame: where it lies, what it shows, and what was recorded."""
+        return {
+            "row": self.row,
+            "segment": np.array(self.segment_names, dtype=object)[self.segment] if len(self) else np.empty(0, object),
+            "image_key_control": self.image_key_control,
+            "trigger": self.trigger,
+            "timestamp": self.time_s,
+            "count_time": self.exposure_s,
+            **{name: values for name, (values, _) in self.recorded.items()},
+        }
 
     def of(self, *keys: ImageKey) -> np.ndarray:
         """Indices of the frames with these keys, in the order in which they were taken."""
@@ -277,3 +290,8 @@ class FrameTable:
             else np.concatenate([monitors[0][chosen], monitors[1]]),
             **arrays,
         )
+
+
+def column_name(key: str) -> str:
+    """A data key as the name of a column in a file."""
+    return key.replace("/", "_")

@@ -16,7 +16,7 @@ import numpy as np
 
 from danmax_bluesky.runs.audit import PhaseAudit, audit_phase
 from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG, KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
-from danmax_bluesky.runs.record import MONITOR, FrameSource, RunRecord, Segment, is_image
+from danmax_bluesky.runs.record import MONITOR, FrameSource, RunRecord, Segment, is_image, units_of
 from danmax_bluesky.runs.trigger_angles import NEEDS_ANGLE, TriggerAngles, segment_angles
 
 INTEGRALS = "_integrals_monitor"
@@ -47,7 +47,7 @@ def has_rotation(record: RunRecord) -> bool:
 
 
 def first_triggers(record: RunRecord, angles: Mapping[str, TriggerAngles]) -> dict[str, int]:
-    """Segment -> number, counted since arming, of its first trigger.
+    """Segment -> number, counted from 0 since the files were begun, of its first trigger.
 
     The segment's descriptor declares it. In runs of before it did, it follows from the triggers of the segments before:
     those that the PandA captured, or else those planned. A process that died may have left the PandA's file behind the
@@ -303,7 +303,7 @@ def expected_columns(
         beside = doc["name"].endswith(MONITOR) and not doc["name"].endswith(INTEGRALS)
         if beside or detector in doc["data_keys"]:
             found |= {
-                key: str(told.get("units") or "")
+                key: units_of(start, key, told)
                 for key, told in doc["data_keys"].items()
                 if told.get("dtype") in ("number", "integer", "boolean")
                 and not [size for size in told.get("shape", ()) if size != 1]

@@ -18,6 +18,7 @@ import numpy as np
 from event_model import DocumentRouter
 
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import with_people_and_sample
 
 BASELINE = "baseline"
 DECLARATION = "segment"
@@ -76,8 +77,8 @@ class Segment:
         planned: number of triggers that were planned for it, or None where nobody said how many.
         plan: what its own descriptor declares of it, or else the start document: `kind`, `num`, `exposure_s`,
             `period_s`, `motion` and its angles, as `tomography.phases.segment_metadata` has them; {} if neither does.
-        first_trigger: number, counted from 0 since the detectors were armed, of its first trigger; None where its
-            descriptor does not declare it.
+        first_trigger: number of its first trigger, counted from 0 since the detectors' files were begun; None where
+            its descriptor does not declare it.
         external: data key -> where its rows lie.
         columns: data key -> values, shape (n_events, ...), for what came inside the documents, and for the scalars of
             external files once `storage.load_scalars` has read them.
@@ -149,6 +150,9 @@ class RunRecord:
     closed: bool = False
     problems: tuple[str, ...] = ()
     raw_folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", with_people_and_sample(self.start))
 
     @property
     def files(self) -> ScanFiles:
@@ -283,7 +287,7 @@ class RecordBuilder(DocumentRouter):
 
     def _segment(self, name: str, descriptors: list[Mapping[str, Any]], promised: Mapping[str, Any]) -> Segment:
         keys = {key: value for descriptor in descriptors for key, value in descriptor["data_keys"].items()}
-        units = {key: value.get("units") or self._usual_units(key) for key, value in keys.items()}
+        units = {key: units_of(self._start or {}, key, value) for key, value in keys.items()}
         owner = {
             key: device
             for descriptor in descriptors
@@ -346,13 +350,6 @@ class RecordBuilder(DocumentRouter):
             },
         )
 
-    def _usual_units(self, key: str) -> str:
-        """Units of what a detector or the PandA wrote beside its frames, whose data keys carry none."""
-        if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
-            return "s"
-        motor = ((self._start or {}).get("rotation") or {}).get("motor", "")
-        return "counts" if motor and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")) else ""
-
     def _snapshots(self, descriptors: list[Mapping[str, Any]]) -> tuple[Snapshot, ...]:
         units = {
             key: value.get("units") or ""
@@ -360,6 +357,22 @@ class RecordBuilder(DocumentRouter):
             for key, value in descriptor["data_keys"].items()
         }
         return tuple(Snapshot(event["time"], event["data"], units) for event in self._events.get(BASELINE, []))
+
+
+def units_of(start: Mapping[str, Any], key: str, described: Mapping[str, Any]) -> str:
+    """Units of a data key; also of what a detector or the PandA wrote beside its frames, which is declared without.
+
+    Args:
+        start: document of the run.
+        key: the data key.
+        described: as in a descriptor.
+    """
+    if described.get("units"):
+        return str(described["units"])
+    if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
+        return "s"
+    motor = (start.get("rotation") or {}).get("motor", "")
+    return "counts" if motor and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")) else ""
 
 
 def fold(documents: Iterable[tuple[str, Any]]) -> RunRecord:
@@ -418,7 +431,7 @@ def declaration_of(descriptors: Iterable[Mapping[str, Any]]) -> tuple[Mapping[st
     """What the descriptors of a stream declare of their segment, in the configuration of a device.
 
     Returns:
-        the plan, as `Segment.plan`, {} without one; and the number of its first trigger since the arming, or None.
+        its plan, {} without one, and the number of its first trigger, or None: as in `Segment`.
     """
     for descriptor in descriptors:
         for device, configuration in descriptor.get("configuration", {}).items():

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from pyFAI.calibrant import get_calibrant, names
 from pyFAI.goniometer import SingleGeometry
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.calibrants import calibrant_of
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.scattering.integrator import valid_counts
 
@@ -78,7 +78,7 @@ def refine_geometry(
     Args:
         image: counts, shape (H, W); what is no count is bad, as in an integration.
         guess: where to begin.
-        calibrant: pyFAI's name, such as "CeO2".
+        calibrant: pyFAI's name, such as "CeO2", or a file of d-spacings.
         mask: True is bad.
         max_rings: use so many rings at most, from the inner ones.
         fixed: parameters that stay, of dist, poni1, poni2, rot1, rot2, rot3 and wavelength.
@@ -88,8 +88,7 @@ def refine_geometry(
         CalibrationError: the calibrant is not known, a parameter is not, too few points are found, or they do not
             lie on the rings in the end.
     """
-    if calibrant not in names():
-        raise CalibrationError(f"calibrant {calibrant!r} is not known; pyFAI knows {', '.join(sorted(names()))}")
+    calibrant_of(calibrant, guess.wavelength_m)
     unknown = set(fixed) - {*PARAMETERS, "wavelength"}
     if unknown:
         raise CalibrationError(f"{', '.join(sorted(unknown))} cannot be fixed; allowed are {', '.join(PARAMETERS)}")
@@ -111,7 +110,7 @@ def refine_geometry(
         refinement = _with_points(counts, bad, geometry, calibrant, max_rings, points_per_deg)
     residuals = np.degrees(_residuals(refinement))
     points = np.asarray(refinement.data)
-    expected = np.degrees(np.asarray(get_calibrant(calibrant, geometry.wavelength_m).get_2th()))
+    expected = np.degrees(np.asarray(calibrant_of(calibrant, geometry.wavelength_m).get_2th()))
     _check_scatter(residuals, points[:, 2].astype(int), expected, calibrant)
     rings = tuple(
         RingResidual(
@@ -161,15 +160,18 @@ def _with_points(
     counts: np.ndarray, bad: np.ndarray, geometry: Geometry, calibrant: str, max_rings: int | None, density: float
 ) -> Any:
     """PyFAI's refinement of one geometry, with control points on its rings."""
-    detector: Any = geometry.integrator().detector
+    integrator: Any = geometry.integrator()
+    detector = integrator.detector
     detector.mask = bad.astype(np.int8)
     single = SingleGeometry(
         "frame",
         counts,
-        calibrant=get_calibrant(calibrant, geometry.wavelength_m),
+        calibrant=calibrant_of(calibrant, geometry.wavelength_m),
         detector=detector,
-        geometry=_integrator(geometry, detector),
+        geometry=integrator,
     )
+    if geometry.parallax:
+        single.geometry_refinement.enable_parallax()
     single.extract_cp(max_rings=max_rings, pts_per_deg=density)
     refinement: Any = single.geometry_refinement
     if refinement.data is None or len(refinement.data) < MIN_POINTS:
@@ -179,12 +181,6 @@ def _with_points(
             "the calibrant right, and the orientation that of the image?"
         )
     return refinement
-
-
-def _integrator(geometry: Geometry, detector: Any) -> Any:
-    integrator = geometry.integrator()
-    integrator.detector = detector
-    return integrator
 
 
 def _geometry_of(refinement: Any, like: Geometry) -> Geometry:

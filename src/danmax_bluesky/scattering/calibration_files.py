@@ -1,7 +1,7 @@
 """Calibrations of other programs: SAXSDOG's JSON, FIT2D's and Nika's texts, read as a geometry, and SAXSDOG's written.
 
 FIT2D and SAXSDOG look at an image from its last row upwards. So a geometry read from them has orientation 2, for the
-image as it lies in the file, and a FIT2D mask that belongs to it must be turned top to bottom.
+image as it lies in the file; `read_mask` turns FIT2D's masks likewise.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 from pyFAI.geometry.fit2d import convert_from_Fit2d
 
 from danmax_bluesky.errors import FormatError
+from danmax_bluesky.parsing import expecting, parse
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.scattering.slices import Cut
 
@@ -39,6 +40,8 @@ _NIKA = {
     "tilt_x": ("horizontaltilt", "xtilt", "tiltx"),
     "tilt_y": ("verticaltilt", "ytilt", "tilty"),
 }
+_GEOMETRY = ("Tilt", "Imagesize", "BeamCenter", "PixelSizeMicroM", "DedectorDistanceMM")
+_MASK = ("MaskFile", "Oversampling", "PixelPerRadialElement", "qStart", "qStop", "Name", "Phi-mode")
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def geometry_of_fit2d(
     )
 
 
+@expecting("FIT2D text", FormatError, "save FIT2D's result again, or correct the text")
 def geometry_of_fit2d_text(text: str, shape: tuple[int, int], pixel_um: tuple[float, float]) -> Geometry:
     """The result of FIT2D's calibrant refinement, as its window or log shows it.
 
@@ -150,6 +154,7 @@ def geometry_of_fit2d_text(text: str, shape: tuple[int, int], pixel_um: tuple[fl
     return geometry_of_fit2d(shape, pixel_um, (x, y), found["distance_mm"][0], found["wavelength"][0], tilt, rotation)
 
 
+@expecting("Nika text", FormatError, "save the calibration again with Nika, or correct the text")
 def geometry_of_nika_text(text: str, shape: tuple[int, int], pixel_um: tuple[float, float]) -> Geometry:
     """A Nika calibration, as `name = value` lines; Nika counts rows from the top and from the middle of pixels.
 
@@ -180,14 +185,15 @@ def geometry_of_nika_text(text: str, shape: tuple[int, int], pixel_um: tuple[flo
     )
 
 
+@expecting("SAXSDOG calibration", FormatError, "save it again with SAXSDOG, or correct the file")
 def saxsdog_calibration(text: str) -> SaxsdogCalibration:
-    """Read a SAXSDOG calibration.
+    """Read a SAXSDOG calibration, of today or of the oldest dialect, which has no `Geometry` and one mask.
 
     Raises:
         FormatError: it is no JSON, or something is missing.
     """
     try:
-        raw = json.loads(text)
+        raw = _of_today(parse(text, "JSON", "this is no SAXSDOG calibration: the text", FormatError))
         place = raw["Geometry"]
         rows, columns = (int(n) for n in place["Imagesize"])
         pixels = [float(size) for size in place["PixelSizeMicroM"]]
@@ -218,6 +224,19 @@ def saxsdog_calibration(text: str) -> SaxsdogCalibration:
     )
 
 
+def is_saxsdog(content: Any) -> bool:
+    """True if what a JSON file holds is a calibration of SAXSDOG's, of any dialect."""
+    return isinstance(content, Mapping) and ("Geometry" in content or "DedectorDistanceMM" in content)
+
+
+def _of_today(raw: Any) -> Mapping[str, Any]:
+    """A calibration with `Geometry` and `Masks`; the oldest dialect has what stands in them side by side."""
+    if "Geometry" in raw:
+        return raw
+    place = {key: raw[key] for key in _GEOMETRY}
+    return {**raw, "Geometry": place, "Masks": [{key: raw[key] for key in _MASK if key in raw}]}
+
+
 def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) -> str:
     """A geometry as a SAXSDOG calibration.
 
@@ -225,7 +244,7 @@ def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) ->
         geometry: of any orientation; it is expressed for the image as it lies in its file.
         others: further entries, such as Masks, which it must have to be complete.
     """
-    fit2d = geometry.integrator().getFit2D()
+    fit2d = geometry.fit2d()
     if geometry.orientation != ORIENTATION:
         fit2d = _mirrored(geometry)
     content = {
@@ -251,7 +270,7 @@ def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) ->
 
 def _mirrored(geometry: Geometry) -> dict[str, float]:
     """FIT2D's numbers of the image turned so that it lies as orientation 2 has it."""
-    fit2d = dict(geometry.integrator().getFit2D().items())
+    fit2d = geometry.fit2d()
     rotation = float(fit2d["tiltPlanRotation"])
     rows, columns = geometry.shape
     if geometry.orientation in (3, 4):  # the row axis points the other way

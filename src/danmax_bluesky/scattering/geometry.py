@@ -1,21 +1,25 @@
 """Where the detector is: a pyFAI geometry, bound to an image shape and to how the image lies in memory.
 
-pyFAI is the authority for geometry; this module only reads its `.poni` text without a file, and refuses what cannot be
-used for the frames at hand. Orientations are pyFAI's: 3 takes the image as it lies in memory, 2 turned top to bottom
-(`image[::-1]`), 4 turned left to right (`image[:, ::-1]`), 1 both.
+pyFAI is the authority for geometry and for detectors; this module only reads its `.poni` text without a file, and
+refuses what cannot be used for the frames at hand. Orientations are pyFAI's: 3 takes the image as it lies in memory,
+2 turned top to bottom (`image[::-1]`), 4 turned left to right (`image[:, ::-1]`), 1 both.
 """
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pyFAI.detectors import Detector
-from pyFAI.detectors.orientation import Orientation
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from pyFAI.io.ponifile import PoniFile
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.parsing import expecting, opened, parse
+from danmax_bluesky.scattering.detectors import DetectorModel, model_of_poni, with_whole_paths
 
 ORIENTATIONS = (1, 2, 3, 4)
 KEV_ANGSTROM = 12.398419843320026  # h c / e, exact in the SI of 2019
@@ -38,7 +42,8 @@ class Geometry:
         pixel2_m: pixel along the fast axis, m.
         shape: rows and columns of an image.
         orientation: how the image lies in memory, 1 to 4.
-        detector: pyFAI's name of the detector, which may bring a mask of its own; "Detector" for any.
+        detector: what pyFAI makes the detector from; None for a plain grid of these pixels.
+        parallax: correct for how deep in the sensor of the detector a ray is counted.
         stated_orientation: what the `.poni` itself says, None if it says nothing.
     """
 
@@ -53,7 +58,8 @@ class Geometry:
     pixel2_m: float
     shape: tuple[int, int]
     orientation: int = 3
-    detector: str = "Detector"
+    detector: DetectorModel | None = None
+    parallax: bool = False
     stated_orientation: int | None = None
 
     def __post_init__(self) -> None:
@@ -77,17 +83,39 @@ class Geometry:
         """Photon energy in keV."""
         return KEV_ANGSTROM / self.wavelength_angstrom
 
+    @property
+    def model(self) -> DetectorModel:
+        """What pyFAI makes the detector from, without the orientation."""
+        if self.detector is not None:
+            return self.detector
+        plain = {"pixel1": self.pixel1_m, "pixel2": self.pixel2_m, "max_shape": list(self.shape)}
+        return DetectorModel(Detector.__name__, json.dumps(plain))
+
     def integrator(self) -> AzimuthalIntegrator:
-        """A pyFAI integrator of this geometry, with a plain detector of this shape, pixel size and orientation."""
-        detector = Detector(
-            self.pixel1_m, self.pixel2_m, max_shape=self.shape, orientation=Orientation(self.orientation)
-        )
+        """A new pyFAI integrator of this geometry, with pyFAI's own detector.
+
+        Raises:
+            CalibrationError: pyFAI cannot make the detector, or a correction for parallax lacks its sensor.
+        """
         numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return AzimuthalIntegrator(**numbers, detector=detector, wavelength=self.wavelength_m)
+        detector = self.model.make(self.orientation)
+        integrator = AzimuthalIntegrator(**numbers, detector=detector, wavelength=self.wavelength_m)
+        if self.parallax:
+            if detector.sensor is not None:
+                integrator.enable_parallax()
+            if integrator.parallax is None:
+                raise CalibrationError(
+                    f"geometry: Parallax is on, but pyFAI knows no sensor {detector.sensor} of {self.model.name}; "
+                    "name its material and thickness (m) as sensor in Detector_config, or switch Parallax off"
+                )
+        return integrator
 
     def beam_centre_px(self) -> tuple[float, float]:
-        """Row and column where the direct beam meets the image, as it lies in memory; pixel centres are at k + 0.5."""
-        fit2d = self.integrator().getFit2D()
+        """Row and column where the direct beam meets the image, as it lies in memory; pixel centres are at k + 0.5.
+
+        Pixels are taken to be of one size, and the detector to be flat.
+        """
+        fit2d = self.fit2d()
         row, column = float(fit2d["centerY"]), float(fit2d["centerX"])
         if self.orientation in (1, 2):
             row = self.shape[0] - row
@@ -95,58 +123,110 @@ class Geometry:
             column = self.shape[1] - column
         return row, column
 
+    def fit2d(self) -> dict[str, Any]:
+        """FIT2D's numbers of a flat detector of this pixel size: centre in pixels, distance in mm, tilt in degrees."""
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        plain = Detector(self.pixel1_m, self.pixel2_m, max_shape=self.shape)
+        return dict(AzimuthalIntegrator(**numbers, detector=plain, wavelength=self.wavelength_m).getFit2D().items())
+
     def module_mask(self) -> np.ndarray | None:
-        """The gaps between the modules of a detector that pyFAI knows, True where there is no pixel."""
-        if self.detector in ("Detector", "NexusDetector"):
+        """Where the detector has no pixel, such as between its modules: True there, shape of the image, or None.
+
+        Raises:
+            CalibrationError: pyFAI cannot make the detector.
+        """
+        if self.detector is None:
             return None
-        known: Any = Detector.registry.get(self.detector.lower())
-        if known is None or tuple(getattr(known, "MAX_SHAPE", ()) or ()) != self.shape:
-            return None
-        mask = known(orientation=Orientation(self.orientation)).calc_mask()
+        mask = self.model.make(self.orientation).mask
         return None if mask is None else np.asarray(mask, bool)
+
+    def dark_and_flat(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Dark counts and relative efficiency that the file of a NeXus detector holds, shape of the image, or None.
+
+        pyFAI corrects with them where no others are given.
+        """
+        if self.detector is None:
+            return None, None
+        detector = self.model.make(self.orientation)
+        return detector.darkcurrent, detector.flatfield
 
     def oriented(self, orientation: int) -> "Geometry":
         """The same calibration for an image that lies otherwise in memory."""
         return replace(self, orientation=orientation)
 
     def poni_text(self) -> str:
-        """The geometry as the text of a `.poni` file of version 2.1, which states the orientation."""
-        config = f'{{"pixel1": {self.pixel1_m!r}, "pixel2": {self.pixel2_m!r}, '
-        config += f'"max_shape": [{self.shape[0]}, {self.shape[1]}], "orientation": {self.orientation}}}'
+        """The geometry as the text of a `.poni` file, which states detector and orientation.
+
+        Its version is 3 if it says of a sensor or of parallax, and else 2.1, which older pyFAI reads as well.
+        """
+        model = self.model
+        config = {**model.arguments(), "orientation": self.orientation}
+        with_sensor = self.parallax or "sensor" in config
+        lines = [
+            "# Nota: C-Order, 1 refers to the Y axis, 2 to the X axis",
+            f"poni_version: {3 if with_sensor else 2.1}",
+        ]
+        lines += [f"Detector: {model.name}", f"Detector_config: {json.dumps(config)}"]
         names = ("Distance", "Poni1", "Poni2", "Rot1", "Rot2", "Rot3")
-        lines = ["# Nota: C-Order, 1 refers to the Y axis, 2 to the X axis", "poni_version: 2.1", "Detector: Detector"]
-        lines += [f"Detector_config: {config}"]
         lines += [f"{name}: {getattr(self, key)!r}" for name, key in zip(names, _NUMBERS, strict=True)]
-        return "\n".join([*lines, f"Wavelength: {self.wavelength_m!r}"]) + "\n"
+        lines += [f"Wavelength: {self.wavelength_m!r}", *([f"Parallax: {self.parallax}"] if with_sensor else [])]
+        return "\n".join(lines) + "\n"
+
+    def key(self) -> str:
+        """Hash of everything that the place of a pixel depends on, the content of the detector's files included.
+
+        Raises:
+            CalibrationError: such a file cannot be read.
+        """
+        digest = hashlib.sha256(self.poni_text().encode())
+        for file in self.model.files():
+            try:
+                digest.update(file.read_bytes())
+            except OSError as error:
+                raise CalibrationError(f"{file}, which describes the detector, cannot be read: {error}") from None
+        return digest.hexdigest()
 
 
+@expecting(".poni", CalibrationError, "write it again with pyFAI or `danmax calibrate`")
 def geometry_of_poni(
-    text: str, shape: tuple[int, int], *, orientation: int | None = None, wavelength_m: float | None = None
+    text: str,
+    shape: tuple[int, int],
+    *,
+    orientation: int | None = None,
+    wavelength_m: float | None = None,
+    folder: Path | None = None,
 ) -> Geometry:
     """The geometry that a `.poni` file describes, for images of one shape.
 
     Args:
         text: the content of the file, of any version that pyFAI reads.
         shape: rows and columns of the images.
-        orientation: how they lie in memory; None takes what the text states, or 3, pyFAI's default.
+        orientation: how they lie in memory; None takes what the text states, or pyFAI's default for the detector.
         wavelength_m: for a text that names none, m.
+        folder: of the file; what it names with a relative path is looked for there first.
 
     Raises:
-        CalibrationError: a number is missing or no number, or the text is for a detector of another shape.
+        CalibrationError: a number is missing or no number, pyFAI cannot make the detector, or it has another shape.
     """
+    pairs = with_whole_paths(_parse(text), folder)
+    _refuse_pipes(pairs.get("detector_config") or "{}")
     try:
-        poni: Any = PoniFile(_parse(text))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        poni: Any = PoniFile(pairs)
+    except Exception as error:  # pyFAI raises whatever its readers raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
         raise CalibrationError(
-            f".poni cannot be read: {error}; write it again with pyFAI or `danmax calibrate`"
+            f".poni cannot be read: {reason}; write it again with pyFAI or `danmax calibrate`"
         ) from None
     detector = poni.detector
-    stated = int(detector.orientation) if "orientation" in _parse(text).get("detector_config", "") else None
-    expected = detector.max_shape
-    if expected is not None and tuple(expected) != tuple(shape):
+    if detector is None:
+        raise CalibrationError(".poni names no detector; write it again with pyFAI or `danmax calibrate`")
+    model, stated = model_of_poni(pairs, detector)
+    if detector.shape is not None and tuple(detector.shape) != tuple(shape):
         raise CalibrationError(
-            f".poni is for images of shape {tuple(expected)} ({type(detector).__name__}), but these have "
-            f"{tuple(shape)}; use the calibration of this detector"
+            f".poni is for images of shape {tuple(int(n) for n in detector.shape)} ({model.name}), but these have "
+            f"{tuple(shape)}; use the calibration of this detector, or, if the images are binned, state the size of "
+            "the binned pixels (m) as pixel1 and pixel2 in Detector_config"
         )
     numbers: dict[str, Any] = {name: getattr(poni, f"_{name}") for name in _NUMBERS}
     numbers |= {"pixel1_m": detector.pixel1, "pixel2_m": detector.pixel2}
@@ -154,13 +234,19 @@ def geometry_of_poni(
     for name, value in numbers.items():
         if value is None:
             raise CalibrationError(f".poni says nothing of {name}; add it to the file")
-    return Geometry(
+    plain = model.name == Detector.__name__ and set(model.arguments()) <= {"pixel1", "pixel2", "max_shape"}
+    if detector.shape is None:
+        model = replace(model, config=json.dumps({**model.arguments(), "max_shape": [int(n) for n in shape]}))
+    geometry = Geometry(
         **{name: float(value) for name, value in numbers.items()},
         shape=(int(shape[0]), int(shape[1])),
-        orientation=orientation or stated or 3,
-        detector=type(detector).__name__,
+        orientation=orientation or int(detector.orientation),
+        detector=None if plain else model,
+        parallax=bool(poni.parallax),
         stated_orientation=stated,
     )
+    geometry.integrator()
+    return geometry
 
 
 def simulated_geometry(
@@ -181,6 +267,15 @@ def simulated_geometry(
         shape=shape,
         orientation=orientation,
     )
+
+
+def _refuse_pipes(stated: str) -> None:
+    """A detector may be described in a file of its own, which pyFAI opens: it must be one that can be read."""
+    config = parse(stated, "JSON", "Detector_config of the .poni", CalibrationError)
+    name = config.get("filename") if isinstance(config, dict) else None
+    if name is not None:
+        with opened(Path(str(name)), CalibrationError):
+            pass
 
 
 def _parse(text: str) -> dict[str, str]:

@@ -16,6 +16,9 @@ from danmax_bluesky.scattering.recipe import Recipe
 LANES_UP_TO_BINS = 20_000
 """Above it the accumulators of eight frames leave the processor's cache, and frames pass one by one."""
 
+LEAST_VARIANCE = 1.0
+"""Of the signal of a bin, in counts squared: that of one count."""
+
 EMPTY = 1e-9
 """Share of a bin's norm under which the bin is empty; what subtracting bad pixels leaves below it is rounding."""
 
@@ -274,11 +277,21 @@ class Integrator:
         variance[...] = self.spread(frame, limits, signal, norm)
 
     def finish(self, collected: "Collected") -> Patterns:
-        """Sums to means and errors."""
-        norm = np.where(collected.norm > EMPTY * self.matrix.norm, collected.norm, 0.0)
+        """Sums to means and errors.
+
+        A bin whose pixels scatter by nothing, such as one where nothing was counted, has the error of its counts, and
+        that of one count at least: readers take an error of 0 for an infinite weight, or for none.
+
+        pyFAI's full splitting gives some bins of the pixel that holds the beam a negative share of it, in signal and
+        norm alike.
+        """
+        norm = np.where(np.abs(collected.norm) > EMPTY * np.abs(self.matrix.norm), collected.norm, 0.0)
+        filled = norm != 0
         with np.errstate(divide="ignore", invalid="ignore"):
-            intensity = np.where(norm > 0, collected.signal / norm, np.nan)
-            sigma = np.where(norm > 0, np.sqrt(collected.variance) / norm, np.nan)
+            intensity = np.where(filled, collected.signal / norm, np.nan)
+            least = np.maximum(np.abs(collected.signal), LEAST_VARIANCE)
+            variance = np.where(collected.variance > 0, collected.variance, least)
+            sigma = np.where(filled, np.sqrt(variance) / np.abs(norm), np.nan)
         if self.recipe.error_model == "none":
             sigma = np.full_like(sigma, np.nan)
         shape = (len(norm), *self.recipe.shape)

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyFAI import units
-from pyFAI.ext.splitPixelFullCSC import FullSplitCSC_2d
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.kernels import COMPILING, norm_of
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.slices import axis_edges
+from danmax_bluesky.scattering.splitting import cake_of_pyfai, pattern_of_pyfai
 from danmax_bluesky.scattering.subpixel import Part, subdivided
 
 
@@ -79,8 +78,10 @@ def build_matrix(recipe: Recipe) -> Matrix:
         parts = [_from_cut(recipe, mask)]
     elif recipe.subdivision:
         parts = [subdivided(recipe, integrator, mask, sector) for sector in ranges]
+    elif recipe.is_cake:
+        parts = [cake_of_pyfai(recipe, integrator, mask)]
     else:
-        parts = [_from_pyfai(recipe, integrator, mask, sector) for sector in ranges]
+        parts = [pattern_of_pyfai(recipe, integrator, mask, sector) for sector in ranges]
     starts, bins, shares = _stack(parts, recipe.radial_bins) if len(parts) > 1 else parts[0][:3]
     if not shares.size:
         raise CalibrationError(
@@ -130,38 +131,6 @@ def _pixel_weights(recipe: Recipe, integrator: AzimuthalIntegrator) -> np.ndarra
     return weights.ravel()
 
 
-def _from_pyfai(
-    recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray, sector: tuple[float, float] | None
-) -> Part:
-    radial: Any = units.to_unit(recipe.unit)
-    is_cake = recipe.azimuth_bins > 1
-    engine: Any = integrator.setup_sparse_integrator(
-        recipe.geometry.shape,
-        (recipe.radial_bins, recipe.azimuth_bins) if is_cake else recipe.radial_bins,
-        mask.astype(np.int8),
-        pos0_range=None if recipe.radial_range is None else tuple(x / radial.scale for x in recipe.radial_range),
-        pos1_range=None if sector is None else integrator.normalize_azimuth_range(sector),
-        mask_checksum=1,
-        unit=(radial, units.to_unit("chi_deg")) if is_cake else radial,
-        split=recipe.splitting,
-        algo="CSC",
-        scale=False,
-    )
-    if is_cake and recipe.splitting == "full":
-        engine = _without_garbage(engine, recipe.geometry.orientation)
-    starts, bins, shares = (np.asarray(array) for array in (engine.indptr, engine.indices, engine.data))
-    starts = starts[-mask.size - 1 :]
-    bins, shares, starts = bins[starts[0] :], shares[starts[0] :], starts - starts[0]
-    starts, bins, shares = _without_zeros(starts, bins, shares)
-    edges = np.linspace(engine.pos0_min, engine.pos0_max, recipe.radial_bins + 1) * radial.scale
-    if not is_cake:
-        return starts, bins, shares, edges, np.array([sector or (-180.0, 180.0)], float)
-    azimuths = np.degrees(np.linspace(engine.pos1_min, engine.pos1_max, recipe.azimuth_bins + 1))
-    radial_index, azimuth_index = np.divmod(bins, recipe.azimuth_bins)
-    rows = np.stack([azimuths[:-1], azimuths[1:]], axis=1)
-    return starts, azimuth_index * recipe.radial_bins + radial_index, shares, edges, rows
-
-
 def _from_cut(recipe: Recipe, mask: np.ndarray) -> Part:
     """Each pixel of the band in the bin of its column, or row."""
     assert recipe.cut is not None
@@ -174,39 +143,6 @@ def _from_cut(recipe: Recipe, mask: np.ndarray) -> Part:
     starts = np.concatenate([[0], np.cumsum(inside.ravel())])
     edges = axis_edges(recipe.cut, recipe.geometry)
     return starts, bins, np.ones(bins.size, np.float32), edges, np.zeros((1, 2))
-
-
-def _without_garbage(engine: Any, orientation: int) -> Any:
-    """Make a full splitting of a cake again, with its first pixel twice.
-
-    pyFAI 2026.9 computes the first pixel that counts in a buffer which was never cleared (`calc_lut_2d`), so its
-    shares depend on what the memory held before. Here that happens to a copy, which comes first and is left out.
-    """
-    found = np.flatnonzero(np.diff(engine.indptr))
-    if not found.size:
-        return engine
-    first = slice(found[0], found[0] + 1)
-    return FullSplitCSC_2d(
-        np.concatenate([engine.pos[first], engine.pos]),
-        bins=engine.bins,
-        pos0_range=engine.pos0_range,
-        pos1_range=engine.pos1_range,
-        mask=np.concatenate([np.zeros(1, np.int8), np.asarray(engine.cmask)]),
-        mask_checksum=1,
-        allow_pos0_neg=engine.allow_pos0_neg,
-        unit=engine.unit,
-        chiDiscAtPi=engine.chiDiscAtPi,
-        pos1_period=engine.pos1_period,
-        orientation=orientation,
-    )
-
-
-def _without_zeros(starts: np.ndarray, bins: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, ...]:
-    kept = shares != 0
-    if kept.all():
-        return starts, bins, shares
-    before = np.concatenate([[0], np.cumsum(kept)])
-    return before[starts], bins[kept], shares[kept]
 
 
 def _stack(parts: list[Part], radial_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,10 +4,9 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from pyFAI.calibrant import get_calibrant, names
 from scipy.optimize import OptimizeWarning, curve_fit
 
-from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.calibrants import calibrant_of
 
 MIN_POINTS = 7
 MIN_SIGNIFICANCE = 6.0
@@ -41,11 +40,9 @@ def expected_lines_deg(calibrant: str, wavelength_m: float, limits_deg: tuple[fl
     """2theta of every line of a calibrant within limits, degrees, rising.
 
     Raises:
-        CalibrationError: pyFAI does not know the calibrant.
+        CalibrationError: the calibrant is neither known nor a file of d-spacings.
     """
-    if calibrant not in names():
-        raise CalibrationError(f"calibrant {calibrant!r} is not known; pyFAI knows {', '.join(sorted(names()))}")
-    lines = np.degrees(np.asarray(get_calibrant(calibrant, wavelength_m).get_2th(), float))
+    lines = np.degrees(np.asarray(calibrant_of(calibrant, wavelength_m).get_2th(), float))
     return np.sort(lines[(lines > limits_deg[0]) & (lines < limits_deg[1])])
 
 
@@ -60,7 +57,7 @@ def peak_position_errors(
     Args:
         two_theta_deg: centres of the bins, degrees, rising, shape (n,).
         intensity: shape (n,); NaN where there is no pixel.
-        calibrant: pyFAI's name, such as "CeO2".
+        calibrant: pyFAI's name, such as "CeO2", or a file of d-spacings.
         wavelength_m: m.
         window_deg: largest half width of what is fitted; a line further away than that is not found.
 

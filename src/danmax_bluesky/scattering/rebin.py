@@ -6,11 +6,14 @@ over frames, or over neighbouring bins, is what an integration of all their pixe
 The variance of joined bins needs one thing more: a pixel that was split between them counted Σc² there, and counts
 (Σc)² in both together. `variance_gain` is that ratio for pixels of equal variance, and pixels that share two
 neighbouring bins are nearly that.
+
+A bin in which nothing was counted has the error of one count, see `Integrator.finish`. It adds no variance to a sum.
 """
 
 import numpy as np
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.integrator import LEAST_VARIANCE
 from danmax_bluesky.scattering.matrix import Matrix
 
 
@@ -43,17 +46,20 @@ def join(
             f"groups of {frames} frames and {bins} bins: both must be at least 1, and there must be "
             f"as many bins (there are {intensity.shape[-1]})"
         )
-    filled = (norm > 0) & np.isfinite(intensity)
+    filled = (norm != 0) & np.isfinite(intensity)
     weight = np.where(filled, norm, 0.0)
     signal = np.where(filled, intensity, 0.0) * weight
     sums = [_grouped(array, frames, bins) for array in (signal, weight)]
     total = sums[1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(total > 0, sums[0] / total, np.nan)
+        mean = np.where(total != 0, sums[0] / total, np.nan)
         if sigma is None:
             return mean, None, total
-        variance = gain * _grouped((np.where(filled, sigma, 0.0) * weight) ** 2, frames, bins)
-        return mean, np.where(total > 0, np.sqrt(variance) / total, np.nan), total
+        of_each = (np.where(filled, sigma, 0.0) * weight) ** 2
+        nothing = (signal == 0) & np.isclose(of_each, LEAST_VARIANCE, rtol=1e-4)
+        variance = gain * _grouped(np.where(nothing, 0.0, of_each), frames, bins)
+        variance = np.where(variance > 0, variance, np.maximum(np.abs(sums[0]), LEAST_VARIANCE))
+        return mean, np.where(total != 0, np.sqrt(variance) / np.abs(total), np.nan), total
 
 
 def variance_gain(matrix: Matrix, shape: tuple[int, ...], bins: int) -> np.ndarray:

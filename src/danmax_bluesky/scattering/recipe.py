@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyFAI
 
+from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.scattering.slices import Cut
@@ -16,7 +17,7 @@ from danmax_bluesky.scattering.slices import Cut
 UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
 ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")
 WEIGHTINGS = ("pyfai", "azint")
-MATRIX_VERSION = 2
+MATRIX_VERSION = 3
 _GRID = re.compile(r"(\d+)x\1")
 
 
@@ -31,7 +32,9 @@ class Recipe:
         radial_bins: number of bins along the radius.
         radial_range: first and last edge in `unit`, or None for all that the detector sees.
         azimuth_bins: 1 for a pattern, more for a cake.
-        azimuth_range_deg: first and last azimuth in degrees, or None for the full circle.
+        azimuth_range_deg: first and last azimuth in degrees, rising, of at most the full circle, wherever it begins;
+            None for the full circle.
+        azimuth_edges_deg: edges of the rows of a cake, degrees, rising, at least three, instead of azimuth_bins.
         sectors_deg: azimuth ranges, degrees; one pattern for each, instead of a cake.
         splitting: "no", "bbox", "full", or "4x4": each pixel divided in so many points.
         solid_angle: correct for the solid angle of a pixel.
@@ -55,6 +58,7 @@ class Recipe:
     radial_range: tuple[float, float] | None = None
     azimuth_bins: int = 1
     azimuth_range_deg: tuple[float, float] | None = None
+    azimuth_edges_deg: tuple[float, ...] = ()
     sectors_deg: tuple[tuple[float, float], ...] = ()
     splitting: str = "bbox"
     solid_angle: bool = True
@@ -81,8 +85,7 @@ class Recipe:
                 raise CalibrationError(f"{name} = {getattr(self, name)} must be at least {low}")
         if self.radial_range is not None and not self.radial_range[0] < self.radial_range[1]:
             raise CalibrationError(f"radial_range {self.radial_range} must rise")
-        if self.sectors_deg and self.azimuth_bins > 1:
-            raise CalibrationError("a recipe has either sectors or azimuth_bins; make two recipes")
+        self._check_azimuth()
         if self.polarization_factor is not None and not -1 <= self.polarization_factor <= 1:
             raise CalibrationError(f"polarization_factor {self.polarization_factor} must lie within -1 to 1")
         for name in ("mask", "dark", "flat"):
@@ -95,6 +98,33 @@ class Recipe:
         if self.mask is not None and self.mask.all():
             raise CalibrationError("the mask leaves no pixel; it may be inverted: True, or 1, means bad")
 
+    def _check_azimuth(self) -> None:
+        if self.sectors_deg and self.is_cake:
+            raise CalibrationError("a recipe has either sectors or azimuth_bins; make two recipes")
+        if self.azimuth_edges_deg and (self.azimuth_bins > 1 or self.azimuth_range_deg is not None):
+            raise CalibrationError("azimuth_edges say all of a cake's rows; leave out azimuth_bins and azimuth_range")
+        if len(self.azimuth_edges_deg) in (1, 2):
+            raise CalibrationError(f"azimuth_edges {self.azimuth_edges_deg} must be three or more; two are a range")
+        ranges = [] if self.azimuth_range_deg is None else [("azimuth_range", self.azimuth_range_deg)]
+        ranges += [("sector", sector) for sector in self.sectors_deg]
+        ranges += [("azimuth_edges", self.azimuth_edges_deg)] if self.azimuth_edges_deg else []
+        for name, edges in ranges:
+            if problem := azimuth_problem(edges):
+                raise CalibrationError(f"{name} {problem}")
+
+    @property
+    def is_cake(self) -> bool:
+        """True for rows of azimuth that pixels are split between."""
+        return self.azimuth_bins > 1 or bool(self.azimuth_edges_deg)
+
+    def row_edges_deg(self) -> np.ndarray | None:
+        """Edges of the rows of a cake, degrees, shape (n_rows + 1,); None if pyFAI lays them over the full circle."""
+        if self.azimuth_edges_deg:
+            return np.array(self.azimuth_edges_deg, float)
+        if self.azimuth_bins == 1 or self.azimuth_range_deg is None:
+            return None
+        return np.linspace(*self.azimuth_range_deg, self.azimuth_bins + 1)
+
     @property
     def subdivision(self) -> int:
         """Points along an edge of a pixel for a splitting such as "4x4", 0 for the others."""
@@ -106,12 +136,12 @@ class Recipe:
         """1 for a pattern or a cut, 2 for a cake or sectors."""
         if self.cut is not None:
             return 1
-        return 2 if self.azimuth_bins > 1 or len(self.sectors_deg) > 1 else 1
+        return 2 if self.is_cake or len(self.sectors_deg) > 1 else 1
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of what one frame gives: (radial,) or (azimuthal, radial)."""
-        rows = max(self.azimuth_bins, len(self.sectors_deg))
+        rows = max(self.azimuth_bins, len(self.azimuth_edges_deg) - 1, len(self.sectors_deg))
         if self.cut is not None:
             return (self.geometry.shape[1] if self.cut.direction == "x" else self.geometry.shape[0],)
         return (rows, self.radial_bins) if self.dimensions == 2 else (self.radial_bins,)
@@ -125,6 +155,7 @@ class Recipe:
             "radial_range": self.radial_range,
             "azimuth_bins": self.azimuth_bins,
             "azimuth_range": self.azimuth_range_deg,
+            "azimuth_edges": self.azimuth_edges_deg or None,
             "sectors": self.sectors_deg or None,
             "splitting": self.splitting,
             "n_splitting": self.subdivision or None,
@@ -143,12 +174,11 @@ class Recipe:
 
     def matrix_key(self) -> str:
         """Hash of everything that the matrix depends on; equal keys mean equal matrices."""
-        names = ("unit", "radial_bins", "radial_range", "azimuth_bins", "azimuth_range", "sectors", "splitting")
-        names += ("solid_angle", "polarization_factor", "polarization_axis", "cut", "weighting")
+        names = ("unit", "radial_bins", "radial_range", "azimuth_bins", "azimuth_range", "azimuth_edges", "sectors")
+        names += ("splitting", "solid_angle", "polarization_factor", "polarization_axis", "cut", "weighting")
         parameters = self.parameters()
         stated = {name: parameters[name] for name in names} | {"version": MATRIX_VERSION, "pyFAI": pyFAI.version}
-        stated["poni"] = self.geometry.poni_text()
-        stated["detector"] = self.geometry.detector
+        stated["geometry"] = self.geometry.key()
         digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
         for name in ("mask", "flat"):
             image = getattr(self, name)

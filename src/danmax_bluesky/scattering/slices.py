@@ -57,7 +57,7 @@ def axis_edges(cut: Cut, geometry: Geometry) -> np.ndarray:
     along_rows = cut.direction == "x"
     number, centre = (geometry.shape[1], column) if along_rows else (geometry.shape[0], row)
     size_m = geometry.pixel2_m if along_rows else geometry.pixel1_m
-    distance_m = float(geometry.integrator().getFit2D()["directDist"]) * 1e-3
+    distance_m = float(geometry.fit2d()["directDist"]) * 1e-3
     angle = np.arctan((np.arange(number + 1) - centre) * size_m / distance_m)
     wave_nm = geometry.wavelength_m * 1e9
     if cut.plane == "in-plane":

@@ -6,6 +6,7 @@ import numpy as np
 from pyFAI import units
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
+from danmax_bluesky.config.azimuths import FULL_CIRCLE_DEG
 from danmax_bluesky.scattering.recipe import Recipe
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -21,16 +22,17 @@ def subdivided(
         recipe: with a splitting such as "4x4".
         integrator: of the recipe's geometry.
         mask: True is bad, shape (H, W).
-        sector: azimuth range in degrees, or None.
+        sector: azimuth range in degrees, or None; a cake has its own.
     """
     shape, n = recipe.geometry.shape, recipe.subdivision
     pixels = np.flatnonzero(~mask.ravel())
     offsets = (np.arange(n) + 0.5) / n - 0.5
     low, high = recipe.radial_range or _limits(recipe, integrator, pixels, offsets)
     edges = np.linspace(low, high, recipe.radial_bins + 1)
-    first, last = sector or (-180.0, 180.0)
-    is_cake = recipe.azimuth_bins > 1
-    n_rows = recipe.azimuth_bins if is_cake else 1
+    azimuths = recipe.row_edges_deg()
+    if azimuths is None:
+        azimuths = np.linspace(*(sector or (-180.0, 180.0)), (recipe.azimuth_bins if recipe.is_cake else 1) + 1)
+    n_rows = azimuths.size - 1
     keys = []
     for row_offset in offsets:
         for column_offset in offsets:
@@ -38,9 +40,9 @@ def subdivided(
             bins = np.floor((radius - low) * (recipe.radial_bins / (high - low))).astype(np.int64)
             bins[radius == high] = recipe.radial_bins - 1
             inside = (bins >= 0) & (bins < recipe.radial_bins)
-            if is_cake or sector is not None:
-                turned = np.mod(azimuth - first, 360.0)
-                row = np.floor(turned * (n_rows / (last - first))).astype(np.int64)
+            if recipe.is_cake or sector is not None:
+                turned = np.mod(azimuth - azimuths[0], FULL_CIRCLE_DEG)
+                row = np.searchsorted(azimuths - azimuths[0], turned, side="right") - 1
                 inside &= row < n_rows
                 bins += row * recipe.radial_bins
             keys.append(np.where(inside, pixels * (recipe.radial_bins * n_rows) + bins, -1))
@@ -49,7 +51,6 @@ def subdivided(
         found, counts = found[1:], counts[1:]
     pixel, bins = np.divmod(found, recipe.radial_bins * n_rows)
     starts = np.concatenate([[0], np.cumsum(np.bincount(pixel, minlength=shape[0] * shape[1]))])
-    azimuths = np.linspace(first, last, n_rows + 1)
     return starts, bins, (counts / n**2).astype(np.float32), edges, np.stack([azimuths[:-1], azimuths[1:]], axis=1)
 
 
@@ -66,7 +67,7 @@ def positions(
         column_offset: likewise.
     """
     rows, columns = np.divmod(pixels, recipe.geometry.shape[1])
-    z, y, x = integrator.calc_pos_zyx(d1=rows + row_offset, d2=columns + column_offset)
+    z, y, x = integrator.calc_pos_zyx(d1=rows + row_offset, d2=columns + column_offset, do_parallax=True)
     unit: Any = units.to_unit(recipe.unit)
     radius = unit.equation(x, y, z, recipe.geometry.wavelength_m) * unit.scale
     return np.asarray(radius), np.degrees(np.arctan2(y, x))

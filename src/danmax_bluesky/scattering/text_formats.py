@@ -48,13 +48,37 @@ def xye_text(
     quantity: str,
     unit: str,
     wavelength_angstrom: float,
+    norm: np.ndarray | None = None,
 ) -> str:
-    """One pattern as 2theta in degrees, I and σ, without a header; a q axis is turned into 2theta.
+    """One pattern as 2theta in degrees, I and σ, after lines of "#"; a q axis is turned into 2theta.
+
+    GSAS-II stops at a point whose error is 0, and gives no weight to one whose intensity is not above 0; others take an
+    error of 0 for an infinite weight. So no error is 0: where σ is 0 or not known, it is that of the counts, and of
+    one count at least; and an intensity of 0 is written as a millionth of its error. The lines of "#" hold no letter
+    "q", which GSAS-II takes for an axis of q.
+
+    Args:
+        axis: shape (n,).
+        intensity: shape (n,); bins with NaN are left out.
+        sigma: shape (n,), or None with error model "none".
+        quantity: "2theta" or "q".
+        unit: of the axis.
+        wavelength_angstrom: Å.
+        norm: effective number of pixels in each bin, shape (n,); None takes the intensity for counts.
 
     Raises:
         FormatError: the axis is no scattering angle, nor a scattering vector that one can be made from.
     """
-    return _table(_rows(two_theta_deg(axis, quantity, unit, wavelength_angstrom), intensity, sigma))
+    header = ["# 2theta in degrees, intensity, error (one standard deviation)"]
+    header += ["# no errors were computed: these are those of the counts"] if sigma is None else []
+    header += ["# where nothing was counted: the error of one count, and a millionth of it as the intensity"]
+    weight = np.ones_like(intensity) if norm is None else np.abs(norm)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_counts = np.sqrt(np.maximum(intensity * weight, 1.0)) / weight
+        errors = of_counts if sigma is None else np.where(sigma == 0, of_counts, sigma)
+    above = np.where(intensity == 0, 1e-6 * errors, intensity)
+    rows = _rows(two_theta_deg(axis, quantity, unit, wavelength_angstrom), above, errors)
+    return "\n".join(header) + "\n" + _table(rows)
 
 
 def two_theta_deg(axis: np.ndarray, quantity: str, unit: str, wavelength_angstrom: float) -> np.ndarray:

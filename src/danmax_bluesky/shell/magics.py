@@ -27,6 +27,9 @@ WORDS = {
     "ascan": "%ascan MOTOR START END NSTEPS SECONDS     stop at NSTEPS + 1 positions",
     "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
     "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
+    "newsample": "%newsample NAME                         another sample is in the beam",
+    "newfolder": "%newfolder FOLDER                       files of the next scans go to raw/FOLDER",
+    "newvisit": "%newvisit VISIT [PROPOSAL]              files of the next scans go to another visit",
     "reconnect": "%reconnect                              try again what is not connected",
     "danmax": "%danmax                                 this list",
 }
@@ -120,6 +123,18 @@ class Magics:
         arguments = {**dict(zip(names, positional, strict=False)), **named}
         self._run(self._session.plans.tomo_scan(**arguments, command=f"tomoscan {line.strip()}"))
 
+    def newsample(self, line: str) -> None:
+        """Another sample is in the beam."""
+        self._session.newsample(*self._names(line, "newsample", "bone"))
+
+    def newfolder(self, line: str) -> None:
+        """All files of the next scans go to another folder."""
+        self._session.newfolder(*self._names(line, "newfolder", "day2"))
+
+    def newvisit(self, line: str) -> None:
+        """All files of the next scans go to another visit."""
+        self._session.newvisit(*self._names(line, "newvisit", "2026112108", most=2))
+
     def reconnect(self, line: str = "") -> None:
         """Try again what is not connected."""
         missing = self._wait(self._session.beamline.reconnect())
@@ -130,6 +145,13 @@ class Magics:
     def danmax(self, line: str = "") -> None:
         """What there is to type."""
         self._console.print("\n".join(WORDS.values()), highlight=False, markup=False, soft_wrap=True)
+
+    def _names(self, line: str, word: str, example: str, most: int = 1) -> list[str]:
+        words = words_of(line)
+        if not 1 <= len(words) <= most:
+            takes = "one name" if most == 1 else f"one to {most} names"
+            raise ScanError(f"%{word} {line}".rstrip() + f": it takes {takes}, as in %{word} {example}; quote blanks")
+        return words
 
     def _complete(self, shell: Any, event: Any) -> list[str]:
         return list(self._session.beamline.motors)
@@ -150,7 +172,7 @@ class Magics:
         return self._session.rig.motor(name)
 
     def _md(self, command: str) -> dict[str, Any]:
-        return {"command": command, "sample": {"name": self._session.settings.sample}}
+        return {"command": command}
 
     def _run(self, plan: Generator[Any, Any, Any]) -> None:
         if self._session.RE.state == "paused":

@@ -1,18 +1,23 @@
 """`RE.md` that stays: what a user writes into it is there again in the next session."""
 
 import json
+import logging
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.parsing import parse, read_text, shown
+from danmax_bluesky.runs.metadata import RESERVED, RunMetadata
+from danmax_bluesky.storage.whole import whole_file
 
-_NOT_KEPT = {"scan_id"}
+_log = logging.getLogger(__name__)
+_NOT_KEPT = ("scan_id", "sample")
+"""The sample of a later session is that of `newsample` or of its settings, never one that was typed long ago."""
 
 
-class StoredMetadata(MutableMapping[str, Any]):
+class StoredMetadata(RunMetadata):
     """Metadata for every run: what the session says of itself, and what was added by hand, which is kept in a file.
 
     Args:
@@ -24,52 +29,58 @@ class StoredMetadata(MutableMapping[str, Any]):
     """
 
     def __init__(self, path: Path, given: Mapping[str, Any]) -> None:
+        super().__init__(given)
         self._path = path
-        self._given = dict(given)
-        self._added: dict[str, Any] = {}
-        if path.exists():
-            try:
-                self._added = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError) as error:
-                raise StorageError(f"metadata {path} cannot be read ({error}); move the file away") from error
-
-    def __getitem__(self, key: str) -> Any:
-        return self._added[key] if key in self._added else self._given[key]
+        self._load()
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key in _NOT_KEPT:
-            self._given[key] = value
-            return
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
             raise StorageError(
                 f"RE.md[{key!r}] = {value!r} cannot be kept ({error}); use numbers, text, lists"
             ) from None
-        self._added[key] = value
-        self._save()
+        super().__setitem__(key, value)
+        if key not in _NOT_KEPT:
+            self._save()
 
     def __delitem__(self, key: str) -> None:
-        if key not in self._added:
-            raise KeyError(key)
-        del self._added[key]
+        super().__delitem__(key)
         self._save()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter({**self._given, **self._added})
+    def move(self, state: Path) -> None:
+        """Another visit begins, whose state is in this folder: what was added there is in every start document again.
 
-    def __len__(self) -> int:
-        return len({**self._given, **self._added})
+        Raises:
+            StorageError: the file there is damaged.
+        """
+        super().move(state)
+        self._path = state / self._path.name
+        self._load()
 
-    def __repr__(self) -> str:
-        return repr({**self._given, **self._added})
+    def _load(self) -> None:
+        self._unread = self._path.exists() and not os.access(self._path, os.R_OK)
+        if self._unread:
+            _log.warning("%s; the session goes on without what stands in it", self._unreadable())
+            return
+        text = read_text(self._path, StorageError, missing="{}")
+        kept = parse(text, "JSON", f"metadata {self._path}", StorageError, remedy="move the file away")
+        if not isinstance(kept, dict):
+            raise StorageError(f"metadata {self._path} cannot be read: it holds {shown(kept)}; move the file away")
+        self._added = {key: value for key, value in kept.items() if key not in RESERVED and key not in _NOT_KEPT}
+        for key in kept.keys() & RESERVED.keys():
+            _log.warning("%s: %s = %r is left out: %s", self._path, key, kept[key], RESERVED[key].format(key=key))
+
+    def _unreadable(self) -> str:
+        return f"metadata {self._path} may not be read by you; ask its owner for `chmod 664 {self._path}`"
 
     def _save(self) -> None:
+        if self._unread:
+            raise StorageError(f"{self._unreadable()}, or what stands in it would be lost")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(self._added, stream, indent=1)
-            os.replace(temporary, self._path)
+            kept = {key: value for key, value in self._added.items() if key not in _NOT_KEPT}
+            with whole_file(self._path, replace=True, mode=0o664) as temporary:  # the next user of the visit reads it
+                temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
         except OSError as error:
             raise StorageError(f"metadata {self._path} cannot be written: {error.strerror}") from error

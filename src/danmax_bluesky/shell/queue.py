@@ -82,6 +82,21 @@ def _simple_plans(session: Session, motors: list[str]) -> dict[str, Plan]:
         """Move a motor."""
         yield from bps.mv(session.rig.motor(motor), position)
 
+    def newsample(name: str) -> MsgGenerator[None]:
+        """Another sample is in the beam: its name stands in every scan from now on."""
+        yield from bps.null()
+        session.newsample(name)
+
+    def newfolder(folder: str) -> MsgGenerator[None]:
+        """All files of the scans from now on go to another folder below raw/ and process/."""
+        yield from bps.null()
+        session.newfolder(folder)
+
+    def newvisit(visit: str, proposal: str = "") -> MsgGenerator[None]:
+        """All files of the scans from now on go to another visit."""
+        yield from bps.null()
+        session.newvisit(visit, proposal)
+
     needed = inspect.Parameter.empty
     exposure = Argument("exp_time", "float", "exposure, seconds", needed, 1e-6, 4000.0)
     motor = Argument("motor", "Motors", "name of the motor", needed, choices={"Motors": motors})
@@ -90,6 +105,18 @@ def _simple_plans(session: Session, motors: list[str]) -> dict[str, Plan]:
     return {
         "ct": _queued("ct", ct, [exposure]),
         "ascan": _queued("ascan", ascan, [motor, *ends, steps, exposure]),
+        "newsample": _queued("newsample", newsample, [Argument("name", "str", "name of the sample", needed)]),
+        "newfolder": _queued(
+            "newfolder", newfolder, [Argument("folder", "str", "may have parts, as in day1/bone", needed)]
+        ),
+        "newvisit": _queued(
+            "newvisit",
+            newvisit,
+            [
+                Argument("visit", "str", "name of the visit", needed),
+                Argument("proposal", "typing.Optional[str]", "that it belongs to; the same one if left out"),
+            ],
+        ),
         "mv": _queued("mv", mv, [motor, Argument("position", "float", "where to move it", needed)]),
     }
 

@@ -18,6 +18,7 @@ from danmax_bluesky.errors import DanmaxError, DeviceError
 from danmax_bluesky.plans.interrupts import end_on_signals
 from danmax_bluesky.plans.losses import reason_of
 from danmax_bluesky.plans.user import plan_names
+from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
 from danmax_bluesky.shell.live import LiveView
 from danmax_bluesky.shell.magics import Magics
@@ -36,9 +37,8 @@ def install(shell: Any, session: Session, console: Console | None = None) -> Non
         session: connected.
         console: where tables are printed; None takes standard output.
     """
-    console = console or Console()
-    kept = StoredMetadata(session.paths.visit.state / "md.json", session.RE.md)
-    session.RE.md = kept  # type: ignore[assignment]  any mapping will do, whatever the annotation says
+    console = console or screen()
+    session.metadata = StoredMetadata(session.paths.visit.state / "md.json", session.metadata)
     session.show_progress()
     session.RE.subscribe(Guard(LiveView(plots=_may_plot(shell)), "live view"))
     shell.push({**namespace(session), **catalog_namespace(session, console)})
@@ -53,7 +53,8 @@ def install(shell: Any, session: Session, console: Console | None = None) -> Non
 def namespace(session: Session) -> dict[str, Any]:
     """Names at the prompt: session, RE, every plan, every device, and bluesky's own plans as bp and bps."""
     plans = {name: getattr(session.plans, name) for name in plan_names()}
-    return {"session": session, "RE": session.RE, "bp": bp, "bps": bps, **plans, **devices(session)}
+    words = {name: getattr(session, name) for name in ("newsample", "newfolder", "newvisit")}
+    return {"session": session, "RE": session.RE, "bp": bp, "bps": bps, **words, **plans, **devices(session)}
 
 
 def devices(session: Session) -> dict[str, Any]:
@@ -86,10 +87,12 @@ def banner(session: Session) -> str:
     connected = [name for name in beamline.devices if name not in beamline.missing]
     lines = [
         f"{NAME}, {'the simulated beamline' if beamline.twin else 'beamline'}",
-        f"  proposal {settings.proposal}, visit {settings.visit}; files go to {session.paths.visit.raw}",
+        f"  proposal {settings.proposal}, visit {settings.visit}, sample {settings.sample or 'without a name'}",
+        f"  files    go to {session.paths.visit.raw}",
         f"  devices  {', '.join(connected)}",
         f"  plans    {', '.join(plan_names())}",
-        "  words    %wa %wm %mv %ct %ascan %ascanct %tomoscan %reconnect; %danmax tells what they take",
+        "  words    %wa %wm %mv %ct %ascan %ascanct %tomoscan %newsample %newfolder %newvisit %reconnect;",
+        "           %danmax tells what they take",
         '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 360, 0.01, npt_fields=10, sample="bone"))',
         "           %tomoscan ascanct tom_ry 0 180 360 0.01 --npt-fields 10 --sample bone",
         '  find     cat[-1]  cat[12]  cat["3c5a1f"]  find_runs(sample="bone")[-1]  runs(since="today")',
@@ -104,9 +107,9 @@ def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace:
     """Our own errors are one text; anything else keeps its traceback."""
     found = reason_of(error)
     if isinstance(error, RunEngineInterrupted):
-        Console(stderr=True).print(_what_now(shell), highlight=False, soft_wrap=True, markup=False)
+        screen(stderr=True).print(_what_now(shell), highlight=False, soft_wrap=True, markup=False)
     elif isinstance(found, DanmaxError):
-        Console(stderr=True).print(f"error: {found}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+        screen(stderr=True).print(f"error: {found}", style="bold red", highlight=False, soft_wrap=True, markup=False)
     else:
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 

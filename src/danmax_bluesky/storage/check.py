@@ -1,5 +1,6 @@
 """Whether the files of a scan are whole: every pointer, every count, every digest that was recorded."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,13 +12,13 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import DanmaxError, StorageError
-from danmax_bluesky.formats.provenance import FileNote
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.checksums import changed
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
 from danmax_bluesky.storage.journal import is_being_written
-from danmax_bluesky.storage.provenance import Provenance, follows_the_journal, is_current
+from danmax_bluesky.storage.listing import computed_files
+from danmax_bluesky.storage.provenance import Provenance, is_current, lasting_notes
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.references import Reference, references
 from danmax_bluesky.storage.scalars import load_scalars
@@ -74,7 +75,7 @@ def check_scan(record: RunRecord, *, deep: bool = False) -> list[Finding]:
     found = list(_run(record))
     found += _digests(files, deep=deep)
     derived = sorted(files.raw.glob(f"{files.stem}*.h5"))
-    derived += sorted(files.process.glob(f"*/{files.folder}/{files.stem}_*.h5"))
+    derived += [path for path in computed_files(files) if path.suffix == ".h5"]
     for path in derived:
         found += check_file(path)
     found += _tables(files)
@@ -190,18 +191,14 @@ def _digests(files: ScanFiles, *, deep: bool) -> Iterator[Finding]:
     if not files.provenance.exists():
         yield Finding(Severity.WARNING, files.provenance, "is missing: nothing tells how the files should be")
         return
-    latest: dict[tuple[str, str], FileNote] = {}
     try:
-        for action in Provenance(files).actions():
-            for note in (*action.inputs, *action.outputs):
-                if note.checksum and not follows_the_journal(note.path):
-                    latest[note.path, note.method] = note
+        notes = lasting_notes(Provenance(files).actions())
     except DanmaxError as error:
         yield Finding(Severity.ERROR, files.provenance, str(error))
         return
     told: set[str] = set()
-    for note in latest.values():
-        path = files.raw / note.path
+    for note in notes:
+        path = Path(os.path.normpath(files.raw / note.path))  # the scan's folder may be a link to another disk
         difference = "" if note.path in told else changed(note, path, deep=deep)
         if difference:
             told.add(note.path)
@@ -217,6 +214,7 @@ def _tables(files: ScanFiles) -> Iterator[Finding]:
         try:
             if not is_current(path, actions, base):
                 text = "its provenance table is behind the journal; `danmax rebuild` brings it up to date"
+                text += "" if os.access(files.raw, os.W_OK) else ", once its folder may be written to"
                 yield Finding(Severity.WARNING, path, text)
         except StorageError:
             continue  # told already

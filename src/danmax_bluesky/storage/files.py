@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,15 @@ from typing import Any
 
 import h5py
 import hdf5plugin  # registers the filters  # noqa: F401
+import numpy as np
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.parsing import expecting, opened
 
+MOST_IN_MEMORY = 8 * 2**30
+"""Bytes that one dataset may take when it is read whole."""
+MOST_ROWS = 100_000_000
+"""Of a dataset whose rows are looked at one by one: a day of frames at a kilohertz."""
 _ERRNO = re.compile(r"errno = (\d+)")
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -22,18 +29,38 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def open_to_read(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, whether it is finished, being written (SWMR), or left open by a dead process.
 
-    No lock is taken, so a reader never keeps a writer out.
+    No lock is taken, so a reader never keeps a writer out. Where the reader meets something that it does not expect,
+    the file is damaged, or made by another program, and that is what the error says.
 
     Raises:
-        StorageError: the file is missing, may not be read, or is no HDF5 file.
+        StorageError: the file is missing, may not be read, is no HDF5 file, or does not hold what its reader expects.
     """
     file = _open(path)
     try:
-        yield file
+        with expecting(path, StorageError):
+            yield file
     finally:
         file.close()
 
 
+def values_of(dataset: h5py.Dataset, rows: slice | None = None) -> np.ndarray:
+    """The values of a dataset, or some rows of them; a virtual dataset may promise more than any memory holds.
+
+    Raises:
+        StorageError: they would fill the memory.
+    """
+    count = len(range(*rows.indices(dataset.shape[0]))) if rows is not None else (dataset.shape or (1,))[0]
+    size = count * math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    if size > MOST_IN_MEMORY:
+        raise StorageError(
+            f"{dataset.file.filename}: {dataset.name} of shape {dataset.shape} would take {size / 1e9:.0f} GB of "
+            "memory; read it in parts, or see whether it was made on purpose"
+        )
+    return dataset[...] if rows is None else dataset[rows]
+
+
+# A finished file is opened as such: as SWMR, HDF5 would read a damaged part of it again and again, for minutes.
+_CLOSED: tuple[dict[str, Any], ...] = ({"locking": False},)
 # A finished file opens with any of these. One that is being written, or whose writer died, opens as SWMR only; one that
 # this very process holds open with a lock opens with a lock only.
 _WAYS: tuple[dict[str, Any], ...] = (
@@ -45,9 +72,12 @@ _WAYS: tuple[dict[str, Any], ...] = (
 
 
 def _open(path: Path) -> h5py.File:
+    if os.path.exists(path):
+        with opened(path, StorageError):  # a pipe would be waited for
+            pass
     _refuse_truncated(path)
     reasons: list[str] = []
-    for way in _WAYS:
+    for way in (*(_CLOSED if promised_bytes(path) is not None else ()), *_WAYS):
         try:
             return h5py.File(path, "r", **way)
         except FileNotFoundError:
@@ -90,6 +120,17 @@ def promised_bytes(path: Path) -> int | None:
     return int.from_bytes(head[place : place + 8], "little")
 
 
+def rows_of(dataset: h5py.Dataset | h5py.h5s.SpaceID) -> np.ndarray:
+    """The numbers of the rows of a dataset, or of the space of one, shape (n,).
+
+    Raises:
+        StorageError: there are more than any detector takes.
+    """
+    if dataset.shape[0] > MOST_ROWS:
+        raise StorageError(f"a dataset promises {dataset.shape[0]} rows, and no detector takes more than {MOST_ROWS}")
+    return np.arange(dataset.shape[0])
+
+
 def first_unwritten(dataset: h5py.Dataset, rows: Sequence[int] | None = None) -> int | None:
     """The first row that no program ever wrote, so that HDF5 would answer with fill values; None if all were written.
 
@@ -105,7 +146,7 @@ def first_unwritten(dataset: h5py.Dataset, rows: Sequence[int] | None = None) ->
         return None
     corner = (0,) * (dataset.ndim - 1)
     seen = -1
-    for row in range(dataset.shape[0]) if rows is None else rows:
+    for row in range(0, dataset.shape[0], chunks[0]) if rows is None else rows:
         if row // chunks[0] != seen:
             seen = row // chunks[0]
             if dataset.id.get_chunk_info_by_coord((seen * chunks[0], *corner)).byte_offset is None:
@@ -142,6 +183,8 @@ def explain(path: Path, error: BaseException, command: str = "danmax rebuild") -
         return f"{path} could not be written: no space left on the disk; free some, then run `{command}`"
     if code in _READ_ONLY:
         return f"{path} could not be written: its folder may not be written to; change that, then `{command}`"
+    if code == errno.ELOOP:
+        return f"{path} could not be written: a link stands there, and it is not followed; remove it, then `{command}`"
     if code == errno.ENOENT:
         return f"{path} could not be written: its folder does not exist; make it, then run `{command}`"
     return f"{path} could not be written: {error}"

@@ -20,10 +20,11 @@ import numpy as np
 
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.storage import bitshuffle
-from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.files import open_to_read, values_of
 
 HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".hdf", ".nx5")
 IMAGE_ENDINGS = (".tif", ".tiff", ".cbf", ".edf", ".img", ".mar3450", ".mccd")
+FIT2D_MASK = ".msk"
 REOPEN_S = 0.2
 _EIGER = re.compile(r"data_\d{6}")
 
@@ -189,7 +190,7 @@ class Hdf5Frames:
         if not isinstance(found, h5py.Dataset) or not found.shape:
             return None
         found.refresh()
-        return found[...]
+        return values_of(found)
 
     def pixel_mask(self) -> np.ndarray | None:
         """What the detector itself says of its pixels, True is bad; None if it says nothing."""
@@ -334,13 +335,16 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask, True where a pixel is bad, shape (H, W).
+    """A mask, True where a pixel is bad, shape (H, W): other than 0 is bad, and so is NaN.
 
-    Accepted are .npy (bool or numbers, other than 0 is bad), .msk of FIT2D, .edf, .tif and the like.
+    Accepted are .npy, .edf, .tif and what else is an image, whose first row is the first row of the frames; and .msk of
+    FIT2D, which has its rows from the last row of the frames upwards, whoever names the file.
     """
     image = read_image(path)
     if image.ndim != 2:
         raise FormatError(f"mask {path} has shape {image.shape}, not that of an image")
+    if path.suffix.lower() == FIT2D_MASK:
+        image = image[::-1]
     return np.nan_to_num(image.astype(float), nan=1.0) != 0 if image.dtype.kind == "f" else image != 0
 
 

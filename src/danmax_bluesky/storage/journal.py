@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from event_model import DocumentNames
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.parsing import MEBIBYTE, opened
 from danmax_bluesky.storage.files import explain
 
 _log = logging.getLogger(__name__)
+LONGEST_LINE = 256 * MEBIBYTE
+"""Of a journal: a line that goes on is no document, and would fill the memory."""
 _WORTH_A_FLUSH_TO_DISK = {"start", "descriptor", "stop"}
 
 
@@ -59,7 +63,8 @@ class Journal:
         self.path = path
         self._broken = False
         try:
-            self._stream: IO[str] = path.open("x", encoding="utf-8")
+            # a lone surrogate, as of a name that is no UTF-8, becomes the escape by which JSON reads it back
+            self._stream: IO[str] = path.open("x", encoding="utf-8", errors="backslashreplace")
         except FileExistsError:
             raise StorageError(f"{path} exists already: a run with this number left it; claim another number") from None
         except OSError as error:
@@ -125,20 +130,18 @@ def read_journal(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         StorageError: the file cannot be read, or is damaged before its last line.
     """
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}; is it the journal of a scan?") from None
-    with stream:
+    with opened(path, StorageError) as stream:
         number = 0
         torn: str | None = None
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):
             if torn is not None:
                 raise StorageError(f"{path}, line {number - 1} is damaged: {torn}; recover the file from a backup")
             try:
                 name, doc = json.loads(line)
-            except (ValueError, TypeError) as error:
-                torn = str(error)
+                if name not in DocumentNames.__members__ or not isinstance(doc, dict):
+                    raise ValueError("it holds no document")
+            except (ValueError, TypeError, RecursionError) as error:
+                torn = " ".join(str(error).split())
                 continue
             yield name, doc
         if torn is not None:

@@ -1,24 +1,32 @@
 """The journals of a visit: which scans there are, and what each of them was."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from danmax_bluesky.errors import StorageError
-from danmax_bluesky.runs.record import RunRecord, fold, moved
+from danmax_bluesky.errors import FormatError, StorageError
+from danmax_bluesky.parsing import expecting
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord, moved
 from danmax_bluesky.storage.journal import is_being_written, read_journal
+from danmax_bluesky.storage.walking import files_below
 
 SUFFIX = "_documents.jsonl"
+_REMEDY = "recover the file from a backup"
 _OF_A_SCAN = re.compile(rf"scan-\d+{re.escape(SUFFIX)}")  # an integration keeps documents of its own
 
 
-def journals_below(path: Path) -> list[Path]:
+def journals_below(path: Path, roots: Sequence[Path] = ()) -> list[Path]:
     """The journals that a path stands for: a journal, any file of a scan, or a folder with everything below it.
 
+    Args:
+        path: of a file or a folder.
+        roots: folders that links below the folder may lead into: `storage.roots` of the settings.
+
     Raises:
-        StorageError: there is none.
+        StorageError: there is none, or a link leads elsewhere.
     """
     if path.is_dir():
-        found = sorted(found for found in path.rglob(f"scan-*{SUFFIX}") if _OF_A_SCAN.fullmatch(found.name))
+        found = sorted(found for found in files_below(path, roots) if _OF_A_SCAN.fullmatch(found.name))
     elif _OF_A_SCAN.fullmatch(path.name):
         found = [path] if path.exists() else []
     else:
@@ -35,13 +43,23 @@ def record_of(journal: Path) -> RunRecord:
     """The record that a journal tells of, wherever the folder of the scan is now.
 
     Raises:
-        StorageError: the journal cannot be read, or tells of no run.
+        StorageError: the journal cannot be read, tells of no run, or of one outside its visit.
     """
-    try:
-        record = fold(read_journal(journal))
-    except ValueError:
-        raise StorageError(f"{journal} tells of no run: it holds no start document") from None
-    return moved(record, journal.parent)
+    builder = RecordBuilder()
+    names: set[str] = set()
+    for number, (name, doc) in enumerate(read_journal(journal), 1):
+        with expecting(f"{journal}, line {number}", StorageError, _REMEDY):
+            builder(name, doc)
+        names.add(name)
+    if "start" not in names:
+        raise StorageError(f"{journal} tells of no run: it holds no start document; {_REMEDY}")
+    with expecting(journal, StorageError, _REMEDY):
+        try:
+            record = moved(builder.record, journal.parent)
+        except FormatError as error:  # it is of another visit
+            raise StorageError(f"{journal}: {error}") from None
+        _ = record.status, record.uid  # which look at what the documents say of themselves
+        return record
 
 
 def ended_record_of(journal: Path) -> RunRecord:

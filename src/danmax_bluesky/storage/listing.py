@@ -1,5 +1,6 @@
 """What a scan left behind, and which programs open it."""
 
+import glob
 from pathlib import Path
 
 from danmax_bluesky.runs.layout import ScanFiles
@@ -8,7 +9,13 @@ from danmax_bluesky.runs.layout import ScanFiles
 def files_of(scan: ScanFiles) -> list[Path]:
     """Every file of a scan: those of its folder, then those computed from it."""
     raw = sorted(scan.raw.glob(f"{scan.stem}.h5")) + sorted(scan.raw.glob(f"{scan.stem}_*"))
-    return raw + sorted(path for path in scan.process.glob(f"*/{scan.folder}/{scan.stem}_*") if path.is_file())
+    return raw + computed_files(scan)
+
+
+def computed_files(scan: ScanFiles) -> list[Path]:
+    """The files below `process/` that are computed from a scan."""
+    pattern = f"*/{glob.escape(scan.folder)}/{scan.stem}_*"
+    return sorted(path for path in scan.process.glob(pattern) if path.is_file())
 
 
 def how_to_open(path: Path) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.whole import open_unlinked
 
 TIMEOUT_S = 60.0
 POLL_S = 0.005
@@ -48,6 +49,8 @@ def scan_lock(folder: Path, stem: str, timeout_s: float = TIMEOUT_S) -> Iterator
             f"{path} was held by another process for {timeout_s:g} s; end that process, then `danmax rebuild`"
         ) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StorageError(f"{path} is a link, and a lock is not taken through links; remove it") from None
         if error.errno not in _READ_ONLY:
             raise StorageError(
                 f"{path} cannot be locked: {error.strerror}; have its file system mounted with locks"
@@ -77,11 +80,10 @@ class WriterLock:
         while True:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._handle: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+                self._handle: int | None = open_unlinked(self._path, os.O_RDWR | os.O_CREAT)
             except OSError as error:
-                raise StorageError(
-                    f"{self._path} cannot be made: {error.strerror}; may its folder be written to?"
-                ) from None
+                remedy = "remove the link" if error.errno == errno.ELOOP else "may its folder be written to?"
+                raise StorageError(f"{self._path} cannot be made: {error.strerror}; {remedy}") from None
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(self._handle).st_ino == os.stat(self._path).st_ino:

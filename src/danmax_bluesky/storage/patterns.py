@@ -13,7 +13,7 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.nxazint import PROBLEMS, STATE
 from danmax_bluesky.formats.tree import Group
-from danmax_bluesky.storage.files import explain, open_to_read
+from danmax_bluesky.storage.files import explain, open_to_read, values_of
 from danmax_bluesky.storage.write import write_tree
 
 INDEX = "/entry/frames/index"
@@ -278,18 +278,20 @@ def read_patterns(path: Path, layout: str | None = None, first: int = 0) -> Stor
         rows = slice(*slice(first, None).indices(count)[:2])
         axis = group["radial_axis"]
         return StoredPatterns(
-            intensity=group["I"][rows],
-            sigma=group["I_errors"][rows] if "I_errors" in group else None,
-            norm=group["norm"][...],
-            radial_axis=axis[...],
-            radial_edges=group["radial_axis_edges"][...],
+            intensity=values_of(group["I"], rows),
+            sigma=values_of(group["I_errors"], rows) if "I_errors" in group else None,
+            norm=values_of(group["norm"]),
+            radial_axis=values_of(axis),
+            radial_edges=values_of(group["radial_axis_edges"]),
             quantity=str(axis.attrs.get("long_name", "")),
             unit=str(axis.attrs.get("units", "")),
-            azimuth_axis_deg=group["azimuthal_axis"][...] if "azimuthal_axis" in group else None,
-            index=np.arange(count)[rows] if stored is None else stored[rows],
+            azimuth_axis_deg=values_of(group["azimuthal_axis"]) if "azimuthal_axis" in group else None,
+            index=np.arange(count)[rows] if stored is None else values_of(stored, rows),
             columns=_columns(file, rows),
             integrals=_integrals(file, rows),
-            own_norms=group["frame_norm"][rows] if "frame_norm" in group else np.zeros((0, *group["I"].shape[1:])),
+            own_norms=values_of(group["frame_norm"], rows)
+            if "frame_norm" in group
+            else np.zeros((0, *group["I"].shape[1:])),
             monitor=_monitor(group.parent, rows),
         )
 
@@ -305,17 +307,17 @@ def read_history(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray], dict[st
         if stored is None:
             raise StorageError(f"{path} has no {INDEX}; was it written by another program?")
         rows = slice(0, int(stored.shape[0]))
-        return stored[rows], _columns(file, rows), _integrals(file, rows)
+        return values_of(stored, rows), _columns(file, rows), _integrals(file, rows)
 
 
 def _columns(file: h5py.File, rows: slice) -> dict[str, np.ndarray]:
     frames: Any = file.get("/entry/frames") or {}
-    return {name: frames[name][rows] for name in frames if name != "index"}
+    return {name: values_of(frames[name], rows) for name in frames if name != "index"}
 
 
 def _integrals(file: h5py.File, rows: slice) -> dict[str, np.ndarray]:
     integrals: Any = file.get("/entry/integrals") or {}
-    return {name: node[rows] for name, node in integrals.items() if node.maxshape[0] is None}
+    return {name: values_of(node, rows) for name, node in integrals.items() if node.maxshape[0] is None}
 
 
 def layouts_of(path: Path) -> list[str]:
@@ -355,7 +357,7 @@ def read_recipe(path: Path, layout: str = "") -> dict[str, Any]:
 
 
 def _plain(node: Any) -> Any:
-    value = node[()]
+    value = values_of(node)[()]
     if isinstance(value, bytes):
         return value.decode()
     return value.item() if isinstance(value, np.generic) else value
@@ -365,7 +367,7 @@ def _monitor(entry: Any, rows: slice) -> np.ndarray | None:
     applied = entry.get("monitor_applied")
     if applied is None or not applied[()]:
         return None
-    return entry["monitor/data"][rows] / float(entry["monitor"].attrs.get("reference", 1.0))
+    return values_of(entry["monitor/data"], rows) / float(entry["monitor"].attrs.get("reference", 1.0))
 
 
 def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:

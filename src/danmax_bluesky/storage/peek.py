@@ -7,34 +7,38 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.files import open_to_read, rows_of, values_of
 from danmax_bluesky.storage.references import resolved, virtual_sources
 from danmax_bluesky.storage.stack import FrameStack, Piece
 
+MOST_LINKS = 16
 
-def stack_of(file: h5py.File, path: str) -> FrameStack | None:
+
+def stack_of(file: h5py.File, path: str, links: int = MOST_LINKS) -> FrameStack | None:
     """The frames at a path, whatever stands there: a dataset, a link, a virtual dataset; None if there are none.
 
     Raises:
         StorageError: a virtual dataset whose sources cannot be told apart.
     """
+    if links == 0:
+        raise StorageError(f"{file.filename}: {path}: the links lead on and on; correct one of them")
     link = link_at(file, path)
     home = Path(file.filename)
     if isinstance(link, h5py.ExternalLink):
         target = resolved(link.filename, home)
         try:
             with open_to_read(target) as other:
-                return stack_of(other, link.path)
+                return stack_of(other, link.path, links - 1)
         except StorageError:
             return None  # named in Scan.missing
     if isinstance(link, h5py.SoftLink):
-        return stack_of(file, link.path) if link.path in file else None
+        return stack_of(file, link.path, links - 1) if link.path in file else None
     node = node_at(file, path)
     if not isinstance(node, h5py.Dataset) or node.ndim != 3:
         return None
     if node.is_virtual:
         return FrameStack.of_sources(list(virtual_sources(node, path, home)), node.shape, node.dtype)
-    return FrameStack([Piece(home, str(node.name), np.arange(node.shape[0]))], node.shape[1:], node.dtype)
+    return FrameStack([Piece(home, str(node.name), rows_of(node))], node.shape[1:], node.dtype)
 
 
 def column(file: h5py.File, path: str, length: int) -> tuple[str, np.ndarray] | None:
@@ -42,7 +46,7 @@ def column(file: h5py.File, path: str, length: int) -> tuple[str, np.ndarray] | 
     node = node_at(file, path)
     if not isinstance(node, h5py.Dataset) or node.shape != (length,):
         return None
-    return attribute(file, path, "units"), node[:]
+    return attribute(file, path, "units"), values_of(node)
 
 
 def node_at(file: h5py.File, path: str) -> Any:
@@ -76,7 +80,7 @@ def text_at(file: h5py.File, path: str) -> str:
     node = node_at(file, path)
     if not isinstance(node, h5py.Dataset) or node.ndim:
         return ""
-    return str(plain(node[()]))
+    return str(plain(values_of(node)[()]))
 
 
 def plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,20 @@ from danmax_bluesky.formats.provenance import (
     FileNote,
     Status,
     actor_group,
+    event_of,
     fold_actions,
     process_groups,
 )
 from danmax_bluesky.formats.tree import Dataset, Group
+from danmax_bluesky.parsing import opened, parse
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.metadata import holdable_text
 from danmax_bluesky.storage import environment
-from danmax_bluesky.storage.files import explain, open_to_read
+from danmax_bluesky.storage.files import explain, open_to_read, values_of
+from danmax_bluesky.storage.journal import LONGEST_LINE
 from danmax_bluesky.storage.locks import scan_lock
-from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, flush_to_disk, image_of, write_into
+from danmax_bluesky.storage.whole import open_unlinked, whole_file
+from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, image_of, write_into
 
 _log = logging.getLogger(__name__)
 MASTER_BASE = master.PROVENANCE
@@ -62,11 +68,14 @@ class Provenance:
 
     Args:
         files: of the scan.
+        computed: what is noted writes below `process/`. Where the scan's own folder may not be written to, as in an
+            archive, it is noted in a journal there, `process/provenance/...`.
     """
 
-    def __init__(self, files: ScanFiles) -> None:
+    def __init__(self, files: ScanFiles, *, computed: bool = False) -> None:
         self.files = files
         self.path = files.provenance
+        self._computed = computed
 
     def actions(self) -> tuple[Action, ...]:
         """Every action so far, in the order in which they were begun.
@@ -74,7 +83,9 @@ class Provenance:
         Raises:
             StorageError: the journal cannot be read.
         """
-        return fold_actions(_read(self.path)) if self.path.exists() else ()
+        journals = [path for path in (self.path, self.files.provenance_aside) if path.exists()]
+        events = [event for path in journals for event in _read(path)]
+        return fold_actions(sorted(events, key=_moment) if len(journals) > 1 else events)
 
     def begin(
         self,
@@ -127,6 +138,10 @@ class Provenance:
         status = Status.FAILED if failed else Status.SUCCESS
         self.change(identity, status=status, end_time=iso(when_s or time.time()), message=message, outputs=outputs)
 
+    def note(self, actor: str, *, description: str, message: str = "", failed: bool = False) -> None:
+        """Note at once that something was done, or failed, of which nobody needs to know that it goes on."""
+        self.end(self.begin(actor, description=description), message=message, failed=failed)
+
     @contextmanager
     def action(
         self,
@@ -141,10 +156,13 @@ class Provenance:
         What is to be told of an action that succeeds goes into the `message` of that list.
 
         An exception is noted as the reason of the failure, and goes on. Of a scan whose folder may not be written to,
-        such as one in an archive, the action is done all the same, and not noted.
+        such as one in an archive, the action is done all the same, and not noted, unless it writes below `process/`.
         """
         outputs = Outcome()
-        if not os.access(self.files.raw, os.W_OK):
+        if self._is_aside:
+            aside = self.files.provenance_aside
+            _log.warning("%s may not be written to: this %s is noted in %s", self.files.raw, actor, aside)
+        elif not os.access(self.files.raw, os.W_OK):
             _log.warning("%s may not be written to: its provenance does not tell of this %s", self.files.raw, actor)
             yield outputs
             return
@@ -184,7 +202,20 @@ class Provenance:
         with scan_lock(self.files.raw, self.files.stem):
             update_table(path, self.actions(), base)
 
+    @property
+    def _is_aside(self) -> bool:
+        return self._computed and not os.access(self.files.raw, os.W_OK)
+
     def _append(self, event: dict[str, Any]) -> None:
+        event |= {key: holdable_text(event[key]) for key in ("message", "description") if key in event}
+        if self._is_aside:
+            aside = self.files.provenance_aside
+            try:
+                aside.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(explain(aside, error)) from error
+            _append_line(aside, {**event, "time": iso(time.time())})
+            return  # no table can follow it
         with scan_lock(self.files.raw, self.files.stem):
             _append_line(self.path, {**event, "time": iso(time.time())})
             for problem in self._synchronise():
@@ -201,6 +232,16 @@ class Provenance:
         return problems
 
 
+def lasting_notes(actions: Sequence[Action]) -> list[FileNote]:
+    """The last that was noted of each file whose size and digest stay as they are."""
+    latest: dict[tuple[str, str], FileNote] = {}
+    for action in actions:
+        for note in (*action.inputs, *action.outputs):
+            if note.checksum and not follows_the_journal(note.path):
+                latest[note.path, note.method] = note
+    return list(latest.values())
+
+
 def follows_the_journal(path: str | Path) -> bool:
     """True for files whose table is updated as rows are added, so that their size and digest are no lasting ones."""
     name = Path(path).name
@@ -211,7 +252,7 @@ def _append_line(path: Path, event: dict[str, Any]) -> None:
     """Append one line, whole and on disk; a torn line that a crash left is ended first."""
     line = (json.dumps(event, default=str, separators=(",", ":")) + "\n").encode()
     try:
-        with path.open("ab") as stream:
+        with open(path, "ab", opener=open_unlinked) as stream:
             with suppress(OSError):
                 fcntl.flock(stream, fcntl.LOCK_EX)
             if stream.tell() and not _ends_a_line(path):
@@ -230,15 +271,21 @@ def _ends_a_line(path: Path) -> bool:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
+    with opened(path, StorageError) as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):
+            try:
+                yield event_of(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                reason = " ".join(str(error).split())
+                _log.warning("%s: line %d is damaged, and left out (%.200s)", path, number, reason)
+
+
+def _moment(event: Mapping[str, Any]) -> float:
+    """When a line was written, POSIX seconds."""
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            yield json.loads(line)
-        except ValueError:
-            _log.warning("%s: line %d is torn and left out: a process died while it wrote", path, number)
+        return datetime.fromisoformat(str(event.get("time"))).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
@@ -253,20 +300,16 @@ def update_table(path: Path, actions: Sequence[Action], base: str) -> None:
     if path.stat().st_size > COPY_BELOW_BYTES:
         _update_in_place(path, actions, base)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with h5py.File(path, "r+", **IN_MEMORY) as file:
             changed = _update(file, actions, base)
             image = image_of(file)
         if changed:
-            temporary.write_bytes(image)
-            shutil.copystat(path, temporary)
-            flush_to_disk(temporary)
-            os.replace(temporary, path)
+            with whole_file(path, replace=True) as temporary:
+                temporary.write_bytes(image)
+                shutil.copystat(path, temporary)
     except (OSError, RuntimeError) as error:
         raise StorageError(explain(path, error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _update_in_place(path: Path, actions: Sequence[Action], base: str) -> None:
@@ -294,7 +337,7 @@ def is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
         group: Any = file[base]
         return all(
             _texts(row) == action.row(base) and _changes(group, action) == action.changes
-            for row, action in zip(found[:], actions, strict=True)
+            for row, action in zip(values_of(found), actions, strict=True)
         )
 
 
@@ -313,7 +356,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         for base in (DXCHANGE_BASE, MASTER_BASE):
             found = file.get(f"{base}/table")
             if isinstance(found, h5py.Dataset) and found.dtype.names:
-                return [dict(zip(found.dtype.names, _texts(row), strict=True)) for row in found[:]]
+                return [dict(zip(found.dtype.names, _texts(row), strict=True)) for row in values_of(found)]
     raise StorageError(f"{path} has no provenance table; is it a master or a DXchange file of this program?")
 
 
@@ -338,8 +381,11 @@ def read_details(path: Path, row: int) -> dict[str, Any]:
         group: Any = file.get(found["reference"])
         if not isinstance(group, h5py.Group):
             raise StorageError(f"{path}: row {row} refers to {found['reference']}, which is not there")
-        found["parameters"] = json.loads(_text(group, "parameters_json"))
-        found["software"] = json.loads(_text(group, "software"))
+        for name, node in (("parameters", "parameters_json"), ("software", "software")):
+            where = f"{path}: {found['reference']}/{node}"
+            found[name] = parse(
+                _text(group, node), "JSON", where, StorageError, remedy="restore the file from a backup"
+            )
         for name in ("input_data", "output_data"):
             columns = {key: _plain_list(node[:]) for key, node in _children(group, name).items()}
             found[name] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -369,7 +415,7 @@ def _update(file: h5py.File, actions: Sequence[Action], base: str) -> bool:
     found = group.get("table")
     if not isinstance(found, h5py.Dataset):
         found = group.create_dataset("table", (0,), TABLE_TYPE, chunks=(64,), maxshape=(None,))
-    old = [_texts(row) for row in found[:]]
+    old = [_texts(row) for row in values_of(found)]
     changed = len(old) != len(actions)
     if changed:
         found.resize((len(actions),))

@@ -13,18 +13,21 @@ import xarray as xr
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.frame_table import ImageKey
-from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.files import open_to_read, values_of
 from danmax_bluesky.storage.peek import attribute, class_of, column, node_at, plain, stack_of, text_at
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.storage.references import references
 from danmax_bluesky.storage.stack import FrameStack
+from danmax_bluesky.storage.waiting import wait_for_master
 
 BLOCK_BYTES = 64 * 2**20
+MOST_BLOCKS = 1_000_000
 _KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
 _KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
 _TRANSLATIONS = {"x_translation": "sample_x", "y_translation": "sample_y", "z_translation": "sample_z"}
 """Positions of the sample stage at each frame: name in NXtomo -> name in a DXchange file."""
 _BESIDE_THETA = {"rotation_angle_flag": "theta_flag", **_TRANSLATIONS}
+_NO_COORDINATES = ("frame_row", "segment")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,11 @@ class Scan:
 
     def _of(self, kind: str) -> xr.DataArray:
         dataset = self.detector()
+        if self.status == "open":
+            raise StorageError(
+                f"{self.path}: the run is still open, and what each of its frames shows is not known before it ends; "
+                "wait for its end, or `danmax rebuild` it if its program died"
+            )
         if "image_key_control" not in dataset.coords:
             return dataset["data"] if kind == "projections" else dataset["data"].isel(frame=slice(0))
         wanted = np.isin(dataset["image_key_control"].values, [int(key) for key in _KEYS[kind]])
@@ -123,6 +131,10 @@ class Scan:
 def open_scan(path: str | Path) -> Scan:
     """Open a scan: its master, its DXchange file, or any NeXus file with frames of a detector.
 
+    Of a run that has just ended the files may still be on their way: they are waited for. Of one that is still measured
+    it is not known yet what each frame shows, so that frames, flats, darks and angles are errors; the detector's own
+    data can be looked at: `scan.detector("orca")["data"]`.
+
     Frames are read when they are used. A source that is missing, shorter or was never written is an error then, never a
     fill value; what can be seen to be missing now stands in `Scan.missing`.
 
@@ -130,9 +142,10 @@ def open_scan(path: str | Path) -> Scan:
         path: of the file; of a folder, the one master in it.
 
     Raises:
-        StorageError: the file cannot be read.
+        StorageError: the file cannot be read, or is not completed within a minute after its run.
     """
     file_path = _master_of(Path(path).absolute())
+    wait_for_master(file_path)
     with open_to_read(file_path) as file:
         missing = tuple(_missing(file))
         if "exchange" in file or "exchange_1" in file:
@@ -197,10 +210,9 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 "image_key": column(file, f"{detector}/image_key", len(stack)),
                 "image_key_control": column(file, f"{detector}/image_key_control", len(stack)),
                 "rotation_angle": column(file, f"{name}/sample/rotation_angle", len(stack)),
-                "rotation_angle_flag": column(file, f"{name}/frames/rotation_angle_flag", len(stack)),
                 **{axis: column(file, f"{name}/sample/{axis}", len(stack)) for axis in _TRANSLATIONS},
                 "count_time": column(file, f"{detector}/count_time", len(stack)),
-                "timestamp": column(file, f"{name}/frames/timestamp", len(stack)),
+                **_frame_columns(file, f"{name}/frames", np.arange(len(stack)), len(stack)),
             }
             yield short, _dataset(short, stack, columns)
     entry = _entry(file)
@@ -216,7 +228,37 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
             control = column(file, f"{entry}/instrument/{name}/image_key_control", len(stack))
             columns = {"image_key": keys, "image_key_control": keys if control is None else control}
             columns["rotation_angle"] = _angles(file, entry, name, len(stack))
+            rows = node_at(file, f"{entry}/frames/{name}/frame_row")
+            if isinstance(rows, h5py.Dataset):
+                columns |= _frame_columns(file, f"{entry}/frames/{name}", rows[:], len(stack))
             yield name, _dataset(name, stack, columns)
+
+
+def _frame_columns(
+    file: h5py.File, path: str, rows: np.ndarray, length: int
+) -> dict[str, tuple[str, np.ndarray] | None]:
+    """Each number of the group at a path that has a row for each frame; NaN for frames that it does not know.
+
+    Args:
+        file: the master.
+        path: of the group.
+        rows: the frame that each of its rows is about.
+        length: number of frames.
+    """
+    group = node_at(file, path)
+    found: dict[str, tuple[str, np.ndarray] | None] = {}
+    inside = rows < length
+    for name in list(group) if isinstance(group, h5py.Group) else ():
+        told = column(file, f"{path}/{name}", len(rows))
+        if told is None or told[1].dtype.kind not in "biuf" or name in _NO_COORDINATES:
+            continue
+        units, values = told
+        if len(rows) != length:
+            spread = np.full(length, np.nan)
+            spread[rows[inside]] = values[inside]
+            values = spread
+        found[name] = units, values
+    return found
 
 
 def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
@@ -284,6 +326,8 @@ def _labelled(name: str, frames: da.Array, columns: Mapping[str, tuple[str, np.n
 def _lazy(stack: FrameStack, axes: str = "") -> da.Array:
     frame_bytes = int(np.prod(stack.shape[1:])) * stack.dtype.itemsize
     rows = max(1, min(len(stack), BLOCK_BYTES // max(frame_bytes, 1)))
+    if len(stack) / rows > MOST_BLOCKS:
+        raise StorageError(f"frames of shape {stack.shape} make more blocks than anybody reads; is the file damaged?")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # dask on arrays it does not know
         chunks: Any = (rows, *stack.shape[1:])
@@ -333,7 +377,7 @@ def _rows(file: h5py.File, path: str, names: Sequence[str]) -> xr.Dataset:
     for name in names:
         node = node_at(file, f"{path}/{name}")
         if isinstance(node, h5py.Dataset) and node.ndim == 1 and node.dtype.kind in "biuf":
-            columns[name] = ("row", node[:], {"units": attribute(file, f"{path}/{name}", "units")})
+            columns[name] = ("row", values_of(node), {"units": attribute(file, f"{path}/{name}", "units")})
     longest = max((len(values) for _, values, _ in columns.values()), default=0)
     fitting = {name: column for name, column in columns.items() if len(column[1]) == longest}
     return xr.Dataset(fitting, attrs={"kind": text_at(file, f"{path}/kind")})

@@ -14,6 +14,7 @@ from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, Node, VirtualDataset
 from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, promised_bytes
+from danmax_bluesky.storage.whole import whole_file
 from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
 
 RECOVERED = "_recovered"
@@ -45,7 +46,8 @@ def healed(record: RunRecord) -> RunRecord:
 
     A file whose writer died opens as SWMR alone, so that a virtual dataset over it shows nothing; one whose end did not
     fit on the disk does not open at all. It is left as it is, and a clean copy of what is in it,
-    `scan-####_<detector>_recovered.h5`, takes its place in the record.
+    `scan-####_<detector>_recovered.h5`, takes its place in the record. Nothing is written for a file that the journal
+    names in another folder than the scan's.
 
     Raises:
         StorageError: a copy cannot be written.
@@ -55,7 +57,7 @@ def healed(record: RunRecord) -> RunRecord:
         for source in segment.external.values():
             path = source.file
             if path not in places:
-                places[path] = _readable(path, record.uid)
+                places[path] = _readable(path, record.uid) if path.parent == record.files.raw else path
     return dataclasses.replace(
         record,
         segments=tuple(
@@ -173,21 +175,21 @@ def _readable(path: Path, owner: str) -> Path:
 def _mended_copy(path: Path, owner: str, promised: int) -> Path:
     """Copy a file whose end is missing, with zeros in its place, and without the rows that lay there."""
     target = path.with_name(f"{path.stem}{RECOVERED}.h5")
-    temporary = path.with_name(f".{target.name}.partial")
     there = path.stat().st_size
-    try:
-        shutil.copyfile(path, temporary)
-        os.truncate(temporary, promised)
-        with h5py.File(temporary, "r+", locking=False) as file:
-            file.attrs.update({OWNER: owner, "recovered_from": path.name})
-            file.visititems(lambda _name, node: _drop_rows_beyond(node, there))
-        if target.exists() and owner_of(target) != owner:
+
+    def refuse_of_another_run() -> None:
+        if owner_of(target) != owner:
             raise StorageError(f"{target} is in the way, and of another run; move it")
-        os.replace(temporary, target)
+
+    try:
+        with whole_file(target, replace=refuse_of_another_run) as temporary:
+            shutil.copyfile(path, temporary)
+            os.truncate(temporary, promised)
+            with h5py.File(temporary, "r+", locking=False) as file:
+                file.attrs.update({OWNER: owner, "recovered_from": path.name})
+                file.visititems(lambda _name, node: _drop_rows_beyond(node, there))
     except (OSError, RuntimeError, KeyError) as error:
         raise StorageError(f"{path} lacks its end, and what is left cannot be saved: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

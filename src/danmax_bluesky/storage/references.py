@@ -1,11 +1,15 @@
 """Everything in a file that points somewhere: links, and the sources of virtual datasets."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.files import MOST_ROWS, open_to_read, rows_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,28 @@ def references(file: h5py.File) -> Iterator[Reference]:
     yield from _below(file, "", Path(file.filename))
 
 
-def _below(group: h5py.Group, prefix: str, home: Path) -> Iterator[Reference]:
+def pointed_to(files: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Every file that HDF5 files point to, and that those point to in turn: (file, target), each target once.
+
+    A target is told before it is opened, so that who asked may refuse it.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    queue = list(files)
+    seen = set(queue)
+    while queue:
+        path = queue.pop()
+        with open_to_read(path) as file:
+            targets = {Path(os.path.normpath(found.file)) for found in references(file) if found.kind != "soft link"}
+        for target in sorted(targets - seen):
+            seen.add(target)
+            yield path, target
+            queue.append(target)
+
+
+def _below(group: h5py.Group, prefix: str, home: Path, seen: set[h5py.Group] | None = None) -> Iterator[Reference]:
+    seen = {group} if seen is None else seen
     for name in group:
         where = f"{prefix}/{name}"
         link = group.get(name, getlink=True)
@@ -57,7 +82,9 @@ def _below(group: h5py.Group, prefix: str, home: Path) -> Iterator[Reference]:
         else:
             node = group[name]
             if isinstance(node, h5py.Group):
-                yield from _below(node, where, home)
+                if node not in seen:  # a group may stand at several places, also inside itself
+                    seen.add(node)
+                    yield from _below(node, where, home, seen)
             elif isinstance(node, h5py.Dataset) and node.is_virtual:
                 yield from virtual_sources(node, where, home)
 
@@ -91,8 +118,10 @@ def resolved(name: str, home: Path) -> Path:
 def _selected(space: h5py.h5s.SpaceID) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
     """Rows, and (first, one past the last) along each further axis, that a selection takes."""
     if space.get_select_type() == h5py.h5s.SEL_ALL:
-        return np.arange(space.shape[0]), tuple((0, size) for size in space.shape[1:])
+        return rows_of(space), tuple((0, size) for size in space.shape[1:])
     low, high = space.get_select_bounds()
+    if high[0] - low[0] >= MOST_ROWS:
+        raise StorageError(f"a source of a virtual dataset promises {high[0] - low[0] + 1} rows, which nothing takes")
     region = tuple((int(first), int(last) + 1) for first, last in zip(low[1:], high[1:], strict=True))
     if space.is_regular_hyperslab():
         start, stride, count, block = (values[0] for values in space.get_regular_hyperslab())

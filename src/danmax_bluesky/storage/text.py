@@ -1,13 +1,11 @@
 """Text files that people read, written whole or not at all."""
 
-import os
-import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.files import explain
+from danmax_bluesky.storage.whole import whole_file
 
 
 def write_text(path: Path, text: str, *, is_ours: Callable[[str], bool]) -> None:
@@ -21,7 +19,6 @@ def write_text(path: Path, text: str, *, is_ours: Callable[[str], bool]) -> None
     Raises:
         StorageError: somebody else's file is there, or it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -30,10 +27,7 @@ def write_text(path: Path, text: str, *, is_ours: Callable[[str], bool]) -> None
                 return
             if not is_ours(there):
                 raise StorageError(f"{path} was written by somebody else and is not replaced; rename it first")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with whole_file(path, replace=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(explain(path, error)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import h5py
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink
-from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.files import open_to_read, values_of
 
 
 def read_tree(path: Path, name: str, leave_out: Collection[str] = ()) -> Group:
@@ -44,5 +44,5 @@ def _group(node: h5py.Group, leave_out: Collection[str] = ()) -> Group:
 
 
 def _dataset(node: h5py.Dataset) -> Dataset:
-    value: Any = node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
+    value: Any = node.asstr()[()] if h5py.check_string_dtype(node.dtype) else values_of(node)[()]
     return Dataset(value, dict(node.attrs), chunks=node.chunks, maxshape=node.maxshape if node.chunks else None)

@@ -1,10 +1,9 @@
 """Trees become files: whole or not at all, and never in the place of something else."""
 
 import errno
+import functools
 import os
-import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance import COLUMNS
 from danmax_bluesky.formats.tree import CopyFrom, Dataset, ExternalLink, Group, Node, SoftLink, VirtualDataset
+from danmax_bluesky.runs.metadata import holdable_name, holdable_text
 from danmax_bluesky.storage.copying import copy_frames, copy_values
 from danmax_bluesky.storage.files import explain, open_to_read
+from danmax_bluesky.storage.whole import whole_file
 
 OWNER = "run_uid"
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 _TEXT = h5py.string_dtype("utf-8")
 _LIBVER = ("v110", "latest")
 _CREATION: dict[str, Any] = {"libver": _LIBVER, "track_order": True}
@@ -50,36 +50,27 @@ def write_tree(
     """
     if not path.parent.is_dir():
         raise StorageError(explain(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))))
-    replaces = path.exists() and replace_own
-    if replaces:
-        _check_owner(path, tree)
-    elif path.exists():
-        raise StorageError(f"{path} exists already and is never replaced; move it away, or choose another name")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    may_replace = functools.partial(_check_owner, path, tree) if replace_own else False
+    if path.exists():
+        if not may_replace:
+            raise StorageError(f"{path} exists already and is never replaced; move it away, or choose another name")
+        may_replace()
     try:
-        if fill is None and not _copies_frames(tree):
-            with h5py.File(temporary, "w", track_order=True, **IN_MEMORY) as file:
-                write_into(file, tree)
-                image = image_of(file)
-            temporary.write_bytes(image)
-        else:
-            with h5py.File(temporary, "x", **_CREATION) as file:
-                write_into(file, tree)
-                if fill is not None:
-                    fill(file)
-        flush_to_disk(temporary)
-        if replaces:
-            os.replace(temporary, path)
-        else:
-            link_into_place(temporary, path)
-        flush_to_disk(path.parent)
+        with whole_file(path, replace=may_replace) as temporary:
+            if fill is None and not _copies_frames(tree):
+                with h5py.File(temporary, "w", track_order=True, **IN_MEMORY) as file:
+                    write_into(file, tree)
+                    image = image_of(file)
+                temporary.write_bytes(image)
+            else:
+                with h5py.File(temporary, "w", **_CREATION) as file:
+                    write_into(file, tree)
+                    if fill is not None:
+                        fill(file)
     except StorageError:
         raise
     except (OSError, RuntimeError) as error:
         raise StorageError(explain(path, error)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def image_of(file: h5py.File) -> bytes:
@@ -117,6 +108,8 @@ def write_into(parent: h5py.Group, tree: Group) -> None:
 def _write(
     parent: h5py.Group, name: str, node: Node, scaled: list[tuple[h5py.Dataset, tuple[str | None, ...]]]
 ) -> None:
+    if "/" in name or holdable_text(name) != name:
+        name = holdable_name(name)  # of a run that was measured before keys were looked at
     match node:
         case Group():
             group = parent.create_group(name, track_order=True)
@@ -188,17 +181,23 @@ def _write_attributes(target: h5py.Group | h5py.Dataset, node: Group | Dataset |
 def _as_stored(value: Any) -> tuple[Any, Any]:
     """The value as HDF5 takes it, with its type: text as variable-length UTF-8, paths and enums as their text."""
     if isinstance(value, str | Path):
-        return str(value), _TEXT
+        return holdable_text(str(value)), _TEXT
     array = np.asarray(value)
     if array.dtype.names is not None:
-        return array, np.dtype(
-            [(name, _TEXT if array.dtype[name].kind == "O" else array.dtype[name]) for name in array.dtype.names]
-        )
+        texts = [name for name in array.dtype.names if array.dtype[name].kind == "O"]
+        for name in texts:
+            array[name] = _texts(array[name])
+        return array, np.dtype([(name, _TEXT if name in texts else array.dtype[name]) for name in array.dtype.names])
     if array.dtype.kind == "U" or (array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat)):
-        return array.astype(object), _TEXT
+        return _texts(array), _TEXT
     if array.dtype.kind == "O":
         raise StorageError(f"{value!r} of type {type(value).__name__} has no place in an HDF5 file")
     return array, None
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    """Texts as HDF5 can hold them."""
+    return np.array([holdable_text(str(text)) for text in array.flat], dtype=object).reshape(array.shape)
 
 
 def owner_of(path: Path) -> str | None:
@@ -218,40 +217,3 @@ def _check_owner(path: Path, tree: Group) -> None:
     if mine is None or theirs != mine:
         whose = f"belongs to run {theirs}" if theirs else "was not written by this program"
         raise StorageError(f"{path} {whose}, not to run {mine}, and is not replaced; move it away, then rebuild")
-
-
-def flush_to_disk(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system that cannot flush a folder has nothing to flush
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def link_into_place(temporary: Path, path: Path) -> None:
-    """Give a finished file its name, unless the name is taken."""
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if temporary.stat().st_nlink == 2 and path.exists() and os.path.samefile(temporary, path):
-            return  # a network file system repeated the request and then answered about the repetition
-        if isinstance(error, FileExistsError):
-            raise StorageError(f"{path} appeared meanwhile, written by another program; it is left as it is") from None
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        _rename_into_place(temporary, path)
-
-
-def _rename_into_place(temporary: Path, path: Path) -> None:
-    """For file systems without hard links: reserve the name, which fails if it is taken, then rename over it."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o664))
-    except FileExistsError:
-        raise StorageError(f"{path} appeared meanwhile, written by another program; it is left as it is") from None
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        path.unlink()
-        raise

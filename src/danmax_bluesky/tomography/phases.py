@@ -22,6 +22,14 @@ from danmax_bluesky.tomography.translations import Travel
 Kind = Literal["dark", "flat", "projection", "alignment", "data"]
 Motion = Literal["rest", "sweep", "step", "list", "free"]
 
+STREAMS: Mapping[Kind, str] = {
+    "dark": "dark",
+    "flat": "flat",
+    "projection": "proj",
+    "alignment": "ortho",
+    "data": "primary",
+}
+"""Stream of the phase of a kind, where a composition gives no other name."""
 ORTHOGONAL_DEG = 90.0
 LARGEST_LIST = 2000
 """Angles of one sweep that is triggered at each of them: two rows each fit the sequencer's table of 4096."""
@@ -141,6 +149,58 @@ def plan_phases(scan: TomoScan, start_deg: float, readout_s: float = 0.0) -> tup
     if scan.get_dark_after:
         plan.append(timed.fields("dark_after", "dark", scan.n_darks, last_deg))
     return tuple(plan)
+
+
+def resting(kind: Kind, num: int, exposure_s: float, readout_s: float = 0.0, name: str = "") -> Phase:
+    """Exposures of a composition of one's own, while nothing rotates.
+
+    Args:
+        kind: what the frames show.
+        num: number of exposures, at least 1.
+        exposure_s: seconds.
+        readout_s: dead time of the slowest detector, seconds.
+        name: of the stream; "" takes that of the kind.
+
+    Raises:
+        ScanError: a number is out of range.
+    """
+    exposure, period = _checked_period_us(num, exposure_s, readout_s)
+    return Phase(name or STREAMS[kind], kind, num, exposure / 1e6, period / 1e6)
+
+
+def sweeping(
+    start_deg: float, end_deg: float, num: int, exposure_s: float, readout_s: float = 0.0, name: str = ""
+) -> Phase:
+    """Projections at constant speed, equally spaced: `num` of them, the first and the last at the angles given.
+
+    Raises:
+        ScanError: a number is out of range, or rotation would not move.
+    """
+    if num < 2:
+        raise ScanError(f"num = {num}: a sweep needs at least 2 projections")
+    angles = np.linspace(start_deg, end_deg, num)
+    return _as_sweep(stepping("projection", angles, exposure_s, readout_s, name), start_deg, end_deg)
+
+
+def stepping(
+    kind: Kind, angles_deg: Sequence[float] | np.ndarray, exposure_s: float, readout_s: float = 0.0, name: str = ""
+) -> Phase:
+    """Exposures at angles at which rotation stops.
+
+    Raises:
+        ScanError: a number is out of range.
+    """
+    angles = tuple(float(angle) for angle in angles_deg)
+    exposure, period = _checked_period_us(len(angles), exposure_s, readout_s)
+    return Phase(name or STREAMS[kind], kind, len(angles), exposure / 1e6, period / 1e6, "step", angles, angles[0])
+
+
+def _checked_period_us(num: int, exposure_s: float, readout_s: float) -> tuple[int, int]:
+    if num < 1:
+        raise ScanError(f"num = {num}: at least 1 exposure is needed")
+    if not exposure_s > 0 or not math.isfinite(exposure_s):
+        raise ScanError(f"exposure = {exposure_s} s: an exposure takes time; give more than 0 s")
+    return period_us(exposure_s, 0.0, readout_s)
 
 
 def orthogonal_targets(planned_deg: Sequence[float] | np.ndarray, every_deg: float = ORTHOGONAL_DEG) -> list[float]:

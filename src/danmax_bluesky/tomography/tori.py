@@ -4,14 +4,15 @@ A visit keeps them in its `.tori/` folder, one TOML file for each name; `default
 that its reconstruction starts with when it ends (`tori_name`), and "none" starts no reconstruction.
 """
 
+import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from danmax_bluesky.errors import SettingsError
+from danmax_bluesky.parsing import complaints, parse, read_text, shown
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hann"]
 DEFAULT = "default"
@@ -70,20 +71,17 @@ def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
     if not _NAME.fullmatch(name):
         raise SettingsError("a name has letters, digits, '_', '-' and '.', as in bone")
     path = visit_folder / FOLDER / f"{name}.toml"
-    if not path.exists() and name == DEFAULT:
-        return ReconstructionSettings()
+    if name != DEFAULT and not os.path.lexists(path):
+        raise SettingsError(f"there is no {path}; write it, or give the name of another")
+    text = read_text(path, SettingsError, missing="" if name == DEFAULT else None)
+    content = parse(text, "TOML", f"{path} cannot be read: it", SettingsError)
     try:
-        told = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise SettingsError(f"there is no {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
-    try:
-        return ReconstructionSettings.model_validate(told)
+        return ReconstructionSettings.model_validate(content)
     except ValidationError as error:
+        first = {str(problem["loc"][:1]): problem for problem in reversed(complaints(error))}
         found = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'} = {problem['input']!r}: {problem['msg']}"
-            for problem in error.errors()
+            f"{problem['loc'][0] if problem['loc'] else 'the file'} = {shown(problem['input'])}: {problem['msg']}"
+            for problem in reversed(first.values())
         )
         keys = ", ".join(ReconstructionSettings.model_fields)
         raise SettingsError(f"{path}: {found} (it may say {keys})") from None

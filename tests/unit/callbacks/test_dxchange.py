@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import h5py
@@ -295,6 +296,18 @@ def test_an_entry_that_stands_for_nothing_is_named_and_costs_nothing_else(tmp_pa
         assert "a" not in file
     optional = configuration_of({"entries": {"/exchange/data": data, "/a": {**entry, "optional": True}}}, "mine.json")
     write_dxchange(fold(run.documents), optional)
+    incomplete, complete = read_table(run.folder / "scan-0001_dxchange.h5")
+    assert (incomplete["status"], complete["status"]) == ("FAILED", "SUCCESS")
+    assert re.search(said, incomplete["message"])
+
+
+def test_an_incomplete_file_of_one_detector_costs_no_other(tmp_path):
+    run = compose_tomography(tmp_path, detectors=("orca", "andor"))
+    data = {"kind": "h5 link", "path": "x", "frames": "projection"}
+    entries = {"/exchange/data": data, "/a": {"kind": "value", "value": "${sample.colour}"}}
+    with pytest.raises(FormatError, match=r"orca_dxchange\.h5 lacks 1 entries.*andor_dxchange\.h5 lacks 1 entries"):
+        write_dxchange(fold(run.documents), configuration_of({"entries": entries}, "mine.json"))
+    assert [row["status"] for row in read_table(run.folder / "scan-0001_andor_dxchange.h5")] == ["FAILED", "FAILED"]
 
 
 def test_a_wrong_configuration_is_refused_before_anything_is_measured(tmp_path):

@@ -38,6 +38,8 @@ def test_failures_of_an_earlier_run_are_not_reported_again():
     guard("start", {"uid": "b"})
     guard("stop", {"run_start": "b"})
     assert len(reported) == 1
+    assert guard.new_failures() == guard.failures
+    assert guard.new_failures() == []
     assert isinstance(reported[0].error, ZeroDivisionError)
 
 

@@ -1,11 +1,16 @@
 import h5py
 import numpy as np
+import pytest
 
-from danmax_bluesky.callbacks.nexus import NexusMaster
+from danmax_bluesky.callbacks.dxchange import DXchangeWriter
+from danmax_bluesky.callbacks.nexus import NexusMaster, write_master
 from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.check import check_file
-from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.storage.provenance import Provenance, read_table
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 from danmax_bluesky.testing.replay import replay
 
@@ -122,3 +127,50 @@ def test_the_master_can_be_the_dxchange_file_too(tmp_path):
         assert file["provenance/process_table"][0]["actor"] == b"acquisition"
     assert check_file(path) == []
     assert [row["reference"] for row in read_table(path)] == ["/entry/provenance/acquisition"]
+
+
+def test_a_master_that_could_not_be_written_is_a_row_that_says_why(tmp_path):
+    run = compose_tomography(tmp_path)
+    *before, last = run.documents
+    consumers = ProvenanceRecorder(), NexusMaster()
+    for name, doc in before:
+        for consumer in consumers:
+            consumer(name, doc)
+    path = run.folder / "scan-0001.h5"
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file["mine"] = 1
+    recorder, master = consumers
+    recorder(*last)
+    with pytest.raises(StorageError, match="was not written by this program"):
+        master(*last)
+    rows = Provenance(ScanFiles.of(run.start)).actions()
+    assert [(row.actor, row.status) for row in rows] == [("acquisition", "SUCCESS"), ("master", "FAILED")]
+    assert "was not written by this program" in rows[1].message
+    path.unlink()
+    write_master(fold(run.documents))
+    assert [row["status"] for row in read_table(path)] == ["SUCCESS", "FAILED", "SUCCESS"]
+
+
+def test_metadata_that_were_changed_are_told_in_the_master(tmp_path):
+    run = compose_tomography(tmp_path)
+    run.start["metadata_notes"] = ["dose mg_kg: the key was 'dose mg/kg'", "x: complex recorded as text"]
+    replay(run, NexusMaster())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        assert file["entry/metadata_notes"].asstr()[()].splitlines() == run.start["metadata_notes"]
+
+
+def test_what_no_file_can_hold_costs_no_file_of_a_run_of_before(tmp_path):
+    run = compose_tomography(tmp_path)
+    run.start["sample"] = {"name": "a\0b", "barcode": 2**70, "dose mg/kg": 3, "maker": "Pr\udcf6be"}
+    run.start["users"] = "Ada"
+    replay(run, ProvenanceRecorder(), NexusMaster(), DXchangeWriter())
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        sample = file["entry/sample"]
+        assert sample["name"].asstr()[()] == "a\\x00b"
+        assert sample["barcode"].asstr()[()] == str(2**70)
+        assert sample["dose mg_kg"][()] == 3
+        assert sample["maker"].asstr()[()] == "Pr\\udcf6be"
+        assert file["entry/user_1/name"].asstr()[()] == "Ada"
+    with h5py.File(run.folder / "scan-0001_dxchange.h5") as file:
+        assert file["measurement/sample/name"].asstr()[()] == "a\\x00b"

@@ -1,5 +1,7 @@
+import dataclasses
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -17,6 +19,7 @@ from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.journal import Journal, encoded, read_journal
 from danmax_bluesky.storage.journals import journals_below, record_of
 from danmax_bluesky.storage.provenance import Provenance, read_table
+from danmax_bluesky.storage.recovery import healed
 from danmax_bluesky.testing.compare import differences
 from danmax_bluesky.testing.compose import compose_tomography
 from danmax_bluesky.testing.damage import leave_open
@@ -196,3 +199,94 @@ def test_recipes_that_would_share_a_file_are_named_and_not_integrated(tmp_path):
     rebuilt = rebuild(journal_of(run))
     assert any("several recipes of pilatus are named azint" in text for text in rebuilt.problems)
     assert not list(tmp_path.rglob("*_integrated.h5"))
+
+
+def everything_below(folder):
+    return sorted(path for path in folder.rglob("*") if path.name != "scan-0001_documents.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("folder", "../../../../../outside", "folder = .* leads out of raw/"),
+        ("folder", "/outside", "folder = .* leads out of raw/"),
+        ("proposal", "../outside", "proposal = .* leads to another folder"),
+        ("visit", "..", "visit = .* leads to another folder"),
+    ],
+)
+def test_a_journal_does_not_say_where_to_write(tmp_path, key, value, said):
+    run = compose_tomography(tmp_path / "here")
+    path = journal_of(run)
+    before = everything_below(tmp_path)
+    start = {**run.documents[0][1], key: value}
+    path.write_text("".join(encoded(*one) + "\n" for one in [("start", start), *run.documents[1:]]))
+    with pytest.raises(StorageError, match=rf"scan-0001_documents\.jsonl: {said}"):
+        rebuild(path)
+    assert everything_below(tmp_path) == before
+
+
+@pytest.mark.parametrize(("key", "value"), [("name", "x/../../../../outside/r"), ("detector", "../pilatus")])
+def test_a_recipe_does_not_say_where_to_write(tmp_path, key, value):
+    recipe = {"detector": "pilatus", "radial_bins": 9, key: value}
+    run = compose_tomography(tmp_path / "here", detectors=("pilatus",), recipes=[recipe])
+    rebuilt = rebuild(journal_of(run))
+    assert not list(tmp_path.rglob("*integrated*"))
+    assert not list(tmp_path.rglob("*outside*"))
+    assert key == "detector" or any(value in text for text in rebuilt.problems)
+
+
+def test_a_file_elsewhere_that_a_journal_names_has_no_copy_made_beside_it(tmp_path):
+    run = compose_tomography(tmp_path / "here")
+    journal_of(run)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(run.folder / "scan-0001_orca.h5", elsewhere)
+    os.truncate(elsewhere / "scan-0001_orca.h5", 10_000)
+    record = record_of(run.folder / "scan-0001_documents.jsonl")
+    segments = [
+        dataclasses.replace(
+            segment,
+            external={
+                key: dataclasses.replace(source, file=elsewhere / source.file.name)
+                for key, source in segment.external.items()
+            },
+        )
+        for segment in record.segments
+    ]
+    healed(dataclasses.replace(record, segments=tuple(segments)))
+    assert [path.name for path in elsewhere.iterdir()] == ["scan-0001_orca.h5"]
+
+
+def test_rebuilds_of_one_scan_at_once_do_not_collide(tmp_path):
+    """Each waits for the one before; a file that lacks its end is saved by the first."""
+    run = compose_tomography(tmp_path)
+    os.truncate(run.folder / "scan-0001_orca.h5", (run.folder / "scan-0001_orca.h5").stat().st_size - 2000)
+    path = journal_of(run)
+    with ThreadPoolExecutor(4) as pool:
+        done = [outcome.result() for outcome in [pool.submit(rebuild, path) for _ in range(4)]]
+    assert all(rebuilt.files == done[0].files and rebuilt.problems == done[0].problems for rebuilt in done)
+    with h5py.File(run.folder / "scan-0001_orca_recovered.h5") as file:
+        assert file.attrs["run_uid"] == run.start["uid"]
+    assert [name for name in os.listdir(run.folder) if "partial" in name or "writer" in name] == []
+
+
+def test_links_that_were_prepared_for_a_rebuild_are_not_followed(tmp_path):
+    run = compose_tomography(tmp_path / "here")
+    path = journal_of(run)
+    os.truncate(run.folder / "scan-0001_orca.h5", (run.folder / "scan-0001_orca.h5").stat().st_size - 2000)
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (run.folder / ".scan-0001_orca_recovered.h5.partial").symlink_to(precious)
+    (run.folder / "scan-0001_orca_recovered.h5").symlink_to(precious)
+    with pytest.raises(StorageError, match="cannot be read as HDF5"):
+        rebuild(path)
+    (run.folder / "scan-0001_orca_recovered.h5").unlink()
+    for name in (".scan-0001.lock", ".scan-0001.h5.writer", "scan-0001_provenance.jsonl"):
+        (run.folder / name).unlink(missing_ok=True)
+        (run.folder / name).symlink_to(precious)
+        with pytest.raises(StorageError, match=r"is a link|link stands there|remove the link"):
+            rebuild(path)
+        (run.folder / name).unlink()
+    rebuild(path)
+    assert (run.folder / "scan-0001_orca_recovered.h5").exists()
+    assert precious.read_text() == "precious"

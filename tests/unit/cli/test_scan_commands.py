@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
-from danmax_bluesky.errors import DanmaxError, StorageError
+from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.compose import Part
 from danmax_bluesky.testing.replay import measured, write_journal
@@ -226,7 +226,10 @@ def test_rerun_does_an_export_again_and_adds_a_row(run):
 def test_rerun_copies_again(run, tmp_path):
     danmax("copy", "1", tmp_path / "there")
     shutil.rmtree(tmp_path / "there")
-    danmax("rerun", run.folder / "scan-0001.h5")
+    with pytest.raises(FormatError, match=r"copied to .*there then; say with --out where to copy to now"):
+        danmax("rerun", run.folder / "scan-0001.h5")
+    assert not (tmp_path / "there").exists()
+    danmax("rerun", run.folder / "scan-0001.h5", "--out", tmp_path / "there")
     assert "whole" in danmax("check", tmp_path / "there")
 
 
@@ -271,3 +274,79 @@ def test_an_aborted_scan_is_told_as_one(tmp_path):
     run = measured(tmp_path, exit_status="abort")
     result = CliRunner().invoke(cli, ["reconstruct", str(run.folder)], env={"COLUMNS": "300"})
     assert "left aside: it is aborted, and only a complete scan is reconstructed" in result.output
+
+
+def with_parameters(master, actor, /, **changes):
+    """Change what a file says of how an action was done, as anybody could who may write to it."""
+    with h5py.File(master, "r+") as opened:
+        found = []
+        opened.visititems(lambda name, _node: found.append(name) if name.endswith("parameters_json") else None)
+        for name in found:
+            if opened[name].parent["actor"].asstr()[()] == actor:
+                parameters = json.loads(opened[name].asstr()[()]) | changes
+                del opened[name]
+                opened[name] = json.dumps(parameters)
+
+
+@pytest.mark.parametrize("name", ["../../../../outside.h5", "/outside.h5", "scan-0002_dxchange.h5", ".hidden.h5"])
+def test_rerun_exports_beside_the_scan_or_where_it_is_asked_to(run, tmp_path, name):
+    master = run.folder / "scan-0001.h5"
+    with_parameters(master, "dxchange", file=name)
+    with pytest.raises(FormatError, match=r"exported to .* then; say with --out which file to write now"):
+        danmax("rerun", master, "2")
+    assert not list(tmp_path.rglob("*.h5"))
+    danmax("rerun", master, "2", "--out", tmp_path / "mine.h5")
+    with h5py.File(tmp_path / "mine.h5") as file:
+        assert "exchange" in file
+
+
+def test_rerun_takes_no_place_from_a_file_but_below_the_data_root(run, tmp_path, monkeypatch):
+    alone = Path(shutil.copy(run.folder / "scan-0001_dxchange.h5", tmp_path / "alone.h5"))
+    monkeypatch.setenv("DANMAX_DATA_ROOT", str(tmp_path / "mine"))
+    with pytest.raises(StorageError, match=r"neither beside it nor .*/mine/.*; .* --data-root"):
+        danmax("rerun", alone)
+    with_parameters(alone, "acquisition", proposal="../x")
+    with pytest.raises(FormatError, match="leads to another folder"):
+        danmax("rerun", alone)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ({"plan": "azint_count", "num": 1, "exp_time": 0.1, "md": {"data_root": "/x"}}, "its file names md"),
+        ({"plan": "azint_count", "num": 1, "exp_time": 0.1, "command": "x", "self": 1}, "its file names command, self"),
+        ({"plan": "ascan", "motor": "tom_sam_x", "rig": 1}, "its file names rig"),
+        ({"plan": "_told"}, "does not tell how the plan was called"),
+        ({"plan": "__init__", "x": 1}, "does not tell how the plan was called"),
+    ],
+)
+def test_rerun_of_a_measurement_takes_how_to_measure_and_no_more(run, call, said):
+    master = run.folder / "scan-0001.h5"
+    with_parameters(master, "acquisition", call=call, plan_name=call["plan"], scan=None)
+    with pytest.raises(FormatError, match=said):
+        danmax("rerun", master, "1")
+
+
+def test_a_copy_that_lacks_what_its_provenance_tells_of_is_not_called_verified(run, tmp_path):
+    journal = run.folder / "scan-0001_provenance.jsonl"
+    outputs = [{"path": "scan-0001_gone.h5", "size": 1, "checksum": "1", "method": "sha256"}]
+    line = {"id": "x", "actor": "reconstruction", "status": "SUCCESS", "outputs": outputs}
+    journal.write_text(journal.read_text() + json.dumps(line) + "\n")
+    with pytest.raises(StorageError, match=r"1 of 1 scans were not copied whole"):
+        danmax("copy", "1", tmp_path / "there")
+
+
+def test_scans_behind_a_link_are_shown_or_the_link_is_refused(run, tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    shutil.move(run.folder, disk)
+    run.folder.symlink_to(disk)
+    commands = (["files"], ["files", "1"], ["log"], ["check", run.folder.parent], ["check"])
+    for words in commands:
+        with pytest.raises(StorageError, match=r"is a link to .*/disk, .* add .*/disk to storage\.roots"):
+            danmax(*words)
+    monkeypatch.setenv("DANMAX_STORAGE__ROOTS", str(disk))
+    for words in commands:
+        assert "no scan" not in danmax(*words)
+    assert "whole" in danmax("check")
+    shutil.rmtree(disk)
+    run.folder.unlink()

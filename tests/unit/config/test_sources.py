@@ -146,3 +146,22 @@ def test_settings_of_another_session_give_way_to_everything_that_is_said_now(tmp
     assert (now.detectors["orca"].width, now.detectors["orca"].height) == (96, 32)
     with pytest.raises(SettingsError, match="as recorded"):
         load_settings(base={"colour": "blue"})
+
+
+def test_a_secret_is_shown_nowhere():
+    settings = load_settings(options={"catalog.api_key": "K3Y", "catalog.uri": "http://localhost:8000/api/v1"})
+    assert settings.catalog.api_key.get_secret_value() == "K3Y"
+    assert load_settings(options={"catalog.api_key": "12345"}).catalog.api_key.get_secret_value() == "12345"
+    assert "K3Y" not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("uri", ["http://me:K3Y@localhost/api/v1", "http://localhost/api/v1?api_key=K3Y"])
+def test_an_address_holds_no_secret_and_the_message_does_not_show_it(uri):
+    with pytest.raises(SettingsError, match=r"'catalog\.uri'.* give it as catalog\.api_key") as caught:
+        load_settings(options={"catalog.uri": uri})
+    assert "K3Y" not in str(caught.value)
+
+
+def test_one_folder_or_several_are_named():
+    assert load_settings(options={"storage.roots": "/disk"}).storage.roots == (Path("/disk"),)
+    assert load_settings(options={"storage.roots": "[/a, /b]"}).storage.roots == (Path("/a"), Path("/b"))

@@ -234,3 +234,16 @@ def test_a_plan_sets_and_records_it(store):
     data = next(doc["data"] for name, doc in documents if name == "event")
     assert (data["configurator-scan_end"], data["configurator-white_file"][-7:]) == (90.0, "[20:40]")
     assert store.get("scan_end") == 90.0
+
+
+def test_a_link_in_the_place_of_the_lock_is_named_and_not_followed(store, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    store.path.parent.mkdir()
+    lock = store.path.with_name("configurator.json.lock")
+    lock.symlink_to(tmp_path / "precious")
+    with pytest.raises(StorageError, match=r"configurator\.json\.lock is a link, .* remove it"):
+        store.set("nsteps", 5)
+    assert (tmp_path / "precious").read_text() == "precious"
+    lock.unlink()
+    assert store.set("nsteps", 5) == 5
+    assert store.path.stat().st_mode & 0o777 == 0o664

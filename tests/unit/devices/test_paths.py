@@ -79,3 +79,31 @@ def test_a_detector_is_told_folder_and_name(tmp_path):
 def test_preparing_before_a_run_is_open_is_told(tmp_path):
     with pytest.raises(StorageError, match="open a run"):
         ScanPaths(visit(tmp_path))("orca")
+
+
+def test_a_folder_on_another_disk_is_measured_into_if_the_settings_name_it(tmp_path):
+    (tmp_path / "disk").mkdir()
+    raw = visit(tmp_path / "data").visit_folder / "raw"
+    raw.mkdir(parents=True)
+    (raw / "bone").symlink_to(tmp_path / "disk")
+    with pytest.raises(StorageError, match=r"raw/bone is a link to .*/disk, .* add .*/disk to storage\.roots"):
+        visit(tmp_path / "data").create()
+    assert list((tmp_path / "disk").iterdir()) == []
+    paths = VisitPaths(tmp_path / "data", "20260001", "2026112108", "bone", [tmp_path / "disk"])
+    paths.create()
+    (paths.raw / "scan-0007.h5").touch()
+    assert paths.next_number() == 8
+    with pytest.raises(StorageError, match=r"storage\.roots"):
+        visit(tmp_path / "data", "tooth").claim_number()  # numbers behind the link would be used again
+
+
+def test_raw_itself_may_be_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    paths = VisitPaths(tmp_path / "data", "20260001", "2026112108", "bone", [tmp_path / "disk"])
+    paths.visit_folder.mkdir(parents=True)
+    (paths.visit_folder / "raw").symlink_to(tmp_path / "disk")
+    paths.create()
+    (paths.raw / "scan-0007.h5").touch()
+    assert paths.next_number() == 8
+    with pytest.raises(StorageError, match="raw is a link"):
+        visit(tmp_path / "data").create()

@@ -9,6 +9,7 @@ import pytest
 from danmax_bluesky.errors import FormatError, SettingsError, StorageError
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
+from danmax_bluesky.storage.frames import read_mask
 from danmax_bluesky.storage.patterns import read_patterns
 
 SHAPE = (61, 83)
@@ -105,6 +106,16 @@ def test_a_calibration_that_was_read_before_leaves_its_files_as_they_are(tmp_pat
     recipes_of_saxsdog(json.dumps(CALIBRATION), "cal", tmp_path, tmp_path / "recipes")
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "recipes").iterdir()} == first
     assert set(first) == {"cal.poni", "cal_mask.npy"}
+
+
+def test_a_mask_of_fit2d_is_read_by_one_rule_through_a_calibration_or_by_its_name(tmp_path):
+    bad = np.zeros(SHAPE, bool)
+    bad[:12, :7] = True  # neither turning leaves it as it is
+    (tmp_path / "det.msk").write_bytes(fit2d_mask(bad[::-1]))
+    (recipe,) = recipes_of_saxsdog(json.dumps(CALIBRATION), "cal", tmp_path, tmp_path / "recipes")
+    assert recipe.mask is not None
+    assert np.array_equal(np.load(recipe.mask), bad)
+    assert np.array_equal(read_mask(tmp_path / "det.msk"), bad)
 
 
 def test_masks_make_recipes_with_names_of_their_own(tmp_path):

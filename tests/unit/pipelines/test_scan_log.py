@@ -7,6 +7,7 @@ from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.pipelines.scan_log import VisitLog
 from danmax_bluesky.storage.journal import Journal
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.testing.compose import compose_tomography
 
 
@@ -65,7 +66,8 @@ def test_only_journals_that_changed_are_read_again(tmp_path, log, monkeypatch):
     known = second.stat()
     os.utime(first, ns=(known.st_atime_ns, known.st_mtime_ns))
     read = []
-    monkeypatch.setattr("danmax_bluesky.pipelines.scan_log.read_journal", lambda path: read.append(path) or [])
+    record = record_of(first)
+    monkeypatch.setattr("danmax_bluesky.pipelines.scan_log.record_of", lambda path: read.append(path) or record)
     log.lines()
     assert read == [first]
 

@@ -34,3 +34,42 @@ def test_a_visit_that_moved_keeps_its_structure():
 def test_a_run_without_a_place_is_told_what_lacks():
     with pytest.raises(FormatError, match="lacks folder, scan_id"):
         ScanFiles.of({key: START[key] for key in ("data_root", "proposal", "visit")})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("proposal", "../x"),
+        ("proposal", ""),
+        ("visit", "."),
+        ("visit", "a/b"),
+        ("visit", "a\0b"),
+        ("folder", "../../x"),
+        ("folder", "day1/../../x"),
+        ("folder", "/x"),
+        ("folder", "a\0b"),
+        ("scan_id", "../1"),
+        ("scan_id", None),
+        ("scan_id", [1]),
+    ],
+)
+def test_no_document_leads_out_of_its_visit(key, value):
+    with pytest.raises(FormatError, match=key):
+        ScanFiles.of({**START, key: value})
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "", "a\0b"])
+def test_no_name_of_a_detector_leads_elsewhere(name):
+    files = ScanFiles.of(START)
+    for path_of in (
+        files.detector,
+        lambda name: files.dxchange(name, alone=False),
+        lambda name: files.computed("t", name),
+    ):
+        with pytest.raises(FormatError, match="one name"):
+            path_of(name)
+
+
+def test_what_is_computed_lies_below_process():
+    computed = ScanFiles.of(START).computed("tomo", "orca_slices.h5")
+    assert computed == Path("/data/2026/2026000001/process/tomo/day1/bone/scan-12345_orca_slices.h5")

@@ -10,6 +10,7 @@ from danmax_bluesky.errors import FormatError
 from danmax_bluesky.scattering.calibration_files import (
     geometry_of_fit2d_text,
     geometry_of_nika_text,
+    is_saxsdog,
     saxsdog_calibration,
     saxsdog_json,
 )
@@ -116,6 +117,16 @@ def test_masks_and_slices_become_recipes():
     rows = CALIBRATION["Geometry"]["Imagesize"][0]
     start, stop = 50 - 1 - 2, 50 + 2  # SAXSDOG's band, from the last row upwards
     assert range(rows - stop, rows - start) == range(*cut.band(SHAPE)[0].indices(rows))
+
+
+def test_the_oldest_dialect_says_the_same_without_geometry_and_masks():
+    (mask,) = CALIBRATION["Masks"]
+    others = {key: value for key, value in CALIBRATION.items() if key not in ("Geometry", "Masks")}
+    oldest = {**CALIBRATION["Geometry"], **mask, **others}
+    assert is_saxsdog(oldest)
+    assert saxsdog_calibration(json.dumps(oldest)) == saxsdog_calibration(json.dumps(CALIBRATION))
+    with pytest.raises(FormatError, match="BeamCenter"):
+        saxsdog_calibration(json.dumps({key: value for key, value in oldest.items() if key != "BeamCenter"}))
 
 
 def test_phi_mode_is_a_cake_of_one_ring():

@@ -185,6 +185,19 @@ def test_negative_pixels_are_masked_always_and_counted(geometry, frame):
     assert patterns.masked[0] == (frame < 0).sum()
 
 
+@pytest.mark.parametrize("error_model", ["poisson", "azimuthal"])
+def test_no_error_is_zero_where_nothing_was_counted(geometry, error_model):
+    """Readers take an error of 0 for an infinite weight, or for none."""
+    frames = np.zeros((2, *geometry.shape), np.int32)
+    frames[1] = 7
+    recipe = Recipe(geometry, radial_bins=30, splitting="no", error_model=error_model, polarization_factor=None)
+    patterns = Integrator(recipe).integrate(frames)
+    filled = patterns.norm[0] > 0
+    assert (patterns.intensity[0][filled] == 0).all()
+    assert np.allclose(patterns.sigma[0][filled], 1 / patterns.norm[0][filled]), "that of one count"
+    assert (patterns.sigma[1][filled] > 0).all()
+
+
 def test_sectors_are_the_patterns_of_their_azimuth_ranges(geometry, frame):
     sectors = ((-30.0, 30.0), (60.0, 120.0))
     base = {"mask": frame < 0, "radial_bins": 30, "radial_range": (0.1, 0.9), "splitting": "bbox"}

@@ -27,6 +27,21 @@ def test_joined_frames_are_the_pattern_of_their_sum(geometry, frame):
     assert np.allclose(sigma[0][filled], np.sqrt(variance[filled]) / weight[filled])
 
 
+def test_bins_without_counts_add_no_variance_to_a_sum(geometry):
+    """Each alone has the error of one count; together they are one bin without counts, or that of the few there are."""
+    frames = np.random.default_rng(4).poisson(0.002, (50, *geometry.shape)).astype(np.int32)
+    integrator = Integrator(Recipe(geometry, radial_bins=40, splitting="no"))
+    patterns = integrator.integrate(frames)
+    assert (patterns.intensity == 0).mean() > 0.5
+    stored = patterns.sigma.astype(np.float32).astype(float)
+    mean, sigma, norm = join(patterns.intensity, stored, patterns.norm, frames=50)
+    together = integrator.integrate(frames.sum(axis=0, dtype=np.int32)[None])
+    filled = norm[0] > 0
+    assert np.allclose(mean[0][filled], together.intensity[0][filled] / 50)
+    assert sigma is not None
+    assert np.allclose(sigma[0][filled], together.sigma[0][filled] / 50, rtol=1e-5)
+
+
 def test_joined_bins_are_the_pattern_of_wider_bins(geometry, frame):
     recipe = {"mask": frame < 0, "splitting": "no", "radial_range": (0.0, 0.8)}
     fine = Integrator(Recipe(geometry, radial_bins=60, **recipe))

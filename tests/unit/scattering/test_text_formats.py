@@ -31,3 +31,37 @@ def test_xye_is_in_degrees():
 def test_a_radius_is_no_angle():
     with pytest.raises(FormatError, match="cannot be told as 2theta"):
         xye_text(AXIS, INTENSITY, None, "r", "mm", 0.5)
+
+
+def read_as_gsas2(text: str) -> np.ndarray:
+    """2theta, intensity and weight as GSAS-II's importer of .xye makes them, shape (n, 3).
+
+    It gives no weight to an intensity that is not above 0, stops at an error of 0, and takes a remark with the letter
+    "q" for an axis of q.
+    """
+    rows = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            assert "q" not in line
+            assert "temp" not in line.lower()
+            continue
+        angle, intensity, error = map(float, line.split())
+        rows.append((angle, intensity, 0.0 if intensity <= 0 else 1 / error**2))
+    return np.array(rows)
+
+
+def test_a_bin_without_counts_keeps_its_weight_in_gsas2():
+    text = xye_text(AXIS, np.array([0.0, 4.0, 0.0]), np.array([0.0, 2.0, 0.5]), "2theta", "degree", 0.4)
+    weights = read_as_gsas2(text)[:, 2]
+    assert weights == pytest.approx([1.0, 0.25, 4.0])
+    norm = np.array([20.0, 1.0, 1.0])
+    text = xye_text(AXIS, np.array([0.0, 4.0, 0.0]), np.array([0.0, 2.0, 0.5]), "2theta", "degree", 0.4, norm)
+    assert np.loadtxt(text.splitlines())[0, 2] == pytest.approx(1 / 20), "one count in a bin of twenty pixels"
+    assert np.loadtxt(text.splitlines())[0, 1] < 1e-5 / 20, "no intensity to speak of"
+
+
+def test_without_an_error_model_the_errors_are_those_of_the_counts_and_the_header_says_so():
+    norm = np.array([10.0, 10.0, 10.0])
+    text = xye_text(AXIS, np.array([5.0, 0.0, -1.0]), None, "2theta", "degree", 0.4, norm)
+    assert "no errors were computed" in text.splitlines()[1]
+    assert np.loadtxt(text.splitlines())[:, 2] == pytest.approx([np.sqrt(50) / 10, 0.1, 0.1])

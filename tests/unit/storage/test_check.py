@@ -8,7 +8,7 @@ import pytest
 from danmax_bluesky.storage.check import Severity, check_file, check_scan
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.journals import record_of
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance import Provenance, lasting_notes, read_table
 from danmax_bluesky.testing.compose import tomography_parts
 from danmax_bluesky.testing.damage import leave_open
 from danmax_bluesky.testing.replay import measured
@@ -155,3 +155,37 @@ def test_a_file_that_was_left_open_is_a_warning(run):
 def test_what_is_no_hdf5_file_is_named(tmp_path, content):
     (tmp_path / "x.h5").write_bytes(content)
     assert "cannot be read as HDF5" in check_file(tmp_path / "x.h5")[0].text
+
+
+def test_what_is_computed_from_an_archive_is_noted_below_process_and_found_whole(run, monkeypatch):
+    files = record_of(run.folder / "scan-0001_documents.jsonl").files
+    allowed = os.access
+
+    def slices(content):
+        path = files.computed("tomo", "orca_slices.h5")
+        with Provenance(files, computed=True).action("reconstruction") as outputs:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            outputs.append(note_of(path, files.raw))
+        return path
+
+    slices(b"first")
+    before = files.provenance.read_bytes()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != files.raw and allowed(path, mode))  # root may write
+    path = slices(b"second!")
+    assert files.provenance.read_bytes() == before
+    assert files.provenance_aside.exists()
+    digests = [note.checksum for note in lasting_notes(Provenance(files).actions()) if note.path.endswith("slices.h5")]
+    assert digests == [note_of(path, files.raw).checksum]
+    errors = [finding for finding in check_scan(record_of(files.documents)) if "changed" in finding.text]
+    assert errors == []
+    behind = [finding for finding in check_scan(record_of(files.documents)) if "is behind the journal" in finding.text]
+    assert all(finding.text.endswith("once its folder may be written to") for finding in behind)
+    assert behind
+    path.write_bytes(b"thirdly")
+    assert any("has changed" in finding.text for finding in check_scan(record_of(files.documents)))
+    monkeypatch.undo()
+    slices(b"fourth")  # the folder may be written to again: what is newer counts, whichever journal it stands in
+    assert not any("has changed" in finding.text for finding in check_scan(record_of(files.documents)))
+    assert Provenance(files).synchronise() == []
+    assert [row["actor"] for row in read_table(files.master)].count("reconstruction") == 3

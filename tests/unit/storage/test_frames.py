@@ -187,7 +187,7 @@ def test_masks_of_every_kind(tmp_path, ending, dtype):
     elif ending == "tif":
         fabio.tifimage.TifImage(data=mask.astype(np.uint8)).write(str(path))
     else:
-        path.write_bytes(fit2d_mask(mask))
+        path.write_bytes(fit2d_mask(mask[::-1]))  # FIT2D has its rows from the last one of the image upwards
     assert np.array_equal(read_mask(path), mask)
 
 

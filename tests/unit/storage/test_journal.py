@@ -24,6 +24,13 @@ def test_documents_come_back_as_they_were(tmp_path):
     assert stop == {"run_start": "a", "flag": True, "kinds": ["a", "b"], "raw": "x"}
 
 
+def test_text_that_is_no_utf_8_comes_back_as_it_was(tmp_path):
+    journal = Journal(tmp_path / "x.jsonl")
+    journal.write("stop", {"reason": "Pr\udcf6be.h5 a\0b"})
+    journal.close()
+    assert [doc for _, doc in read_journal(tmp_path / "x.jsonl")] == [{"reason": "Pr\udcf6be.h5 a\0b"}]
+
+
 def test_each_document_is_on_disk_before_the_next(tmp_path):
     journal = Journal(tmp_path / "documents.jsonl")
     journal.write("event", {"seq_num": 1})

@@ -1,3 +1,4 @@
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -80,7 +81,41 @@ def test_an_open_scan_is_read_as_far_as_it_is(tmp_path):
     replay(run, NexusMaster())
     scan = open_scan(run.folder / "scan-0001.h5")
     assert scan.status == "open"
-    assert scan.frames.shape == (49, 12, 16)
+    assert scan.detector()["data"].shape == (49, 12, 16)
+    for kind in ("frames", "flats", "darks", "alignment", "angles"):
+        with pytest.raises(StorageError, match="what each of its frames shows is not known before it ends"):
+            getattr(scan, kind)
+
+
+def test_the_master_of_a_run_that_has_just_ended_is_waited_for(tmp_path):
+    from danmax_bluesky.callbacks.journal import DocumentJournal
+    from danmax_bluesky.callbacks.nexus import NexusMaster
+    from danmax_bluesky.testing.compose import compose_tomography
+    from danmax_bluesky.testing.replay import replay
+
+    run = compose_tomography(tmp_path)
+    master = NexusMaster()
+    *before, last = run.documents
+    replay(dataclasses.replace(run, documents=before), master)
+    replay(run, DocumentJournal())
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(open_scan, run.folder / "scan-0001.h5")
+        master(*last)
+        assert opened.result().frames.shape == (31, 12, 16)
+
+
+def test_a_master_that_is_never_completed_is_told(tmp_path):
+    from danmax_bluesky.callbacks.journal import DocumentJournal
+    from danmax_bluesky.callbacks.nexus import NexusMaster
+    from danmax_bluesky.storage.waiting import wait_for_master
+    from danmax_bluesky.testing.compose import compose_tomography
+    from danmax_bluesky.testing.replay import replay
+
+    run = compose_tomography(tmp_path)
+    replay(dataclasses.replace(run, documents=run.documents[:-1]), NexusMaster())
+    replay(run, DocumentJournal())
+    with pytest.raises(StorageError, match=r"the run has ended, and its master was not completed.*danmax rebuild"):
+        wait_for_master(run.folder / "scan-0001.h5", timeout_s=0.0)
 
 
 def test_files_that_are_no_scan_are_named(tmp_path):

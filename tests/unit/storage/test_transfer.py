@@ -11,8 +11,11 @@ from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.tree import Copying
+from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.check import check_scan
+from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.journals import record_of
+from danmax_bluesky.storage.locks import WriterLock
 from danmax_bluesky.storage.provenance import Provenance, read_table
 from danmax_bluesky.storage.transfer import copy_scan, files_needed
 from danmax_bluesky.testing.compose import compose_tomography
@@ -116,3 +119,70 @@ def test_what_was_done_with_a_copy_is_not_undone_by_the_next(run, tmp_path):
         copy_scan(files_of(run), tmp_path / "there")
     assert read_table(copied.files.master) == before
     assert copied.files.dxchange("orca", alone=True).read_bytes() == kept
+
+
+def computed(files, content):
+    """What a reconstruction does that goes on beside a copy."""
+    path = files.computed("tomo", "orca_slices.h5")
+    with Provenance(files, computed=True).action("reconstruction") as outputs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with h5py.File(path, "w") as file:
+            file["slices"] = content
+        outputs.append(note_of(path, files.raw))
+    return path
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_what_appears_while_a_scan_is_copied_comes_along(run, tmp_path, there_before):
+    files = files_of(run)
+    if there_before:
+        computed(files, np.zeros(7))
+    done = []
+
+    def work_on(path, _size):
+        if not done and path.name.endswith(("_panda.h5", "_slices.h5")):
+            done.append(path)
+            computed(files, np.ones(9))
+
+    copied = copy_scan(files, tmp_path / "there", work_on)
+    assert done
+    assert copied.problems == ()
+    assert check_scan(record_of(copied.files.documents)) == []
+    with h5py.File(copied.files.computed("tomo", "orca_slices.h5")) as file:
+        np.testing.assert_array_equal(file["slices"][:], np.ones(9))
+    assert [row["actor"] for row in read_table(copied.files.master)].count("reconstruction") == 1 + there_before
+
+
+def test_a_scan_that_lacks_what_its_provenance_tells_of_is_copied_and_not_called_whole(run, tmp_path):
+    files = files_of(run)
+    computed(files, np.ones(9)).unlink()
+    copied = copy_scan(files, tmp_path / "there")
+    assert copied.problems == ("process/tomo/bone/scan-0001_orca_slices.h5 is missing",)
+    assert (copied.files.raw / "scan-0001_orca.h5").exists()
+
+
+def test_what_is_still_written_is_not_copied_and_what_still_runs_is_told(run, tmp_path):
+    files = files_of(run)
+    lock = WriterLock(computed(files, np.ones(9)))
+    with pytest.raises(StorageError, match=r"_slices\.h5 is being written by another process; wait"):
+        copy_scan(files, tmp_path / "there")
+    lock.release()
+    Provenance(files).begin("integration")
+    assert copy_scan(files, tmp_path / "there").running == ("integration",)
+
+
+def test_a_scan_that_never_comes_to_rest_is_not_called_copied(run, tmp_path, monkeypatch):
+    files = files_of(run)
+    told = transfer._Copying._told
+
+    def restless(self):
+        computed(files, np.random.default_rng().random(9))
+        now = told(self)
+        computed(files, np.random.default_rng().random(9))
+        return now
+
+    monkeypatch.setattr(transfer._Copying, "_told", restless)
+    monkeypatch.setattr(transfer, "ROUNDS", 2)
+    with pytest.raises(StorageError, match="change scan-0001 all the time; copy it later"):
+        copy_scan(files, tmp_path / "there")

@@ -70,6 +70,18 @@ def test_groups_datasets_links_and_attributes_arrive(tmp_path):
     assert not leftovers(tmp_path)
 
 
+def test_text_that_hdf5_cannot_hold_is_spelled_out(tmp_path):
+    texts = {"one": "a\0b", "several": ["a\0b", "ok"], "name": Path("Pr\udcf6be")}
+    tree = Group({key: Dataset(value, {"text": "c\0"}) for key, value in texts.items()} | {"x/y\0": Dataset(1)})
+    write_tree(tmp_path / "a.h5", tree)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["one"].asstr()[()] == r"a\x00b"
+        assert file["several"].asstr()[:].tolist() == [r"a\x00b", "ok"]
+        assert file["name"].asstr()[()] == r"Pr\udcf6be"
+        assert file["one"].attrs["text"] == r"c\x00"
+        assert file[r"x_y\x00"][()] == 1
+
+
 def test_links_still_work_after_the_folder_was_moved(tmp_path):
     here = tmp_path / "here"
     here.mkdir()

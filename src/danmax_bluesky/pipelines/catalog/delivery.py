@@ -148,12 +148,15 @@ class Delivery:
 
     @property
     def visit_folder(self) -> Path | None:
-        """The visit that the run belongs to, once its start document was read."""
+        """The visit that the run belongs to, once its start document was read; None if the journal lies in none."""
         try:
-            folder = str(self._builder.record.start["folder"])
+            parts = PurePath(str(self._builder.record.start["folder"])).parts
         except (ValueError, KeyError):
             return None
-        return self.journal.parents[len(PurePath(folder).parts) + 1]
+        here = self.journal.parent
+        if here.parts[-len(parts) :] != parts or here.parents[len(parts) - 1].name not in ("raw", "process"):
+            return None
+        return here.parents[len(parts)]
 
     @property
     def has_more(self) -> bool:

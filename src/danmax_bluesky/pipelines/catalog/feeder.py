@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,9 +102,13 @@ class Feeder:
         place: the catalogue.
         server: what tells where it answers.
         api_key: its secret.
+        roots: folders that links at or below raw/ may lead into: `storage.roots` of the settings.
     """
 
-    def __init__(self, place: CatalogPlace, server: EmbeddedServer | RemoteServer, api_key: str) -> None:
+    def __init__(
+        self, place: CatalogPlace, server: EmbeddedServer | RemoteServer, api_key: str, roots: Sequence[Path] = ()
+    ) -> None:
+        self._roots = roots
         self._place = place
         self._server = server
         self._api_key = api_key
@@ -199,10 +204,11 @@ class Feeder:
         return written
 
     def _write_scan_log(self, visit_folder: Path | None) -> None:
-        if visit_folder is None:
-            return
+        above = self._place.directory.parent.resolve()
+        if visit_folder is None or not visit_folder.resolve().is_relative_to(above):
+            return  # the list of runs is a file that others may write to as well
         try:
-            self._logs.setdefault(visit_folder, VisitLog(visit_folder)).write()
+            self._logs.setdefault(visit_folder, VisitLog(visit_folder, self._roots)).write()
         except (DanmaxError, OSError) as error:
             _LOG.warning("no scan log of %s: %s", visit_folder, error)
 
@@ -212,11 +218,12 @@ class Feeder:
         del self._deliveries[delivery.uid]
 
 
-def spawn(place: CatalogPlace, readable: Path, api_key: str) -> int:
+def spawn(place: CatalogPlace, readable: Path, api_key: str, roots: Sequence[Path] = ()) -> int:
     """Start a feeder that outlives this process if it must; its process id. It costs a few milliseconds."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILED_")}
     environment[_KEY_VARIABLE] = api_key
     program = [sys.executable, "-m", __name__, str(place.directory), str(readable), place.target]
+    program += [str(root) for root in roots]
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         sys.executable,
@@ -224,14 +231,14 @@ def spawn(place: CatalogPlace, readable: Path, api_key: str) -> int:
         environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, place.log, append, 0o664),
+            (os.POSIX_SPAWN_OPEN, 1, place.log, append | os.O_NOFOLLOW, 0o664),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setpgroup=0,
     )
 
 
-def main(directory: str, readable: str, target: str) -> None:
+def main(directory: str, readable: str, target: str, *roots: str) -> None:
     """Feed a catalogue until no session is left and nothing is left to do."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s feeder %(process)d: %(message)s")
     for library in ("httpx", "httpcore"):
@@ -246,10 +253,11 @@ def main(directory: str, readable: str, target: str) -> None:
     if not _acquire(mine):
         return
     api_key = os.environ.pop(_KEY_VARIABLE, "")
+    followed = [Path(root) for root in roots]
     if place.is_embedded:
-        feeder = Feeder(place, EmbeddedServer(place, Path(readable)), place.api_key())
+        feeder = Feeder(place, EmbeddedServer(place, Path(readable)), place.api_key(), followed)
     else:
-        feeder = Feeder(place, RemoteServer(target), api_key)
+        feeder = Feeder(place, RemoteServer(target), api_key, followed)
     _LOG.info("feeding %s", target)
     try:
         while not enough.is_set():

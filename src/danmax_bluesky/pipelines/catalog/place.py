@@ -23,8 +23,10 @@ from typing import IO, Any
 
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.storage.whole import NameTakenError, open_unlinked, whole_file
 
 EMBEDDED = "embedded"
+_OURS = re.compile(r"http://127\.0\.0\.1:\d{1,5}/api/v1/")
 WHOLE = "whole"
 
 
@@ -72,7 +74,7 @@ class Lock:
     def share(self) -> None:
         """Take the lock together with others, waiting while somebody has it alone."""
         if self._stream is None:
-            stream = self.path.open("ab")
+            stream = open(self.path, "ab", opener=open_unlinked)
             fcntl.flock(stream, fcntl.LOCK_SH)
             self._stream = stream
 
@@ -80,7 +82,7 @@ class Lock:
         """Take the lock alone, without waiting; False if anybody has it."""
         if self._stream is not None:
             return True
-        stream = self.path.open("ab")
+        stream = open(self.path, "ab", opener=open_unlinked)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -169,15 +171,9 @@ class CatalogPlace:
     def api_key(self) -> str:
         """The embedded server's secret, made when first asked for."""
         path = self.directory / "api_key"
-        with suppress(FileExistsError):
-            temporary = path.with_name(f".api_key.{os.getpid()}-{secrets.token_hex(4)}")
-            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-                stream.write(secrets.token_hex(32))
-            try:
-                os.link(temporary, path)
-            finally:
-                temporary.unlink()
+        if not path.exists():
+            with suppress(NameTakenError), whole_file(path, mode=0o600) as temporary:
+                temporary.write_text(secrets.token_hex(32), encoding="ascii")
         try:
             return path.read_text(encoding="ascii")
         except PermissionError as error:
@@ -206,15 +202,22 @@ class CatalogPlace:
     def note_server(self, address: ServerAddress) -> None:
         """Write down where the server answers."""
         path = self.directory / "server.json"
-        temporary = path.with_name(f".server.json.{os.getpid()}")
-        temporary.write_text(json.dumps(asdict(address)), encoding="utf-8")
-        os.replace(temporary, path)
+        with whole_file(path, replace=True) as temporary:
+            temporary.write_text(json.dumps(asdict(address)), encoding="utf-8")
 
     def server(self) -> ServerAddress | None:
-        """Where the embedded server answered last; None if there never was one."""
+        """Where the embedded server answered last; None if there never was one.
+
+        The secret is sent there. So an address counts only if it is of this machine's loopback interface, and in a file
+        that this user wrote.
+        """
+        path = self.directory / "server.json"
         try:
-            return ServerAddress(**json.loads((self.directory / "server.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            if path.stat().st_uid != os.geteuid():
+                return None
+            address = ServerAddress(**json.loads(path.read_text(encoding="utf-8")))
+            return address if _OURS.fullmatch(address.uri) else None
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def new_address(self, port: int) -> ServerAddress:
@@ -243,7 +246,7 @@ def place_of(settings: Settings) -> CatalogPlace:
 def _append(path: Path, entry: dict[str, Any]) -> None:
     """Add one line in one write: lines of several processes do not mix, and a torn one before it stays alone."""
     line = f"\n{json.dumps(entry)}\n"
-    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o664)
+    descriptor = open_unlinked(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     try:
         os.write(descriptor, line.encode())
     finally:

@@ -8,6 +8,7 @@ DuckDB (SQLite has no columns of arrays); frames stay in the detectors' files be
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from urllib.error import URLError
 
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.pipelines.catalog.place import CatalogPlace, ServerAddress
+from danmax_bluesky.storage.whole import open_unlinked
 
 SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 _LOG = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ def start_server(place: CatalogPlace, readable: Path) -> subprocess.Popen[bytes]
     Closing the `stdin` of the process that is returned makes it end.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILED_")}
-    with place.log.open("ab") as log:
+    with open(place.log, "ab", opener=open_unlinked) as log:
         return subprocess.Popen(
             [sys.executable, "-m", __name__, str(place.directory), str(readable)],
             stdin=subprocess.PIPE,
@@ -84,7 +86,7 @@ class _NewDatabase:
     def __init__(self, place: CatalogPlace) -> None:
         self._place = place
         self._path = path = place.directory / "catalog.db"
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}")
         program = [sys.executable, "-m", "tiled", "catalog", "init", f"sqlite:///{self._temporary}"]
         self._process = None if path.exists() else subprocess.Popen(program, stdin=subprocess.DEVNULL)
 

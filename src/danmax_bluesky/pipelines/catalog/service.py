@@ -3,17 +3,17 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.config import Settings
-from danmax_bluesky.errors import CatalogError
+from danmax_bluesky.errors import CatalogError, StorageError
 from danmax_bluesky.pipelines.catalog.feeder import spawn
 from danmax_bluesky.pipelines.catalog.place import WHOLE, CatalogPlace, Lock, place_of
 from danmax_bluesky.pipelines.catalog.server import answers
-from danmax_bluesky.pipelines.scan_log import JOURNALS
+from danmax_bluesky.pipelines.scan_log import journals_of_visit
 from danmax_bluesky.storage.journal import read_journal
 
 _POLL_S = 0.1
@@ -28,9 +28,11 @@ class CatalogService:
         place: where it is.
         readable: folder above all files that its server may read.
         api_key: secret of a remote server.
+        roots: folders that links at or below raw/ may lead into: `storage.roots` of the settings.
     """
 
-    def __init__(self, place: CatalogPlace, readable: Path, api_key: str = "") -> None:
+    def __init__(self, place: CatalogPlace, readable: Path, api_key: str = "", roots: Sequence[Path] = ()) -> None:
+        self._roots = roots
         self.place = place
         self._readable = readable
         self._api_key = api_key
@@ -46,7 +48,8 @@ class CatalogService:
         Raises:
             CatalogError: they name none.
         """
-        return cls(place_of(settings), settings.data_root, settings.catalog.api_key)
+        secret = settings.catalog.api_key.get_secret_value()
+        return cls(place_of(settings), settings.data_root, secret, settings.storage.roots)
 
     def start(self) -> None:
         """Begin; returns at once, while feeder and server start behind the prompt.
@@ -89,7 +92,7 @@ class CatalogService:
         """Start a feeder if there is none, or none any more."""
         self._reap()
         if not self._children and self.place.feeder.is_free:
-            self._children.add(spawn(self.place, self._readable, self._api_key))
+            self._children.add(spawn(self.place, self._readable, self._api_key, self._roots))
 
     def announce(self, uid: str, journal: Path) -> None:
         """Tell of a run that begins: one short line in a file."""
@@ -109,12 +112,20 @@ class CatalogService:
         """
         self.place.create()
         known = {run.journal for run in self.place.known_runs()}
-        fresh = [path for path in sorted(self._readable.glob(f"*/*/raw/**/{JOURNALS}")) if path not in known]
+        visits = [raw.parent for raw in sorted(self._readable.glob("*/*/raw"))]
+        fresh = [path for visit in visits for path in sorted(self._journals(visit)) if path not in known]
         starts = [(path, next(read_journal(path), ("", {}))) for path in fresh]
         uids = [(str(start["uid"]), path) for path, (name, start) in starts if name == "start"]
         for uid, path in uids:
             self.place.announce(uid, path)
         return len(uids)
+
+    def _journals(self, visit: Path) -> list[Path]:
+        try:
+            return list(journals_of_visit(visit, self._roots))
+        except StorageError as error:
+            _LOG.warning("%s is left out of the catalogue: %s", visit, error)
+            return []
 
     def settle(self, timeout_s: float = 180.0) -> None:
         """Wait until every run that ended in this session is in the catalogue, whole.

@@ -13,9 +13,13 @@ from danmax_bluesky.formats.scan_log import rows_of
 from danmax_bluesky.pipelines.catalog import segments
 from danmax_bluesky.pipelines.catalog.client import open_catalog
 from danmax_bluesky.pipelines.catalog.outages import LostRequestError
+from danmax_bluesky.runs.matching import frame_tables
 from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.storage.scalars import load_scalars
 
 SUMMARY = "summary"
+FRAMES = "frames"
+"""Key of a run under which the table of each detector's frames stands."""
 _AT_ONCE = 10_000
 _TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=30.0)
 _LOG = logging.getLogger(__name__)
@@ -103,3 +107,18 @@ class TiledTarget:
                 _LOG.warning("run %s: not all of its files can be read", record.uid)
         for note in notes:
             _LOG.warning("run %s: %s", record.uid, note.message)
+        self._add_frames(run, record)
+
+    def _add_frames(self, run: Any, record: RunRecord) -> None:
+        """Put the table of each detector's frames beside the streams, whose rows are those of triggers."""
+        tables = frame_tables(load_scalars(record)) if record.image_keys else {}
+        if not any(len(table) for table in tables.values()):
+            return
+        frames = run.create_container(FRAMES)
+        for name, table in tables.items():
+            if len(table):
+                columns = {key: values.tolist() for key, values in table.as_columns().items()}
+                frames.write_table(
+                    columns, key=name, metadata={"units": {k: u for k, (_, u) in table.recorded.items()}}
+                )
+        self._requests.check()

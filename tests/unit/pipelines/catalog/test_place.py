@@ -7,7 +7,7 @@ import pytest
 
 from danmax_bluesky.config import CatalogSettings, Settings
 from danmax_bluesky.errors import CatalogError
-from danmax_bluesky.pipelines.catalog.place import CatalogPlace, KnownRun, place_of
+from danmax_bluesky.pipelines.catalog.place import CatalogPlace, KnownRun, ServerAddress, place_of
 
 
 @pytest.fixture
@@ -103,3 +103,29 @@ def test_the_place_follows_from_the_settings(tmp_path):
 def test_settings_without_a_catalogue_say_so(tmp_path, kind, text):
     with pytest.raises(CatalogError, match=text):
         place_of(Settings(data_root=tmp_path, catalog=CatalogSettings(kind=kind)))
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://evil.example/api/v1/", "http://127.0.0.1:80@evil.example/api/v1/", "http://127.0.0.1:1/x"]
+)
+def test_the_secret_is_sent_to_no_address_but_one_of_this_machine(place, uri):
+    place.note_server(ServerAddress(uri, 1, "here"))
+    assert place.server() is None
+
+
+def test_an_address_that_another_user_wrote_does_not_count(place, monkeypatch):
+    place.note_server(place.new_address(41234))
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert place.server() is None
+
+
+def test_locks_and_lists_are_not_reached_through_links(place, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    for path, use in [
+        (place.directory / "feeder-embedded.lock", place.feeder.acquire),
+        (place.runs, lambda: place.announce("uid", tmp_path)),
+    ]:
+        path.symlink_to(tmp_path / "precious")
+        with pytest.raises(OSError, match="symbolic links"):
+            use()
+    assert (tmp_path / "precious").read_text() == "precious"

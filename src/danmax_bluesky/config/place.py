@@ -1,0 +1,73 @@
+"""What `newvisit`, `newfolder` and `newsample` said last: kept beside the visit, for the sessions that follow.
+
+What was said holds as long as the settings file and the environment say what they said then, and no option says
+otherwise: the latest word wins.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from danmax_bluesky.config.models import Settings
+from danmax_bluesky.errors import SettingsError
+
+KEYS = ("proposal", "visit", "folder", "sample")
+_FILE = "place.json"
+
+
+def state_folder(data_root: Path, proposal: str, visit: str) -> Path:
+    """Where a visit keeps what outlives its sessions, and is no data."""
+    return data_root / proposal / visit / ".danmax"
+
+
+def said_since(settings: Settings) -> dict[str, str]:
+    """Which of `KEYS` were said to be something else since the settings were written, with their values.
+
+    Raises:
+        SettingsError: the file is damaged.
+    """
+    said = settings.said
+    return {
+        key: entry["now"]
+        for key, entry in _read(_path(said)).items()
+        if key in KEYS and entry["instead_of"] == said[key]
+    }
+
+
+def remember(settings: Settings, changes: Mapping[str, str]) -> None:
+    """Keep, for the sessions that follow, what some of `KEYS` are from now on.
+
+    Raises:
+        SettingsError: the file is damaged, or cannot be written.
+    """
+    said = settings.said
+    path = _path(said)
+    entries = _read(path) | {key: {"instead_of": said[key], "now": value} for key, value in changes.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(entries, stream, indent=1)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be written ({error.strerror}), so {', '.join(changes)} stay as they are; choose a data "
+            "root that you may write to, or change the settings file"
+        ) from error
+
+
+def _path(said: Mapping[str, Any]) -> Path:
+    return state_folder(said["data_root"], said["proposal"], said["visit"]) / _FILE
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {key: {name: str(entry[name]) for name in ("instead_of", "now")} for key, entry in entries.items()}
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # whoever measures there is told by the data root
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}); move the file away") from error

@@ -1,0 +1,269 @@
+"""Every number in every file against what the twin alone knows: angle, position, monitor, kind, time of each frame.
+
+One oracle for all plans, without faults and with the first, the middle, the last and several frames lost.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import h5py
+import numpy as np
+import pytest
+
+from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.storage.reading import open_scan
+from danmax_bluesky.testing.scanning import Measured, recording
+
+DARK, FLAT, PROJECTION, ALIGNMENT = 2, 1, 0, -1
+MONITOR = "pcap_ts_trig"
+"""A channel of the PandA that is different for every trigger: a pattern divided by its neighbour's would show."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A measurement, and what is true of it.
+
+    Attributes:
+        plan: takes the session.
+        kinds: NeXus's key of each trigger.
+        positions: column -> what the twin calls it.
+        within: how far a position in a file may be from the truth.
+        counted: the PandA sent the triggers, so frames may be lost.
+    """
+
+    plan: object
+    kinds: list[int]
+    positions: dict[str, str] = field(default_factory=dict)
+    within: float = 1e-3
+    counted: bool = True
+
+
+def tomography(kind, *fields, flag="110000", num=9, **more):
+    def plan(session):
+        return session.plans.tomo_scan(
+            kind, "tom_ry", 0, 90, num, 0.02, npt_fields=2, fields_flag=flag, configurator=False, **more
+        )
+
+    return Case(plan, list(fields))
+
+
+def diffraction(name, num, *arguments, positions=None, counted=True, **more):
+    return Case(
+        lambda session: getattr(session.plans, name)(*arguments, **more),
+        [PROJECTION] * num,
+        positions or {},
+        1e-3,
+        counted,
+    )
+
+
+def plain(make, num, positions):
+    """A plan of Bluesky's own."""
+
+    def plan(session):
+        pilatus = session.rig.cameras["pilatus"]
+        motors = [session.rig.motors[name] for name in positions]
+        yield from bps.mv(session.rig.shutter, "open", pilatus.exposure_time, 0.02)
+        yield from make(pilatus, *motors)
+        yield from bps.mv(session.rig.shutter, "closed")
+
+    return Case(plan, [PROJECTION] * num, positions, counted=False)
+
+
+FIELDS = [DARK] * 2 + [FLAT] * 2
+X, Y = {"tom_sam_x": "x_mm"}, {"tom_sam_y": "y_mm"}
+TOMOGRAPHIES = {
+    "continuous": tomography("ascanct", *FIELDS, *[PROJECTION] * 10),
+    "steps": tomography("ascan", *FIELDS, *[PROJECTION] * 6, num=5),
+    "with everything": tomography(
+        "ascanct", *FIELDS, *[PROJECTION] * 10, *[ALIGNMENT], *[FLAT] * 2, *[DARK] * 2, flag="111111"
+    ),
+    "flats between": tomography("ascanct", *FIELDS, *[PROJECTION] * 5, *[FLAT] * 2, *[PROJECTION] * 5, flats_every=5),
+    "turning freely": tomography("timescan", *FIELDS, *[PROJECTION] * 10, velocity_deg_s=30.0),
+}
+TRIGGERED = {
+    "count": diffraction("azint_count", 6, 6, 0.02),
+    "sweep": diffraction("azint_scan", 10, "tom_ry", 0, 18, 9, 0.02, continuous=True),
+}
+POINTS = {
+    "step scan": diffraction("azint_scan", 5, "tom_sam_x", -1, 1, 4, 0.02, positions=X, counted=False),
+    "mesh": diffraction(
+        *("mesh", 6, "tom_sam_y", 0, 0.2, 1, "tom_sam_x", -0.3, 0.3, 2, 0.02), positions={**X, **Y}, counted=False
+    ),
+    "bluesky count": plain(lambda pilatus: bp.count([pilatus], 4), 4, {}),
+    "bluesky scan": plain(lambda pilatus, x: bp.scan([pilatus], x, -1, 1, 5), 5, X),
+    "bluesky grid": plain(
+        lambda pilatus, x, y: bp.grid_scan([pilatus], y, 0, 0.2, 2, x, -0.3, 0.3, 3, snake_axes=True), 6, {**X, **Y}
+    ),
+}
+
+
+def losses(num, first=0):
+    """What may be lost of triggers `first` to `num`: the first, the middle, the last, several."""
+    middle = (first + num) // 2
+    return {
+        "none": (),
+        "first": (first,),
+        "middle": (middle,),
+        "last": (num - 1,),
+        "several": (first, middle, middle + 1),
+    }
+
+
+def cases(table):
+    return [
+        pytest.param(case, lost, id=f"{name}-lost {what}")
+        for name, case in table.items()
+        for what, lost in losses(len(case.kinds), 4 if FLAT in case.kinds else 0).items()
+        if case.counted or not lost
+    ]
+
+
+@pytest.fixture(scope="module")
+def imaging(session_of):
+    return session_of(motors__tom_sam_x__settle_time=0.0)
+
+
+RECIPE = {"detector": "pilatus", "radial_bins": 100, "splitting": "no", "threshold": 1e9, "name": "plain"}
+POWDER = {"formats.integrate": True, "detectors.orca.active": False, "catalog.kind": "embedded"}
+
+
+@pytest.fixture(scope="module")
+def powder(session_of):
+    """Integrates twice: as it is, and divided by the monitor."""
+    return session_of(**POWDER, recipes=[RECIPE, {**RECIPE, "name": "divided", "monitor": MONITOR}])
+
+
+@pytest.fixture(scope="module")
+def points(session_of):
+    return session_of(**POWDER, recipes=[RECIPE])
+
+
+def measure(session, case, detector, lost) -> tuple[Measured, dict[str, np.ndarray], np.ndarray]:
+    """The run, what is true of its frames on disk, and the numbers of their triggers."""
+    faults = session.beamline.twin.faults
+    faults.lose_frames(detector, *lost)
+    try:
+        with recording(session) as runs:
+            session.RE(case.plan(session))
+    finally:
+        faults.camera(detector).lost.clear()
+    (run,) = runs
+    kept = np.setdiff1d(np.arange(len(case.kinds)), lost)
+    assert len(run.truth[detector]["angle_deg"]) == len(case.kinds)
+    truth = {name: values[kept] for name, values in run.truth[detector].items()}
+    truth["kind"] = np.array(case.kinds)[kept]
+    return run, truth, kept
+
+
+def same_angles(found, truth):
+    np.testing.assert_allclose(found, truth["angle_deg"], atol=1e-4)
+
+
+def same_times(found, truth):
+    """Time stamps: differences between frames, which do not depend on when the clock began."""
+    np.testing.assert_allclose(np.diff(found), np.diff(truth["end_ns"]) * 1e-9, atol=2e-3)
+
+
+@pytest.mark.parametrize(("case", "lost"), cases(TOMOGRAPHIES))
+def test_every_number_of_a_tomography_is_true(imaging, case, lost):
+    run, truth, kept = measure(imaging, case, "orca", lost)
+    kind = truth["kind"]
+    scan = open_scan(run.files.master)
+    frames = scan.detector("orca")
+    assert frames["image_key_control"].values.tolist() == kind.tolist()
+    assert frames["trigger"].values.tolist() == kept.tolist()
+    same_angles(frames["rotation_angle"].values, truth)
+    same_times(frames["timestamp"].values, truth)
+    assert not np.any(frames["rotation_angle_flag"].values)
+    assert set(frames["count_time"].values) == {0.02}
+    with h5py.File(run.files.master) as file:
+        entry = file["entry_orca"]
+        same_angles(entry["sample/rotation_angle"][:], truth)
+        assert entry["instrument/detector/image_key"][:].tolist() == np.maximum(kind, 0).tolist()
+        same_angles(file["entry/frames/orca/rotation_angle"][:], truth)
+        same_times(file["entry/frames/orca/timestamp"][:], truth)
+        assert file["entry/frames/orca/trigger"][:].tolist() == kept.tolist()
+        assert file["entry/instrument/orca/image_key_control"][:].tolist() == kind.tolist()
+        pictures = file["entry_orca/instrument/detector/data"][:]
+    with h5py.File(run.files.dxchange("orca", alone=True)) as file:
+        for name, key in (("theta", PROJECTION), ("theta_white", FLAT), ("theta_dark", DARK)):
+            data = {"theta": "data", "theta_white": "data_white", "theta_dark": "data_dark"}[name]
+            np.testing.assert_allclose(file[f"exchange/{name}"][:], truth["angle_deg"][kind == key], atol=1e-4)
+            np.testing.assert_array_equal(file[f"exchange/{data}"][:], pictures[kind == key])
+    exported = open_scan(run.files.dxchange("orca", alone=True))
+    np.testing.assert_allclose(exported.angles.values, truth["angle_deg"][kind == PROJECTION], atol=1e-4)
+
+
+@pytest.mark.parametrize("lost", [(0, 7), (12,)])
+def test_detectors_of_different_speed_lose_each_their_own(session_of, lost):
+    zyla = {"kind": "imaging", "width": 64, "height": 24, "pixel_size_m": 6.5e-6, "readout_s": 0.004}
+    zyla |= {"max_rate_hz": 100, "trigger_output": "c", "stall_s": 1.0}
+    session = session_of(**{f"detectors__zyla__{key}": value for key, value in zyla.items()})
+    case = tomography("ascanct", *FIELDS, *[PROJECTION] * 10)
+    run, truth, _ = measure(session, case, "zyla", lost)
+    scan = open_scan(run.files.master)
+    same_angles(scan.detector("zyla")["rotation_angle"].values, truth)
+    assert scan.detector("zyla")["image_key_control"].values.tolist() == truth["kind"].tolist()
+    np.testing.assert_allclose(
+        scan.detector("orca")["rotation_angle"].values, run.truth["orca"]["angle_deg"], atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(("case", "lost"), cases(TRIGGERED))
+def test_every_number_of_a_diffraction_is_true_and_so_is_its_monitor(powder, tmp_path, case, lost):
+    run, truth = check_diffraction(powder, tmp_path, case, lost)
+    with h5py.File(patterns_of(run, "plain")) as plain_file, h5py.File(patterns_of(run, "divided")) as divided:
+        monitor = divided["entry/monitor/data"][:]
+        np.testing.assert_allclose(np.diff(monitor), np.diff(truth["start_ns"]) * 1e-9, atol=2e-3)
+        expected = plain_file["entry/data/I"][:] / monitor[:, None]
+        np.testing.assert_allclose(divided["entry/data/I"][:], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("case", "lost"), cases(POINTS))
+def test_every_number_of_a_scan_of_points_is_true(points, tmp_path, case, lost):
+    check_diffraction(points, tmp_path, case, lost)
+
+
+def check_diffraction(session, tmp_path, case, lost):
+    """Master, patterns made live and again, and the catalogue."""
+    run, truth, kept = measure(session, case, "pilatus", lost)
+    frames = open_scan(run.files.master).detector("pilatus")
+    compare({name: values.values for name, values in frames.coords.items()}, truth, case)
+    offline = tmp_path / "offline.h5"
+    integrate_scan(run.files.detector("pilatus"), session.settings.recipes[0], offline)
+    for path in [*(patterns_of(run, recipe.name) for recipe in session.settings.recipes), offline]:
+        with h5py.File(path) as file:
+            columns = {name: file["entry/frames"][name][:] for name in file["entry/frames"]}
+        compare(columns, truth, case)
+        assert columns["frame_number"].tolist() == kept.tolist()
+    compare(catalogued(session, run.record.uid), truth, case)
+    return run, truth
+
+
+def compare(columns, truth, case):
+    """The columns that a file has of each frame with the truth; those that it must have."""
+    for name, true in case.positions.items():
+        np.testing.assert_allclose(columns[name], truth[true], atol=case.within)
+    if case.counted:
+        same_angles(columns["rotation_angle"], truth)
+        assert not np.any(columns.get("rotation_angle_flag", 0))
+    same_times(columns["timestamp"], truth)
+
+
+def patterns_of(run: Measured, recipe: str) -> Path:
+    return run.files.process / "azint" / run.files.folder / f"{run.files.stem}_pilatus_{recipe}_integrated.h5"
+
+
+def catalogued(session, uid):
+    """The table of the frames as Tiled serves it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        catalog = session.catalog
+        if uid in catalog and "frames" in catalog[uid]:
+            return {name: values.to_numpy() for name, values in catalog[uid]["frames"]["pilatus"].read().items()}
+        time.sleep(0.2)
+    raise AssertionError(f"run {uid} has no table of frames in the catalogue")
