@@ -1,5 +1,6 @@
 """The eleventh step: slices of a tomography, begun by the scan itself or by `danmax reconstruct`."""
 
+import bluesky.plan_stubs as bps
 import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
 import numpy as np
@@ -21,9 +22,9 @@ def session(session_of):
     return session_of(formats__reconstruct=True, detectors__orca__width=192, detectors__orca__height=32)
 
 
-def scan(session, **parameters):
+def scan(session, scan_end=180, nsteps=240, **parameters):
     given = {"npt_fields": 10, "get_ortho": False, **parameters}
-    session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 240, 0.005, **given))
+    session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, scan_end, nsteps, 0.005, **given))
     files = ScanFiles.of(session.last_run)
     return files, files.process / "tomo" / files.folder / f"{files.stem}_orca_slices.h5"
 
@@ -54,7 +55,7 @@ def test_a_scan_begins_the_reconstruction_with_the_settings_that_it_names(sessio
         assert centre_px == pytest.approx(truth.axis_column, abs=0.3)
     assert output.with_suffix(".png").stat().st_size > 10_000
     (row,) = [row for row in read_table(files.master) if row["actor"] == "reconstruction"]
-    assert row["status"] == "SUCCESS"
+    assert (row["status"], row["message"]) == ("SUCCESS", "")
 
 
 def test_the_axis_may_come_from_the_file_and_an_action_is_done_again(session):
@@ -77,6 +78,20 @@ def test_the_axis_may_come_from_the_file_and_an_action_is_done_again(session):
     actors = [row["actor"] for row in read_table(files.master)]
     assert actors.count("reconstruction") == 3
     assert read_details(files.master, len(actors))["parameters"]["center"] == "auto"
+
+
+def test_half_acquisition_is_told_in_the_log_the_provenance_and_the_file(session, caplog):
+    stage = session.beamline.motors["tom_sam_x"]
+    session.RE(bps.mv(stage, 0.07))  # of a field of 0.21 mm
+    files, output = scan(session, scan_end=360, nsteps=360, tori_name="default", center="auto")
+    session.wait_for_files()
+    session.RE(bps.mv(stage, 0.0))
+    (row,) = [row for row in read_table(files.master) if row["actor"] == "reconstruction"]
+    assert row["status"] == "SUCCESS"
+    assert row["message"].startswith("half acquisition: the sample reaches beyond the")
+    with h5py.File(output) as file:
+        assert file["entry/reconstruction/remarks"].asstr()[()] == row["message"]
+    assert row["message"] in caplog.text
 
 
 def test_none_begins_no_reconstruction(session):

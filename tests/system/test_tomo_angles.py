@@ -3,8 +3,11 @@
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from danmax_bluesky.cli import cli
 from danmax_bluesky.runs.frame_table import AngleFlag
+from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.scanning import measured
 
 COUNTS_PER_DEG, OFFSET_DEG = 11930463.0, -50.0
@@ -60,3 +63,26 @@ def test_the_files_are_called_as_at_the_beamline_and_linked_by_relative_paths(re
     with h5py.File(files.master) as file:
         data = file["entry_orca/instrument/detector/data"]
         assert {source.file_name for source in data.virtual_sources()} <= {"scan-0001_orca.h5", "./scan-0001_orca.h5"}
+
+
+def test_an_angle_that_was_not_captured_costs_no_projection_of_any_volume(session_of, tmp_path):
+    session = session_of()
+    turns = {"turns": 3, "latency": 0.01, "npt_fields": 3, "fields_flag": "010001"}
+    scan = measured(session, session.plans.tomo_scan("ascanct", "tom_ry", 0.0, 360.0, 40, 0.02, **turns))
+    session.wait_for_files()
+    captured = next(part for part in scan.record.segments if part.name == "proj").external["tom_ry_end"]
+    with h5py.File(captured.file, "r+") as file:
+        file[captured.dataset][captured.start + 50] = np.nan
+        file[captured.dataset][captured.start + 90] -= 20 * COUNTS_PER_DEG
+    out = tmp_path / "volumes.h5"
+    done = CliRunner().invoke(cli, ["dxchange", str(scan.files.master), "--volume-deg", "360", "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    with h5py.File(out) as file:
+        volumes = [file[f"exchange_{number}"] for number in (1, 2, 3)]
+        assert [len(volume["data"]) for volume in volumes] == [40, 40, 41]
+        theta = np.concatenate([volume["theta"][:] for volume in volumes])
+        flags = np.concatenate([volume["theta_flag"][:] for volume in volumes]) & ~AngleFlag.WRAPPED
+    assert theta == pytest.approx(scan.true("proj"), abs=1e-4)
+    assert np.flatnonzero(flags).tolist() == [50, 90]
+    row = [row for row in read_table(scan.files.master) if row["actor"] == "dxchange"][-1]
+    assert row["message"].startswith("2 of 121 projections have an angle that is estimated")

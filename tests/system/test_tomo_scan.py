@@ -13,8 +13,9 @@ from danmax_bluesky.devices.snapshot import Tolerated
 from danmax_bluesky.errors import DanmaxError, DeviceError, PreflightError, ScanError
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.plans import stubs
-from danmax_bluesky.runs.frame_table import AngleFlag
+from danmax_bluesky.runs.frame_table import AngleFlag, ImageKey
 from danmax_bluesky.runs.trigger_angles import far_from_plan
+from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import measured
 from danmax_bluesky.tomography.phases import plan_phases
 from danmax_bluesky.tomography.scan import FIELDS, TomoScan
@@ -403,6 +404,42 @@ def test_a_helical_scan_moves_along_and_back(session, scan_type):
     assert scan.true("proj_002", "y_mm") == pytest.approx(1.0 + 4.0 * np.linspace(180, 0, N + 1) / 360, abs=1e-3)
     assert stands(session, "tom_sam_y") == 1.0
     assert scan.record.start["motors"] == ["tom_ry", "tom_sam_y"]
+    move(session, tom_sam_y=0.0)
+
+
+@pytest.mark.parametrize("scan_type", ["ascan", "ascanct"])
+def test_the_height_of_each_frame_of_a_helix_is_in_every_file(session, scan_type):
+    move(session, tom_sam_y=0.004)
+    helical = {"motor": "tom_sam_y", "pitch_mm": 0.01}
+    scan = run(session, scan_type, end=270.0, nsteps=60, exp_time=0.01, helical=helical, fields_flag="111111")
+    segments = [name for name in scan.counts if not name.endswith("_monitor")]
+    heights = np.concatenate([scan.true(name, "y_mm") for name in segments])
+    table = scan.tables["orca"]
+    ortho = table.in_segment("ortho")
+    assert table.columns["tom_sam_y"] == pytest.approx(heights, abs=1e-5)
+    assert heights[ortho] == pytest.approx(0.004 + np.array([180.0, 90.0, 0.0]) * 0.01 / 360, abs=1e-5)
+    session.wait_for_files()
+    run_of = read_run(scan.record)
+    shifts = run_of.tables["orca"].shifts
+    assert shifts.frame.tolist() == ortho.tolist()
+    assert shifts.dx_px == pytest.approx(DRIFT_PX[0] * (shifts.frame - shifts.projection) / 1000, abs=0.25)
+    assert shifts.dy_px == pytest.approx(0.0, abs=0.25)
+    assert run_of.failed_comparisons == ()
+    projections = table.of(ImageKey.PROJECTION)
+    with h5py.File(scan.files.master) as master, h5py.File(scan.files.dxchange("orca", alone=True)) as exchange:
+        sample = master["entry_orca/sample"]
+        assert sample["y_translation"][:] == pytest.approx(heights, abs=1e-5)
+        assert sample["y_translation"].attrs["units"] == exchange["exchange/sample_y"].attrs["units"] == "mm"
+        assert "x_translation" not in sample
+        assert exchange["exchange/sample_y"][:] == pytest.approx(heights[projections], abs=1e-5)
+        assert exchange["exchange_1/sample_y"][:] == pytest.approx(heights[ortho], abs=1e-5)
+    for path in (scan.files.master, scan.files.dxchange("orca", alone=True)):
+        opened = open_scan(path)
+        assert opened.frames["y_translation"].values == pytest.approx(heights[projections], abs=1e-5)
+        assert opened.frames["rotation_angle_flag"].values.tolist() == table.angle_flag[projections].tolist()
+    nxtomoscan = pytest.importorskip("tomoscan.esrf.scan.nxtomoscan")
+    vertical = nxtomoscan.NXtomoScan(str(scan.files.master), "entry_orca").z_translation  # ESRF's z points upwards
+    assert np.asarray(vertical) == pytest.approx(heights / 1000, abs=1e-8)
     move(session, tom_sam_y=0.0)
 
 

@@ -124,6 +124,7 @@ def _write_one(
                 write_tree(path, tree, replace_own=replace_own)
             after.callback(provenance.tell, path, PROCESS)
             outputs.append(FileNote(parameters["file"], "/exchange"))
+            outputs.message = table.angle_remarks
             if problems:
                 raise FormatError(f"{path} lacks {len(problems)} entries: " + "; ".join(problems))
 

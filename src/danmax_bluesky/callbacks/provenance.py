@@ -12,7 +12,7 @@ from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import AcquisitionError, DanmaxError, StorageError
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
-from danmax_bluesky.runs.trigger_angles import far_from_plan
+from danmax_bluesky.runs.trigger_angles import estimated_or_unknown, far_from_plan
 from danmax_bluesky.storage.checksums import is_still_open, note_of
 from danmax_bluesky.storage.provenance import Provenance
 
@@ -145,7 +145,7 @@ def end_acquisition(record: RunRecord, row: str) -> bool:
         parts.append(str(record.stop["reason"]))
     run = read_run(record)
     parts += [text for text in run.drift if text not in run.failed_comparisons]
-    for finding in far_from_plan(run.record):
+    for finding in (*far_from_plan(run.record), *estimated_or_unknown(run.record)):
         _log.warning("%s: %s", files.stem, finding)
         parts.append(finding)
     if gone:

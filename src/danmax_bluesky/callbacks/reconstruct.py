@@ -78,6 +78,8 @@ class Reconstruct:
             if done.returncode < 0:  # it could not say so itself
                 end_as_failed(job, why)
             raise AcquisitionError(f"{job.stem}, {job.detector}: {why}")
+        if remarks := done.stderr.strip():
+            _log.warning("%s", remarks)
 
     def _finished(self, done: "Future[None]") -> None:
         if done.cancelled():

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
-from danmax_bluesky.formats.parts import detector_settings, iso, relative
+from danmax_bluesky.formats.parts import SAMPLE_STAGE, detector_settings, iso, relative, stage_positions
 from danmax_bluesky.runs.frame_table import RING_CURRENT, FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 DX_IMAGE_TYPE = {ImageKey.FLAT: 0, ImageKey.PROJECTION: 1, ImageKey.ALIGNMENT: 1, ImageKey.DARK: 2}
+
+_UNEQUAL = 0.1
+"""Share by which a step may differ from the usual one."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def facts_of(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, An
         "moments": _moments(table),
         "axes": _axes(record, table),
         "shifts": _shifts(table),
+        "positions": _positions(table),
     }
 
 
@@ -175,13 +179,54 @@ def _angles(record: RunRecord, table: FrameTable) -> dict[str, Any]:
         found[f"{name}_flag"] = table.angle_flag[frames] if len(frames) and table.has_rotation else None
     theta = found["theta"]
     if theta is not None:
+        projections = table.of(ImageKey.PROJECTION)
         found |= {"start": float(theta[0]), "end": float(theta[-1]), "num": len(theta)}
-        found["step"] = float((theta[-1] - theta[0]) / (len(theta) - 1)) if len(theta) > 1 else 0.0
-    speeds = [
-        entry.get("speed_deg_s") for entry in map(record.plan_of, record.planned) if entry.get("kind") == "projection"
-    ]
-    found["speed_deg_s"] = next((float(speed) for speed in speeds if speed), None)
+        found["step"] = _step_deg(table, projections) if len(theta) > 1 else 0.0
+        found["speed_deg_s"] = _speed_deg_s(record, table, projections)
+        found["remarks"] = table.angle_remarks or None
     return found
+
+
+def _step_deg(table: FrameTable, projections: np.ndarray) -> float | None:
+    """Degrees from one trigger to the next, also over frames that are missing; None where the steps are not equal."""
+    triggers = np.diff(table.index[projections])
+    together = (np.diff(table.segment[projections]) == 0) & (triggers > 0)
+    changes, triggers = np.diff(table.angle_deg[projections])[together], triggers[together]
+    if not len(changes):
+        return None
+    usual = float(np.median(np.abs(changes) / triggers))
+    unequal = np.abs(np.abs(changes) / triggers - usual) > _UNEQUAL * usual
+    if np.mean(unequal) > 0.5:
+        return None
+    step = float(np.abs(changes[~unequal]).sum() / triggers[~unequal].sum())
+    return float(np.copysign(step, changes[0]))
+
+
+def _speed_deg_s(record: RunRecord, table: FrameTable, projections: np.ndarray) -> float | None:
+    """Degrees a second of the rotation during the projections: measured, or planned where nobody told their times.
+
+    None where the plan does not turn the rotation during the exposures.
+    """
+    entries = [entry for entry in map(record.plan_of, record.planned) if entry.get("kind") == "projection"]
+    planned = next((float(entry["speed_deg_s"]) for entry in entries if entry.get("speed_deg_s")), None)
+    times = np.diff(table.middle_s[projections])
+    together = (np.diff(table.segment[projections]) == 0) & (times > 0)
+    if planned is None or not np.any(together):
+        return planned
+    turned_deg = np.abs(np.diff(table.angle_deg[projections])[together]).sum()
+    return float(np.copysign(turned_deg / times[together].sum(), planned))
+
+
+def _positions(table: FrameTable) -> dict[str, Any]:
+    """Where the sample stage was in the middle of each exposure, where a motor of it moved during the run."""
+    positions: dict[str, Any] = {"units": None}
+    for axis in SAMPLE_STAGE:
+        values, units = stage_positions(table, axis)
+        positions["units"] = positions["units"] or units
+        for suffix, key in (("", ImageKey.PROJECTION), ("_alignment", ImageKey.ALIGNMENT)):
+            frames = table.of(key)
+            positions[f"sample_{axis}{suffix}"] = None if values is None or not len(frames) else values[frames]
+    return positions
 
 
 def _frames(record: RunRecord, table: FrameTable) -> dict[str, Any]:

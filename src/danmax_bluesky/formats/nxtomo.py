@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from danmax_bluesky.formats.parts import (
+    SAMPLE_STAGE,
     detector_settings,
     frames_group,
     frames_of,
     iso,
     quantity,
+    stage_positions,
 )
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
 from danmax_bluesky.runs.frame_table import RING_CURRENT, SCALE_TEXT, FrameTable
@@ -177,6 +179,10 @@ def _sample(record: RunRecord, table: FrameTable) -> Group:
         "name": Dataset(str(sample.get("name", ""))),
         "rotation_angle": quantity(table.angle_deg, "degree"),
     }
+    for axis in SAMPLE_STAGE:
+        values, units = stage_positions(table, axis)
+        if values is not None:
+            fields[f"{axis}_translation"] = quantity(values, units)
     if pixel_m is not None:
         fields["x_pixel_size"] = quantity(pixel_m, "m")
         fields["y_pixel_size"] = quantity(pixel_m, "m")

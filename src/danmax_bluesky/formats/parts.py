@@ -31,6 +31,8 @@ _UNITS = {
     "seconds": "s",
     "": "",
 }
+SAMPLE_STAGE = {"x": "tom_sam_x", "y": "tom_sam_y", "z": "tom_sam_z"}
+"""Motor of the sample stage along each axis of McStas: x across the beam, y upwards, z along the beam."""
 
 
 def iso(time_s: float) -> str:
@@ -68,6 +70,21 @@ def frames_of(table: FrameTable, frames: np.ndarray, folder: Path, **attrs: Any)
     )
     dtype = table.dtype_of(frames)
     return VirtualDataset(sources, dtype, fill_value=fill_value(dtype), attrs=attrs)
+
+
+def stage_positions(table: FrameTable, axis: str) -> tuple[np.ndarray | None, str]:
+    """Where a motor of the sample stage was in the middle of each exposure, shape (n_frames,), and its units.
+
+    Args:
+        table: the frames.
+        axis: "x", "y" or "z", as in `SAMPLE_STAGE`.
+
+    Returns:
+        None and "" of a motor that was not recorded frame by frame: it did not move during the projections.
+    """
+    motor = SAMPLE_STAGE[axis]
+    values = table.columns.get(motor)
+    return (None, "") if values is None else (values, table.units.get(motor, ""))
 
 
 def frames_group(table: FrameTable, frames: np.ndarray | slice = slice(None)) -> Group:

@@ -34,6 +34,7 @@ class SlicesLayout:
         centre_px: column of the rotation axis.
         raw_file: path of the file with the projections, as seen from the file of the slices.
         parameters: of the reconstruction, as JSON holds them.
+        remarks: what a reader of the values must know, one sentence each.
     """
 
     run_uid: str
@@ -46,6 +47,7 @@ class SlicesLayout:
     centre_px: float
     raw_file: str
     parameters: Mapping[str, Any]
+    remarks: Sequence[str] = ()
 
 
 def slices_tree(layout: SlicesLayout) -> Group:
@@ -92,6 +94,7 @@ def slices_tree(layout: SlicesLayout) -> Group:
                     "settings": Dataset(json.dumps(dict(layout.parameters))),
                 },
             ),
+            **({"remarks": Dataset("\n".join(layout.remarks))} if layout.remarks else {}),
         },
     )
     entry = nx(

@@ -1,15 +1,18 @@
-"""How far the sample drifted: alignment frames compared with the projections at their angles."""
+"""How far the sample drifted: alignment frames compared with the projections at their angles.
 
-import dataclasses
+A comparison that cannot be true is none: it is left out of the table, and said to have failed.
+"""
+
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.runs.frame_table import FrameTable, ImageKey, Shifts
+from danmax_bluesky.runs.frame_table import AngleFlag, FrameTable, ImageKey, Shifts
 from danmax_bluesky.storage.stack import FrameStack
-from danmax_bluesky.tomography.alignment import describe_drift, drift_of_pairs
+from danmax_bluesky.tomography.alignment import PairDrift, describe_drift, drift_of_pairs
 
 _log = logging.getLogger(__name__)
 MOST_FIELDS = 5
@@ -22,31 +25,51 @@ AROUND = 5
 """Pixels across the neighbourhood that a pixel is compared with."""
 AT_ONCE = 2**15
 KEPT = 8
-_known: dict[tuple, tuple[Shifts | None, str]] = {}
+LEAST_AGREEMENT = 0.8
+"""Share of the spectrum that must agree with a shift. Frames of one view agree to 0.96 and more, empty ones to 0.4."""
+MOST_TOLD = 4
+_METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6}
 
 
-def with_shifts(table: FrameTable, run: str) -> tuple[FrameTable, str]:
-    """The same table with the drift of each alignment frame, and the drift in a sentence.
+@dataclass(frozen=True)
+class Drift:
+    """What the alignment frames of a detector tell of the drift of the sample.
 
-    A table without alignment frames, or whose frames cannot be compared, comes back as it is, with "" or the reason.
+    Attributes:
+        shifts: of each alignment frame that could be compared, or None.
+        text: the drift in a sentence; "" if it is not known.
+        failure: why comparisons failed, in a sentence; "" if none did.
+    """
+
+    shifts: Shifts | None = None
+    text: str = ""
+    failure: str = ""
+
+
+_known: dict[tuple, Drift] = {}
+
+
+def drift_of(table: FrameTable, run: str, pixel_m: float | None = None) -> Drift:
+    """The drift that the alignment frames of a detector show; nothing for a table without such frames.
 
     Args:
         table: of one detector.
         run: uid of the run; the frames of a run are compared once, however many files tell of it.
+        pixel_m: what a pixel sees of the sample, metres; frames at heights further apart are not compared. None where
+            it is not known.
     """
     alignment, projections = table.of(ImageKey.ALIGNMENT), table.of(ImageKey.PROJECTION)
     if not len(alignment) or not len(projections) or min(table.frame_shape) < SMALLEST_PX:
-        return table, ""
+        return Drift()
     key = (run, table.detector, len(table), table.files)
     if key not in _known:
         while len(_known) >= KEPT:
             _known.pop(next(iter(_known)))
-        _known[key] = _compared(table, alignment, projections)
-    shifts, text = _known[key]
-    return (table if shifts is None else dataclasses.replace(table, shifts=shifts)), text
+        _known[key] = _compared(table, alignment, projections, pixel_m)
+    return _known[key]
 
 
-def _compared(table: FrameTable, alignment: np.ndarray, projections: np.ndarray) -> tuple[Shifts | None, str]:
+def _compared(table: FrameTable, alignment: np.ndarray, projections: np.ndarray, pixel_m: float | None) -> Drift:
     try:
         flat, dark = _mean(table, ImageKey.FLAT), _mean(table, ImageKey.DARK)
         bad = _bad_pixels(flat, dark)
@@ -60,16 +83,45 @@ def _compared(table: FrameTable, alignment: np.ndarray, projections: np.ndarray)
         )
     except DanmaxError as error:
         _log.warning("%s: the drift of the sample is not known: %s", table.detector, error)
-        return None, f"the drift of the sample is not known: {error}"
+        return Drift(failure=f"the drift of the sample is not known: {error}")
     if not pairs:
-        return None, "no alignment frame has a projection at its angle"
+        return Drift(failure="no alignment frame has a projection at its angle")
+    reasons = [_untrue(table, pair, alignment, projections, pixel_m) for pair in pairs]
+    true = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
+    wrong = [f"{pair.angle_deg:.4g} deg: {text}" for pair, text in zip(pairs, reasons, strict=True) if text]
+    failure = ""
+    if wrong:
+        more = "; ..." if len(wrong) > MOST_TOLD else ""
+        failure = f"{len(wrong)} of {len(pairs)} comparisons failed: {'; '.join(wrong[:MOST_TOLD])}{more}"
+        failure = failure if true else f"the drift of the sample is not known: {failure}"
+        _log.warning("%s: %s", table.detector, failure)
     shifts = Shifts(
-        frame=alignment[[pair.alignment for pair in pairs]],
-        projection=projections[[pair.projection for pair in pairs]],
-        dx_px=np.array([pair.dx_px for pair in pairs]),
-        dy_px=np.array([pair.dy_px for pair in pairs]),
+        frame=alignment[[pair.alignment for pair in true]],
+        projection=projections[[pair.projection for pair in true]],
+        dx_px=np.array([pair.dx_px for pair in true]),
+        dy_px=np.array([pair.dy_px for pair in true]),
     )
-    return shifts, describe_drift(pairs)
+    return Drift(shifts if true else None, describe_drift(true), failure)
+
+
+def _untrue(
+    table: FrameTable, pair: PairDrift, alignment: np.ndarray, projections: np.ndarray, pixel_m: float | None
+) -> str:
+    """Why the shift of a pair cannot be the drift of the sample, "" if it can."""
+    two = [int(alignment[pair.alignment]), int(projections[pair.projection])]
+    if np.any(table.angle_flag[two] & int(AngleFlag.UNCERTAIN)):
+        return "its angle is uncertain, since frames are missing"
+    for name, values in table.columns.items():
+        unit_m = _METRES.get(table.units.get(name, ""))
+        apart = float(abs(values[two[0]] - values[two[1]]))
+        if pixel_m and unit_m and apart * unit_m > pixel_m:
+            return f"{name} stood {apart:.4g} {table.units[name]} from where it was at the projection"
+    if not pair.agreement >= LEAST_AGREEMENT:
+        return f"the images agree to {pair.agreement:.2f} only, and {LEAST_AGREEMENT:g} is the least for a shift"
+    height, width = table.frame_shape
+    if abs(pair.dx_px) > width / 2 or abs(pair.dy_px) > height / 2:
+        return f"{pair.dx_px:+.1f}, {pair.dy_px:+.1f} pixels are more than half of the field"
+    return ""
 
 
 def _stack(table: FrameTable, frames: np.ndarray) -> FrameStack:

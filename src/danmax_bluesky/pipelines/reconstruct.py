@@ -21,17 +21,21 @@ from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.formats.tomoproc import SlicesLayout
 from danmax_bluesky.pipelines.pictures import save_image
 from danmax_bluesky.pipelines.reconstruction import ACTOR, ReconstructionJob, covers_half_turn
+from danmax_bluesky.runs.frame_table import angle_remarks
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance import Provenance
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.storage.slices import write_slices
 from danmax_bluesky.tomography.centre import find_centre
 from danmax_bluesky.tomography.darks_and_flats import PerFrame, moments_of
+from danmax_bluesky.tomography.field import NOT_RIGHT, field_remark
 from danmax_bluesky.tomography.reconstruct import DirectFourier, sinogram
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
 CENTRE_ROWS = 12
 """Rows of the middle half of the field, where light and sample are, that the rotation axis is found from."""
+FIELD_ROWS = 4
+"""Rows among those reconstructed at which it is seen whether the sample fits into the field."""
 NICENESS = 10
 """The measurement goes first."""
 MOST_BYTES = 2**30
@@ -54,27 +58,36 @@ def reconstruct_scan(job: ReconstructionJob) -> Path:
         parameters={"detector": job.detector, "settings": job.settings, "center": job.center},
         inputs=[note_of(files.master, files.raw)],
     ) as outputs:
-        written = _reconstruct(job)
+        written, remarks = _reconstruct(job)
         outputs += [note_of(path, files.raw) for path in written]
+        outputs.message = "; ".join(remarks)
+    for remark in remarks:
+        _log.warning("%s, %s: %s", job.stem, job.detector, remark)
     return job.output
 
 
-def _reconstruct(job: ReconstructionJob) -> list[Path]:
+def _reconstruct(job: ReconstructionJob) -> tuple[list[Path], list[str]]:
+    """Write the slices; the files, and what is to be told of them."""
     settings = ReconstructionSettings.model_validate(job.settings)
-    stacks = _Stacks.of(open_scan(job.files.master).detector(job.detector), job.detector)
+    frames = open_scan(job.files.master).detector(job.detector)
+    stacks = _Stacks.of(frames, job.detector)
     rows = settings.rows_of(stacks.height)
     if not rows:
         raise ScanError(f"rows = {settings.rows}: frames of {job.detector} have {stacks.height} rows")
-    fit = max(1, min(CENTRE_ROWS, stacks.rows_at_once - 1))
+    fit = max(1, min(CENTRE_ROWS, stacks.rows_at_once - 1 - FIELD_ROWS))
     middle = np.linspace(stacks.height / 4, 3 * stacks.height / 4, fit, endpoint=False).astype(int)
-    spread = sorted({*middle.tolist(), rows[len(rows) // 2]})
+    central = sorted({*middle.tolist(), rows[len(rows) // 2]})
+    looked_at = [rows[index] for index in np.linspace(0, len(rows) - 1, FIELD_ROWS).astype(int)]
+    spread = sorted({*central, *looked_at})
     near = stacks.sinograms(spread)
     if job.center == "tori":
         if settings.centre_px is None:
             raise ScanError("center 'tori' asks for the axis of the settings file, which does not say centre_px")
         centre_px = settings.centre_px
     else:
-        centre_px = find_centre(near, stacks.theta_deg).centre_px
+        centre_px = find_centre(near[np.isin(spread, central)], stacks.theta_deg).centre_px
+    too_wide = field_remark(near, stacks.theta_deg, centre_px, settings.edge_px)
+    remarks = [text for text in (too_wide, _angle_remarks(frames)) if text]
     engine = DirectFourier(
         stacks.width,
         stacks.theta_deg,
@@ -105,13 +118,22 @@ def _reconstruct(job: ReconstructionJob) -> list[Path]:
         centre_px=centre_px,
         raw_file=os.path.relpath(job.files.master, job.output.parent),
         parameters={**job.settings, "center": job.center},
+        remarks=tuple(remarks),
     )
     write_slices(job.output, layout, blocks())
     if not settings.picture:
-        return [job.output]
+        return [job.output], remarks
     label = "attenuation / 1/m" if job.pixel_m else "attenuation a pixel"
     title = f"{job.sample or job.stem}: slice of row {rows[len(rows) // 2]}, axis at column {centre_px:.2f}"
-    return [job.output, save_image(job.output.with_suffix(".png"), kept[0], title, label=label)]
+    title += f"\n{NOT_RIGHT}" if too_wide else ""
+    return [job.output, save_image(job.output.with_suffix(".png"), kept[0], title, label=label)], remarks
+
+
+def _angle_remarks(frames: xr.Dataset) -> str:
+    """How many projections are left out, or have an angle that is no plain measurement; "" where no flags are known."""
+    if "rotation_angle_flag" not in frames.coords:
+        return ""
+    return angle_remarks(frames["image_key_control"].values, frames["rotation_angle_flag"].values)
 
 
 @dataclass(frozen=True)
@@ -213,5 +235,5 @@ def main(words: list[str]) -> int:
 
 if __name__ == "__main__":
     os.nice(NICENESS)
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     sys.exit(main(sys.argv[1:]))

@@ -7,10 +7,11 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from danmax_bluesky.pipelines.drift import with_shifts
+from danmax_bluesky.formats.nxtomo import sample_pixel_m
+from danmax_bluesky.pipelines.drift import drift_of
 from danmax_bluesky.pipelines.shared_fields import with_shared_fields
 from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.runs.matching import frame_tables
@@ -64,14 +65,14 @@ def read_run(record: RunRecord) -> Run:
 
 
 def _read(record: RunRecord) -> Run:
-    compared = {
-        name: with_shifts(table, record.uid) for name, table in with_shared_fields(record, frame_tables(record)).items()
-    }
+    tables = with_shared_fields(record, frame_tables(record))
+    drifts = {name: drift_of(table, record.uid, sample_pixel_m(record, name)) for name, table in tables.items()}
+    failed = tuple(f"{name}: {drift.failure}" for name, drift in drifts.items() if drift.failure)
     return Run(
         record,
-        {name: table for name, (table, _) in compared.items()},
-        tuple(f"{name}: {text}" for name, (_, text) in compared.items() if text),
-        tuple(f"{name}: {text}" for name, (table, text) in compared.items() if text and table.shifts is None),
+        {name: replace(table, shifts=drifts[name].shifts) for name, table in tables.items()},
+        tuple(f"{name}: {drift.text}" for name, drift in drifts.items() if drift.text) + failed,
+        failed,
     )
 
 

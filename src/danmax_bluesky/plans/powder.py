@@ -26,6 +26,7 @@ from danmax_bluesky.plans.stubs import (
     nothing_is_away,
     open_shutter,
     points_possible,
+    position_units,
     put_back,
     staged,
     stands_at,
@@ -168,7 +169,7 @@ def azint_fly(
             ", ".join(timeless),
             motor,
         )
-    units = (yield from _units(moved)) or ""
+    units = yield from position_units(moved)
     told = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
     home = (yield from where(rig, (motor,))) if back else ()
     plan = bpp.monitor_during_wrapper(_measured(rig, (phase,), told, flight), [moved.readback])
@@ -285,18 +286,7 @@ def _facts(motor: Motor) -> MsgGenerator[MotorFacts]:
         read[signal] = float((yield from bps.rd(getattr(motor, signal))))
     read["acceleration_s"] = read.pop("acceleration_time")
     position = yield from stands_at(motor)
-    return MotorFacts(motor.name, position, units=(yield from _units(motor)), **read)
-
-
-def _units(motor: Any) -> MsgGenerator[str]:
-    """Units of a motor's position."""
-    described: list[dict[str, Any]] = []
-
-    async def ask() -> None:
-        described.append(await motor.readback.describe())
-
-    yield from bps.wait_for([ask])
-    return str(next(iter(described[0].values())).get("units") or "")
+    return MotorFacts(motor.name, position, units=(yield from position_units(motor)), **read)
 
 
 def line(start: float, end: float, intervals: int) -> list[Point]:

@@ -269,3 +269,14 @@ def wait_for_beam(rig: Rig) -> MsgGenerator[None]:
     """Wait, before a phase begins, until there is beam; the arming is kept meanwhile."""
     while (yield from bps.rd(rig.ring_current)) < rig.min_ring_current_ma:
         yield from bps.sleep(BEAM_POLL_S)
+
+
+def position_units(motor: Motor) -> MsgGenerator[str]:
+    """Units of a motor's position, "" where its control system does not tell them."""
+    described: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        described.append(await motor.readback.describe())
+
+    yield from bps.wait_for([ask])
+    return str(next(iter(described[0].values())).get("units") or "")

@@ -16,6 +16,7 @@ from danmax_bluesky.plans.stubs import (
     in_the_beam,
     leave,
     move_in_order,
+    position_units,
     put_back,
     staged,
     stands_at,
@@ -195,6 +196,9 @@ def measure_phases(
 ) -> MsgGenerator[str]:
     """One run: arm once, then every phase in the order given, each a stream of its own.
 
+    The positions of the motors that go with the rotation are noted meanwhile, in the stream `<motor>_monitor`; files
+    hold them for the middle of each exposure.
+
     Args:
         rig: the devices.
         phases: in any order.
@@ -213,10 +217,14 @@ def measure_phases(
     travelling = tuple(dict.fromkeys(travel.motor for phase in phases for travel in phase.travels))
     places = yield from where(rig, travelling)
     homes = dict(places)
+    flown: dict[str, str] = {}
+    for name in travelling:
+        flown[name] = yield from position_units(rig.motor(name))
     start = {
         "detectors": [detector.name for detector in rig.detectors],
         "motors": [rig.rotation.name, *travelling],
         "segments": segments_metadata(phases),
+        **({"flown": flown} if flown else {}),
         **md,
     }
     verbs = {
@@ -230,6 +238,7 @@ def measure_phases(
     flying = {rig.rotation.name, *travelling, *([flight.motor] if flight else ())}
 
     @staged([*rig.detectors, rig.panda, rig.sequencer, *map(rig.motor, sorted(flying))])
+    @bpp.monitor_during_decorator([rig.motor(name).readback for name in travelling])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
         yield from arm(rig, total_frames(phases), max(ph.longest_wait_s + patience_s(rig, ph) for ph in phases))

@@ -48,6 +48,12 @@ SCALE_TEXT = (
     "what the counts above the dark were multiplied by, so that the frame looks as if it had been exposed as long as a "
     "projection; 1: as the detector wrote it"
 )
+_ANGLE_REMARKS = (
+    (AngleFlag.RECONSTRUCTED, "have an angle that is estimated from those of their neighbours"),
+    (AngleFlag.PLANNED, "have their planned angle: none was measured"),
+    (AngleFlag.DEVIATES, "have an angle that was measured far from its plan"),
+    (AngleFlag.UNCERTAIN, "have an uncertain angle: frames are missing, and the detector does not tell which"),
+)
 
 KEY_OF_KIND: Mapping[str, ImageKey] = {
     "projection": ImageKey.PROJECTION,
@@ -57,6 +63,29 @@ KEY_OF_KIND: Mapping[str, ImageKey] = {
     "dark": ImageKey.DARK,
     "invalid": ImageKey.INVALID,
 }
+
+
+def angle_remarks(image_key_control: np.ndarray, angle_flag: np.ndarray) -> str:
+    """How many projections are left out, or have an angle that is no plain measurement, in a sentence.
+
+    Args:
+        image_key_control: of each frame, as `ImageKey`.
+        angle_flag: of each frame, as `AngleFlag`.
+
+    Returns:
+        "" if every projection has a measured angle.
+    """
+    key, flag = np.asarray(image_key_control), np.asarray(angle_flag).astype(int)
+    left_out = int(np.sum((key == ImageKey.INVALID) & (flag & AngleFlag.MISSING > 0)))
+    parts = [f"{left_out} frames are left out: their angle is not known (image key 3)"] if left_out else []
+    projection = flag[key == ImageKey.PROJECTION]
+    for bit, text in _ANGLE_REMARKS:
+        having = projection & bit > 0
+        if bit == AngleFlag.DEVIATES:  # an estimate that replaced such a one is counted as an estimate
+            having &= projection & AngleFlag.RECONSTRUCTED == 0
+        if having.any():
+            parts.append(f"{having.sum()} of {len(projection)} projections {text}")
+    return "; ".join(parts)
 
 
 _PER_FRAME = (
@@ -106,7 +135,8 @@ class FrameTable:
         row: which row of its dataset.
         segment_names: names of the segments; `segment` points into it.
         segment: which segment a frame belongs to.
-        image_key_control: as `ImageKey`, -1 for alignment frames.
+        image_key_control: as `ImageKey`, -1 for alignment frames; INVALID also for a projection, or an alignment frame,
+            whose angle is not known: no program may take it for one.
         angle_deg: rotation at mid exposure, degrees; NaN where it is not known.
         angle_flag: as `AngleFlag`.
         trigger: number of the trigger, counted from 0 since the files were begun; -1 where the detector counts none.
@@ -219,6 +249,38 @@ class FrameTable:
             (int(files[part[0]]), int(rows[part[0]]), int(rows[part[-1]]) + 1)
             for part in np.split(np.arange(len(frames)), cuts)
         ]
+
+    @property
+    def angle_remarks(self) -> str:
+        """How many projections are left out, or have an angle that is no plain measurement, in a sentence; or ""."""
+        return angle_remarks(self.image_key_control, self.angle_flag)
+
+    def only(self, frames: np.ndarray) -> "FrameTable":
+        """The table of some of the frames.
+
+        Args:
+            frames: their indices in this table, rising.
+        """
+        shifts = self.shifts
+        if shifts is not None:
+            new = np.full(len(self), -1)
+            new[frames] = np.arange(len(frames))
+            stays = new[shifts.frame] >= 0
+            shifts = Shifts(
+                frame=new[shifts.frame[stays]],
+                projection=np.where(shifts.projection[stays] < 0, -1, new[shifts.projection[stays]]),
+                dx_px=shifts.dx_px[stays],
+                dy_px=shifts.dy_px[stays],
+            )
+        return dataclasses.replace(
+            self,
+            **{name: getattr(self, name)[frames] for name in (*_PER_FRAME, "file_index", "segment")},
+            columns={name: values[frames] for name, values in self.columns.items()},
+            monitor=None if self.monitor is None else self.monitor[frames],
+            scale=None if self.scale is None else self.scale[frames],
+            order=self.sequence[frames],
+            shifts=shifts,
+        )
 
     def after(self, shared: "FrameTable", chosen: np.ndarray) -> "FrameTable":
         """This table with chosen frames of another one before its own; their segments are named shared_<segment>."""

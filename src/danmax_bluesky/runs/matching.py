@@ -8,7 +8,7 @@ Nothing else pairs recorded rows with frames. A value has its frame by one of fo
 - what a device told at moments of its own is taken at the middle of the exposure
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from danmax_bluesky.runs.audit import PhaseAudit, audit_phase
 from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG, KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
 from danmax_bluesky.runs.record import MONITOR, FrameSource, RunRecord, Segment, is_image, units_of
-from danmax_bluesky.runs.trigger_angles import TriggerAngles, segment_angles
+from danmax_bluesky.runs.trigger_angles import NEEDS_ANGLE, TriggerAngles, segment_angles
 
 INTEGRALS = "_integrals_monitor"
 """End of the name of a stream that tells of patterns: they belong to frames that were taken before."""
@@ -96,7 +96,7 @@ def _table(record: RunRecord, key: str, angles: Mapping[str, TriggerAngles], tri
     columns = {
         name: np.concatenate([piece.columns.get(name, np.full(len(piece.rows), np.nan)) for piece in pieces])
         for name in dict.fromkeys(name for piece in pieces for name in piece.columns)
-    } | _at_moments(record, time_s - exposure_s / 2)
+    } | _at_moments(record, [piece.segment for piece in pieces], sizes, time_s - exposure_s / 2)
     monitor = record.start.get("monitor")
     return FrameTable(
         detector=key,
@@ -154,7 +154,10 @@ def _piece(
             detector=key,
         )
     index = np.asarray(audit.trigger_index, dtype=np.int64)
+    angle_deg = at_triggers(angles.angle_deg, index)
     belongs = (index >= 0) & _had_beam(record, segment, index)
+    if segment.kind in NEEDS_ANGLE:
+        belongs &= np.isfinite(angle_deg)
     flag = at_triggers(angles.flag, index, int(AngleFlag.MISSING)).astype(np.uint8)
     if audit.uncertain:
         flag |= int(AngleFlag.UNCERTAIN)
@@ -169,7 +172,7 @@ def _piece(
             "index": index,
             "trigger": np.full(len(rows), -1) if numbers is None else numbers,
             "image_key": np.where(belongs, int(KEY_OF_KIND.get(segment.kind, ImageKey.INVALID)), int(ImageKey.INVALID)),
-            "angle_deg": at_triggers(angles.angle_deg, index),
+            "angle_deg": angle_deg,
             "angle_flag": flag,
             "time_s": _times(segment, key, index, len(rows)),
             "exposure_s": np.full(len(rows), exposure_of(segment, source)),
@@ -237,20 +240,40 @@ def _times(segment: Segment, key: str, index: np.ndarray, frames: int) -> np.nda
     return at_triggers(np.asarray(segment.times, float), index)
 
 
-def _at_moments(record: RunRecord, middle_s: np.ndarray) -> dict[str, np.ndarray]:
+def _at_moments(
+    record: RunRecord, segments: Sequence[Segment], sizes: Sequence[int], middle_s: np.ndarray
+) -> dict[str, np.ndarray]:
     """What devices told at moments of their own, at the middle of each exposure.
 
     Between two moments it is taken from the straight line between them. What comes after the last moment is not known
-    of a motor that flew by; of anything else the value holds, as it tells of each change.
+    of a motor that flew by; of anything else the value holds, as it tells of each change. A motor that goes with the
+    rotation rests in the other segments, and between the exposures of steps: what it told last holds there.
+
+    Args:
+        record: the run.
+        segments: of the frames, in their order.
+        sizes: number of frames in each segment.
+        middle_s: of each exposure, POSIX seconds.
     """
     columns: dict[str, np.ndarray] = {}
     for stream, name, values in monitored(record):
         order = np.argsort(stream.times, kind="stable")
+        times, positions = np.asarray(stream.times)[order], values[order].astype(float)
         after = np.nan if name in record.start.get("flown", {}) else None
-        columns[name] = np.interp(
-            middle_s, np.asarray(stream.times)[order], values[order].astype(float), left=np.nan, right=after
-        )
+        columns[name] = np.interp(middle_s, times, positions, left=np.nan, right=after)
+        travelling = [motion for segment in segments if (motion := _motion_with(segment, name))]
+        if travelling:
+            rests = np.repeat([_motion_with(segment, name) not in ("sweep", "list") for segment in segments], sizes)
+            latest = np.searchsorted(times, middle_s, side="right") - 1
+            held = np.where(latest >= 0, positions[np.maximum(latest, 0)], np.nan)
+            columns[name] = np.where(rests & np.isfinite(middle_s), held, columns[name])
     return columns
+
+
+def _motion_with(segment: Segment, motor: str) -> str:
+    """What rotation does in a segment in which a motor goes with it, "" where it does not."""
+    goes = any(travel.get("motor") == motor for travel in segment.plan.get("travels", ()))
+    return str(segment.plan.get("motion", "")) if goes else ""
 
 
 def monitored(record: RunRecord) -> Iterator[tuple[Segment, str, np.ndarray]]:

@@ -7,12 +7,14 @@ import numpy as np
 
 from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.runs.record import RunRecord, Segment
-from danmax_bluesky.tomography.angles import mid_exposure_angles
+from danmax_bluesky.tomography.angles import mid_exposure_angles, with_estimates
 from danmax_bluesky.tomography.phases import planned_angles_deg
 from danmax_bluesky.tomography.triggers import EncoderScale
 
 TRIGGERED = ("sweep", "list", "step")
 """Motions whose angles are meant: at rest nothing turns, and a free rotation turns without regard to angles."""
+NEEDS_ANGLE = ("projection", "alignment")
+"""Kinds of segments whose frames mean nothing to a reconstruction without their angles."""
 FEW_COUNTS = 4
 """Of the encoder, by which no angle is called far from its plan."""
 
@@ -37,6 +39,7 @@ def segment_angles(record: RunRecord, segment: Segment) -> TriggerAngles:
 
     The best source at hand is taken: the PandA's encoder capture, the rotation's own readings in the documents, the
     plan (flagged as such), nothing (NaN, flagged as missing). Triggers beyond what the PandA captured have the plan's.
+    Single angles that the PandA did not capture, or that cannot be true, are estimated from their neighbours.
     """
     rotation = record.start.get("rotation") or {}
     motor = rotation.get("motor", "")
@@ -80,7 +83,8 @@ def far_from_plan(record: RunRecord) -> list[str]:
     """
     told = []
     for segment in record.segments:
-        rows = np.flatnonzero(segment_angles(record, segment).flag & AngleFlag.DEVIATES)
+        flag = segment_angles(record, segment).flag
+        rows = np.flatnonzero((flag & AngleFlag.DEVIATES > 0) & (flag & AngleFlag.RECONSTRUCTED == 0))
         if rows.size:
             told.append(
                 f"{segment.name}: {rows.size} angles lie more than {farthest_deg(record):.3g} degrees from the "
@@ -88,6 +92,31 @@ def far_from_plan(record: RunRecord) -> list[str]:
                 "the rotation, and at counts_per_deg and offset_deg of its encoder"
             )
     return told
+
+
+def estimated_or_unknown(record: RunRecord) -> list[str]:
+    """What is to be told of the angles that were not measured, or cannot be true, one sentence a segment and kind.
+
+    A frame during which the encoder's register wrapped is not among them: its angle is known from the wrap itself.
+
+    Args:
+        record: with scalars loaded (`storage.scalars.load_scalars`).
+    """
+    sentences = []
+    for segment in record.segments:
+        flag = segment_angles(record, segment).flag
+        estimated = (flag & AngleFlag.RECONSTRUCTED > 0) & (flag & AngleFlag.WRAPPED == 0)
+        untrue = estimated & (flag & AngleFlag.DEVIATES > 0)
+        unknown = (flag & AngleFlag.MISSING > 0) & (segment.kind in NEEDS_ANGLE)
+        for rows, text in (
+            (untrue, "cannot be true: they lie far from those before and after; the files hold estimates instead"),
+            (estimated & ~untrue, "were not captured; the files hold estimates from those before and after"),
+            (unknown, "are not known; these frames are marked as invalid (image key 3)"),
+        ):
+            if rows.any():
+                first = int(np.flatnonzero(rows)[0]) + 1
+                sentences.append(f"{segment.name}: {rows.sum()} angles, the first at exposure {first}, {text}")
+    return sentences
 
 
 def _from_encoder(
@@ -108,9 +137,14 @@ def _from_encoder(
         mean=of_rows.get("mean"),
         tolerance_deg=tolerance_deg,
     )
+    if plan is not None:
+        result = with_estimates(result, plan, tolerance_deg)
+    angles, flags = result.angles_deg, result.flags
+    if plan is not None and not np.any(np.isfinite(angles)):  # the encoder was captured, and told nothing
+        angles, flags = plan, _flags_of_plan(plan)
     beyond = planned_deg[rows:]
-    angles = np.concatenate([result.angles_deg, beyond])
-    flags = np.concatenate([result.flags, _flags_of_plan(beyond)])
+    angles = np.concatenate([angles, beyond])
+    flags = np.concatenate([flags, _flags_of_plan(beyond)])
     return TriggerAngles(angles, flags, sent)
 
 

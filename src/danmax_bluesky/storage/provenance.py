@@ -53,6 +53,16 @@ COPY_BELOW_BYTES = 16 * 2**20
 _REFUSED = ("unable to lock", "Resource temporarily unavailable", "already open")
 
 
+class Outcome(list[FileNote]):
+    """What came of an action: the files that it wrote, and what is to be told of them.
+
+    Attributes:
+        message: stands in the row of an action that succeeded.
+    """
+
+    message: str = ""
+
+
 class Provenance:
     """The provenance of one scan.
 
@@ -140,13 +150,15 @@ class Provenance:
         description: str = "",
         parameters: Mapping[str, Any] | None = None,
         inputs: Sequence[FileNote] = (),
-    ) -> Iterator[list[FileNote]]:
+    ) -> Iterator[Outcome]:
         """Note an action that is done inside the `with` block; put what it wrote into the list that it gives.
+
+        What is to be told of an action that succeeds goes into the `message` of that list.
 
         An exception is noted as the reason of the failure, and goes on. Of a scan whose folder may not be written to,
         such as one in an archive, the action is done all the same, and not noted, unless it writes below `process/`.
         """
-        outputs: list[FileNote] = []
+        outputs = Outcome()
         if self._is_aside:
             aside = self.files.provenance_aside
             _log.warning("%s may not be written to: this %s is noted in %s", self.files.raw, actor, aside)
@@ -160,7 +172,7 @@ class Provenance:
         except BaseException as error:
             self.end(identity, message=f"{type(error).__name__}: {error}", outputs=outputs, failed=True)
             raise
-        self.end(identity, outputs=outputs)
+        self.end(identity, message=outputs.message, outputs=outputs)
 
     def derived(self) -> list[tuple[Path, str]]:
         """The files that carry a table, with the group that holds it."""

@@ -24,6 +24,8 @@ BLOCK_BYTES = 64 * 2**20
 MOST_BLOCKS = 1_000_000
 _KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
 _KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
+_TRANSLATIONS = {"x_translation": "sample_x", "y_translation": "sample_y", "z_translation": "sample_z"}
+"""Positions of the sample stage at each frame: name in NXtomo -> name in a DXchange file."""
 _NO_COORDINATES = ("frame_row", "segment")
 _EXCHANGED: Mapping[str, tuple[str, float]] = {
     "rotation_angle": ("theta", np.nan),
@@ -32,6 +34,8 @@ _EXCHANGED: Mapping[str, tuple[str, float]] = {
     "count_time": ("exposure", np.nan),
     "scale": ("scale", 1.0),
     "ring_current": ("ring_current", np.nan),
+    "rotation_angle_flag": ("theta_flag", 0),
+    **{name: (stored, np.nan) for name, stored in _TRANSLATIONS.items()},
 }
 """What each frame has beside it in an exchange group: as it is called here -> (there, where the file does not tell)."""
 
@@ -46,10 +50,12 @@ class Scan:
         status: "complete", "incomplete", "aborted", "failed", "open", or "" where the file does not tell.
         uid: of the run, or "".
         detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame, as far as they are
-            known, its `rotation_angle` in degrees, `image_key`, `image_key_control`, exposure `count_time` in s, `time`
-            (the middle of the exposure, seconds since 1970, UTC), `sequence_number` in the order taken over all kinds,
-            `ring_current` in mA, and `scale` (what the counts of a flat above the dark were multiplied by, so that it
-            looks as if it had been exposed as long as a projection).
+            known, its `rotation_angle` in degrees with its `rotation_angle_flag` (as `AngleFlag`), `image_key`,
+            `image_key_control`, exposure `count_time` in s, `time` (the middle of the exposure, seconds since 1970,
+            UTC), `sequence_number` in the order taken over all kinds, `ring_current` in mA, `scale` (what the counts of
+            a flat above the dark were multiplied by, so that it looks as if it had been exposed as long as a
+            projection), and, where the sample stage moved, its `x_translation`, `y_translation` (the height) and
+            `z_translation`.
         positions: segment -> Dataset of what was recorded for each row of it; "" for files without segments.
         snapshots: "start" and "end" -> Dataset of scalars, each with its units.
         provenance: the rows of the process table.
@@ -218,6 +224,7 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 "image_key_control": column(file, f"{detector}/image_key_control", len(stack)),
                 "rotation_angle": column(file, f"{name}/sample/rotation_angle", len(stack)),
                 "sequence_number": column(file, f"{detector}/sequence_number", len(stack)),
+                **{axis: column(file, f"{name}/sample/{axis}", len(stack)) for axis in _TRANSLATIONS},
                 "count_time": column(file, f"{detector}/count_time", len(stack)),
                 **_frame_columns(file, f"{name}/frames", np.arange(len(stack)), len(stack)),
             }

@@ -8,6 +8,7 @@ Frames during which the register wraps: start and end of the exposure still tell
 averages both ends of the register and tells nothing, so there the neighbours do. Either way the frame is flagged.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,11 @@ DEVIATES = 4
 """The angle lies further from the planned one than the tolerance."""
 MISSING = 8
 """Nothing is known of the angle, which is NaN."""
+
+JERK_DEG = 0.1
+"""The rotation may jerk by as much between two exposures; a single angle further off than this cannot be true."""
+_WINDOW = 5
+"""Neighbours, the angle itself among them, that a single angle is held against."""
 
 FLAG_NAMES = {WRAPPED: "wrapped", RECONSTRUCTED: "reconstructed", DEVIATES: "deviates", MISSING: "missing"}
 
@@ -113,6 +119,68 @@ def mid_exposure_angles(
     return result
 
 
+def lone_outliers(values: np.ndarray, farthest: float) -> np.ndarray:
+    """Single values that lie far from every straight line through two of their four nearest neighbours.
+
+    A value that goes over to another course for good, or turns back, has neighbours on its own side that lead to it.
+
+    Args:
+        values: in the order of the measurement, shape (n,); NaN where unknown.
+        farthest: distance from a line, in the unit of the values, up to which a value belongs to it.
+
+    Returns:
+        bool, shape (n,). Of fewer than five known values nobody can say which is wrong: none is True.
+    """
+    lone = np.zeros(len(values), bool)
+    rows = np.flatnonzero(np.isfinite(values))
+    count = len(rows)
+    if count < _WINDOW:
+        return lone
+    own = np.arange(count)
+    window = np.clip(own - _WINDOW // 2, 0, count - _WINDOW)[:, None] + np.arange(_WINDOW)
+    others = window[window != own[:, None]].reshape(count, _WINDOW - 1)
+    at, height = rows.astype(float), np.asarray(values, float)[rows]
+    nearest = np.full(count, np.inf)
+    for a, b in itertools.combinations(others.T, 2):
+        line = height[a] + (height[b] - height[a]) * (at - at[a]) / (at[b] - at[a])
+        nearest = np.minimum(nearest, np.abs(height - line))
+    lone[rows] = nearest > farthest
+    return lone
+
+
+def with_estimates(result: AnglesResult, planned_deg: np.ndarray, tolerance_deg: float | None = None) -> AnglesResult:
+    """Estimate the angles that were not measured, or cannot be true, from those of their neighbours.
+
+    Between two angles that were measured, the rotation is taken to deviate from its plan in proportion. A single angle
+    that lies further from those around it than the rotation can jerk is no measurement of where the rotation was.
+
+    Args:
+        result: as measured; angles that are not known are NaN.
+        planned_deg: planned angle of each trigger, degrees, shape (n,).
+        tolerance_deg: distance from its neighbours from which on a single angle cannot be true, at least `JERK_DEG`;
+            None believes all that were measured.
+
+    Returns:
+        The same angles, with estimates flagged `RECONSTRUCTED`, and `DEVIATES` too where they replace a measured value.
+        Where no angle was measured, or none was planned, nothing can be estimated and NaN stays.
+    """
+    planned = np.asarray(planned_deg, float)
+    deviation = result.angles_deg - planned
+    untrue = np.zeros(len(planned), bool)
+    if tolerance_deg is not None:
+        untrue = lone_outliers(deviation, max(tolerance_deg, JERK_DEG))
+    unknown = ~np.isfinite(result.angles_deg) & np.isfinite(planned)
+    sound = np.isfinite(deviation) & ~untrue
+    if not sound.any() or not (untrue.any() or unknown.any()):
+        return result
+    rows = np.arange(len(planned))
+    estimates = planned + between_known(rows, rows[sound], deviation[sound])
+    flags = result.flags.copy()
+    flags[unknown] = flags[unknown] & ~np.uint8(MISSING) | np.uint8(RECONSTRUCTED)
+    flags[untrue] |= np.uint8(RECONSTRUCTED | DEVIATES)
+    return AnglesResult(np.where(untrue | unknown, estimates, result.angles_deg), flags)
+
+
 def _from_end_and_change(
     scale: EncoderScale, planned: np.ndarray | None, end: np.ndarray, diff: np.ndarray
 ) -> AnglesResult:
@@ -163,17 +231,17 @@ def _from_mean(scale: EncoderScale, planned: np.ndarray | None, mean: np.ndarray
     if not good.any():
         return AnglesResult(angles, flags)
     rows = np.arange(len(angles))
-    neighbours = _between(rows, rows[good], deviation[good])
+    neighbours = between_known(rows, rows[good], deviation[good])
     noise = float(np.median(np.abs(np.diff(deviation[good], 2)))) if good.sum() > 2 else 0.0
     allowed = max(10 * noise, 1e-4 * _median_step(expected), 4 / abs(scale.counts_per_deg))
     wrong = doubtful & (np.abs(deviation - neighbours) > allowed)
     sound = finite & ~wrong
-    angles = np.where(wrong, expected + _between(rows, rows[sound], deviation[sound]), angles)
+    angles = np.where(wrong, expected + between_known(rows, rows[sound], deviation[sound]), angles)
     flags[wrong] |= WRAPPED | RECONSTRUCTED
     return AnglesResult(angles, flags)
 
 
-def _between(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+def between_known(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Straight lines through what is known, going on with the same slope before the first and after the last."""
     values = np.interp(rows, known_rows, known)
     if len(known) > 1:

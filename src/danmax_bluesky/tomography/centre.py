@@ -17,6 +17,7 @@ from scipy.optimize import minimize_scalar
 from scipy.signal.windows import tukey
 
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.tomography.field import reaches_the_edge
 
 MOST_PAIRS = 64
 MOST_ROWS = 128
@@ -32,7 +33,6 @@ LEAST_OVERLAP = 0.25
 TAPER = 0.5
 ROUNDS = 10
 ENOUGH_PX = 1e-3
-EDGE_SHARE = 0.1
 CLEAR_SIGNAL = 1e3
 """Signal over noise above which a frequency counts no more."""
 
@@ -59,7 +59,7 @@ def find_centre(sinograms: np.ndarray, theta_deg: np.ndarray) -> Centre:
 
     Args:
         sinograms: attenuation, shape (n_rows, n_angles, width); a bare sinogram (n_angles, width) will do.
-        theta_deg: angles, degrees, shape (n_angles,).
+        theta_deg: angles, degrees, shape (n_angles,); lines without an angle (NaN) are left out.
 
     Raises:
         ScanError: if the angles cover less than 180 degrees, or the shapes differ.
@@ -68,6 +68,9 @@ def find_centre(sinograms: np.ndarray, theta_deg: np.ndarray) -> Centre:
     theta = np.asarray(theta_deg, np.float64)
     if lines.ndim != 3 or lines.shape[1] != len(theta):
         raise ScanError(f"sinograms of shape {sinograms.shape} for {len(theta)} angles; give one angle for each line")
+    finite = np.isfinite(theta)
+    if not finite.all():
+        lines, theta = lines[:, finite], theta[finite]
     lines = _without_stripes(lines[_some(len(lines), MOST_ROWS)])
     pairs = opposite_pairs(theta, lines.shape[2])
     by_pairs: Centre | None = None
@@ -75,7 +78,7 @@ def find_centre(sinograms: np.ndarray, theta_deg: np.ndarray) -> Centre:
         chosen = pairs[_some(len(pairs), MOST_PAIRS)]
         found = np.array([centre_from_pair(lines[:, first], lines[:, second]) for first, second in chosen])
         by_pairs = Centre(float(np.median(found)), "pairs", len(found), _spread(found))
-        if len(found) * len(lines) >= ENOUGH_LINES or not _covers_half_turn(theta) or _reaches_the_edge(lines):
+        if len(found) * len(lines) >= ENOUGH_LINES or not _covers_half_turn(theta) or reaches_the_edge(lines):
             return by_pairs
     rows = _some(len(lines), MOST_WEDGES)
     # One pair of few lines is at the mercy of its noise, which all projections together are not.
@@ -290,13 +293,6 @@ def _without_stripes(lines: np.ndarray) -> np.ndarray:
     usual = lines.mean(axis=1, dtype=np.float64)
     stripes = usual - median_filter(usual, (1, 9), mode="nearest")
     return lines - stripes[:, None]
-
-
-def _reaches_the_edge(lines: np.ndarray) -> bool:
-    """True if the sample is wider than the field."""
-    margin = max(1, lines.shape[2] // 64)
-    outermost = max(float(np.quantile(lines[..., side], 0.9)) for side in (slice(margin), slice(-margin, None)))
-    return outermost > EDGE_SHARE * float(np.quantile(lines[:, :: max(1, lines.shape[1] // 64)], 0.99))
 
 
 def _some(count: int, most: int) -> np.ndarray:

@@ -140,7 +140,8 @@ def plan_phases(scan: TomoScan, start_deg: float, readout_s: float = 0.0) -> tup
     if scan.get_ortho and not scan.is_timed:
         targets = orthogonal_targets(np.concatenate([phase.frame_angles_deg for phase in projections]))
         if targets:
-            plan.append(timed.steps("ortho", "alignment", targets))
+            travels = _travels(scan, np.asarray(targets), projections[0].angles_deg[0])
+            plan.append(dataclasses.replace(timed.steps("ortho", "alignment", targets), travels=travels))
             last_deg = targets[-1]
     if scan.get_flat_after:
         at_deg = last_deg if scan.flat_angle_deg is None else scan.flat_angle_deg
@@ -275,6 +276,7 @@ def segment_metadata(phase: Phase) -> dict[str, Any]:
             else {}
         ),
         **({"speed_deg_s": phase.speed_deg_s} if phase.speed_deg_s else {}),
+        **({"travels": [travel.model_dump(exclude={"kind"}) for travel in phase.travels]} if phase.travels else {}),
     }
 
 

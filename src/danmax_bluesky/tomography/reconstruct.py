@@ -23,6 +23,7 @@ import scipy.fft
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.centre import fast_length, find_centre
 from danmax_bluesky.tomography.darks_and_flats import FieldInTime, PerFrame, groups_in_time
+from danmax_bluesky.tomography.field import field_remark
 from danmax_bluesky.tomography.tori import Window
 
 FAINTEST = 1e-6
@@ -36,10 +37,14 @@ class Reconstruction:
     Attributes:
         volume: attenuation a pixel, float32, shape (n_rows, width, width).
         centre_px: detector column of the rotation axis, 0 at the middle of the first column.
+        left_out: number of projections that were left out, since their angle is not known.
+        remark: what is to be told of the values, "" if the sample fits into the field.
     """
 
     volume: np.ndarray
     centre_px: float
+    left_out: int = 0
+    remark: str = ""
 
 
 def sinogram(
@@ -153,7 +158,7 @@ class DirectFourier:
         centre_px: detector column of the rotation axis.
         window: softens the ramp at high frequencies; "ramp" leaves it sharp.
         edge_px: columns by which projections are continued with their outermost value on either side; 0 for a sample
-            inside the field, about half the width for one that reaches beyond it.
+            inside the field, an eighth to a quarter of the width for one that reaches beyond it.
         batch: slices at once; more need more memory, about 16 bytes for each angle and column and slice.
         accuracy: of the non-uniform FFT, relative.
         threads: None takes all cores.
@@ -318,7 +323,8 @@ def reconstruct_slices(
     engine = DirectFourier(
         lines.shape[2], theta[known], at, window=window, edge_px=edge_px, batch=min(8, len(lines) + len(lines) % 2)
     )
-    return Reconstruction(engine(lines), at)
+    remark = field_remark(lines, theta[known], at, edge_px)
+    return Reconstruction(engine(lines), at, int(np.sum(~known)), remark)
 
 
 def _threads(wanted: int | None) -> int:

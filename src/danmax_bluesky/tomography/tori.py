@@ -34,7 +34,9 @@ class ReconstructionSettings(BaseModel):
     )
     window: Window = Field(default="ramp", description="softens high frequencies: ramp, shepp-logan, cosine, hann")
     edge_px: int = Field(
-        default=0, ge=0, description="columns of continuation on either side; half the width if the sample reaches out"
+        default=0,
+        ge=0,
+        description="columns of continuation on either side; an eighth to a quarter of the width for a wider sample",
     )
     picture: bool = Field(default=True, description="a PNG of the slice in the middle too")
 

@@ -13,9 +13,11 @@ from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of, load_configuration
 from danmax_bluesky.formats.tree import Copying
+from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.provenance import read_table
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
+from danmax_bluesky.testing.compose_files import COUNTS_PER_DEG
 
 
 def replay(run, *consumers):
@@ -168,6 +170,59 @@ def test_several_turns_become_volumes(tmp_path):
         assert file["exchange/data"].shape[0] == 21
     with pytest.raises(FormatError, match="volume 3: the run has volumes 1 to 2"):
         exported(run, None, export=Export(volume_deg=360.0, volume=3))
+
+
+def three_turns(tmp_path, row, change):
+    """Three turns of 217 projections; what the PandA captured at the end of one exposure is changed by counts."""
+    parts = [Part("flat", "flat", [0.0] * 3), Part("proj", "projection", np.linspace(0.0, 1080.0, 217).tolist())]
+    run = compose_tomography(tmp_path, parts, frame_shape=(8, 8))
+    run.start["segments"][1]["motion"] = "sweep"
+    with h5py.File(run.folder / "scan-0001_panda.h5", "r+") as file:
+        file["tom_ry_end"][3 + row] += change
+    return run
+
+
+@pytest.mark.parametrize("row", [0, 72, 100, 216])
+@pytest.mark.parametrize("change", [np.nan, -7 * COUNTS_PER_DEG])
+def test_one_unknown_or_wrong_angle_costs_no_projection_of_a_volume(tmp_path, row, change):
+    run = three_turns(tmp_path, row, change)
+    with exported(run, None, export=Export(volume_deg=360.0)) as file:
+        thetas = [file[f"exchange_{number}/theta"][:] for number in (1, 2, 3)]
+        flags = np.concatenate([file[f"exchange_{number}/theta_flag"][:] for number in (1, 2, 3)])
+        assert "exchange_4" not in file
+        remarks = [file[f"exchange_{number}"].get("theta_remarks") for number in (1, 2, 3)]
+        told_by = [number for number, remark in enumerate(remarks) if remark is not None]
+    assert [len(theta) for theta in thetas] == [72, 72, 73]
+    np.testing.assert_allclose(np.concatenate(thetas), np.linspace(0, 1080, 217), atol=1e-6)
+    assert np.flatnonzero(flags & AngleFlag.RECONSTRUCTED).tolist() == [row]
+    told = read_table(run.folder / "scan-0001_dxchange.h5")[0]["message"]
+    assert told == "1 of 217 projections have an angle that is estimated from those of their neighbours"
+    assert told_by == [min(row // 72, 2)]
+
+
+def test_the_step_of_the_rotation_counts_frames_that_are_missing(tmp_path):
+    parts = tomography_parts()
+    parts[2] = replace(parts[2], lost=[5, 29, 30])
+    with exported(compose_tomography(tmp_path, parts), None) as file:
+        rotation = file["process/acquisition/rotation"]
+        assert rotation["rotation_step"][0] == pytest.approx(6.0)
+        assert rotation["rotation_end"][0] == pytest.approx(168.0)
+        assert "theta_remarks" not in file["exchange"]
+        assert "rotation_speed" not in rotation
+
+
+def test_the_speed_of_the_rotation_is_the_measured_one(tmp_path):
+    run = compose_tomography(tmp_path)
+    run.start["segments"][2] |= {"motion": "sweep", "speed_deg_s": 290.0}
+    with exported(run, None) as file:
+        assert file["process/acquisition/rotation/rotation_speed"][0] == pytest.approx(300.0)  # 6 degrees in 0.02 s
+
+
+def test_unequal_steps_are_no_step(tmp_path):
+    angles = np.cumsum(np.random.default_rng(3).uniform(1, 10, 31))
+    parts = [Part("proj", "projection", angles.tolist())]
+    with exported(compose_tomography(tmp_path, parts), None) as file:
+        assert "rotation_step" not in file["process/acquisition/rotation"]
 
 
 def test_the_four_kinds_of_entry(tmp_path):

@@ -9,7 +9,10 @@ from danmax_bluesky.tomography.angles import (
     MISSING,
     RECONSTRUCTED,
     WRAPPED,
+    AnglesResult,
+    lone_outliers,
     mid_exposure_angles,
+    with_estimates,
 )
 from danmax_bluesky.tomography.triggers import EncoderScale
 
@@ -158,3 +161,46 @@ def test_what_was_not_captured_cannot_become_an_angle():
         mid_exposure_angles(DANMAX, end=np.zeros(3))
     with pytest.raises(ScanError, match="rows do not match"):
         mid_exposure_angles(DANMAX, np.zeros(4), mean=np.zeros(3))
+
+
+def test_a_single_value_off_the_line_of_its_neighbours_is_seen_and_a_change_of_course_is_none():
+    line = np.linspace(0, 60, 31)
+    for index in range(31):
+        spoiled = line.copy()
+        spoiled[index] += 7.0
+        assert np.flatnonzero(lone_outliers(spoiled, 1.0)).tolist() == [index]
+    for course in (np.concatenate([line, line[::-1]]), np.where(line > 30, line + 50, line), line + 0.02 * line**2):
+        assert not lone_outliers(course, 1.0).any()
+    two = line.copy()
+    two[10:12] -= 50.0
+    assert np.flatnonzero(lone_outliers(two, 1.0)).tolist() == [10, 11]
+    assert not lone_outliers(np.array([0.0, 1.0, 90.0, 3.0]), 1.0).any()
+
+
+def test_angles_not_measured_or_impossible_are_estimated_from_their_neighbours():
+    planned = np.linspace(0, 180, 91)
+    truth = planned * 1.001 + 0.05
+    measured = truth.copy()
+    measured[[0, 40, 41, 90]] = np.nan
+    measured[[20, 60]] += (7.0, -30.0)
+    flags = np.where(np.isnan(measured), MISSING, 0).astype(np.uint8)
+    result = with_estimates(AnglesResult(measured, flags), planned, tolerance_deg=1.0)
+    assert result.angles_deg == pytest.approx(truth, abs=1e-9)
+    expected = dict.fromkeys((0, 40, 41, 90), RECONSTRUCTED) | dict.fromkeys((20, 60), RECONSTRUCTED | DEVIATES)
+    assert result.flags.tolist() == [expected.get(row, 0) for row in range(91)]
+    believed = with_estimates(AnglesResult(measured, flags), planned)
+    assert believed.angles_deg[20] == measured[20]
+
+
+def test_a_jerk_of_a_tenth_of_a_degree_is_believed_however_fine_the_steps():
+    planned = np.arange(100) * 0.01
+    measured = planned.copy()
+    measured[50] += 0.09
+    assert not with_estimates(AnglesResult(measured, np.zeros(100, np.uint8)), planned, 0.005).flags.any()
+
+
+def test_where_nothing_was_measured_nothing_is_estimated():
+    nothing = AnglesResult(np.full(9, np.nan), np.full(9, MISSING, np.uint8))
+    result = with_estimates(nothing, np.arange(9.0), 0.5)
+    assert np.isnan(result.angles_deg).all()
+    assert (result.flags == MISSING).all()

@@ -14,6 +14,7 @@ from danmax_bluesky.tomography.phases import (
     total_frames,
 )
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.triggers import travel_mm
 
 
 def scan(**changes):
@@ -173,6 +174,28 @@ def test_a_helix_goes_on_over_all_parts():
         pytest.approx((500 / 180, 999 / 180)),
         pytest.approx((1000 / 180, 6)),
     ]
+
+
+@pytest.mark.parametrize("back_and_forth", [False, True])
+def test_orthogonal_frames_of_a_helix_are_at_the_heights_of_the_projections_at_their_angles(back_and_forth):
+    helix = {"motor": "tom_sam_y", "pitch_mm": 2.0}
+    turns = 3
+    phases = plan_phases(
+        scan(scan_end=360, nsteps=360, turns=turns, helical=helix, back_and_forth=back_and_forth, get_ortho=True), 10.0
+    )
+    heights = {
+        angle: travel_mm(phase, phase.travels[0], index)
+        for phase in phases
+        if phase.kind == "projection"
+        for index, angle in enumerate(phase.angles_deg)
+    }
+    (ortho,) = [phase for phase in phases if phase.kind == "alignment"]
+    assert ortho.num == (4 if back_and_forth else 12)
+    for index, angle in enumerate(ortho.angles_deg):
+        assert travel_mm(ortho, ortho.travels[0], index) == pytest.approx(heights[angle])
+    told = {segment["name"]: segment for segment in segments_metadata(phases)}
+    assert told["ortho"]["travels"][0]["motor"] == "tom_sam_y"
+    assert "travels" not in told["dark"]
 
 
 def test_segments_in_the_start_document_are_plain_json_and_give_the_angles_back():

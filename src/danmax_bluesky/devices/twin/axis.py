@@ -95,7 +95,9 @@ class Axis:
         step = max(READBACK_NS, self._clock.tick_ns)
         while (now := self._clock.now_ns()) < end:
             self.publish("readback", self.track.position_at(now))
-            await self._clock.sleep_until(min(now + step, end))
+            # Of a clock with long ticks the corners of the motion too: straight lines between them are where it was.
+            corner = self.track.piece_at(now)[2] if step > READBACK_NS else end
+            await self._clock.sleep_until(min(now + step, corner, end))
         await self._clock.sleep_until(end + self._settle_ns)
         self.publish("readback", self.track.latest[1].target)
         self.publish("moving", False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bluesky.protocols import Reading
 from ophyd_async.core import (
     Device,
     SignalW,
@@ -15,6 +16,7 @@ from ophyd_async.core import (
 
 from danmax_bluesky.devices.twin.axis import Axis
 from danmax_bluesky.devices.twin.camera import VirtualCamera
+from danmax_bluesky.devices.twin.clock import SECOND, Clock
 from danmax_bluesky.devices.twin.panda import COMPARES, SEQUENCERS, VirtualPanda
 from danmax_bluesky.devices.twin.world import World
 
@@ -44,7 +46,7 @@ def bind(
         beam_monitor: with the signal intensity, or None.
     """
     for name, motor in motors.items():
-        _bind_motor(world.axes[name], motor)
+        _bind_motor(world.axes[name], motor, world.clock)
     for name, camera in cameras.items():
         _bind_camera(world.cameras[name], camera)
     _bind_panda(world.panda, panda)
@@ -79,9 +81,25 @@ def _forward(device: Device, put: Callable[[str, Any], None], names: Mapping[str
             callback_on_mock_put(signal, tell)
 
 
-def _bind_motor(axis: Axis, motor: Any) -> None:
+def _stamped(device: Device, clock: Clock) -> Callable[[str, Any], None]:
+    """As `_publisher`, with the twin's time as that of each reading: frames have theirs from the same clock.
+
+    ophyd-async stamps what is set by `set_mock_value` with the wall's time and offers no other way.
+    """
+
+    def publish(name: str, value: Any) -> None:
+        backend = getattr(device, name)._connector.backend.soft_backend  # noqa: SLF001
+        written = backend.converter.write_value(value)
+        backend.reading = Reading(value=written, timestamp=clock.now_ns() / SECOND, alarm_severity=0)
+        if backend.callback:
+            backend.callback(backend.reading)
+
+    return publish
+
+
+def _bind_motor(axis: Axis, motor: Any, clock: Clock) -> None:
     settings = axis.settings
-    axis.publish = _publisher(motor)
+    axis.publish = _stamped(motor, clock)
     values = {
         "readback": settings.position,
         "setpoint": settings.position,
@@ -93,7 +111,7 @@ def _bind_motor(axis: Axis, motor: Any) -> None:
         "moving": False,
     }
     for name, value in values.items():
-        set_mock_value(getattr(motor, name), value)
+        axis.publish(name, value)
     for name in ("readback", "setpoint", "low_limit", "high_limit"):
         set_mock_units(getattr(motor, name), settings.units)
     for name in ("velocity", "max_velocity"):
