@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
-from danmax_bluesky.errors import AcquisitionError
+from danmax_bluesky.errors import AcquisitionError, StorageError
 from danmax_bluesky.pipelines.drift import drift_of
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.runs.frame_table import AngleFlag
@@ -111,7 +111,8 @@ def test_a_file_that_is_gone_when_a_run_ends_is_no_success(tmp_path):
     for name, doc in before:
         recorder(name, doc)
     (run.folder / "scan-0001_orca.h5").unlink()
-    recorder(*last)
+    with pytest.raises(StorageError, match=r"scan-0001_orca\.h5: gone from .* then run `danmax rebuild`"):
+        recorder(*last)
     (acquired,) = Provenance(ScanFiles.of(run.start)).actions()
     assert acquired.status == "FAILED"
     assert "not on disk: scan-0001_orca.h5" in acquired.message
