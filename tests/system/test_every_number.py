@@ -41,10 +41,10 @@ class Case:
     counted: bool = True
 
 
-def tomography(kind, *fields, flag="110000", num=9, **more):
+def tomography(kind, *fields, flag="110000", num=9, end_deg=90, **more):
     def plan(session):
         return session.plans.tomo_scan(
-            kind, "tom_ry", 0, 90, num, 0.02, npt_fields=2, fields_flag=flag, configurator=False, **more
+            kind, "tom_ry", 0, end_deg, num, 0.02, npt_fields=2, fields_flag=flag, configurator=False, **more
         )
 
     return Case(plan, list(fields))
@@ -79,7 +79,10 @@ TOMOGRAPHIES = {
     "continuous": tomography("ascanct", *FIELDS, *[PROJECTION] * 10),
     "steps": tomography("ascan", *FIELDS, *[PROJECTION] * 6, num=5),
     "with everything": tomography(
-        "ascanct", *FIELDS, *[PROJECTION] * 10, *[ALIGNMENT], *[FLAT] * 2, *[DARK] * 2, flag="111111"
+        *("ascanct", *FIELDS, *[PROJECTION] * 19, *[ALIGNMENT] * 2, *[FLAT] * 2, *[DARK] * 2),
+        flag="111111",
+        num=18,
+        end_deg=180,
     ),
     "flats between": tomography("ascanct", *FIELDS, *[PROJECTION] * 5, *[FLAT] * 2, *[PROJECTION] * 5, flats_every=5),
     "turning freely": tomography("timescan", *FIELDS, *[PROJECTION] * 10, velocity_deg_s=30.0),
@@ -263,7 +266,7 @@ def catalogued(session, uid):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         catalog = session.catalog
-        if uid in catalog and "frames" in catalog[uid]:
-            return {name: values.to_numpy() for name, values in catalog[uid]["frames"]["pilatus"].read().items()}
+        if uid in catalog and "pilatus_frames" in catalog[uid]:
+            return {name: values.values for name, values in catalog[uid]["pilatus_frames"].read().items()}
         time.sleep(0.2)
     raise AssertionError(f"run {uid} has no table of frames in the catalogue")

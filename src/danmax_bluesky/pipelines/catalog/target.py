@@ -1,25 +1,29 @@
 """A Tiled server as the target of deliveries."""
 
 import logging
+import uuid
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import numpy as np
 from bluesky_tiled_plugins import TiledWriter
 from tiled.client.utils import ClientError
+from tiled.structures.core import Spec
 
 from danmax_bluesky.formats.scan_log import rows_of
 from danmax_bluesky.pipelines.catalog import segments
 from danmax_bluesky.pipelines.catalog.client import open_catalog
 from danmax_bluesky.pipelines.catalog.outages import LostRequestError
+from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.runs.matching import frame_tables
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.scalars import load_scalars
 
 SUMMARY = "summary"
-FRAMES = "frames"
-"""Key of a run under which the table of each detector's frames stands."""
+FRAMES = "_frames"
+"""End of the name of a stream that has an event for each frame of a detector."""
 _AT_ONCE = 10_000
 _TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=30.0)
 _LOG = logging.getLogger(__name__)
@@ -110,15 +114,39 @@ class TiledTarget:
         self._add_frames(run, record)
 
     def _add_frames(self, run: Any, record: RunRecord) -> None:
-        """Put the table of each detector's frames beside the streams, whose rows are those of triggers."""
-        tables = frame_tables(load_scalars(record)) if record.image_keys else {}
-        if not any(len(table) for table in tables.values()):
-            return
-        frames = run.create_container(FRAMES)
-        for name, table in tables.items():
+        """Add a stream for each detector with an event for each of its frames: the others have rows for triggers."""
+        for name, table in (frame_tables(load_scalars(record)) if record.image_keys else {}).items():
             if len(table):
-                columns = {key: values.tolist() for key, values in table.as_columns().items()}
-                frames.write_table(
-                    columns, key=name, metadata={"units": {k: u for k, (_, u) in table.recorded.items()}}
-                )
+                keys, rows = _as_stream(name, table)
+                specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
+                stream = run.create_container(f"{name}{FRAMES}", metadata=keys, specs=specs).base
+                stream.write_table(rows, key="internal")
         self._requests.check()
+
+
+def _as_stream(detector: str, table: FrameTable) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """A descriptor, and the columns of its events, as the catalogue keeps those of any stream."""
+    columns = table.as_columns()
+    units = {name: text for name, (_, text) in table.recorded.items()}
+    units |= {"timestamp": "s", "count_time": "s"}
+    moments = np.where(np.isfinite(table.time_s), table.time_s, 0.0).tolist()
+    described = {
+        name: {
+            "source": f"frames of {detector}",
+            "dtype": "string" if values.dtype.kind == "O" else "integer" if values.dtype.kind in "iu" else "number",
+            "shape": [],
+            "object_name": detector,
+            **({"units": units[name]} if units.get(name) else {}),
+        }
+        for name, values in columns.items()
+    }
+    metadata = {
+        "uid": str(uuid.uuid4()),
+        "time": max(moments),
+        "data_keys": described,
+        "hints": {},
+        "configuration": {},
+    }
+    rows = {"seq_num": list(range(1, len(table) + 1)), "time": moments}
+    rows |= {name: values.tolist() for name, values in columns.items()}
+    return metadata, rows | {f"ts_{name}": moments for name in columns}
