@@ -97,7 +97,7 @@ def test_a_tomography_with_flats_before_and_after_is_found_with_its_counts_shape
     service.settle(LIMIT_S)
     assert isinstance(catalog, CatalogOfBlueskyRuns)
     run = catalog[uid]
-    assert sorted(run) == ["baseline", "dark", "flat", "flat_after", "proj"]
+    assert sorted(run) == ["baseline", "dark", "flat", "flat_after", "orca_frames", "proj"]
     check_rows(run, composed, parts)
     assert run["proj"]["orca"][3, 2:4].tolist() == composed.frames["orca"][5 + 6 + 3, 2:4].tolist()
     counts = run["proj"]["tom_ry_mean"].read().astype(np.int64)
