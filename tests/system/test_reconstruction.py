@@ -1,5 +1,7 @@
 """The eleventh step: slices of a tomography, begun by the scan itself or by `danmax reconstruct`."""
 
+import re
+
 import bluesky.plan_stubs as bps
 import h5py
 import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4
@@ -77,6 +79,10 @@ def test_the_axis_may_come_from_the_file_and_an_action_is_done_again(session):
         assert abs(file["entry/reconstruction/parameters/center"][()] - 80) > 5
     actors = [row["actor"] for row in read_table(files.master)]
     assert actors.count("reconstruction") == 3
+    refused = CliRunner().invoke(cli, ["reconstruct", str(files.master), "--tori", "wood"])
+    assert re.search(
+        r"tori_name 'wood': there is no .*wood\.toml; correct it, or choose one of .*none", str(refused.exception)
+    )
     assert read_details(files.master, len(actors))["parameters"]["center"] == "auto"
 
 

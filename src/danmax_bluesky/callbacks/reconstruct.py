@@ -9,12 +9,12 @@ from typing import Any
 
 from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.per_run import PerRun
-from danmax_bluesky.errors import AcquisitionError
+from danmax_bluesky.errors import AcquisitionError, SettingsError
 from danmax_bluesky.pipelines.reconstruction import ReconstructionJob, covers_half_turn, end_as_failed
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
-from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori
+from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori, tori_names, tori_refusal
 
 _log = logging.getLogger(__name__)
 _COMMAND = (sys.executable, "-m", "danmax_bluesky.pipelines.reconstruct")
@@ -122,7 +122,12 @@ def jobs_of(record: RunRecord, tori_name: str = "", center: str = "") -> list[Re
     name = tori_name or str(scan.get("tori_name") or DEFAULT)
     if name == NONE or not record.is_complete or scan.get("helical"):
         return []
-    settings = load_tori(record.files.process.parent, name)
+    visit_folder = record.files.process.parent
+    try:
+        settings = load_tori(visit_folder, name)
+    except SettingsError as error:
+        usable = [other for other in tori_names(visit_folder) if other != name]
+        raise SettingsError(tori_refusal(name, str(error), usable)) from error
     return [
         ReconstructionJob.of(record, detector, settings, center or str(scan.get("center") or "auto"))
         for detector, table in read_run(record).tables.items()

@@ -6,6 +6,9 @@ import numpy as np
 
 from danmax_bluesky.errors import CalibrationError
 
+_ROUNDING = 1e-6
+"""Relative to the radius. pyFAI lays the limits of patterns in 32 bit floats, and those of cakes in 64 bit."""
+
 
 @dataclass(frozen=True, eq=False)
 class BackgroundPattern:
@@ -26,13 +29,16 @@ class BackgroundPattern:
     def at(self, radial_axis: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Intensity and standard error at the bins of a pattern, or of a cake of so many rows; flat.
 
-        Between the points of the background it is a straight line; beyond its ends it is NaN, since nothing is known.
+        Between the points of the background it is a straight line; beyond its ends it is NaN, since nothing is known. A
+        bin whose centre is that of the first or last point but for rounding has the value of that point.
 
         Raises:
             CalibrationError: the background reaches no bin.
         """
-        intensity = np.interp(radial_axis, self.axis, self.intensity, left=np.nan, right=np.nan)
-        sigma = np.interp(radial_axis, self.axis, self.sigma, left=np.nan, right=np.nan)
+        inside = np.clip(radial_axis, self.axis[0], self.axis[-1])
+        reached = np.isclose(inside, radial_axis, rtol=_ROUNDING, atol=0.0)
+        intensity = np.where(reached, np.interp(inside, self.axis, self.intensity), np.nan)
+        sigma = np.where(reached, np.interp(inside, self.axis, self.sigma), np.nan)
         if not np.isfinite(intensity).any():
             raise CalibrationError(
                 f"background {self.where} goes from {self.axis[0]:g} to {self.axis[-1]:g}, the patterns from "

@@ -14,6 +14,7 @@ from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, MotorF
 from danmax_bluesky.tomography.phases import Phase, plan_phases, total_frames
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.series import number_of_places, phases_of_place
+from danmax_bluesky.tomography.tori import tori_refusal
 from danmax_bluesky.tomography.triggers import (
     EncoderScale,
     exposure_start_deg,
@@ -147,7 +148,7 @@ def _names(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
         why = facts.tori.get(scan.tori_name, "there is no such file")
         if why:
             usable = [name for name, problem in facts.tori.items() if not problem]
-            yield Finding("error", f"tori_name {scan.tori_name!r}: {why}; correct it, or choose one of {_list(usable)}")
+            yield Finding("error", tori_refusal(scan.tori_name, why, usable))
 
 
 def _storage_problems(facts: BeamlineFacts) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ that its reconstruction starts with when it ends (`tori_name`), and "none" start
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -72,7 +73,7 @@ def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
         raise SettingsError("a name has letters, digits, '_', '-' and '.', as in bone")
     path = visit_folder / FOLDER / f"{name}.toml"
     if name != DEFAULT and not os.path.lexists(path):
-        raise SettingsError(f"there is no {path}; write it, or give the name of another")
+        raise SettingsError(f"there is no {path}")
     text = read_text(path, SettingsError, missing="" if name == DEFAULT else None)
     content = parse(text, "TOML", f"{path} cannot be read: it", SettingsError)
     try:
@@ -91,6 +92,11 @@ def tori_names(visit_folder: Path) -> tuple[str, ...]:
     """Every name that a scan may give, "default" and "none" first."""
     found = sorted(path.stem for path in (visit_folder / FOLDER).glob("*.toml") if _NAME.fullmatch(path.stem))
     return (DEFAULT, NONE, *(name for name in found if name not in (DEFAULT, NONE)))
+
+
+def tori_refusal(name: str, why: str, usable: Iterable[str]) -> str:
+    """Say that the settings of a name cannot be used, why, and which names could be given instead."""
+    return f"tori_name {name!r}: {why}; correct it, or choose one of {', '.join(sorted(usable))}"
 
 
 def tori_problem(visit_folder: Path, name: str, center: str) -> str:

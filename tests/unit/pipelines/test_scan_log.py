@@ -62,11 +62,11 @@ def test_only_journals_that_changed_are_read_again(tmp_path, log, monkeypatch):
     run, _ = measure(tmp_path, scan_id=2)
     log.lines()
     first, second = sorted(run.folder.glob("*.jsonl"))
+    record = record_of(first)
     first.write_bytes(b"x" * first.stat().st_size)
     known = second.stat()
     os.utime(first, ns=(known.st_atime_ns, known.st_mtime_ns))
     read = []
-    record = record_of(first)
     monkeypatch.setattr("danmax_bluesky.pipelines.scan_log.record_of", lambda path: read.append(path) or record)
     log.lines()
     assert read == [first]
