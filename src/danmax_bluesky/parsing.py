@@ -93,8 +93,7 @@ def expecting(
     except DanmaxError:
         raise
     except _UNEXPECTED as failure:
-        text = " ".join(str(failure).split()) or "nothing more is known"
-        text = text if len(text) <= 3 * _LONGEST_SHOWN else f"{text[: 3 * _LONGEST_SHOWN - 4]} ..."
+        text = brief(failure) or "nothing more is known"
         raise error(
             f"{where} is damaged, or was made by something else ({type(failure).__name__}: {text}); {remedy}"
         ) from failure
@@ -184,6 +183,12 @@ def shown(value: Any) -> str:
     except (ValueError, RecursionError):  # a number of more than 4300 digits, and what holds itself
         return f"a {type(value).__name__} that is too long to show"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]} ..."
+
+
+def brief(failure: Exception | str) -> str:
+    """What another library complains of: on one line, and no longer than three lines of a screen."""
+    text = " ".join(str(failure).split())
+    return text if len(text) <= 3 * _LONGEST_SHOWN else f"{text[: 3 * _LONGEST_SHOWN - 4]} ..."
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
