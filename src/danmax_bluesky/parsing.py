@@ -234,6 +234,12 @@ class _Words(yaml.SafeLoader):
         if tag is None or tag.endswith((":null", ":str", ":seq", ":map"))
     }
 
+    def fetch_more_tokens(self) -> None:
+        """Stop at lists that lie too deep in each other, for which the scanner takes time as the square of the depth."""
+        if max(self.flow_level, len(self.indents)) > DEEPEST + 1:
+            raise RecursionError
+        super().fetch_more_tokens()
+
 
 def _toml(text: str) -> Any:
     if _LONG_KEY.search(text):  # for which the parser would take memory as the square of its length
