@@ -7,6 +7,7 @@ from pyFAI.calibrant import get_calibrant, names
 from pyFAI.crystallography.calibrant import Calibrant
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.parsing import shown
 from danmax_bluesky.scattering.detectors import existing_file
 
 
@@ -26,7 +27,8 @@ def calibrant_of(name: str, wavelength_m: float) -> Calibrant:
     file = existing_file(name, None)
     if file is None:
         raise CalibrationError(
-            f"calibrant {name!r} is not known, nor is it a file of d-spacings; pyFAI knows {', '.join(sorted(names()))}"
+            f"calibrant {shown(name)} is not known, nor is it a file of d-spacings; "
+            f"pyFAI knows {', '.join(sorted(names()))}"
         )
     try:
         with warnings.catch_warnings():
