@@ -93,8 +93,7 @@ def expecting(
     except DanmaxError:
         raise
     except _UNEXPECTED as failure:
-        text = " ".join(str(failure).split()) or "nothing more is known"
-        text = text if len(text) <= 3 * _LONGEST_SHOWN else f"{text[: 3 * _LONGEST_SHOWN - 4]} ..."
+        text = brief(failure) or "nothing more is known"
         raise error(
             f"{where} is damaged, or was made by something else ({type(failure).__name__}: {text}); {remedy}"
         ) from failure
@@ -186,6 +185,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]} ..."
 
 
+def brief(failure: Exception | str) -> str:
+    """What another library complains of: on one line, and no longer than three lines of a screen."""
+    text = " ".join(str(failure).split())
+    return text if len(text) <= 3 * _LONGEST_SHOWN else f"{text[: 3 * _LONGEST_SHOWN - 4]} ..."
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """What to say of a name that is none of those allowed: the one that was meant, it seems, or all of them."""
     names = sorted(allowed)
@@ -228,6 +233,12 @@ class _Words(yaml.SafeLoader):
         for tag, make in yaml.SafeLoader.yaml_constructors.items()
         if tag is None or tag.endswith((":null", ":str", ":seq", ":map"))
     }
+
+    def fetch_more_tokens(self) -> None:
+        """Stop at lists that lie too deep in each other, for which the scanner takes time as the square of the depth."""
+        if max(self.flow_level, len(self.indents)) > DEEPEST + 1:
+            raise RecursionError
+        super().fetch_more_tokens()
 
 
 def _toml(text: str) -> Any:

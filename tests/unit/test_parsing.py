@@ -26,6 +26,8 @@ _MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}
         ("YAML", _MERGES, "its aliases stand for more than 100,000 values|more than 40 lists"),
         ("YAML", "&a [*a]", "more than 40 lists"),
         ("YAML", "- " * 50_000, "more than 40 lists"),
+        ("YAML", "[" * 3000, "more than 40 lists"),
+        ("YAML", "{a: " * 3000, "more than 40 lists"),
         ("YAML", "a: !!python/name:os.system", "could not determine a constructor"),
         ("YAML", "[a, b", r"at line 1, column 6"),
         ("YAML", "x" * 300_000, "longer than 262,144 bytes"),

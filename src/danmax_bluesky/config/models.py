@@ -29,7 +29,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 def _absolute(value: Any) -> Any:
     if "\0" in str(value):
         raise ValueError("holds a character that no path may hold")
-    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        user = Path(value).parts[0]
+        raise ValueError(f"{user} is the home of nobody on this computer; write the whole path") from None
 
 
 def _several(value: Any) -> Any:

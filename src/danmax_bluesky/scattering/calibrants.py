@@ -1,13 +1,14 @@
 """Calibrants: those that pyFAI knows by name, and those whose spacings of planes stand in a file."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 from pyFAI.calibrant import get_calibrant, names
 from pyFAI.crystallography.calibrant import Calibrant
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.parsing import shown
+from danmax_bluesky.scattering.detectors import existing_file
 
 
 def calibrant_of(name: str, wavelength_m: float) -> Calibrant:
@@ -23,10 +24,11 @@ def calibrant_of(name: str, wavelength_m: float) -> Calibrant:
     """
     if name in names():
         return get_calibrant(name, wavelength_m)
-    file = Path(name).expanduser()
-    if not file.is_file():
+    file = existing_file(name, None)
+    if file is None:
         raise CalibrationError(
-            f"calibrant {name!r} is not known, nor is it a file of d-spacings; pyFAI knows {', '.join(sorted(names()))}"
+            f"calibrant {shown(name)} is not known, nor is it a file of d-spacings; "
+            f"pyFAI knows {', '.join(sorted(names()))}"
         )
     try:
         with warnings.catch_warnings():

@@ -13,6 +13,7 @@ from typing import Any
 from pyFAI.detectors import NexusDetector, detector_factory
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.parsing import shown
 
 FILE_KEYS = ("filename", "splinefile")
 """Keys of a `Detector_config` that name a file: of a NeXus detector, and of a distortion as a spline."""
@@ -76,7 +77,7 @@ def with_whole_paths(pairs: Mapping[str, str], folder: Path | None) -> dict[str,
         CalibrationError: `Detector_config` is no JSON object, or such a file does not exist.
     """
     whole = dict(pairs)
-    if (file := _existing(pairs.get("detector", ""), folder)) is not None:  # pyFAI takes a NeXus file for a name
+    if (file := existing_file(pairs.get("detector", ""), folder)) is not None:  # pyFAI takes a NeXus file for a name
         whole["detector"] = NexusDetector.__name__
         whole["detector_config"] = json.dumps({"filename": str(file)})
     if "detector_config" in whole:
@@ -116,14 +117,14 @@ def json_object(text: str) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict):
         raise CalibrationError(
-            f".poni cannot be read: Detector_config {text!r} is no JSON object; write it again with pyFAI or "
+            f".poni cannot be read: Detector_config {shown(text)} is no JSON object; write it again with pyFAI or "
             "`danmax calibrate`"
         )
     return config
 
 
 def _found(name: Any, folder: Path | None) -> str:
-    file = _existing(str(name), folder)
+    file = existing_file(str(name), folder)
     if file is None:
         raise CalibrationError(
             f".poni names {name}, which describes the detector, but there is no such file; put it back"
@@ -133,7 +134,7 @@ def _found(name: Any, folder: Path | None) -> str:
     return str(file)
 
 
-def _existing(name: str, folder: Path | None) -> Path | None:
+def existing_file(name: str, folder: Path | None) -> Path | None:
     """The file of this name, absolute; None if there is none."""
     try:
         places = [Path(name).expanduser()] if folder is None else [folder / name, Path(name).expanduser()]

@@ -18,7 +18,7 @@ from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from pyFAI.io.ponifile import PoniFile
 
 from danmax_bluesky.errors import CalibrationError
-from danmax_bluesky.parsing import expecting, opened, parse
+from danmax_bluesky.parsing import brief, expecting, opened, parse
 from danmax_bluesky.scattering.detectors import DetectorModel, model_of_poni, with_whole_paths
 
 ORIENTATIONS = (1, 2, 3, 4)
@@ -213,7 +213,7 @@ def geometry_of_poni(
     try:
         poni: Any = PoniFile(pairs)
     except Exception as error:  # pyFAI raises whatever its readers raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = brief((str(error).splitlines() or [type(error).__name__])[0])
         reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
         raise CalibrationError(
             f".poni cannot be read: {reason}; write it again with pyFAI or `danmax calibrate`"

@@ -69,10 +69,14 @@ _WAYS: tuple[dict[str, Any], ...] = (
 )
 
 
-def _open(path: Path) -> h5py.File:
+def _refuse_pipes(path: Path) -> None:
     if os.path.exists(path):
-        with opened(path, StorageError):  # a pipe would be waited for
+        with opened(path, StorageError):  # HDF5 would wait for whoever writes to a pipe
             pass
+
+
+def _open(path: Path) -> h5py.File:
+    _refuse_pipes(path)
     _refuse_truncated(path)
     reasons: list[str] = []
     marked = _is_marked_open(path)
@@ -172,6 +176,7 @@ def is_left_open(path: Path) -> bool:
     Raises:
         StorageError: it does not open at all.
     """
+    _refuse_pipes(path)
     try:
         with h5py.File(path, "r", locking=False):
             return False

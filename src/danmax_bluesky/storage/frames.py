@@ -20,6 +20,7 @@ from danmax_bluesky.storage.frames_protocol import (
     MissingFrames,
     PixelMask,
 )
+from danmax_bluesky.storage.images import decoding
 from danmax_bluesky.storage.pixel_masks import MASK, bad_pixels, groups_of_detectors, is_mask, node_of
 from danmax_bluesky.storage.references import resolved
 
@@ -233,12 +234,11 @@ def read_mask(path: Path, dataset: str | None = None) -> np.ndarray:
 
 
 def _load(path: Path) -> np.ndarray:
-    if not path.exists():
-        raise StorageError(f"{path} does not exist")
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise StorageError(f"{path} cannot be read as an image: {type(error).__name__}: {error}") from error
+    with decoding(path):
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(loaded, np.ndarray):
+        raise FormatError(f"mask {path} holds several arrays; save the one that is the mask alone")
+    return loaded
 
 
 def _hdf5_mask(path: Path, dataset: str | None) -> np.ndarray:

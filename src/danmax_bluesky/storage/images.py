@@ -10,10 +10,11 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import re
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from fabio.TiffIO import TiffIO
 from PIL import Image
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.parsing import brief, opened
 
 PACKED_ENDINGS = (".gz", ".bz2")
 IMAGE_ENDINGS = (
@@ -129,14 +131,8 @@ def open_images(path: Path) -> ImageFile:
     Raises:
         ImageError: it is missing, is no image, or does not even hold one that is whole.
     """
-    if not path.exists():
-        raise ImageError(f"{path} does not exist")
-    try:
+    with decoding(path):
         found = _opened(path)
-    except StorageError:
-        raise
-    except Exception as error:  # fabio raises whatever its readers raise
-        raise _unreadable(path, error) from error
     if not len(found):
         raise ImageError(f"{path} cannot be read as an image: it holds none")
     if not found.whole:
@@ -144,8 +140,27 @@ def open_images(path: Path) -> ImageFile:
     return found
 
 
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Give one error for whatever goes wrong while fabio, Pillow or numpy looks into a file.
+
+    Raises:
+        ImageError: it is missing, is a pipe, a device or a folder, for which nothing waits, or cannot be decoded.
+    """
+    if not os.path.lexists(path):
+        raise ImageError(f"{path} does not exist")
+    with opened(path, ImageError):
+        pass
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:  # each of them raises whatever its readers raise
+        raise _unreadable(path, error) from error
+
+
 def _unreadable(path: Path, error: Exception) -> ImageError:
-    return ImageError(f"{path} cannot be read as an image: {type(error).__name__}: {error}")
+    return ImageError(f"{path} cannot be read as an image: {type(error).__name__}: {brief(error)}")
 
 
 def _opened(path: Path) -> ImageFile:

@@ -224,3 +224,8 @@ def test_a_motor_takes_the_place_of_a_value_of_the_snapshot():
     assert "hex_x" in settings.motors
     assert "hex_x" not in settings.snapshot
     assert "hex_y" in settings.snapshot
+
+
+def test_the_home_of_a_user_who_is_not_there_is_named():
+    with pytest.raises(SettingsError, match=r"twin\.poni.*~nobody_of_this_name is the home of nobody"):
+        load_settings(options={"twin.poni": "~nobody_of_this_name/cal.poni"})

@@ -25,6 +25,12 @@ def test_a_file_without_spacings_is_named(tmp_path, text):
         calibrant_of(str(tmp_path / "none.D"), WAVELENGTH_M)
 
 
-def test_what_is_neither_known_nor_a_file_is_named():
-    with pytest.raises(CalibrationError, match=r"'CeO3' is not known, nor is it a file of d-sp.*CeO2"):
-        calibrant_of("CeO3", WAVELENGTH_M)
+@pytest.mark.parametrize("name", ["CeO3", "~nobody_of_this_name/ours.D"])
+def test_what_is_neither_known_nor_a_file_is_named(name):
+    with pytest.raises(CalibrationError, match=rf"'{name}' is not known, nor is it a file of d-sp.*CeO2"):
+        calibrant_of(name, WAVELENGTH_M)
+
+
+def test_a_name_longer_than_any_file_has_is_no_calibrant():
+    with pytest.raises(CalibrationError, match=r"'a+ \.\.\. is not known, nor is it a file"):
+        calibrant_of("a" * 5000, WAVELENGTH_M)

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import os
 
 import fabio
 import fabio.bruker100image
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.frames import FrameError, open_frames
+from danmax_bluesky.errors import FormatError, StorageError
+from danmax_bluesky.storage.files import is_left_open
+from danmax_bluesky.storage.frames import FrameError, open_frames, read_mask
 from danmax_bluesky.storage.frames_protocol import mean_image
 from danmax_bluesky.storage.images import is_image, series_name
 
@@ -170,6 +172,31 @@ def test_a_colour_picture_and_a_text_are_no_counts(tmp_path):
         (tmp_path / f"text.{ending}").write_text("no image\n" * 99)
         with pytest.raises(StorageError, match=rf"text\.{ending} cannot be read as an image"):
             open_frames(tmp_path / f"text.{ending}")
+
+
+@pytest.mark.parametrize("ending", ["edf", "cbf", "tif", "sfrm", "npy", "h5"])
+def test_a_pipe_and_a_device_are_refused_and_never_waited_for(tmp_path, ending):
+    os.mkfifo(tmp_path / f"pipe.{ending}")
+    (tmp_path / f"endless.{ending}").symlink_to("/dev/zero")
+    for name in ("pipe", "endless"):
+        path = tmp_path / f"{name}.{ending}"
+        for read in (open_frames, read_mask, *([is_left_open] if ending == "h5" else [])):
+            with pytest.raises(StorageError, match=rf"{name}\.{ending} cannot be read: it is a pipe or a device"):
+                read(path)
+
+
+def test_a_mask_whose_header_is_damaged_is_named(tmp_path):
+    path = tmp_path / "mask.npy"
+    np.save(path, np.zeros(SHAPE, np.int32))
+    sound = path.read_bytes()
+    for damaged in (sound.replace(b"{", b"[[]]", 1), sound.replace(b"40, 52", b"4000, 5200"), sound[:30], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(StorageError, match=r"mask\.npy cannot be read as an image"):
+            read_mask(path)
+    with path.open("wb") as stream:
+        np.savez(stream, a=np.zeros(SHAPE), b=np.zeros(SHAPE))
+    with pytest.raises(FormatError, match=r"mask\.npy holds several arrays"):
+        read_mask(path)
 
 
 def _series(tmp_path, *images):
