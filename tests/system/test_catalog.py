@@ -110,7 +110,7 @@ def test_a_tomography_with_flats_before_and_after_is_found_with_its_counts_shape
     dataset = run["proj"].read()
     assert dataset["orca"].shape == (40, 12, 16)
     exported = [name for name, _ in run.documents()]
-    assert (exported[0], exported[-1], exported.count("descriptor")) == ("start", "stop", 5)
+    assert (exported[0], exported[-1], exported.count("descriptor")) == ("start", "stop", 6)
 
 
 def test_a_mesh_has_its_positions_and_its_frames(session, service, catalog, root):

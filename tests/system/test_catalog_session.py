@@ -89,7 +89,7 @@ def test_a_scan_is_in_the_catalogue_as_it_is_on_disk(session):
     check_against_files(run, COMPLETE)
     (line,) = lines(find_runs(session.catalog, scan=start["scan_id"], sample="bone", status="complete"))
     assert dict(line.rows) == COMPLETE
-    assert [name for name, _ in run.documents()].count("descriptor") == len(COMPLETE) + 2  # baseline, and the frames of the camera
+    assert [name for name, _ in run.documents()].count("descriptor") == len(COMPLETE) + 2  # baseline and orca_frames
 
 
 def test_a_scan_during_which_the_server_is_killed_goes_on_and_is_in_the_catalogue_afterwards(session):
