@@ -235,7 +235,7 @@ class _Words(yaml.SafeLoader):
     }
 
     def fetch_more_tokens(self) -> None:
-        """Stop at lists that lie too deep in each other, for which the scanner takes time as the square of the depth."""
+        """Stop at lists too deep in each other: the scanner takes time as the square of the depth."""
         if max(self.flow_level, len(self.indents)) > DEEPEST + 1:
             raise RecursionError
         super().fetch_more_tokens()

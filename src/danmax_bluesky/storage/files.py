@@ -4,8 +4,9 @@ import errno
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,29 @@ def _refuse_pipes(path: Path) -> None:
             pass
 
 
+def _without_links_to_pipes(file: h5py.File, path: Path) -> h5py.File:
+    """The same file; HDF5 would follow its links, and wait for ever where one leads to a pipe.
+
+    Raises:
+        StorageError: one does; the file is closed again.
+    """
+    targets: dict[str, str] = {}
+
+    def look(name: bytes, link: Any) -> None:
+        if link.type == h5py.h5l.TYPE_EXTERNAL:
+            targets.setdefault(os.fsdecode(file.id.links.get_val(name)[0]), os.fsdecode(name))
+
+    with suppress(OSError, RuntimeError, ValueError, KeyError):  # a damaged part, which its reader meets
+        file.id.links.visit(look, info=True)
+    for target, name in targets.items():
+        with suppress(OSError, ValueError):  # it is not there, which its reader says
+            mode = os.stat(path.parent / target).st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+                file.close()
+                raise StorageError(f"{path}: its link {name} leads to {target}, a pipe or a device; delete the link")
+    return file
+
+
 def _open(path: Path) -> h5py.File:
     _refuse_pipes(path)
     _refuse_truncated(path)
@@ -85,7 +109,7 @@ def _open(path: Path) -> h5py.File:
         if not marked and "swmr" in way and not any("already open" in reason for reason in reasons):
             continue
         try:
-            return h5py.File(path, "r", **way)
+            return _without_links_to_pipes(h5py.File(path, "r", **way), path)
         except FileNotFoundError:
             raise StorageError(f"{path} does not exist; was the scan moved without its detector files?") from None
         except PermissionError:

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import FormatError, StorageError
+from danmax_bluesky.parsing import expecting
 from danmax_bluesky.storage import bitshuffle
 from danmax_bluesky.storage.files import open_to_read, values_of
 from danmax_bluesky.storage.frames_protocol import Correction, FrameError, MeanImage, PixelMask, mean_image
@@ -149,15 +150,16 @@ class Hdf5Frames:
 
     def pixel_mask(self) -> PixelMask | None:
         """What the detector itself says of its pixels, in this file or in one that a virtual dataset takes from."""
-        for group in self._groups():
-            mask = node_of(group, MASK)
-            if is_mask(mask, self.shape):
-                return PixelMask(bad_pixels(mask[...]), f"{mask.file.filename}::{mask.name}")
-        found = self._masks_of_sources() if self._dataset.is_virtual else []
-        if not found:
-            return None
-        bad = np.logical_or.reduce([mask.bad for mask in found])
-        return PixelMask(bad, " and ".join(mask.where for mask in found))
+        with expecting(self.name, StorageError):
+            for group in self._groups():
+                mask = node_of(group, MASK)
+                if is_mask(mask, self.shape):
+                    return PixelMask(bad_pixels(mask[...]), f"{mask.file.filename}::{mask.name}")
+            found = self._masks_of_sources() if self._dataset.is_virtual else []
+            if not found:
+                return None
+            bad = np.logical_or.reduce([mask.bad for mask in found])
+            return PixelMask(bad, " and ".join(mask.where for mask in found))
 
     def _masks_of_sources(self) -> list[PixelMask]:
         found = []
@@ -175,40 +177,42 @@ class Hdf5Frames:
 
     def column(self, name: str) -> np.ndarray | None:
         """A dataset with a value for each frame, beside the frames or in the detector; a single one holds for all."""
-        length = len(self)
-        for group in self._groups():
-            found = node_of(group, name)
-            if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iufb":
-                continue
-            found.refresh()
-            values = np.asarray(values_of(found))
-            if values.ndim == 1 and (len(values) != 1 or length <= 1):
-                return values
-            if values.size == 1 and name == "count_time":
-                return np.full(length, values.reshape(-1)[0], float)
-        return None
+        with expecting(self.name, StorageError):
+            length = len(self)
+            for group in self._groups():
+                found = node_of(group, name)
+                if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iufb":
+                    continue
+                found.refresh()
+                values = np.asarray(values_of(found))
+                if values.ndim == 1 and (len(values) != 1 or length <= 1):
+                    return values
+                if values.size == 1 and name == "count_time":
+                    return np.full(length, values.reshape(-1)[0], float)
+            return None
 
     def correction(self, kind: Correction) -> MeanImage | None:
         """Frames that `image_key` says are darks, or flats; or an image beside the frames that was not applied."""
-        keys = self.column("image_key")
-        if keys is not None and (keys == _IMAGE_KEYS[kind]).any():
-            rows = np.flatnonzero(keys[: len(self)] == _IMAGE_KEYS[kind])
-            return mean_image(
-                self, rows.tolist(), f"{self.name}, {len(rows)} frames with image_key {_IMAGE_KEYS[kind]}"
-            )
-        names, applied = _CORRECTIONS[kind]
-        for group in self._groups():
-            if any(_says_yes(node_of(group, name)) for name in applied):
-                return None
-            for name in names:
-                image = node_of(group, name)
-                if is_mask(image, self.shape):  # it has the shape of one
-                    stack = Hdf5Frames(Path(image.file.filename), str(image.name))
-                    try:
-                        return mean_image(stack, range(len(stack)))
-                    finally:
-                        stack.close()
-        return None
+        with expecting(self.name, StorageError):
+            keys = self.column("image_key")
+            if keys is not None and (keys == _IMAGE_KEYS[kind]).any():
+                rows = np.flatnonzero(keys[: len(self)] == _IMAGE_KEYS[kind])
+                return mean_image(
+                    self, rows.tolist(), f"{self.name}, {len(rows)} frames with image_key {_IMAGE_KEYS[kind]}"
+                )
+            names, applied = _CORRECTIONS[kind]
+            for group in self._groups():
+                if any(_says_yes(node_of(group, name)) for name in applied):
+                    return None
+                for name in names:
+                    image = node_of(group, name)
+                    if is_mask(image, self.shape):  # it has the shape of one
+                        stack = Hdf5Frames(Path(image.file.filename), str(image.name))
+                        try:
+                            return mean_image(stack, range(len(stack)))
+                        finally:
+                            stack.close()
+            return None
 
 
 def find_frames(file: h5py.File) -> str:

@@ -111,6 +111,8 @@ def garble_hdf5(path: Path, damages: list[Damage]) -> None:
 
 def _change(file: h5py.File, name: str, place: float, how: Any) -> None:
     paths = sorted(_paths(file))
+    if not paths:
+        return
     path = paths[int(place * len(paths))]
     if name == "object":
         del file[path]

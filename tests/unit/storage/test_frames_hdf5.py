@@ -1,5 +1,7 @@
 """What an HDF5 file says of its frames is found wherever it lies."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -148,3 +150,19 @@ def test_a_mask_comes_out_of_hdf5(tmp_path, stack):
         read_mask(two)
     with pytest.raises(StorageError, match="has no dataset nothing"):
         read_mask(two, "nothing")
+
+
+def test_a_link_to_a_pipe_is_refused_and_not_followed(tmp_path):
+    path = tmp_path / "frames.h5"
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(path, "w") as file:
+        file["entry/data/data"] = np.zeros((2, 40, 50), np.uint16)
+        file["entry/instrument/orca/count_time"] = h5py.ExternalLink("pipe", "/data")
+    with pytest.raises(
+        StorageError, match=r"frames\.h5: its link entry/instrument/orca/count_time leads to pipe, a pipe"
+    ):
+        open_frames(path)
+    (tmp_path / "pipe").unlink()
+    frames = open_frames(path)
+    assert len(frames) == 2
+    frames.close()
