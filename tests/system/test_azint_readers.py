@@ -278,9 +278,8 @@ def test_sums_of_sums_are_sums_also_where_a_monitor_divided(made, tmp_path):
     for joined in found:
         weight = source.frame_norms().sum(axis=0)
         assert joined.intensity[0] == pytest.approx(np.nansum(counts, axis=0) / weight, rel=1e-5, nan_ok=True)
-        variance = np.where(
-            counts == 0, 0.0, (source.sigma * source.frame_norms()) ** 2
-        )  # a sum with nothing adds none
+        of_each = (source.sigma * source.frame_norms()) ** 2
+        variance = np.where(counts == 0, 0.0, of_each)  # a frame with no count in a bin adds no variance to the sum
         sigma = np.sqrt(np.nansum(variance, axis=0)) / weight
         assert joined.sigma[0] == pytest.approx(sigma, rel=1e-5, nan_ok=True)
         assert joined.frame_norms()[0] == pytest.approx(weight, rel=1e-5)
