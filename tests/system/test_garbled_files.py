@@ -7,7 +7,7 @@ from danmax_bluesky.testing.garbling import hdf5_files, texts
 from danmax_bluesky.testing.readers import READERS, prepared, read_damaged
 from danmax_bluesky.testing.sandbox import Sandbox
 
-OPEN = ("DXchange file",)  # docs/reference/readers.md names them; the campaign reads them all
+OPEN = ("DXchange file", "integrated patterns")  # docs/reference/readers.md names them; the campaign reads them all
 MOST_S = 60.0  # a busy machine may be slow; a reader that hangs never ends
 
 
