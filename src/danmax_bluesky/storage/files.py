@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import hdf5plugin  # registers the filters  # noqa: F401
 import numpy as np
+from h5py.h5l import TYPE_EXTERNAL
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.parsing import expecting, opened
@@ -85,7 +86,7 @@ def _without_links_to_pipes(file: h5py.File, path: Path) -> h5py.File:
     targets: dict[str, str] = {}
 
     def look(name: bytes, link: Any) -> None:
-        if link.type == h5py.h5l.TYPE_EXTERNAL:
+        if link.type == TYPE_EXTERNAL:
             targets.setdefault(os.fsdecode(file.id.links.get_val(name)[0]), os.fsdecode(name))
 
     with suppress(OSError, RuntimeError, ValueError, KeyError):  # a damaged part, which its reader meets
