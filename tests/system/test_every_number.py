@@ -12,6 +12,7 @@ import bluesky.plans as bp
 import h5py
 import numpy as np
 import pytest
+from bluesky.utils import FailedStatus
 
 from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.runs.frame_table import AngleFlag
@@ -87,10 +88,14 @@ TOMOGRAPHIES = {
     ),
     "flats between": tomography("ascanct", *FIELDS, *[PROJECTION] * 5, *[FLAT] * 2, *[PROJECTION] * 5, flats_every=5),
     "turning freely": tomography("timescan", *FIELDS, *[PROJECTION] * 10, velocity_deg_s=30.0),
+    "relative": tomography("dscanct", *FIELDS, *[PROJECTION] * 10),
+    "triggered at each angle": tomography("ascanct", *FIELDS, *[PROJECTION] * 10, every_position=True),
+    "back and forth": tomography("ascanct", *FIELDS, *[PROJECTION] * 20, turns=2, back_and_forth=True),
 }
 TRIGGERED = {
     "count": diffraction("azint_count", 6, 6, 0.02),
     "sweep": diffraction("azint_scan", 10, "tom_ry", 0, 18, 9, 0.02, continuous=True),
+    "flight": diffraction("azint_scan", 9, "tom_sam_x", -1, 1, 8, 0.02, continuous=True, positions=X),
 }
 POINTS = {
     "step scan": diffraction("azint_scan", 5, "tom_sam_x", -1, 1, 4, 0.02, positions=X, counted=False),
@@ -230,6 +235,22 @@ def test_every_number_of_a_diffraction_is_true_and_so_is_its_monitor(powder, tmp
 @pytest.mark.parametrize(("case", "lost"), cases(POINTS))
 def test_every_number_of_a_scan_of_points_is_true(points, tmp_path, case, lost):
     check_diffraction(points, tmp_path, case, lost)
+
+
+@pytest.mark.parametrize("name", ["step scan", "bluesky scan"])
+def test_a_frame_that_is_lost_at_a_point_ends_the_scan_and_those_before_are_true(points, name):
+    case = POINTS[name]
+    faults = points.beamline.twin.faults
+    faults.lose_frames("pilatus", 2)
+    with recording(points) as runs, pytest.raises(FailedStatus, match="pilatus"):
+        points.RE(case.plan(points))
+    faults.camera("pilatus").lost.clear()
+    points.RE(bps.mv(points.rig.shutter, "closed"))
+    (run,) = runs
+    assert run.record.status == "failed"
+    frames = open_scan(run.files.master).detector("pilatus")
+    assert frames["trigger"].values.tolist() == [0, 1]
+    np.testing.assert_allclose(frames["tom_sam_x"].values, run.truth["pilatus"]["x_mm"][:2], atol=1e-3)
 
 
 def check_diffraction(session, tmp_path, case, lost):
