@@ -72,6 +72,7 @@ class Panda(HDFPanda, SegmentedDetector):
     async def stage(self) -> None:
         """Get ready for a run; its segments are named anew."""
         self._segments.clear()
+        await self.segment.set("")  # or a plan that declares none would have that of the run before
         await super().stage()
 
     async def read_configuration(self) -> dict[str, Reading]:

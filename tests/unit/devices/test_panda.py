@@ -339,3 +339,16 @@ async def test_shutter_and_beam_are_captured_with_every_trigger(beamline, paths,
         await seq.complete()
     await finished(orca, panda)
     assert (captured(paths)["pcap_bits0"] - 1).tolist() == [BEAM, SHUTTER + BEAM, SHUTTER + BEAM, SHUTTER]
+
+
+async def test_a_segment_is_declared_for_its_own_run_alone(beamline):
+    panda = beamline.panda
+    await panda.stage()
+    await panda.segment.set('{"name": "dark", "kind": "dark", "num": 3}')
+    assert panda.new_segment("dark") == "dark"
+    assert panda.new_segment("dark") == "dark_002"
+    assert (await panda.read_configuration())[f"{panda.name}-segment"]["value"]
+    await panda.stage()
+    assert (await panda.read_configuration())[f"{panda.name}-segment"]["value"] == ""
+    assert panda.new_segment("dark") == "dark"
+    await panda.unstage()
