@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 from danmax_bluesky.devices.paths import VisitPaths
-from danmax_bluesky.errors import PreflightError
+from danmax_bluesky.errors import AcquisitionError, PreflightError
 from danmax_bluesky.testing.scanning import measured
 
 DANMAX = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()"]
@@ -80,7 +81,10 @@ def test_the_predicted_time_is_what_the_beamline_needs(sessions, parameters):
     }  # fmt: skip
     world = session.beamline.twin.world
     began = world.clock.now_ns()
-    measured(session, session.plans.tomo_scan(**given))
+    saturated = given["exp_time"] > 1  # so that orthogonal frames cannot be compared
+    failed = pytest.raises(AcquisitionError, match="the drift of the sample is not known")
+    with failed if saturated else nullcontext():
+        measured(session, session.plans.tomo_scan(**given))
     took_s = (world.clock.now_ns() - began) / 1e9
     predicted_s = float(reports[-1].split("about ")[1].split(" s")[0])
     assert predicted_s == pytest.approx(took_s, rel=0.2)

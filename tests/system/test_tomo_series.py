@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.errors import AcquisitionError, DanmaxError
 from danmax_bluesky.storage.check import check_scan
 from danmax_bluesky.testing.scanning import recording
 from danmax_bluesky.tomography.translations import Line
@@ -30,8 +30,9 @@ def value(session, signal):
 
 @pytest.fixture(scope="module")
 def three(session):
-    """A vertical series of three places."""
-    with recording(session) as runs:
+    """A vertical series of three places, all of them beside the sample, so that there is no drift to be seen."""
+    failed = pytest.raises(AcquisitionError, match="orca: the drift of the sample is not known")
+    with failed, recording(session) as runs:
         session.RE(plan(session, Line(motor="tom_sam_y", start=0.5, step=1.0, num=3) * 1))
     return runs
 
