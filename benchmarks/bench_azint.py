@@ -34,10 +34,10 @@ from pyFAI.calibrant import get_calibrant
 from rich.console import Console
 from rich.table import Table
 
-from danmax_bluesky.callbacks.integrate import Integrate
 from danmax_bluesky.callbacks.journal import DocumentJournal
-from danmax_bluesky.pipelines.integrate import integrate_scan
-from danmax_bluesky.pipelines.job import ScanInfo, output_path
+from danmax_bluesky.callbacks.live_integration import Integrate
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
+from danmax_bluesky.pipelines.worker_messages import ScanInfo, output_path
 from danmax_bluesky.scattering.geometry import Geometry
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import DATASET, DetectorWriter, PowderRun
@@ -216,8 +216,8 @@ def measure(folder: Path, sources: tuple[Path, Path], name: tuple[str, str, int]
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from danmax_bluesky.pipelines.integrate import integrate_scan
-from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
+from danmax_bluesky.pipelines.worker_messages import ScanInfo
 import json
 report = integrate_scan(Path(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3]), info=ScanInfo(run_uid="bench"))
 print(report.frames, report.seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

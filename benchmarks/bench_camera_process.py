@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 
-from danmax_bluesky.devices.twin.camera_client import CameraProcess
+from danmax_bluesky.twin.camera_client import CameraProcess
 
 ORCA = {"kind": "imaging", "pixel_size_m": 5.5e-6, "magnification": 5.0, "exposure_s": 0.004}
 SMALL = {**ORCA, "width": 256, "height": 64}

@@ -15,32 +15,32 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from danmax_bluesky.callbacks.behind import Behind
+from danmax_bluesky.beamlines.beamline import Beamline, make_beamline
+from danmax_bluesky.callbacks.buffered import Buffered
 from danmax_bluesky.callbacks.catalog import CatalogFeed
 from danmax_bluesky.callbacks.dxchange import DXchangeWriter
 from danmax_bluesky.callbacks.guard import Guard
-from danmax_bluesky.callbacks.integrate import Integrate
 from danmax_bluesky.callbacks.journal import DocumentJournal
+from danmax_bluesky.callbacks.live_integration import Integrate
 from danmax_bluesky.callbacks.nexus import NexusMaster
 from danmax_bluesky.callbacks.progress import ProgressBars
-from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
-from danmax_bluesky.callbacks.reconstruct import Reconstruct
-from danmax_bluesky.callbacks.records import ScanRecords
+from danmax_bluesky.callbacks.provenance_writer import ProvenanceRecorder
+from danmax_bluesky.callbacks.reconstruct_slices import Reconstruct
+from danmax_bluesky.callbacks.scan_status import ScanRecords
 from danmax_bluesky.config import Settings, changed, load_settings, remember
-from danmax_bluesky.devices.beamline import Beamline, make_beamline
+from danmax_bluesky.devices.figures_of_merit import Integrals
 from danmax_bluesky.devices.flat_positions import FlatPosition, position_of
 from danmax_bluesky.devices.homes import Homes
-from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
 from danmax_bluesky.errors import AcquisitionError, CatalogError, ScanError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
-from danmax_bluesky.pipelines.catalog.service import CatalogService
-from danmax_bluesky.pipelines.job import Outcome
+from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
+from danmax_bluesky.pipelines.worker_messages import Outcome
+from danmax_bluesky.plans.disconnects import naming_losses
 from danmax_bluesky.plans.endings import Endings
 from danmax_bluesky.plans.engine import Engine
-from danmax_bluesky.plans.interrupts import ending_moves, heeding
-from danmax_bluesky.plans.losses import naming_losses
+from danmax_bluesky.plans.interrupts import ending_moves, interruptible
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.run_description import describing_runs
 from danmax_bluesky.plans.user import Plans
@@ -115,7 +115,7 @@ class Session:
         self._open_runs: set[str] = set()
         homes = Homes(visit.state / "homes.json")
         endings = Endings(homes)
-        self.RE.preprocessors += [heeding(self.RE), endings.watch]
+        self.RE.preprocessors += [interruptible(self.RE), endings.watch]
         self.RE.context_managers += [ending_moves, endings.see_off]
         self.last_run: dict[str, Any] | None = None
         self.integration: Integrate | None = None
@@ -291,7 +291,7 @@ class Session:
         self.RE.subscribe(self._remember)
         self.RE.subscribe(DocumentJournal())
         self.guards: list[Guard] = []
-        self.telling = Behind(self._guard(ScanRecords(self.plans.configurator.update), "scan records"))
+        self.telling = Buffered(self._guard(ScanRecords(self.plans.configurator.update), "scan records"))
         self._exit.callback(self.telling.close)
         self.RE.subscribe(self.telling)
         self.provenance = ProvenanceRecorder(_recorded(self.settings))
@@ -304,7 +304,7 @@ class Session:
         self.reconstruction = Reconstruct()
         if formats.reconstruct and formats.nexus:
             writers.append(self._guard(self.reconstruction, "reconstruction"))
-        self.writing = Behind(*writers)
+        self.writing = Buffered(*writers)
         self._exit.callback(self.reconstruction.close)
         self._exit.callback(self.writing.close)
         self.RE.subscribe(self.writing)

@@ -7,8 +7,8 @@ import urllib.request
 from collections.abc import Iterator
 
 from danmax_bluesky.callbacks.journal import DocumentJournal
-from danmax_bluesky.pipelines.service import IntegrationService
-from danmax_bluesky.pipelines.service_http import ServiceServer, new_token
+from danmax_bluesky.pipelines.azint_http import ServiceServer, new_token
+from danmax_bluesky.pipelines.azint_service import IntegrationService
 from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
 
 SHAPE = (97, 83)

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
-from danmax_bluesky.pipelines.integrate import integrate_scan
-from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import ring_frames
 

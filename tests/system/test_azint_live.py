@@ -14,19 +14,19 @@ import pytest
 import zmq
 from click.testing import CliRunner
 
-from danmax_bluesky.callbacks.integrate import Integrate
 from danmax_bluesky.callbacks.journal import DocumentJournal
+from danmax_bluesky.callbacks.live_integration import Integrate
 from danmax_bluesky.cli import cli
 from danmax_bluesky.errors import AcquisitionError, StorageError
-from danmax_bluesky.pipelines.derived import journal_path
-from danmax_bluesky.pipelines.integrate import integrate_scan
-from danmax_bluesky.pipelines.job import output_path
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, MEASURING, state_of
+from danmax_bluesky.pipelines.pattern_run import journal_path
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.locks import has_writer
 from danmax_bluesky.storage.patterns import read_patterns
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
 
 SHAPE = (167, 131)

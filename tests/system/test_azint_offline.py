@@ -19,12 +19,12 @@ from click.testing import CliRunner
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.cli import cli
 from danmax_bluesky.pipelines import cluster
-from danmax_bluesky.pipelines.feeder import new_files
-from danmax_bluesky.pipelines.integrate import integrate_scan
-from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.saxsdog_feed import new_files
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.patterns import read_patterns
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
 
 SHAPE = (97, 83)
@@ -180,7 +180,7 @@ def test_the_scheduler_of_a_cluster_that_runs_already_is_used(tmp_path):
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
 for number in ("1", "2"):
     recipe = {"poni": sys.argv[3], "radial_bins": 300}
     integrate_scan(Path(sys.argv[int(number)]), recipe, Path(sys.argv[4] + number))

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.formats.nxazint import Column
-from danmax_bluesky.pipelines.integrate import integrate_scan
-from danmax_bluesky.pipelines.job import ScanInfo
 from danmax_bluesky.pipelines.rebin import rebin_file
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
+from danmax_bluesky.pipelines.worker_messages import ScanInfo
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import ring_frames
 from danmax_bluesky.testing.validators import nexusformat_counts, pynxtools_remarks

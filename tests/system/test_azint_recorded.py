@@ -6,7 +6,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.scattering.geometry import geometry_of_poni
 from danmax_bluesky.scattering.peaks import peak_position_errors
 from danmax_bluesky.scattering.recipe import Recipe

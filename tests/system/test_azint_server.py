@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import zmq
 
-from danmax_bluesky.pipelines.job import output_path
-from danmax_bluesky.pipelines.service_http import write_token
+from danmax_bluesky.pipelines.azint_http import write_token
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.storage.patterns import read_patterns
 
 from .azint_service import PONI, SHAPE, Client, measure, serving, until

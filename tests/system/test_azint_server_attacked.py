@@ -13,9 +13,9 @@ import pytest
 import zmq
 
 from danmax_bluesky.errors import SettingsError
-from danmax_bluesky.pipelines.job import output_path
-from danmax_bluesky.pipelines.service import IntegrationService
-from danmax_bluesky.pipelines.service_http import remove_token, write_token
+from danmax_bluesky.pipelines.azint_http import remove_token, write_token
+from danmax_bluesky.pipelines.azint_service import IntegrationService
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.testing.waiting import eventually
 
 from .azint_service import PONI, SHAPE, measure, serving, until

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import zmq
 
-from danmax_bluesky.pipelines.integrate import integrate_scan
-from danmax_bluesky.pipelines.job import output_path
-from danmax_bluesky.pipelines.notes import ACTOR
+from danmax_bluesky.pipelines.integration_provenance import ACTOR
 from danmax_bluesky.pipelines.output import COMPLETE, state_of
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.patterns import read_patterns
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 
 RECIPES = [
     {"detector": "pilatus", "radial_bins": 500, "threshold": 1e6},

@@ -17,7 +17,7 @@ from danmax_bluesky.config import CatalogSettings, Settings
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.pipelines.catalog.client import connect, find_runs, lines
 from danmax_bluesky.pipelines.catalog.server import answers
-from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
 from danmax_bluesky.testing.catalog_runs import LiveScan, compose_mesh
 from danmax_bluesky.testing.compose import COUNTS_PER_DEG, OFFSET_DEG, Part, compose_tomography
 from danmax_bluesky.testing.waiting import eventually

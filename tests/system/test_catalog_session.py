@@ -15,7 +15,7 @@ from rich.console import Console
 
 from danmax_bluesky.pipelines.catalog.client import find_runs, lines
 from danmax_bluesky.pipelines.catalog.server import answers
-from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.shell.runs import catalog_namespace
 from danmax_bluesky.testing.waiting import eventually

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bluesky.utils import FailedStatus
 
-from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import Measured, recording

@@ -12,7 +12,7 @@ import h5py
 import pytest
 
 from danmax_bluesky import open_scan
-from danmax_bluesky.callbacks.reconstruct import jobs_of
+from danmax_bluesky.callbacks.reconstruct_slices import jobs_of
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.errors import AcquisitionError, ScanError, SettingsError
 from danmax_bluesky.runs.layout import ScanFiles
@@ -20,7 +20,7 @@ from danmax_bluesky.shell.magics import Magics
 from danmax_bluesky.shell.metadata import StoredMetadata
 from danmax_bluesky.shell.queue import queue_plans
 from danmax_bluesky.storage.journals import journals_below, record_of
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 
 DANMAX = str(Path(sys.executable).with_name("danmax"))
 

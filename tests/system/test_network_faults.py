@@ -23,7 +23,7 @@ from danmax_bluesky.testing.servers import ServerProcess
 pytest.importorskip("tango")
 pytest.importorskip("p4p")
 
-from danmax_bluesky.devices.lost import LinkLostError
+from danmax_bluesky.devices.disconnects import LinkLostError
 from danmax_bluesky.devices.tango.serving import free_port
 from danmax_bluesky.shell.start import namespace
 

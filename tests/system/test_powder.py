@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import DanmaxError, PreflightError
-from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.plans.classic import ascan
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.config import load_settings
-from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.session import make_session
 from danmax_bluesky.storage.check import check_file

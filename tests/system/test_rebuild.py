@@ -13,7 +13,7 @@ from danmax_bluesky.cli import cli
 from danmax_bluesky.plans import classic
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.journal import read_journal
-from danmax_bluesky.storage.provenance import Provenance, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance, read_table
 from danmax_bluesky.storage.reading import open_scan
 
 

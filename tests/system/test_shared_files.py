@@ -20,11 +20,11 @@ import pytest
 
 from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.provenance import Status
+from danmax_bluesky.formats.provenance_table import Status
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.check import check_scan
 from danmax_bluesky.storage.journals import record_of
-from danmax_bluesky.storage.provenance import MASTER_BASE, Provenance, follows_the_journal, read_table
+from danmax_bluesky.storage.provenance_journal import MASTER_BASE, Provenance, follows_the_journal, read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.compose import Part, compose_tomography
 from danmax_bluesky.testing.replay import measured, write_journal

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.shell import banner, install
-from danmax_bluesky.shell.live import LiveView
+from danmax_bluesky.shell.live_display import LiveView
 from danmax_bluesky.shell.magics import WORDS, Magics
 from danmax_bluesky.testing.servers import ServerProcess
 from danmax_bluesky.tomography.scan import TomoScan

@@ -18,8 +18,8 @@ from bluesky.utils import RunEngineInterrupted
 from ophyd_async.core import DetectorTrigger, FlyMotorInfo, PathInfo, TriggerInfo
 from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
 
+from danmax_bluesky.beamlines.beamline import make_beamline
 from danmax_bluesky.config import load_settings
-from danmax_bluesky.devices.beamline import make_beamline
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.runs.record import fold
 

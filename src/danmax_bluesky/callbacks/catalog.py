@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from danmax_bluesky.pipelines.catalog.service import CatalogService
+from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
 from danmax_bluesky.runs.layout import ScanFiles
 
 

@@ -11,14 +11,14 @@ from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
 from danmax_bluesky.formats.dxchange import dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration
 from danmax_bluesky.formats.master import PROVENANCE, master_tree
-from danmax_bluesky.formats.provenance import Status
+from danmax_bluesky.formats.provenance_table import Status
 from danmax_bluesky.formats.tree import Group, SoftLink, grafted
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
+from danmax_bluesky.storage.h5_lookup import look_from
 from danmax_bluesky.storage.locks import scan_lock
-from danmax_bluesky.storage.looking import look_from
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.storage.scaled_flats import with_scaled_flats
 from danmax_bluesky.storage.write import write_tree
 

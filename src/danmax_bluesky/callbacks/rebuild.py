@@ -9,21 +9,21 @@ from typing import Any, Literal
 
 from danmax_bluesky.callbacks.dxchange import has_dxchange, write_dxchange
 from danmax_bluesky.callbacks.nexus import write_master
-from danmax_bluesky.callbacks.provenance import ACTOR, begin_acquisition, end_acquisition, note_comparisons, seal
+from danmax_bluesky.callbacks.provenance_writer import ACTOR, begin_acquisition, end_acquisition, note_comparisons, seal
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration, load_configuration
-from danmax_bluesky.formats.provenance import Status
-from danmax_bluesky.pipelines.integrate import integrate_scan
-from danmax_bluesky.pipelines.job import output_path
+from danmax_bluesky.formats.provenance_table import Status
 from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.pipelines.run_tables import Run, read_run
-from danmax_bluesky.pipelines.scans import MeasuredScan, columns_of, info_of, measured_frames
+from danmax_bluesky.pipelines.scan_frames import MeasuredScan, columns_of, info_of, measured_frames
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.journals import ended_record_of, record_of
 from danmax_bluesky.storage.locks import WriterLock
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.storage.recovery import healed, recover
 
 INTEGRATION = "integration"

@@ -119,7 +119,7 @@ def _told(error: Exception) -> DanmaxError | None:
         return None
     from bluesky.utils import FailedStatus
 
-    from danmax_bluesky.plans.losses import reason_of
+    from danmax_bluesky.plans.disconnects import reason_of
 
     reason = reason_of(error)
     return reason if isinstance(error, FailedStatus) and isinstance(reason, DanmaxError) else None

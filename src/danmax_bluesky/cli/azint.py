@@ -19,11 +19,11 @@ from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
 from danmax_bluesky.pipelines.cluster import cluster_client
 from danmax_bluesky.pipelines.export import export_text
-from danmax_bluesky.pipelines.feeder import new_files
-from danmax_bluesky.pipelines.integrate import IntegrationReport
 from danmax_bluesky.pipelines.other_programs import recipes_in
 from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.pipelines.saxsdog_feed import new_files
+from danmax_bluesky.pipelines.scan_integration import IntegrationReport
 from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
 

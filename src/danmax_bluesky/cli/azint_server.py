@@ -7,8 +7,8 @@ import click
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.errors import SettingsError
-from danmax_bluesky.pipelines.service import IntegrationService
-from danmax_bluesky.pipelines.service_http import ServiceServer, new_token, remove_token, write_token
+from danmax_bluesky.pipelines.azint_http import ServiceServer, new_token, remove_token, write_token
+from danmax_bluesky.pipelines.azint_service import IntegrationService
 from danmax_bluesky.screen import screen
 
 

@@ -16,7 +16,7 @@ from danmax_bluesky.scattering.calibration_files import saxsdog_json
 from danmax_bluesky.scattering.geometry import geometry_of_poni
 from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.frames import read_mask
-from danmax_bluesky.storage.text import write_text
+from danmax_bluesky.storage.text_files import write_text
 
 _PATH = click.Path(path_type=Path)
 

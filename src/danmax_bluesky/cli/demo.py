@@ -12,8 +12,6 @@ from rich.table import Table
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.config import Settings, load_settings
-from danmax_bluesky.devices.twin.sources.phantom import truth_slice
-from danmax_bluesky.devices.twin.sources.recorded import recorded_angles_deg, recorded_shape
 from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.pipelines.pictures import save_image, save_pattern
 from danmax_bluesky.runs.layout import ScanFiles
@@ -25,8 +23,10 @@ from danmax_bluesky.storage.listing import how_to_open
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.tomography.darks_and_flats import PerFrame
+from danmax_bluesky.tomography.direct_fourier import reconstruct_slices, sinogram
 from danmax_bluesky.tomography.quality import compare_slices
-from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
+from danmax_bluesky.twin.sources.phantom import truth_slice
+from danmax_bluesky.twin.sources.recorded import recorded_angles_deg, recorded_shape
 
 CEO2_WAVELENGTH_A = 0.4066
 HC_KEV_A = 12.398419843320026

@@ -3,7 +3,7 @@
 import click
 
 from danmax_bluesky.cli import SettingsSource
-from danmax_bluesky.pipelines.catalog.tables import table_of
+from danmax_bluesky.pipelines.catalog.run_table import table_of
 from danmax_bluesky.pipelines.scan_log import VisitLog
 from danmax_bluesky.screen import screen
 

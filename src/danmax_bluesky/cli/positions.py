@@ -18,7 +18,7 @@ from danmax_bluesky.devices.flat_positions import (
     ranges_of,
 )
 from danmax_bluesky.devices.paths import VisitPaths
-from danmax_bluesky.devices.standing import positions_now
+from danmax_bluesky.devices.positions import positions_now
 from danmax_bluesky.screen import screen
 
 

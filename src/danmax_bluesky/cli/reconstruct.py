@@ -3,12 +3,12 @@
 import click
 
 from danmax_bluesky.callbacks.dxchange import has_dxchange
-from danmax_bluesky.callbacks.reconstruct import jobs_of
+from danmax_bluesky.callbacks.reconstruct_slices import jobs_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.pipelines.reconstruct import reconstruct_scan
 from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.pipelines.slice_process import reconstruct_scan
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.screen import screen

@@ -10,7 +10,7 @@ import click
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.callbacks import dxchange, rebuild
-from danmax_bluesky.callbacks import provenance as acquisition
+from danmax_bluesky.callbacks import provenance_writer as acquisition
 from danmax_bluesky.callbacks.dxchange import write_dxchange
 from danmax_bluesky.callbacks.rebuild import integrate_again
 from danmax_bluesky.cli import SettingsSource, settings_over
@@ -19,9 +19,9 @@ from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of
 from danmax_bluesky.formats.tree import Copying
-from danmax_bluesky.pipelines import reconstruct
-from danmax_bluesky.pipelines.reconstruction import ReconstructionJob
+from danmax_bluesky.pipelines import slice_process
 from danmax_bluesky.pipelines.run_tables import read_run
+from danmax_bluesky.pipelines.slice_request import ReconstructionJob
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.user import Plans, plan_names
 from danmax_bluesky.runs.layout import ScanFiles
@@ -31,7 +31,7 @@ from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of
-from danmax_bluesky.storage.provenance import read_details, read_table
+from danmax_bluesky.storage.provenance_journal import read_details, read_table
 from danmax_bluesky.storage.recovery import healed, recover
 from danmax_bluesky.storage.write import owner_of
 from danmax_bluesky.tomography.scan import TomoScan
@@ -107,10 +107,10 @@ def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any], out: Pa
             return ", ".join(map(str, paths))
         case rebuild.INTEGRATION:
             return str(integrate_again(read_run(record).record, parameters["recipe"]))
-        case reconstruct.ACTOR:
+        case slice_process.ACTOR:
             settings = ReconstructionSettings.model_validate(parameters["settings"])
             job = ReconstructionJob.of(record, parameters["detector"], settings, parameters["center"])
-            return str(reconstruct.reconstruct_scan(job))
+            return str(slice_process.reconstruct_scan(job))
         case transfer.ACTOR:
             if out is None:
                 raise FormatError(f"copied to {parameters['destination']} then; say with --out where to copy to now")

@@ -4,8 +4,8 @@ import click
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.pipelines.catalog.client import STATUSES, lines, queries, search
-from danmax_bluesky.pipelines.catalog.service import CatalogService
-from danmax_bluesky.pipelines.catalog.tables import table_of
+from danmax_bluesky.pipelines.catalog.run_table import table_of
+from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
 from danmax_bluesky.screen import screen
 
 

@@ -63,10 +63,10 @@ def _serve_world(
     restart_after_s: float,
 ) -> None:
     from danmax_bluesky.devices.tango.serving import announce, free_port
-    from danmax_bluesky.devices.twin.servers.hub import Hub
-    from danmax_bluesky.devices.twin.servers.supervisor import ServerFront, Supervisor
-    from danmax_bluesky.devices.twin.servers.tango_devices import addresses_as_settings
-    from danmax_bluesky.devices.twin.servers.wire import Wire, environment_of
+    from danmax_bluesky.twin.servers.hub import Hub
+    from danmax_bluesky.twin.servers.supervisor import ServerFront, Supervisor
+    from danmax_bluesky.twin.servers.tango_devices import addresses_as_settings
+    from danmax_bluesky.twin.servers.wire import Wire, environment_of
 
     hub = Hub(settings())
     try:
@@ -104,8 +104,8 @@ def _serve_tango(world: str, host: str, port: int | None) -> None:
     from tango import EnsureOmniThread
 
     from danmax_bluesky.devices.tango import serving
-    from danmax_bluesky.devices.twin.servers.tango_devices import device_classes
-    from danmax_bluesky.devices.twin.servers.wire import RemoteHub
+    from danmax_bluesky.twin.servers.tango_devices import device_classes
+    from danmax_bluesky.twin.servers.wire import RemoteHub
 
     hub = RemoteHub.from_environment(world, EnsureOmniThread, _leave)
 
@@ -117,8 +117,8 @@ def _serve_tango(world: str, host: str, port: int | None) -> None:
 
 def _serve_panda(world: str, host: str, port: int, prefix: str) -> None:
     from danmax_bluesky.devices.tango.serving import announce
-    from danmax_bluesky.devices.twin.servers.panda_server import PandaServer
-    from danmax_bluesky.devices.twin.servers.wire import RemoteHub
+    from danmax_bluesky.twin.servers.panda_server import PandaServer
+    from danmax_bluesky.twin.servers.wire import RemoteHub
 
     hub = RemoteHub.from_environment(world, when_lost=_leave)
     panda = PandaServer(hub, prefix, host, port)

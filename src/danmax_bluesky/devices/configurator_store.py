@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from danmax_bluesky.errors import ScanError, StorageError
 from danmax_bluesky.parsing import parse, read_text, shown
-from danmax_bluesky.storage.whole import whole_file
+from danmax_bluesky.storage.atomic_files import whole_file
 from danmax_bluesky.tomography.scan import FIELDS
 
 Value = bool | int | float | str

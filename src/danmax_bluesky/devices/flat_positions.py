@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.parsing import expecting, parse, read_text
-from danmax_bluesky.storage.whole import NameTakenError, whole_file
+from danmax_bluesky.storage.atomic_files import NameTakenError, whole_file
 
 OF_THE_SETTINGS = "settings"
 OUT = "out"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.text import write_text
+from danmax_bluesky.storage.text_files import write_text
 
 log = logging.getLogger(__name__)
 

@@ -43,7 +43,7 @@ _START_S = 5.0  # from the command to the state that says the motor moves
 _REST_S = 10.0  # from the stop, beyond the deceleration, to the state that says the motor rests
 
 
-def _told(value: float, units: str) -> str:
+def _quantity(value: float, units: str) -> str:
     return f"{value:g} {units}".rstrip()
 
 
@@ -119,7 +119,7 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
         except TimeoutError:
             at, units = await asyncio.gather(self.readback.get_value(), self.units())
             raise DeviceError(
-                f"{self.name}: stands at {_told(at, units)} and did not reach {_told(new_position, units)} "
+                f"{self.name}: stands at {_quantity(at, units)} and did not reach {_quantity(new_position, units)} "
                 f"within {limit_s:.3g} s; look whether its controller reports a fault"
             ) from None
 
@@ -138,8 +138,9 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
                     except TimeoutError:
                         units = await self.units()
                         raise DeviceError(
-                            f"{self.name}: came to rest at {_told(at, units)}, {_told(abs(at - target), units)} from "
-                            f"{_told(target, units)} where it was sent (tolerance {_told(self.tolerance, units)}); "
+                            f"{self.name}: came to rest at {_quantity(at, units)}, "
+                            f"{_quantity(abs(at - target), units)} from {_quantity(target, units)} where it was sent "
+                            f"(tolerance {_quantity(self.tolerance, units)}); "
                             "was it stopped, or is there a limit switch?"
                         ) from None
                 else:

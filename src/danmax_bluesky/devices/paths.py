@@ -19,7 +19,7 @@ from ophyd_async.core import PathInfo
 
 from danmax_bluesky.config import Settings, state_folder
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.walking import check_links, files_below
+from danmax_bluesky.storage.folder_walk import check_links, files_below
 
 _NUMBERED = re.compile(r"scan-(\d{4,})(?:[._].*)?")
 

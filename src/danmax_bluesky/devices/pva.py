@@ -15,7 +15,7 @@ from ophyd_async.epics.core import _p4p as transport
 from p4p.client.asyncio import Context
 from p4p.client.raw import Cancelled, Disconnected, RemoteError
 
-from danmax_bluesky.devices.lost import LinkLostError, LostReading, lost
+from danmax_bluesky.devices.disconnects import LinkLostError, LostReading, lost
 
 logger = logging.getLogger(__name__)
 ANSWER_S = 1.0

@@ -17,7 +17,7 @@ from event_model import DataKey, Dtype
 from ophyd_async.core import Device, NotConnectedError
 
 from danmax_bluesky.config import SnapshotSettings
-from danmax_bluesky.devices.lost import LinkLostError
+from danmax_bluesky.devices.disconnects import LinkLostError
 from danmax_bluesky.errors import DeviceError
 
 Plain = float | str  # whole numbers and switches too are recorded as numbers, which alone can be NaN

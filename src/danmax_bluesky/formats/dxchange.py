@@ -17,12 +17,12 @@ from danmax_bluesky.formats.dxchange_configuration import (
     DXchangeConfiguration,
     Hdf5Copy,
     Hdf5Link,
-    Literally,
+    LiteralEntry,
     parse_slice,
 )
-from danmax_bluesky.formats.facts import Unknown, facts_of, resolve
-from danmax_bluesky.formats.parts import fill_value, frames_of, root_attributes, storable, udunits
-from danmax_bluesky.formats.provenance import Action, process_tree
+from danmax_bluesky.formats.nexus import fill_value, frames_of, root_attributes, storable, udunits
+from danmax_bluesky.formats.provenance_table import Action, process_tree
+from danmax_bluesky.formats.template_variables import Unresolved, facts_of, resolve
 from danmax_bluesky.formats.tree import (
     CopyFrom,
     Copying,
@@ -50,7 +50,7 @@ _KEYS = {
 
 
 @dataclass(frozen=True)
-class Found:
+class DatasetInfo:
     """What stands at a path of another file.
 
     Attributes:
@@ -64,7 +64,7 @@ class Found:
     units: str = ""
 
 
-Look = Callable[[str, str], Found | str]
+DatasetLookup = Callable[[str, str], DatasetInfo | str]
 """(file relative to the folder of the result, HDF5 path) -> what is there, or a text saying what is wrong."""
 
 
@@ -88,7 +88,7 @@ def dxchange_tree(
     table: FrameTable,
     configuration: DXchangeConfiguration,
     path: Path,
-    look: Look,
+    look: DatasetLookup,
     *,
     written_s: float,
     actions: Sequence[Action] | None = (),
@@ -160,7 +160,7 @@ class _Builder:
         record: RunRecord,
         configuration: DXchangeConfiguration,
         path: Path,
-        look: Look,
+        look: DatasetLookup,
         export: Export,
     ) -> None:
         self.record = record
@@ -213,7 +213,7 @@ class _Builder:
         self, place: str, path: str, entry: Any, table: FrameTable, facts: Mapping[str, Any]
     ) -> list[tuple[str, Node]]:
         match entry:
-            case Literally():
+            case LiteralEntry():
                 node = self._literal(entry, facts)
             case ControlValue():
                 return self._control_values(place, path, entry)
@@ -221,15 +221,15 @@ class _Builder:
                 node = self._frames(entry, table)
             case _:
                 node = self._from_file(entry, facts)
-        if isinstance(node, Unknown):
+        if isinstance(node, Unresolved):
             if not entry.optional:
                 self.problems.append(f"entry {path}: {node.reason}")
             return []
         return [] if node is None else [(place, node)]
 
-    def _literal(self, entry: Literally, facts: Mapping[str, Any]) -> Node | Unknown:
+    def _literal(self, entry: LiteralEntry, facts: Mapping[str, Any]) -> Node | Unresolved:
         value = resolve(entry.value, facts)
-        if isinstance(value, Unknown):
+        if isinstance(value, Unresolved):
             return value
         return Dataset(storable(value), _attributes(entry, facts))
 
@@ -253,15 +253,15 @@ class _Builder:
             )
         return nodes
 
-    def _frames(self, entry: Hdf5Link | Hdf5Copy, table: FrameTable) -> Node | Unknown:
+    def _frames(self, entry: Hdf5Link | Hdf5Copy, table: FrameTable) -> Node | Unresolved:
         frames = table.of(_KEYS[entry.frames or ""])
         if not len(frames):
-            return Unknown(f"the run has no {entry.frames} frames of {table.detector}")
+            return Unresolved(f"the run has no {entry.frames} frames of {table.detector}")
         attrs = {**_attributes(entry, {}), **({"axes": entry.axes} if entry.axes else {})}
         view = frames_of(table, frames, self.folder)
         if entry.slice:
             view = _narrowed(view, parse_slice(entry.slice))
-            if isinstance(view, Unknown):
+            if isinstance(view, Unresolved):
                 return view
         return self._as_wanted(replace(view, attrs=attrs), copied=isinstance(entry, Hdf5Copy))
 
@@ -274,31 +274,31 @@ class _Builder:
             view = replace(view, attrs={**view.attrs, "axes": f"{axes[1]}:{axes[0]}:{axes[2]}"})
         return replace(view, copying=copying)
 
-    def _from_file(self, entry: Hdf5Link | Hdf5Copy, facts: Mapping[str, Any]) -> Node | Unknown | None:
+    def _from_file(self, entry: Hdf5Link | Hdf5Copy, facts: Mapping[str, Any]) -> Node | Unresolved | None:
         file, path = resolve(entry.file, facts), resolve(entry.path, facts)
         for part in (file, path):
-            if isinstance(part, Unknown):
+            if isinstance(part, Unresolved):
                 return part
         if not file:
             return SoftLink(path)
         found = self.look(file, path)
         if isinstance(found, str):
-            return Unknown(f"{file}::{path}: {found}")
+            return Unresolved(f"{file}::{path}: {found}")
         copies = isinstance(entry, Hdf5Copy) or self.export.copying is not None
         if isinstance(entry, Hdf5Link) and self.export.copying is not None and not entry.in_copies:
             return None
         attrs = {**({"units": found.units} if found.units else {}), **_attributes(entry, facts)}
         attrs |= {"axes": entry.axes} if entry.axes else {}
         region = _region(parse_slice(entry.slice), found.shape) if entry.slice else ()
-        if isinstance(region, Unknown):
-            return Unknown(f"{file}::{path}: {region.reason}")
+        if isinstance(region, Unresolved):
+            return Unresolved(f"{file}::{path}: {region.reason}")
         if copies:
             return CopyFrom(file, path, region, attrs)
         if not region:
             return ExternalLink(file, path)
         (start, stop, step), *inner = region
         if any(part[2] != 1 for part in inner):
-            return Unknown(
+            return Unresolved(
                 f"{file}::{path}: a link takes every frame or every n-th, but lines and columns without gaps"
             )
         bounds = tuple((first, last) for first, last, _ in inner)
@@ -310,7 +310,7 @@ def _attributes(entry: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
     attrs: dict[str, Any] = {}
     if entry.units is not None:
         units = resolve(entry.units, facts)
-        attrs["units"] = entry.units if isinstance(units, Unknown) else udunits(str(units))
+        attrs["units"] = entry.units if isinstance(units, Unresolved) else udunits(str(units))
     if entry.description is not None:
         attrs["description"] = entry.description
     return attrs
@@ -326,26 +326,26 @@ def _control(snapshot: Snapshot, name: str, entry: ControlValue) -> Dataset:
     return Dataset(value, {**attrs, "device": name, "read_at": entry.at})
 
 
-def _region(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[tuple[int, int, int], ...] | Unknown:
+def _region(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[tuple[int, int, int], ...] | Unresolved:
     if len(slices) > len(shape):
-        return Unknown(f"has {len(shape)} dimensions, shape {shape}; the slice has {len(slices)}")
+        return Unresolved(f"has {len(shape)} dimensions, shape {shape}; the slice has {len(slices)}")
     whole = (*slices, *[slice(None)] * (len(shape) - len(slices)))
     region = tuple(part.indices(size) for part, size in zip(whole, shape, strict=True))
     if any(not len(range(*part)) for part in region):
-        return Unknown(f"has shape {shape}; the slice leaves nothing of it")
+        return Unresolved(f"has shape {shape}; the slice leaves nothing of it")
     return region
 
 
-def _narrowed(view: VirtualDataset, slices: tuple[slice, ...]) -> VirtualDataset | Unknown:
+def _narrowed(view: VirtualDataset, slices: tuple[slice, ...]) -> VirtualDataset | Unresolved:
     """A part of a view that may come in several pieces."""
     region = _region(slices, view.shape)
-    if isinstance(region, Unknown):
+    if isinstance(region, Unresolved):
         return region
     rows, *inner = region
     wanted = np.arange(*rows)
     bounds = tuple((first, last) for first, last, _ in inner)
     if any(step != 1 for _, _, step in inner):
-        return Unknown("lines and columns of frames are taken without gaps")
+        return Unresolved("lines and columns of frames are taken without gaps")
     pieces: list[FrameSlice] = []
     first = 0
     for source in view.sources:

@@ -71,7 +71,7 @@ class ControlValue(_Entry):
     at: Literal["start", "end"] = Field("start", description="of the scan")
 
 
-class Literally(_Entry):
+class LiteralEntry(_Entry):
     """A literal; ${...} stands for what is known of the run."""
 
     kind: Literal["value"]
@@ -79,7 +79,7 @@ class Literally(_Entry):
     axes: str | None = None
 
 
-Entry = Annotated[Hdf5Link | Hdf5Copy | ControlValue | Literally, Field(discriminator="kind")]
+Entry = Annotated[Hdf5Link | Hdf5Copy | ControlValue | LiteralEntry, Field(discriminator="kind")]
 
 
 class DXchangeConfiguration(_Model):

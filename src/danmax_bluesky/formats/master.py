@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.dxchange import Found, Look
-from danmax_bluesky.formats.nxtomo import detector_geometry, entry_name, nxtomo_entry, source_group
-from danmax_bluesky.formats.parts import (
+from danmax_bluesky.formats.dxchange import DatasetInfo, DatasetLookup
+from danmax_bluesky.formats.nexus import (
     PLANCK_TIMES_C_KEV_ANGSTROM,
     as_group,
     detector_settings,
@@ -26,7 +25,8 @@ from danmax_bluesky.formats.parts import (
     root_attributes,
     storable,
 )
-from danmax_bluesky.formats.provenance import Action, process_groups, process_tree
+from danmax_bluesky.formats.nxtomo import detector_geometry, entry_name, nxtomo_entry, source_group
+from danmax_bluesky.formats.provenance_table import Action, process_groups, process_tree
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import NOTES, sample_of
@@ -44,7 +44,7 @@ def master_tree(
     *,
     written_s: float,
     actions: Sequence[Action] = (),
-    look: Look | None = None,
+    look: DatasetLookup | None = None,
     exported: Mapping[str, FrameTable] | None = None,
 ) -> Group:
     """The master of a run.
@@ -75,7 +75,7 @@ def master_tree(
     return with_targets(Group(root, {**root_attributes(record, path.name, written_s), "default": "entry"}))
 
 
-def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, look: Look | None) -> Group:
+def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, look: DatasetLookup | None) -> Group:
     start = record.start
     pictures = _pictures(record, tables, folder)
     curves = _curves(record)
@@ -149,7 +149,7 @@ def _sample(record: RunRecord) -> Group:
     return nx("NXsample", {key: Dataset(storable(value)) for key, value in sample.items()})
 
 
-def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, look: Look | None) -> Group:
+def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, look: DatasetLookup | None) -> Group:
     source = record.start.get("source", {})
     energy_kev = float(source.get("energy_kev", np.nan))
     fields: dict[str, Node] = {
@@ -202,7 +202,7 @@ def _configuration(record: RunRecord) -> dict[str, Node]:
     return devices
 
 
-def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Path, look: Look | None) -> Group:
+def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Path, look: DatasetLookup | None) -> Group:
     settings = detector_settings(record, key)
     source = next(segment.images[key] for segment in record.segments if key in segment.images)
     file = relative(source.file, folder)
@@ -214,7 +214,7 @@ def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Pat
         **detector_geometry(record, key),
     }
     beside = source.dataset.rsplit("/", 1)[0]
-    if look is not None and isinstance(look(file, f"{beside}/pixel_mask"), Found):
+    if look is not None and isinstance(look(file, f"{beside}/pixel_mask"), DatasetInfo):
         fields["pixel_mask"] = ExternalLink(file, f"{beside}/pixel_mask")
     for segment in record.segments:
         for scalar in segment.external.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from danmax_bluesky.formats.parts import (
+from danmax_bluesky.formats.nexus import (
     SAMPLE_STAGE,
     detector_settings,
     frames_group,

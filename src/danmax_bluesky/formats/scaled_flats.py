@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from danmax_bluesky.formats.parts import quantity, root_attributes
+from danmax_bluesky.formats.nexus import quantity, root_attributes
 from danmax_bluesky.formats.tree import Dataset, Group, nx
 from danmax_bluesky.runs.frame_table import SCALE_TEXT, FrameTable, ImageKey
 from danmax_bluesky.runs.record import RunRecord

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.parts import iso, quantity
+from danmax_bluesky.formats.nexus import iso, quantity
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, nx
 
 SLICES = "/entry/data/data"

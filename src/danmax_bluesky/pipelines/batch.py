@@ -11,19 +11,19 @@ from typing import Any, Literal
 
 from danmax_bluesky.errors import DanmaxError, FormatError, SettingsError, StorageError
 from danmax_bluesky.pipelines.corrections import depends_on_file, files_named
-from danmax_bluesky.pipelines.integrate import IntegrationReport, Progress, integrate_scan
-from danmax_bluesky.pipelines.job import output_path
-from danmax_bluesky.pipelines.notes import note_integration
+from danmax_bluesky.pipelines.integration_provenance import note_integration
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state
 from danmax_bluesky.pipelines.recipes import IntegrationSettings
-from danmax_bluesky.pipelines.scans import journal_beside
+from danmax_bluesky.pipelines.scan_frames import journal_beside
+from danmax_bluesky.pipelines.scan_integration import IntegrationReport, Progress, integrate_scan
+from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.storage.folder_walk import files_below
 from danmax_bluesky.storage.frames import is_hdf5, linked_files, open_frames
 from danmax_bluesky.storage.images import is_image, series_name
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.locks import has_writer
-from danmax_bluesky.storage.walking import files_below
 
 OURS = re.compile(r"scan-\d{4,}(?:_(?P<part>.+))?")
 NOT_FRAMES = ("_integrated", "_dxchange", "_panda")

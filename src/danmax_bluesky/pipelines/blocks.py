@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from danmax_bluesky.pipelines import fused
-from danmax_bluesky.scattering.integrator import Collected, Integrator, Patterns
+from danmax_bluesky.scattering.integrator import FrameSums, Integrator, Patterns
 from danmax_bluesky.scattering.kernels import COMPILING, LANES
 from danmax_bluesky.storage import bitshuffle
 from danmax_bluesky.storage.frames import FrameError, Frames
@@ -183,7 +183,7 @@ class _Own:
             step = LANES
         else:
             step = 1
-        collected = Collected.empty(len(known), integrator.matrix.norm.size)
+        collected = FrameSums.allocate(len(known), integrator.matrix.norm.size)
         for first in range(0, len(known), step):
             sums = fused.sum_chunks(integrator, known[first : first + step], frames.dtype, space)
             if sums is None:

@@ -16,7 +16,7 @@ from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.scattering.peaks import PeakError, expected_lines_deg, peak_position_errors
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.storage.frames import open_frames
-from danmax_bluesky.storage.text import write_text
+from danmax_bluesky.storage.text_files import write_text
 
 mpl.use("Agg", force=False)
 

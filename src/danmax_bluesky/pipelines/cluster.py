@@ -16,9 +16,9 @@ import numpy as np
 
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.pipelines.blocks import Block, batches, integrate_blocks
-from danmax_bluesky.pipelines.integrators import integrators_of
-from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.pipelines.integrator_cache import integrators_of
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, prepare, recipe_settings
+from danmax_bluesky.pipelines.worker_messages import ScanInfo
 from danmax_bluesky.storage.frames import Frames, open_frames
 
 FRAMES_A_TASK = 64

@@ -15,7 +15,7 @@ import numpy as np
 
 from danmax_bluesky.config import INSIDE, OF_EACH_FILE, RECIPE_IMAGES, RecipeSettings
 from danmax_bluesky.errors import CalibrationError, FormatError, StorageError
-from danmax_bluesky.pipelines.scans import MEASURED, journal_beside
+from danmax_bluesky.pipelines.scan_frames import MEASURED, journal_beside
 from danmax_bluesky.storage.frames import is_hdf5, open_frames, read_mask
 from danmax_bluesky.storage.frames_protocol import Correction, Frames, MeanImage, mean_image
 from danmax_bluesky.storage.images import series_name

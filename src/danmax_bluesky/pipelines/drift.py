@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.runs.frame_table import AngleFlag, FrameTable, ImageKey, Shifts
-from danmax_bluesky.storage.stack import FrameStack
+from danmax_bluesky.storage.frame_stack import FrameStack
 from danmax_bluesky.tomography.alignment import PairDrift, describe_drift, drift_of_pairs
 
 _log = logging.getLogger(__name__)

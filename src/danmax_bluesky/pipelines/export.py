@@ -9,7 +9,7 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.scattering.text_formats import chi_text, xye_text
 from danmax_bluesky.storage.patterns import read_patterns, read_recipe
-from danmax_bluesky.storage.text import write_text
+from danmax_bluesky.storage.text_files import write_text
 
 
 def export_text(file: Path, kind: Literal["chi", "xye"], folder: Path | None = None) -> Iterator[Path]:

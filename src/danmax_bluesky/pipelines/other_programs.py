@@ -19,9 +19,9 @@ from danmax_bluesky.scattering.calibration_files import (
     saxsdog_calibration,
 )
 from danmax_bluesky.scattering.geometry import Geometry
+from danmax_bluesky.storage.atomic_files import whole_file
 from danmax_bluesky.storage.frames import read_mask
-from danmax_bluesky.storage.text import write_text
-from danmax_bluesky.storage.whole import whole_file
+from danmax_bluesky.storage.text_files import write_text
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 """What the name of a recipe holds none of."""

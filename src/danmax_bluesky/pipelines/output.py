@@ -28,8 +28,8 @@ from danmax_bluesky.formats.nxazint import (
 )
 from danmax_bluesky.formats.tree import Dataset, Group
 from danmax_bluesky.pipelines.blocks import Block
-from danmax_bluesky.pipelines.job import ScanInfo
 from danmax_bluesky.pipelines.recipes import PreparedRecipe
+from danmax_bluesky.pipelines.worker_messages import ScanInfo
 from danmax_bluesky.scattering.checks import orientation_warnings, ring_contrast
 from danmax_bluesky.scattering.classifiers import NAMES, integral_parameters
 from danmax_bluesky.scattering.integrator import Integrator

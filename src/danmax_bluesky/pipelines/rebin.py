@@ -12,7 +12,7 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.nxazint import CONTRAST, PROBLEMS, STATE
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink
-from danmax_bluesky.pipelines.integrators import matrix_of
+from danmax_bluesky.pipelines.integrator_cache import matrix_of
 from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.scattering.classifiers import integral_parameters
 from danmax_bluesky.scattering.geometry import geometry_of_poni

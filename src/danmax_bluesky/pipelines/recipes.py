@@ -16,10 +16,10 @@ from danmax_bluesky.errors import CalibrationError, SettingsError
 from danmax_bluesky.parsing import complaints, read_text, shown
 from danmax_bluesky.pipelines.background import background_pattern, is_pattern
 from danmax_bluesky.pipelines.corrections import combined_dark, image_of, mask_of, unused_corrections
-from danmax_bluesky.pipelines.job import ScanInfo
+from danmax_bluesky.pipelines.worker_messages import ScanInfo
+from danmax_bluesky.scattering.cuts import Cut
 from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
 from danmax_bluesky.scattering.recipe import Recipe
-from danmax_bluesky.scattering.slices import Cut
 from danmax_bluesky.scattering.validity import NO_LIMIT, default_lower_limit, kind_of_detector, kind_of_frame
 from danmax_bluesky.storage.frames_protocol import FrameError, Frames, MeanImage
 

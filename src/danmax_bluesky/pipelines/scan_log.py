@@ -9,12 +9,12 @@ from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.formats.scan_log import LogLine, as_csv, as_markdown, in_order, is_ours, line_of
 from danmax_bluesky.parsing import expecting
 from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.storage.folder_walk import check_links, files_below
 from danmax_bluesky.storage.journal import is_being_written
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.scalars import load_scalars
-from danmax_bluesky.storage.text import write_text
-from danmax_bluesky.storage.walking import check_links, files_below
+from danmax_bluesky.storage.text_files import write_text
 
 JOURNALS = "scan-*_documents.jsonl"
 _LOG = logging.getLogger(__name__)

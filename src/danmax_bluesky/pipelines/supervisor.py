@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import AcquisitionError
-from danmax_bluesky.pipelines.job import Job, Outcome
+from danmax_bluesky.pipelines.worker_messages import Job, Outcome
 
 MAX_DEATHS = 5
 _COMMAND = (sys.executable, "-m", "danmax_bluesky.pipelines.worker")

@@ -23,11 +23,11 @@ from typing import IO, Any
 import numpy as np
 
 from danmax_bluesky.pipelines.blocks import Block
-from danmax_bluesky.pipelines.follow import Stretches
-from danmax_bluesky.pipelines.job import Job, Outcome
-from danmax_bluesky.pipelines.live import run_job
+from danmax_bluesky.pipelines.frame_ranges import Stretches
+from danmax_bluesky.pipelines.live_patterns import run_job
 from danmax_bluesky.pipelines.output import RecipeOutput
 from danmax_bluesky.pipelines.publish import Publisher
+from danmax_bluesky.pipelines.worker_messages import Job, Outcome
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.powder import azint_count, reachable
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import in_the_beam, leave, nothing_is_away, points_possible, staged
+from danmax_bluesky.plans.stubs import in_the_beam, leave, nothing_is_away, require_rearmable_detectors, staged
 
 
 def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
@@ -48,7 +48,7 @@ def ascan(
         ScanError: a number is out of range, there is no such motor, or a detector cannot be armed at every point.
         PreflightError: a position cannot be reached.
     """
-    points_possible(rig)
+    require_rearmable_detectors(rig)
     yield from nothing_is_away(rig)
     mover, counters = rig.motor(motor), rig.counters()
     if nsteps < 1:

@@ -37,7 +37,7 @@ _QUESTIONS = ("read", "locate", "wait_for")
 _ENDINGS: dict[str, type[BaseException]] = {"aborting": RequestAbort, "stopping": RequestStop, "halting": PlanHalt}
 
 
-def heeding(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator[Any]]:
+def interruptible(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGenerator[Any]]:
     """A preprocessor for this RunEngine, to be put among its `preprocessors`: no interruption gets lost."""
 
     def heed(plan: MsgGenerator[Any]) -> MsgGenerator[Any]:

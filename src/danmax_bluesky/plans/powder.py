@@ -15,7 +15,7 @@ from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.errors import PreflightError, ScanError
-from danmax_bluesky.plans.courses import Course, Point, listed
+from danmax_bluesky.plans.adaptive import Point, PointPolicy, all_points
 from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.segment import Flight, flight_of
@@ -25,16 +25,16 @@ from danmax_bluesky.plans.stubs import (
     leave,
     nothing_is_away,
     open_shutter,
-    points_possible,
     position_units,
-    put_back,
+    read_position,
+    require_rearmable_detectors,
+    restore_positions,
     staged,
-    stands_at,
     wait_for_beam,
     where,
 )
 from danmax_bluesky.plans.tomography import measure_phases, readouts, slowest_readout_s
-from danmax_bluesky.tomography.facts import MotorFacts
+from danmax_bluesky.tomography.beamline_state import MotorFacts
 from danmax_bluesky.tomography.phases import Phase, period_us, plan_phases
 from danmax_bluesky.tomography.preflight import rotation_problems
 from danmax_bluesky.tomography.scan import TomoScan
@@ -111,7 +111,7 @@ def azint_sweep(
         raise PreflightError(problems)
     home = (yield from where(rig, (rig.rotation.name,))) if back else ()
     plan = _measured(rig, primary, {"plan_name": "azint_scan", **(md or {})})
-    return (yield from bpp.finalize_wrapper(plan, lambda: put_back(rig, home)))
+    return (yield from bpp.finalize_wrapper(plan, lambda: restore_positions(rig, home)))
 
 
 def azint_fly(
@@ -173,7 +173,7 @@ def azint_fly(
     told = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
     home = (yield from where(rig, (motor,))) if back else ()
     plan = bpp.monitor_during_wrapper(_measured(rig, (phase,), told, flight), [moved.readback])
-    return (yield from bpp.finalize_wrapper(plan, lambda: put_back(rig, home)))
+    return (yield from bpp.finalize_wrapper(plan, lambda: restore_positions(rig, home)))
 
 
 def azint_points(
@@ -182,7 +182,7 @@ def azint_points(
     points: Sequence[Point],
     exposure_s: float,
     *,
-    course: Callable[[Sequence[Point]], Course] | None = None,
+    course: Callable[[Sequence[Point]], PointPolicy] | None = None,
     most: int = 0,
     pause_s: float = 0.0,
     back: bool = True,
@@ -208,7 +208,7 @@ def azint_points(
         ScanError: a number is out of range, a motor is unknown, or a detector cannot be armed at every point.
         PreflightError: a point cannot be reached.
     """
-    points_possible(rig)
+    require_rearmable_detectors(rig)
     yield from nothing_is_away(rig)
     _positive(exposure_s)
     moved = [rig.motor(name) for name in motors]
@@ -239,7 +239,7 @@ def azint_points(
         yield from in_the_beam(rig, visit_points())
 
     def visit_points() -> MsgGenerator[None]:
-        visit = (course or listed)(points)
+        visit = (course or all_points)(points)
         point = next(visit, None)
         visited = 0
         while point is not None and visited < num:
@@ -285,7 +285,7 @@ def _facts(motor: Motor) -> MsgGenerator[MotorFacts]:
     for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
         read[signal] = float((yield from bps.rd(getattr(motor, signal))))
     read["acceleration_s"] = read.pop("acceleration_time")
-    position = yield from stands_at(motor)
+    position = yield from read_position(motor)
     return MotorFacts(motor.name, position, units=(yield from position_units(motor)), **read)
 
 

@@ -8,8 +8,8 @@ from bluesky.protocols import Readable
 from ophyd_async.core import StandardFlyable
 
 from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.figures_of_merit import Integrals
 from danmax_bluesky.devices.homes import Homes
-from danmax_bluesky.devices.integrals import Integrals
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent

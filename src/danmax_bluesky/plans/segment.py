@@ -14,10 +14,10 @@ from ophyd_async.core import FlyMotorInfo
 from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
 
 from danmax_bluesky.errors import AcquisitionError, ScanError
-from danmax_bluesky.plans.fields import frames_so_far, name_fields
+from danmax_bluesky.plans.dark_flat_location import frames_so_far, publish_dark_flat_location
 from danmax_bluesky.plans.guards import PauseGuard, Quietly, StallWatch
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import shut, stands_at, surely, wait_for_beam
+from danmax_bluesky.plans.stubs import read_position, shut, surely, wait_for_beam
 from danmax_bluesky.tomography.phases import Phase, segment_metadata
 from danmax_bluesky.tomography.triggers import (
     GateRow,
@@ -96,7 +96,7 @@ def take(
     known = dict(homes or {})
     for travel in phase.travels:
         if travel.motor not in known:
-            known[travel.motor] = yield from stands_at(rig.motor(travel.motor))
+            known[travel.motor] = yield from read_position(rig.motor(travel.motor))
     yield from wait_for_beam(rig)
     yield from bpp.rewindable_wrapper(_take(rig, phase, known, flight), False)
 
@@ -156,7 +156,7 @@ def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | N
     yield from bpp.contingency_wrapper(
         measure(), except_plan=lambda _error: surely(keep_what_is_there), final_plan=lambda: surely(unlabel)
     )
-    yield from name_fields(rig, phase, before)
+    yield from publish_dark_flat_location(rig, phase, before)
     yield from _audit(rig, phase)
 
 

@@ -50,7 +50,7 @@ def arm(rig: Rig, total: int, longest_wait_s: float = 60.0) -> MsgGenerator[None
     yield from bps.wait(group="arm")
 
 
-def points_possible(rig: Rig) -> None:
+def require_rearmable_detectors(rig: Rig) -> None:
     """Refuse a scan that arms at every point if a detector cannot be used so.
 
     Raises:
@@ -125,7 +125,7 @@ def leave(rig: Rig, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[No
     A shutter that does not answer is asked again for some seconds, and the motors are put back in any case. An end that
     is asked for meanwhile changes nothing of that.
     """
-    yield from bpp.finalize_wrapper(surely(lambda: _close_surely(rig)), lambda: put_back(rig, places))
+    yield from bpp.finalize_wrapper(surely(lambda: _close_surely(rig)), lambda: restore_positions(rig, places))
 
 
 def _close_surely(rig: Rig) -> MsgGenerator[None]:
@@ -161,15 +161,15 @@ def in_the_beam(rig: Rig, plan: MsgGenerator[None]) -> MsgGenerator[None]:
 
 
 def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
-    """Where these motors stand, in their order: what `put_back` takes; they are away until it has brought them back."""
+    """Where these motors stand, in their order: what `restore_positions` takes; until then they count as away."""
     places = []
     for name in motors:
-        places.append((name, (yield from stands_at(rig.motor(name)))))
+        places.append((name, (yield from read_position(rig.motor(name)))))
     rig.homes.depart(places)
     return tuple(places)
 
 
-def stands_at(motor: Motor) -> MsgGenerator[float]:
+def read_position(motor: Motor) -> MsgGenerator[float]:
     """Where a motor rests, in its units: where it was sent, unless its readback says that it is elsewhere.
 
     A motor that was stopped on its way, or moved by another program, is not where it was sent last. One that arrived is
@@ -193,7 +193,7 @@ def move_in_order(rig: Rig, moves: Sequence[tuple[str, float]]) -> MsgGenerator[
         yield from bps.mv(rig.motor(name), position)
 
 
-def put_back(rig: Rig, places: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
+def restore_positions(rig: Rig, places: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
     """Undo `move_in_order`, whatever happens meanwhile: the motor that moved last goes back first.
 
     Each is stopped before, should it still be on its way. One that fails keeps those after it from moving.

@@ -17,9 +17,9 @@ from danmax_bluesky.plans.stubs import (
     leave,
     move_in_order,
     position_units,
-    put_back,
+    read_position,
+    restore_positions,
     staged,
-    stands_at,
     wait_until_stable,
     where,
 )
@@ -111,7 +111,7 @@ def flats(
         yield from move_in_order(rig, moves)
         yield from in_the_beam(rig, expose())
 
-    yield from bpp.finalize_wrapper(measure(), lambda: put_back(rig, places))
+    yield from bpp.finalize_wrapper(measure(), lambda: restore_positions(rig, places))
 
 
 def projections(
@@ -271,7 +271,7 @@ def tomo_scan(
     Returns:
         the uid of the run, of a series that of its first.
     """
-    start_deg = yield from stands_at(rig.rotation)
+    start_deg = yield from read_position(rig.rotation)
     home = (yield from where(rig, (rig.rotation.name,))) if scan.return_to_start else ()
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     back = (lambda: return_to_start(rig, start_deg)) if scan.return_to_start else None
@@ -282,7 +282,7 @@ def tomo_scan(
         return (yield from measure_phases(rig, here, out, **how, md={**told, **more}))
 
     whole = at_one_place(phases, {}) if scan.places is None else series(rig, scan.places, phases, at_one_place)
-    return (yield from bpp.finalize_wrapper(whole, lambda: put_back(rig, home)))
+    return (yield from bpp.finalize_wrapper(whole, lambda: restore_positions(rig, home)))
 
 
 def series(
@@ -314,7 +314,7 @@ def series(
             fields = fields or {"fields_uid": uid, "fields_scan": rig.latest_scan()}
         return fields["fields_uid"]
 
-    return (yield from bpp.finalize_wrapper(visit(), lambda: put_back(rig, homes)))
+    return (yield from bpp.finalize_wrapper(visit(), lambda: restore_positions(rig, homes)))
 
 
 def readouts(rig: Rig) -> MsgGenerator[dict[str, float]]:

@@ -15,12 +15,12 @@ from danmax_bluesky.devices.flat_positions import FlatPositions, position_of
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.parsing import nearest
-from danmax_bluesky.plans import courses, powder, tomography
-from danmax_bluesky.plans.facts import beamline_facts
+from danmax_bluesky.plans import adaptive, powder, tomography
+from danmax_bluesky.plans.read_state import beamline_facts
 from danmax_bluesky.plans.recipes import recipe_findings
 from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import nothing_is_away, stands_at
+from danmax_bluesky.plans.stubs import nothing_is_away, read_position
 from danmax_bluesky.tomography.preflight import preflight
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -28,7 +28,7 @@ Plan = Generator[Any, Any, Any]
 _TOLD_OTHERWISE = ("self", "detectors", "sample", "command")
 
 
-def _told(plan: Callable[..., Plan]) -> Callable[..., Plan]:
+def _record_call(plan: Callable[..., Plan]) -> Callable[..., Plan]:
     """Let the start document of each run of a plan tell how the plan was called: `call`, so that it can run again."""
     signature = inspect.signature(plan)
 
@@ -147,7 +147,7 @@ class Plans:
         out = position_of(self._settings, self.positions, scan.posflat) if needs_flats else None
         return (yield from tomography.tomo_scan(rig, scan, out, md=self._md(typed, sample)))
 
-    @_told
+    @_record_call
     def azint_count(
         self,
         num: int,
@@ -189,7 +189,7 @@ class Plans:
         md["plan_name"] = "azint_count"
         return (yield from powder.azint_points(rig, (), points, exp_time, course=steered, pause_s=latency, md=md))
 
-    @_told
+    @_record_call
     def azint_scan(
         self,
         motor: str,
@@ -233,7 +233,7 @@ class Plans:
         rig, md = self._diffraction(detectors, typed, sample)
         if continuous and until:
             raise ScanError("until: a continuous scan does not wait for its patterns; leave continuous out")
-        origin = (yield from stands_at(rig.motor(motor))) if relative else 0.0
+        origin = (yield from read_position(rig.motor(motor))) if relative else 0.0
         first, last = origin + start, origin + end
         if continuous and motor == rig.rotation.name:
             return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, back=relative, md=md))
@@ -244,7 +244,7 @@ class Plans:
         md["plan_name"] = "azint_scan"
         return (yield from powder.azint_points(rig, (motor,), points, exp_time, course=course, back=relative, md=md))
 
-    @_told
+    @_record_call
     def azint_adaptive(
         self,
         motor: str,
@@ -295,7 +295,7 @@ class Plans:
             yield from powder.azint_points(rig, (motor,), ends, exp_time, course=course, most=most, back=False, md=md)
         )
 
-    @_told
+    @_record_call
     def mesh(
         self,
         slow: str,
@@ -352,11 +352,11 @@ class Plans:
             raise PreflightError(found)
         return rig, {**self._md(command, sample), "recipes": [recipe.model_dump(mode="json") for recipe in recipes]}
 
-    def _steered(self, rig: Rig, until: str, *motors: str) -> Callable[[Sequence[powder.Point]], courses.Course]:
+    def _steered(self, rig: Rig, until: str, *motors: str) -> Callable[[Sequence[powder.Point]], adaptive.PointPolicy]:
         """A course that ends once the condition is met."""
-        condition = courses.Condition.parse(until)
+        condition = adaptive.Condition.parse(until)
         self._must_be_read(rig, condition.key, motors)
-        return functools.partial(courses.until, condition=condition)
+        return functools.partial(adaptive.until, condition=condition)
 
     def _must_be_read(self, rig: Rig, key: str, motors: Sequence[str]) -> None:
         """Refuse, before anything moves, to be steered by what will not be read."""
@@ -366,7 +366,7 @@ class Plans:
                 "set formats.integrate, and a recipe for the detector"
             )
         integrals = [name for known in rig.integrated.values() for name in known.keys]
-        courses.value_in(dict.fromkeys([*integrals, *motors, rig.ring_current.name], 0.0), key)
+        adaptive.select_reading(dict.fromkeys([*integrals, *motors, rig.ring_current.name], 0.0), key)
 
     def _known(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names that are detectors; the preflight tells of the others."""
@@ -386,8 +386,8 @@ class Plans:
 
 def _along(
     start: float, end: float, key: str, change: float, smallest: float, largest: float, _ends: Sequence[powder.Point]
-) -> courses.Course:
-    return courses.adaptive(start, end, key, change, smallest, largest)
+) -> adaptive.PointPolicy:
+    return adaptive.adaptive(start, end, key, change, smallest, largest)
 
 
 def fitting(arguments: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from pyFAI.geometry.fit2d import convert_from_Fit2d
 
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.parsing import expecting, parse
+from danmax_bluesky.scattering.cuts import Cut
 from danmax_bluesky.scattering.geometry import Geometry
-from danmax_bluesky.scattering.slices import Cut
 
 ORIENTATION = 2
 _NUMBER = r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)"

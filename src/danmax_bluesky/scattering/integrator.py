@@ -156,7 +156,7 @@ class Integrator:
         flat = as_counts(frames, self.recipe.dummy).reshape(len(frames), -1)
         if self.path == "count" and flat.dtype != np.int32:
             return self._through_the_matrix().integrate(frames, None)
-        collected = Collected.empty(len(flat), self.matrix.norm.size)
+        collected = FrameSums.allocate(len(flat), self.matrix.norm.size)
         step = kernels.LANES if self.by_lanes and flat.dtype == np.int32 else 1
         for first in range(0, len(flat), step):
             block = flat[first : first + step]
@@ -198,7 +198,7 @@ class Integrator:
         low, high = (int(limits[0]), int(limits[1])) if integers else limits
         return (low, high) if self.path == "count" else (low, high, self._floor)
 
-    def collect(self, sums: Sums, into: "Collected", first: int) -> None:
+    def collect(self, sums: Sums, into: "FrameSums", first: int) -> None:
         """Put what was summed into rows `first` and following."""
         n_bins, lanes = self.matrix.norm.size, sums.lanes
         rows = slice(first, first + lanes)
@@ -257,7 +257,7 @@ class Integrator:
         masked[...] = self.accumulate(frame, limits, work, (signal, variance, norm))
         variance[...] = self.spread(frame, limits, signal, norm)
 
-    def finish(self, collected: "Collected") -> Patterns:
+    def finish(self, collected: "FrameSums") -> Patterns:
         """Sums to means and errors.
 
         A bin whose pixels scatter by nothing, such as one where nothing was counted, has the error of its counts, and
@@ -283,7 +283,7 @@ class Integrator:
 
 
 @dataclass(frozen=True, eq=False)
-class Collected:
+class FrameSums:
     """Sums of several frames.
 
     Attributes:
@@ -299,14 +299,14 @@ class Collected:
     masked: np.ndarray
 
     @classmethod
-    def empty(cls, n_frames: int, n_bins: int) -> "Collected":
+    def allocate(cls, n_frames: int, n_bins: int) -> "FrameSums":
         """Room for some frames."""
         signal, variance, norm = np.empty((3, n_frames, n_bins))
         return cls(signal, variance, norm, np.zeros(n_frames, np.int64))
 
-    def first(self, number: int) -> "Collected":
+    def first(self, number: int) -> "FrameSums":
         """Views of so many frames."""
-        return Collected(self.signal[:number], self.variance[:number], self.norm[:number], self.masked[:number])
+        return FrameSums(self.signal[:number], self.variance[:number], self.norm[:number], self.masked[:number])
 
     def row(self, place: int) -> tuple[np.ndarray, ...]:
         """Views of one frame."""

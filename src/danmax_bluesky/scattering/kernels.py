@@ -15,7 +15,7 @@ import threading
 import numpy as np
 from numba import njit
 
-from danmax_bluesky.scattering.lanes import LANES, add_lanes, count_lanes, spread_lanes, take_lanes, turn_lanes
+from danmax_bluesky.scattering.simd import LANES, add_lanes, count_lanes, spread_lanes, take_lanes, turn_lanes
 
 COMPILING = threading.RLock()
 """Held by who calls compiled code for the first time: numba loses its way where two threads compile at once."""

@@ -8,9 +8,9 @@ import numpy as np
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.scattering.cuts import axis_edges
 from danmax_bluesky.scattering.kernels import COMPILING, norm_of
 from danmax_bluesky.scattering.recipe import Recipe
-from danmax_bluesky.scattering.slices import axis_edges
 from danmax_bluesky.scattering.splitting import cake_of_pyfai, pattern_of_pyfai
 from danmax_bluesky.scattering.subpixel import Part, subdivided
 

@@ -12,8 +12,8 @@ import pyFAI
 from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.background import BackgroundPattern
+from danmax_bluesky.scattering.cuts import Cut
 from danmax_bluesky.scattering.geometry import Geometry
-from danmax_bluesky.scattering.slices import Cut
 
 UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
 ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")

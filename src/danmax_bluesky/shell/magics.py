@@ -12,10 +12,10 @@ from bluesky.utils import MsgGenerator, ProgressBarManager
 from rich.console import Console
 from rich.table import Table
 
-from danmax_bluesky.devices.lost import told
+from danmax_bluesky.devices.disconnects import format_missing_devices
 from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.plans import classic
-from danmax_bluesky.plans.stubs import stands_at
+from danmax_bluesky.plans.stubs import read_position
 from danmax_bluesky.session import Session
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -146,7 +146,9 @@ class Magics:
         """Try again what is not connected."""
         missing = self._wait(self._session.beamline.reconnect())
         self._console.print(
-            f"NOT connected:\n{told(missing)}" if missing else "everything is connected", highlight=False, markup=False
+            f"NOT connected:\n{format_missing_devices(missing)}" if missing else "everything is connected",
+            highlight=False,
+            markup=False,
         )
 
     def danmax(self, line: str = "") -> None:
@@ -170,7 +172,7 @@ class Magics:
         def travel() -> MsgGenerator[None]:
             targets: list[Any] = []
             for motor, value in pairs:
-                targets += [motor, value + (yield from stands_at(motor)) if word == "mvr" else value]
+                targets += [motor, value + (yield from read_position(motor)) if word == "mvr" else value]
             yield from bps.mv(*targets)
 
         engine = self._session.RE

@@ -10,7 +10,7 @@ from typing import Any
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.parsing import parse, read_text, shown
 from danmax_bluesky.runs.metadata import RESERVED, RunMetadata
-from danmax_bluesky.storage.whole import whole_file
+from danmax_bluesky.storage.atomic_files import whole_file
 
 _log = logging.getLogger(__name__)
 _NOT_KEPT = ("scan_id", "sample")

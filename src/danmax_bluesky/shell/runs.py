@@ -8,7 +8,7 @@ from rich.console import Console
 
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.parsing import nearest
-from danmax_bluesky.pipelines.catalog.tables import table_of
+from danmax_bluesky.pipelines.catalog.run_table import table_of
 from danmax_bluesky.session import Session
 
 

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.devices.configurator import make_configurator
-from danmax_bluesky.devices.lost import told
+from danmax_bluesky.devices.disconnects import format_missing_devices
 from danmax_bluesky.errors import DanmaxError, DeviceError
+from danmax_bluesky.plans.disconnects import reason_of
 from danmax_bluesky.plans.engine import Engine
 from danmax_bluesky.plans.interrupts import end_on_signals
-from danmax_bluesky.plans.losses import reason_of
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
-from danmax_bluesky.shell.live import LiveView
+from danmax_bluesky.shell.live_display import LiveView
 from danmax_bluesky.shell.magics import Magics
 from danmax_bluesky.shell.metadata import StoredMetadata
 from danmax_bluesky.shell.runs import catalog_namespace
@@ -100,7 +100,7 @@ def banner(session: Session) -> str:
         "  help     tomo_scan?",
     ]
     if beamline.missing:
-        lines += ["  NOT connected (%reconnect tries again):", told(beamline.missing)]
+        lines += ["  NOT connected (%reconnect tries again):", format_missing_devices(beamline.missing)]
     return "\n".join(lines)
 
 

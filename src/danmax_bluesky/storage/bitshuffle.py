@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from danmax_bluesky.storage.planes import GROUP, bytes_needed, put_together
+from danmax_bluesky.storage.bit_unshuffle import GROUP, bytes_needed, put_together
 
 FILTER_ID = 32008
 LZ4 = 2

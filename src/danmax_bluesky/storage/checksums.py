@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.provenance import FileNote
+from danmax_bluesky.formats.provenance_table import FileNote
 from danmax_bluesky.storage.files import is_left_open
 
 WHOLE = "sha256"

@@ -7,8 +7,8 @@ from pathlib import Path
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.parsing import expecting
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord, moved
+from danmax_bluesky.storage.folder_walk import files_below
 from danmax_bluesky.storage.journal import is_being_written, read_journal
-from danmax_bluesky.storage.walking import files_below
 
 SUFFIX = "_documents.jsonl"
 _REMEDY = "recover the file from a backup"

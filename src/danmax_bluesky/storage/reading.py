@@ -14,11 +14,11 @@ import xarray as xr
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.storage.files import open_to_read, values_of
-from danmax_bluesky.storage.peek import attribute, class_of, column, node_at, plain, stack_of, text_at
-from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.storage.finished_masters import wait_for_master
+from danmax_bluesky.storage.frame_stack import FrameStack
+from danmax_bluesky.storage.h5_lookup import attribute, class_of, column, node_at, plain, stack_of, text_at
+from danmax_bluesky.storage.provenance_journal import read_table
 from danmax_bluesky.storage.references import references
-from danmax_bluesky.storage.stack import FrameStack
-from danmax_bluesky.storage.waiting import wait_for_master
 
 BLOCK_BYTES = 64 * 2**20
 MOST_BLOCKS = 1_000_000

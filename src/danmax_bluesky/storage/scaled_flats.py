@@ -19,7 +19,7 @@ from danmax_bluesky.formats.scaled_flats import MADE_OF, data_path, flat_scales,
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.files import open_to_read
-from danmax_bluesky.storage.stack import FrameStack
+from danmax_bluesky.storage.frame_stack import FrameStack
 from danmax_bluesky.storage.write import OWNER, write_tree
 from danmax_bluesky.tomography.darks_and_flats import FieldInTime, groups_in_time, moments_of
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.provenance import Action, FileNote, Status
+from danmax_bluesky.formats.provenance_table import Action, FileNote, Status
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.storage.atomic_files import flush_to_disk, whole_file
 from danmax_bluesky.storage.checksums import WHOLE, changed
 from danmax_bluesky.storage.files import explain
 from danmax_bluesky.storage.listing import computed_files
 from danmax_bluesky.storage.locks import has_writer, scan_lock
-from danmax_bluesky.storage.provenance import Provenance, follows_the_journal, lasting_notes
+from danmax_bluesky.storage.provenance_journal import Provenance, follows_the_journal, lasting_notes
 from danmax_bluesky.storage.references import pointed_to
-from danmax_bluesky.storage.whole import flush_to_disk, whole_file
 from danmax_bluesky.storage.write import owner_of
 
 ACTOR = "copy"

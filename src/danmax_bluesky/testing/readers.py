@@ -24,10 +24,10 @@ from danmax_bluesky.devices.configurator_store import ConfiguratorStore
 from danmax_bluesky.devices.flat_positions import FlatPosition, FlatPositions, findings, ranges_of
 from danmax_bluesky.errors import CalibrationError, DanmaxError
 from danmax_bluesky.formats.dxchange_configuration import DEFAULT_NAME, load_configuration
-from danmax_bluesky.formats.provenance import process_groups, process_tree
+from danmax_bluesky.formats.provenance_table import process_groups, process_tree
 from danmax_bluesky.parsing import read_text
-from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.other_programs import foreign_geometry, recipes_in
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.pipelines.scan_log import VisitLog
 from danmax_bluesky.scattering.calibration_files import saxsdog_json
 from danmax_bluesky.scattering.geometry import geometry_of_poni, simulated_geometry
@@ -36,7 +36,7 @@ from danmax_bluesky.storage.check import check_file
 from danmax_bluesky.storage.frames import open_frames, read_mask
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.patterns import layouts_of, read_history, read_patterns, read_recipe
-from danmax_bluesky.storage.provenance import Provenance, read_details, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance, read_details, read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.garbling import Damage, garble_hdf5, garble_text
 from danmax_bluesky.testing.powder import DetectorWriter, ring_frames

@@ -7,7 +7,7 @@ from typing import Any
 from danmax_bluesky.callbacks.dxchange import DXchangeWriter
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.callbacks.nexus import NexusMaster
-from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.callbacks.provenance_writer import ProvenanceRecorder
 from danmax_bluesky.storage.journal import encoded
 from danmax_bluesky.testing.compose import Run, compose_tomography
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from danmax_bluesky.tomography.facts import BeamlineFacts, MotorFacts
+from danmax_bluesky.tomography.beamline_state import BeamlineFacts, MotorFacts
 from danmax_bluesky.tomography.phases import Phase
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.series import number_of_places, phases_of_place

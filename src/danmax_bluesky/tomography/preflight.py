@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from danmax_bluesky.errors import PreflightError, ScanError
+from danmax_bluesky.tomography.beamline_state import BeamlineFacts, DetectorFacts, MotorFacts
 from danmax_bluesky.tomography.duration import predicted_time_s
-from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, MotorFacts
 from danmax_bluesky.tomography.phases import Phase, plan_phases, total_frames
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.series import number_of_places, phases_of_place

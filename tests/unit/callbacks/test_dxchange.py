@@ -8,14 +8,14 @@ import pytest
 
 from danmax_bluesky.callbacks.dxchange import DXchangeWriter, write_dxchange
 from danmax_bluesky.callbacks.nexus import NexusMaster
-from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.callbacks.provenance_writer import ProvenanceRecorder
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.formats.dxchange import Export
 from danmax_bluesky.formats.dxchange_configuration import configuration_of, load_configuration
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.runs.record import fold
-from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.storage.provenance_journal import read_table
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 from danmax_bluesky.testing.compose_files import COUNTS_PER_DEG
 

@@ -4,13 +4,13 @@ import pytest
 
 from danmax_bluesky.callbacks.dxchange import DXchangeWriter
 from danmax_bluesky.callbacks.nexus import NexusMaster, write_master
-from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.callbacks.provenance_writer import ProvenanceRecorder
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.check import check_file
-from danmax_bluesky.storage.provenance import Provenance, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance, read_table
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 from danmax_bluesky.testing.replay import replay
 

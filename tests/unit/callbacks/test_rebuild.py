@@ -10,19 +10,19 @@ import pytest
 from danmax_bluesky.callbacks.dxchange import DXchangeWriter
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.callbacks.nexus import NexusMaster
-from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.callbacks.provenance_writer import ProvenanceRecorder
 from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.formats.provenance import FileNote
+from danmax_bluesky.formats.provenance_table import FileNote
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.journal import Journal, encoded, read_journal
 from danmax_bluesky.storage.journals import journals_below, record_of
-from danmax_bluesky.storage.provenance import Provenance, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance, read_table
 from danmax_bluesky.storage.recovery import healed
-from danmax_bluesky.testing.compare import differences
 from danmax_bluesky.testing.compose import compose_tomography
 from danmax_bluesky.testing.damage import leave_open
+from danmax_bluesky.testing.file_differences import differences
 from danmax_bluesky.testing.replay import measured
 
 

@@ -8,7 +8,7 @@ from ophyd_async.epics.core import _p4p as transport
 from p4p.client.raw import Disconnected
 
 from danmax_bluesky.devices import pva
-from danmax_bluesky.devices.lost import LinkLostError, LostReading
+from danmax_bluesky.devices.disconnects import LinkLostError, LostReading
 
 
 class Subscriptions:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from danmax_bluesky.formats.dxchange import Found
+from danmax_bluesky.formats.dxchange import DatasetInfo
 from danmax_bluesky.formats.master import master_tree
-from danmax_bluesky.formats.parts import fill_value, storable, udunits
+from danmax_bluesky.formats.nexus import fill_value, storable, udunits
 from danmax_bluesky.formats.tree import ExternalLink, SoftLink, VirtualDataset
 from danmax_bluesky.runs.frame_table import AngleFlag, FrameTable, ImageKey
 from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment, Snapshot
@@ -117,7 +117,7 @@ def test_an_exposure_that_is_set_is_told_only_where_the_trigger_does_not_decide(
     assert ("exposure_time" in tree["entry/instrument/configuration/orca"].children) == shown
 
 
-@pytest.mark.parametrize("found", [Found((4, 6), "<u4"), "there is no such dataset"])
+@pytest.mark.parametrize("found", [DatasetInfo((4, 6), "<u4"), "there is no such dataset"])
 def test_a_mask_beside_the_frames_is_linked(found):
     asked = []
     tree = master_tree(
@@ -129,7 +129,7 @@ def test_a_mask_beside_the_frames_is_linked(found):
     )
     assert asked == [("scan-0003_orca.h5", "/entry/instrument/orca/pixel_mask")]
     link = tree["entry/instrument/orca"].children.get("pixel_mask")
-    assert link == (ExternalLink(*asked[0]) if isinstance(found, Found) else None)
+    assert link == (ExternalLink(*asked[0]) if isinstance(found, DatasetInfo) else None)
 
 
 def test_alignment_frames_are_projections_to_those_who_do_not_know_them():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import CalibrationError, StorageError
-from danmax_bluesky.pipelines.integrate import integrate_scan
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.testing.powder import ring_frames
 

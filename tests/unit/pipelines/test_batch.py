@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import CalibrationError
-from danmax_bluesky.formats.provenance import Status
+from danmax_bluesky.formats.provenance_table import Status
 from danmax_bluesky.pipelines.batch import find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.output import INCOMPLETE, state_of
 from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.patterns import read_patterns
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.testing.compose import compose_tomography
 from danmax_bluesky.testing.replay import write_journal
 

@@ -10,8 +10,8 @@ import pytest
 from danmax_bluesky.errors import CalibrationError, StorageError
 from danmax_bluesky.pipelines.batch import find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.corrections import combined_dark, image_of, named_image
-from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.recipes import recipe_settings
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.storage.frames_protocol import MeanImage
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.patterns import read_patterns

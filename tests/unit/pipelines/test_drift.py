@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from danmax_bluesky.callbacks.provenance import ProvenanceRecorder
+from danmax_bluesky.callbacks.provenance_writer import ProvenanceRecorder
 from danmax_bluesky.errors import AcquisitionError, StorageError
 from danmax_bluesky.pipelines.drift import drift_of
 from danmax_bluesky.pipelines.run_tables import read_run
@@ -13,7 +13,7 @@ from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.matching import frame_tables
 from danmax_bluesky.runs.record import fold
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.testing.compose import compose_tomography, tomography_parts
 from danmax_bluesky.testing.replay import replay

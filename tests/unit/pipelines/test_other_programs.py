@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import FormatError, SettingsError, StorageError
-from danmax_bluesky.pipelines.integrate import integrate_scan
 from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
+from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.storage.frames import read_mask
 from danmax_bluesky.storage.patterns import read_patterns
 

@@ -6,8 +6,8 @@ import pytest
 
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.pipelines import supervisor as module
-from danmax_bluesky.pipelines.job import Job
 from danmax_bluesky.pipelines.supervisor import MAX_DEATHS, Supervisor
+from danmax_bluesky.pipelines.worker_messages import Job
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from bluesky.utils import Msg
 
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.plans.engine import Engine
-from danmax_bluesky.plans.interrupts import heeding
+from danmax_bluesky.plans.interrupts import interruptible
 
 
 class OfACallbackError(Exception):
@@ -18,7 +18,7 @@ class OfACallbackError(Exception):
 @pytest.fixture
 def engine():
     engine = Engine(call_returns_result=False)
-    engine.preprocessors.append(heeding(engine))
+    engine.preprocessors.append(interruptible(engine))
     yield engine
     engine.loop.call_soon_threadsafe(engine.loop.stop)
     engine._th.join(10)

@@ -7,13 +7,13 @@ import pytest
 from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, RequestAbort, RequestStop, RunEngineInterrupted
 
-from danmax_bluesky.plans.interrupts import heeding
+from danmax_bluesky.plans.interrupts import interruptible
 
 
 @pytest.fixture
 def engine():
     engine = RunEngine(call_returns_result=False)
-    engine.preprocessors.append(heeding(engine))
+    engine.preprocessors.append(interruptible(engine))
     engine.deaf = threading.Event()
 
     async def deaf(_msg):

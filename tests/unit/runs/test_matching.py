@@ -4,12 +4,12 @@ import h5py
 import numpy as np
 import pytest
 
-from danmax_bluesky.callbacks.provenance import begin_acquisition, end_acquisition
+from danmax_bluesky.callbacks.provenance_writer import begin_acquisition, end_acquisition
 from danmax_bluesky.runs.frame_table import AngleFlag, ImageKey
 from danmax_bluesky.runs.matching import frame_tables
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.runs.trigger_angles import far_from_plan
-from danmax_bluesky.storage.provenance import Provenance
+from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 from danmax_bluesky.testing.compose_files import COUNTS_PER_DEG

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from danmax_bluesky.storage.bit_unshuffle import bytes_needed
 from danmax_bluesky.storage.bitshuffle import decode_into
-from danmax_bluesky.storage.planes import bytes_needed
 
 BLOCK = 2048
 

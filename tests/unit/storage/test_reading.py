@@ -107,7 +107,7 @@ def test_the_master_of_a_run_that_has_just_ended_is_waited_for(tmp_path):
 def test_a_master_that_is_never_completed_is_told(tmp_path):
     from danmax_bluesky.callbacks.journal import DocumentJournal
     from danmax_bluesky.callbacks.nexus import NexusMaster
-    from danmax_bluesky.storage.waiting import wait_for_master
+    from danmax_bluesky.storage.finished_masters import wait_for_master
     from danmax_bluesky.testing.compose import compose_tomography
     from danmax_bluesky.testing.replay import replay
 

@@ -15,11 +15,11 @@ from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.runs.matching import frame_tables
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.check import check_file
-from danmax_bluesky.storage.provenance import read_table
+from danmax_bluesky.storage.frame_stack import FrameStack
+from danmax_bluesky.storage.provenance_journal import read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.storage.scaled_flats import with_scaled_flats
-from danmax_bluesky.storage.stack import FrameStack
 from danmax_bluesky.testing.compose import compose_tomography
 
 EXPOSURE_S = 0.01

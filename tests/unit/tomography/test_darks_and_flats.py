@@ -5,7 +5,7 @@ import pytest
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.darks_and_flats import FieldInTime, PerFrame, groups_in_time, moments_of
-from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
+from danmax_bluesky.tomography.direct_fourier import reconstruct_slices, sinogram
 
 SHAPE = (1, 6)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from danmax_bluesky.tomography.direct_fourier import reconstruct_slices
 from danmax_bluesky.tomography.field import edge_shares, field_remark, reaches_the_edge
-from danmax_bluesky.tomography.reconstruct import reconstruct_slices
 
 from .ellipses import project
 

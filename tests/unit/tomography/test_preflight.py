@@ -4,7 +4,7 @@ import re
 import pytest
 
 from danmax_bluesky.errors import PreflightError
-from danmax_bluesky.tomography.facts import BeamlineFacts, DetectorFacts, FlatPosition, MotorFacts
+from danmax_bluesky.tomography.beamline_state import BeamlineFacts, DetectorFacts, FlatPosition, MotorFacts
 from danmax_bluesky.tomography.preflight import preflight
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.triggers import EncoderScale

@@ -9,7 +9,7 @@ import pytest
 
 from danmax_bluesky.tomography.angles import RECONSTRUCTED, WRAPPED, mid_exposure_angles
 from danmax_bluesky.tomography.centre import find_centre
-from danmax_bluesky.tomography.reconstruct import reconstruct_slices, sinogram
+from danmax_bluesky.tomography.direct_fourier import reconstruct_slices, sinogram
 from danmax_bluesky.tomography.triggers import EncoderScale
 
 REPOSITORY = Path(__file__).parents[3]

@@ -1,7 +1,8 @@
 """Signals and commands on Tango attributes and commands, by events where the server sends them, else by polling.
 
-How a child of a device is found in Tango is a value: an `Attribute`, a `Property` of an attribute, a `Command`, `Verbs`
-(a text that is set by commands), a `FilePath` in parts, or a `Fixed` value that this hardware does not tell.
+How a child of a device is found in Tango is a value: an `Attribute`, an `AttributeLimit`, a `Command`,
+`CommandsByValue` (a text that is set by commands), a `FilePath` in parts, or a `Constant` value that this hardware
+does not tell.
 """
 
 import asyncio
@@ -25,8 +26,8 @@ from ophyd_async.core import (
     make_datakey,
 )
 
-from danmax_bluesky.devices.lost import LinkLostError, LostReading
-from danmax_bluesky.devices.tango.link import Link
+from danmax_bluesky.devices.disconnects import LinkLostError, LostReading
+from danmax_bluesky.devices.tango.connection import Link
 from danmax_bluesky.errors import DeviceError
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Attribute:
 
 
 @dataclass(frozen=True)
-class Property:
+class AttributeLimit:
     """A child that is the limit in an attribute's configuration; `default` where none is configured."""
 
     name: str
@@ -64,7 +65,7 @@ class Property:
 
 
 @dataclass(frozen=True)
-class Verbs:
+class CommandsByValue:
     """A text that is set by a command without argument: text -> command; it is read from `state`."""
 
     commands: Mapping[str, str]
@@ -86,7 +87,7 @@ class FilePath:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Constant:
     """A value that the hardware neither tells nor takes."""
 
     value: Any
@@ -105,7 +106,7 @@ class Command:
     lasting: bool = False
 
 
-Place = Attribute | Property | Verbs | FilePath | Fixed
+SignalSource = Attribute | AttributeLimit | CommandsByValue | FilePath | Constant
 
 
 class TangoBackend(SignalBackend[Any]):
@@ -119,29 +120,29 @@ class TangoBackend(SignalBackend[Any]):
     def __init__(self, datatype: type[Any] | None, link: Link) -> None:
         super().__init__(datatype)
         self.link = link
-        self._place: Place = Fixed(None)
+        self._place: SignalSource = Constant(None)
         self._config: Any = None  # tango.AttributeInfoEx, whose stub says otherwise
         self._put: Any = None
         self._callback: Callback[Reading[Any]] | None = None
         self._watch: _Watch | None = None
 
-    def place(self, place: Place) -> None:
+    def place(self, place: SignalSource) -> None:
         """Tell where the child is; before connecting."""
         self._place = place
 
     def source(self, name: str, read: bool) -> str:
         """Address of the attribute."""
         match self._place:
-            case Fixed():
+            case Constant():
                 return f"fixed://{name}"
-            case Verbs(state=attribute):
+            case CommandsByValue(state=attribute):
                 return self.link.address_of(attribute.name)
             case place:
                 return self.link.address_of(place.name)
 
     async def connect(self, timeout: float) -> None:
         """Read the attribute's configuration, and see that its type is that of the signal."""
-        if isinstance(self._place, Fixed):
+        if isinstance(self._place, Constant):
             return
         name = self._attribute.name
         try:
@@ -158,9 +159,9 @@ class TangoBackend(SignalBackend[Any]):
         match self._place:
             case Attribute():
                 return self._place
-            case Verbs(state=attribute):
+            case CommandsByValue(state=attribute):
                 return attribute
-            case Property(name=name) | FilePath(name=name):
+            case AttributeLimit(name=name) | FilePath(name=name):
                 return Attribute(name)
         raise DeviceError(f"{self.link.name}: a fixed value has no attribute")
 
@@ -172,7 +173,7 @@ class TangoBackend(SignalBackend[Any]):
                 # given its configuration, pytango need not ask for it at every write
                 target = self._config or attribute.name
                 await self.link.ask(lambda proxy: proxy.write_attribute(target, written), f"{attribute.name} = {value}")
-            case Verbs(commands=commands):
+            case CommandsByValue(commands=commands):
                 if value not in commands:
                     raise DeviceError(f"{self.link.name}: {value!r} is none of {', '.join(commands)}")
                 await self.link.ask(lambda proxy: proxy.command_inout(commands[value]), commands[value])
@@ -180,9 +181,9 @@ class TangoBackend(SignalBackend[Any]):
                 path = PurePosixPath(value)
                 pairs = list(zip(parts, (str(path.parent), path.stem, path.suffix), strict=True))
                 await self.link.ask(lambda proxy: proxy.write_attributes(pairs), f"{', '.join(parts)} = {value}")
-            case Fixed():
-                self._place = Fixed(value)
-            case Property() as place:
+            case Constant():
+                self._place = Constant(value)
+            case AttributeLimit() as place:
                 raise DeviceError(f"{self.link.name}: {place.name}.{place.part} is set in the control system")
         self._put = value
 
@@ -210,20 +211,20 @@ class TangoBackend(SignalBackend[Any]):
 
     def _units(self, told: str) -> str:
         known = "" if told == "No unit" else told
-        return known or (self._place.units if isinstance(self._place, Attribute | Property) else "")
+        return known or (self._place.units if isinstance(self._place, Attribute | AttributeLimit) else "")
 
     async def get_reading(self) -> Reading[Any]:
         """The value with the server's time."""
-        if isinstance(self._place, Fixed):
+        if isinstance(self._place, Constant):
             return Reading(value=self._convert(self._place.value), timestamp=0.0, alarm_severity=0)
-        if isinstance(self._place, Property):
+        if isinstance(self._place, AttributeLimit):
             return await self._limit(self._place)
         if isinstance(self._place, FilePath):
             return await self._path(self._place)
         attribute = self._attribute
         return self._reading(await self.link.ask(lambda proxy: proxy.read_attribute(attribute.name), attribute.name))
 
-    async def _limit(self, place: Property) -> Reading[Any]:
+    async def _limit(self, place: AttributeLimit) -> Reading[Any]:
         self._config = await self.link.ask(lambda proxy: proxy.get_attribute_config(place.name), place.name)
         found = _number(getattr(self._config, place.part))
         value = place.default if found is None else found
@@ -257,7 +258,7 @@ class TangoBackend(SignalBackend[Any]):
             self._watch = None
         if callback is None:
             return
-        if isinstance(self._place, Fixed):
+        if isinstance(self._place, Constant):
             callback(Reading(value=self._convert(self._place.value), timestamp=0.0, alarm_severity=0))
             return
         self._watch = _Watch(self, callback)
@@ -267,7 +268,7 @@ class TangoBackend(SignalBackend[Any]):
         return self.datatype(value) if isinstance(self.datatype, type) and value is not None else value
 
     def _reading(self, answer: Any) -> Reading[Any]:
-        if isinstance(self._place, Property | FilePath):
+        if isinstance(self._place, AttributeLimit | FilePath):
             raise DeviceError(f"{self.link.name}: a limit or a path sends no events")
         value = from_tango(answer.value, self.datatype, self._attribute, self._config)
         return Reading(value=value, timestamp=answer.time.totime(), alarm_severity=int(answer.quality))

@@ -5,7 +5,7 @@ from ophyd_async.core import Device, DeviceConnector
 from danmax_bluesky.devices.configurator import Configurator, signal_of
 from danmax_bluesky.devices.configurator_store import BY_NAME
 from danmax_bluesky.devices.tango.backend import Attribute, TangoBackend
-from danmax_bluesky.devices.tango.link import TIMEOUT_S, Link
+from danmax_bluesky.devices.tango.connection import TIMEOUT_S, Link
 
 
 class ConfiguratorConnector(DeviceConnector):

@@ -16,19 +16,19 @@ from ophyd_async.core import (
 
 from danmax_bluesky.devices.tango.backend import (
     Attribute,
+    AttributeLimit,
     Command,
+    CommandsByValue,
+    Constant,
     FilePath,
-    Fixed,
-    Place,
-    Property,
+    SignalSource,
     TangoBackend,
     TangoCommandBackend,
-    Verbs,
 )
-from danmax_bluesky.devices.tango.link import COMMAND_TIMEOUT_S, TIMEOUT_S, Link
+from danmax_bluesky.devices.tango.connection import COMMAND_TIMEOUT_S, TIMEOUT_S, Link
 from danmax_bluesky.errors import SettingsError
 
-Table = Mapping[str, Place | Command]
+Table = Mapping[str, SignalSource | Command]
 _LIMIT = re.compile(r"(?P<name>\w+)[.:](?P<part>min_value|max_value)")
 
 
@@ -88,7 +88,7 @@ class TangoConnector(DeviceConnector):
         raise NotImplementedError("a Tango device holds no other devices")
 
 
-def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command]:
+def renamed(table: Table, names: Mapping[str, str]) -> dict[str, SignalSource | Command]:
     """The table with other names.
 
     `Position.min_value` and `Position.max_value` name a limit of an attribute, and `=0.5` a fixed value for what this
@@ -103,19 +103,19 @@ def renamed(table: Table, names: Mapping[str, str]) -> dict[str, Place | Command
             case None, _:
                 raise SettingsError(f"attributes.{child}: there is none; there are {', '.join(sorted(table))}")
             case place, _ if name.startswith("=") and not isinstance(place, Command):
-                result[child] = Fixed(_value(child, name[1:]))
-            case (Attribute() | Property() | Fixed()) as place, limit if limit:
-                default = place.default if isinstance(place, Property) else 0.0
+                result[child] = Constant(_value(child, name[1:]))
+            case (Attribute() | AttributeLimit() | Constant()) as place, limit if limit:
+                default = place.default if isinstance(place, AttributeLimit) else 0.0
                 part = "min_value" if limit["part"] == "min_value" else "max_value"
-                units = "" if isinstance(place, Fixed) else place.units
-                result[child] = Property(limit["name"], part, default, units)
+                units = "" if isinstance(place, Constant) else place.units
+                result[child] = AttributeLimit(limit["name"], part, default, units)
             case Attribute() as place, _:
                 result[child] = replace(place, name=name)
-            case Property(units=units), _:
+            case AttributeLimit(units=units), _:
                 result[child] = Attribute(name, units=units)
-            case Fixed() | FilePath(), _:
+            case Constant() | FilePath(), _:
                 result[child] = Attribute(name)
-            case Verbs() as place, _:
+            case CommandsByValue() as place, _:
                 result[child] = Attribute(name, words=place.state.words)
             case Command() as command, _:
                 result[child] = replace(command, names=tuple(name.split()))

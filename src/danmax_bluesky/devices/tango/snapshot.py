@@ -9,7 +9,7 @@ from ophyd_async.core import NotConnectedError
 
 from danmax_bluesky.config import SnapshotSettings, TangoSettings
 from danmax_bluesky.devices.snapshot import Plain, Read, Recorded
-from danmax_bluesky.devices.tango.link import Link
+from danmax_bluesky.devices.tango.connection import Link
 from danmax_bluesky.errors import DeviceError, SettingsError
 
 

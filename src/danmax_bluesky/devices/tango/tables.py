@@ -4,7 +4,7 @@ Settings may name every child otherwise: `attributes` of a motor or a detector.
 """
 
 from danmax_bluesky.config import MotorSettings
-from danmax_bluesky.devices.tango.backend import Attribute, Command, FilePath, Fixed, Property, Verbs
+from danmax_bluesky.devices.tango.backend import Attribute, AttributeLimit, Command, CommandsByValue, Constant, FilePath
 from danmax_bluesky.devices.tango.connector import Table
 
 
@@ -18,10 +18,10 @@ def motor(settings: MotorSettings) -> Table:
         "readback": Attribute("Position", units=units),
         "setpoint": Attribute("Position", units=units),
         "velocity": Attribute("Velocity", units=speed),
-        "max_velocity": Property("Velocity", "max_value", settings.max_velocity, speed),
+        "max_velocity": AttributeLimit("Velocity", "max_value", settings.max_velocity, speed),
         "acceleration_time": Attribute("Acceleration", units="s"),
-        "low_limit": Property("Position", "min_value", settings.low_limit, units),
-        "high_limit": Property("Position", "max_value", settings.high_limit, units),
+        "low_limit": AttributeLimit("Position", "min_value", settings.low_limit, units),
+        "high_limit": AttributeLimit("Position", "max_value", settings.high_limit, units),
         "moving": Attribute("State", true=("MOVING",)),
         "stop_motion": Command(("Stop",)),
     }
@@ -30,7 +30,7 @@ def motor(settings: MotorSettings) -> Table:
 _SHUTTER_STATE = Attribute("State", words={"open": "OPEN", "closed": "CLOSE"})
 SHUTTER: Table = {
     "state": _SHUTTER_STATE,
-    "setpoint": Verbs({"open": "Open", "closed": "Close"}, _SHUTTER_STATE),
+    "setpoint": CommandsByValue({"open": "Open", "closed": "Close"}, _SHUTTER_STATE),
 }
 
 RING_CURRENT: Table = {"current": Attribute("Current", units="mA")}
@@ -60,7 +60,7 @@ CAMERA: Table = {
 
 LIMA: Table = {
     "exposure_time": Attribute("acq_expo_time", units="s"),
-    "frame_period": Fixed(0.0),
+    "frame_period": Constant(0.0),
     "readout_time": Attribute("latency_time", units="s"),
     "trigger_mode": Attribute(
         "acq_trigger_mode",
@@ -72,16 +72,16 @@ LIMA: Table = {
     ),
     "num_frames": Attribute("acq_nb_frames"),
     "file_path": FilePath("saving_directory", "saving_prefix", "saving_suffix"),
-    "label": Fixed(""),
-    "dark_file": Fixed(""),
-    "white_file": Fixed(""),
+    "label": Constant(""),
+    "dark_file": Constant(""),
+    "white_file": Constant(""),
     "armed": Attribute("acq_status", true=("Running",)),
-    "problem": Fixed(""),
+    "problem": Constant(""),
     "frames_written": Attribute("last_image_saved", offset=-1.0),
     "frames_triggered": Attribute("last_image_ready", offset=-1.0),
     "width": Attribute("image_width"),
     "height": Attribute("image_height"),
-    "dtype": Fixed("uint16"),
+    "dtype": Constant("uint16"),
     "arm": Command(("prepareAcq", "startAcq"), lasting=True),
     "disarm": Command(("stopAcq",), lasting=True),
 }

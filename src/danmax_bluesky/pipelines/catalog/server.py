@@ -20,8 +20,8 @@ from typing import Any
 from urllib.error import URLError
 
 from danmax_bluesky.errors import CatalogError
-from danmax_bluesky.pipelines.catalog.place import CatalogPlace, ServerAddress
-from danmax_bluesky.storage.whole import open_unlinked
+from danmax_bluesky.pipelines.catalog.directory import CatalogPlace, ServerAddress
+from danmax_bluesky.storage.atomic_files import open_unlinked
 
 SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from tiled.client.utils import ClientError
 from tiled.structures.core import Spec
 
 from danmax_bluesky.formats.scan_log import rows_of
-from danmax_bluesky.pipelines.catalog import segments
+from danmax_bluesky.pipelines.catalog import file_slices
 from danmax_bluesky.pipelines.catalog.client import open_catalog
 from danmax_bluesky.pipelines.catalog.outages import LostRequestError
 from danmax_bluesky.runs.frame_table import FrameTable
@@ -68,7 +68,7 @@ class TiledTarget:
     """
 
     def __init__(self, uri: str, api_key: str) -> None:
-        segments.register()
+        file_slices.register()
         self._catalog = open_catalog(uri, api_key, _TIMEOUT)
         self._context = self._catalog.context
         self._requests = _Requests(self._context.http_client)

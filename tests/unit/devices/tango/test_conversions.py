@@ -10,16 +10,16 @@ from danmax_bluesky.devices.camera import TriggerMode
 from danmax_bluesky.devices.tango import tables
 from danmax_bluesky.devices.tango.backend import (
     Attribute,
+    AttributeLimit,
     Command,
-    Fixed,
-    Property,
+    Constant,
     TangoBackend,
     from_tango,
     to_tango,
 )
+from danmax_bluesky.devices.tango.connection import Link
 from danmax_bluesky.devices.tango.connector import renamed
 from danmax_bluesky.devices.tango.failures import is_absence, reason
-from danmax_bluesky.devices.tango.link import Link
 from danmax_bluesky.devices.tango.serving import trl
 from danmax_bluesky.errors import DeviceError, SettingsError
 
@@ -35,7 +35,7 @@ DOUBLE = SimpleNamespace(enum_labels=[], data_type=tango.DevDouble)
         (tango.DevState.MOVING, bool, Attribute("State", true=("MOVING", "RUNNING")), None, True),
         (tango.DevState.ON, bool, Attribute("State", true=("MOVING",)), None, False),
         (tango.DevState.OPEN, str, Attribute("State", words=WORDS), None, "open"),
-        (1, str, Attribute("Place", words={"open": "OUT"}), ENUM, "open"),
+        (1, str, Attribute("SignalSource", words={"open": "OUT"}), ENUM, "open"),
         (7, float, Attribute("Steps"), LONG, 7.0),
         (2500, float, Attribute("Steps", scale=1000.0), LONG, 2.5),
         (41, int, Attribute("last_image_saved", offset=-1.0), LONG, 42),
@@ -51,7 +51,7 @@ def test_from_tango(value, datatype, attribute, config, ours):
 @pytest.mark.parametrize(
     ("ours", "attribute", "config", "theirs"),
     [
-        ("open", Attribute("Place", words={"open": "OUT"}), ENUM, 1),
+        ("open", Attribute("SignalSource", words={"open": "OUT"}), ENUM, 1),
         (TriggerMode.EDGE, tables.LIMA["trigger_mode"], None, "EXTERNAL_TRIGGER_MULTI"),
         (2.5, Attribute("Steps", scale=1000.0), LONG, 2500),
         (2.5, Attribute("Time", scale=1000.0), DOUBLE, 2500.0),
@@ -82,9 +82,9 @@ def test_names_of_another_control_system_take_the_place_of_the_usual():
         },
     )
     assert table["readback"] == Attribute("Energy", units="mm")
-    assert table["low_limit"] == Property("Energy", "min_value", -50.0, "mm")
+    assert table["low_limit"] == AttributeLimit("Energy", "min_value", -50.0, "mm")
     assert table["high_limit"] == Attribute("UpperLimit", units="mm")
-    assert table["velocity"] == Fixed(1.5)
+    assert table["velocity"] == Constant(1.5)
     assert table["stop_motion"] == Command(("Prepare", "Halt"))
     assert table["setpoint"] == Attribute("Position", units="mm")
 
@@ -98,7 +98,7 @@ def test_a_child_that_does_not_exist_is_told():
 
 async def test_a_fixed_value_can_be_read_set_and_watched():
     backend = TangoBackend(float, Link("a/b/c", "x"))
-    backend.place(Fixed(1.5))
+    backend.place(Constant(1.5))
     heard = []
     await backend.connect(1.0)
     backend.set_callback(heard.append)

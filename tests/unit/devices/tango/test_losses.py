@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("tango")
 pytest.importorskip("p4p")
 
+from danmax_bluesky.beamlines.danmax import Devices
 from danmax_bluesky.config import Settings
-from danmax_bluesky.devices.lost import lost
-from danmax_bluesky.devices.tango.beamline import Devices
+from danmax_bluesky.devices.disconnects import lost
 
 
 class Line:

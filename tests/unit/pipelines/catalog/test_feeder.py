@@ -5,9 +5,9 @@ import httpx
 import pytest
 
 from danmax_bluesky.pipelines.catalog import feeder as module
+from danmax_bluesky.pipelines.catalog.directory import CatalogPlace
 from danmax_bluesky.pipelines.catalog.feeder import Feeder
 from danmax_bluesky.pipelines.catalog.outages import LostRequestError, is_outage
-from danmax_bluesky.pipelines.catalog.place import CatalogPlace
 from danmax_bluesky.storage.journal import Journal
 from danmax_bluesky.testing.compose import compose_tomography
 

@@ -1,0 +1,1 @@
+"""Beamlines, composed from devices: the simulated one and DanMAX."""

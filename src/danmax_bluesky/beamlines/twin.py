@@ -1,0 +1,175 @@
+"""Binds the world to devices that were connected with `mock=True`: by their signals, and by nothing else."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bluesky.protocols import Reading
+from ophyd_async.core import (
+    Device,
+    SignalW,
+    callback_on_mock_execute,
+    callback_on_mock_put,
+    set_mock_units,
+    set_mock_value,
+    walk_devices,
+)
+
+from danmax_bluesky.twin.axis import Axis
+from danmax_bluesky.twin.camera import VirtualCamera
+from danmax_bluesky.twin.clock import SECOND, Clock
+from danmax_bluesky.twin.panda import COMPARES, SEQUENCERS, VirtualPanda
+from danmax_bluesky.twin.world import World
+
+_BLOCKS = {f"seq.{number}": block for number, block in enumerate(SEQUENCERS, 1)} | {
+    f"pcomp.{number}": block for number, block in enumerate(COMPARES, 1)
+}
+
+
+def bind(
+    world: World,
+    motors: Mapping[str, Any],
+    cameras: Mapping[str, Any],
+    panda: Any,
+    shutter: Any,
+    ring_current: Any,
+    beam_monitor: Any = None,
+) -> None:
+    """Let the devices behave as this world does.
+
+    Args:
+        world: the twin.
+        motors: name -> motor, with the signals of `devices.motor.Motor`.
+        cameras: name -> camera, with the signals of `devices.camera.Camera`.
+        panda: with the blocks of ophyd-async's HDFPanda.
+        shutter: with the signals state and setpoint.
+        ring_current: with the signal current.
+        beam_monitor: with the signal intensity, or None.
+    """
+    for name, motor in motors.items():
+        _bind_motor(world.axes[name], motor, world.clock)
+    for name, camera in cameras.items():
+        _bind_camera(world.cameras[name], camera)
+    _bind_panda(world.panda, panda)
+    world.shutter.publish = _publisher(shutter)
+    set_mock_value(shutter.state, "closed")
+    set_mock_value(shutter.setpoint, "closed")
+    _forward(shutter, world.shutter.put)
+    if beam_monitor is not None:
+        set_mock_value(beam_monitor.intensity, 0.0)
+        world.monitor.publish = _publisher(beam_monitor)
+    world.ring.publish = _publisher(ring_current)
+    set_mock_units(ring_current.current, "mA")
+    world.ring.set_beam(1.0)
+
+
+def _publisher(device: Device) -> Callable[[str, Any], None]:
+    def publish(name: str, value: Any) -> None:
+        set_mock_value(getattr(device, name), value)
+
+    return publish
+
+
+def _forward(device: Device, put: Callable[[str, Any], None], names: Mapping[str, str] | None = None) -> None:
+    """Tell `put` of everything that is written to the signals of a device, under their own or the given names."""
+    for path, signal in walk_devices(device).items():
+        name = path if names is None else names.get(path)
+        if name and isinstance(signal, SignalW):
+
+            def tell(value: Any, name: str = name) -> None:
+                put(name, value)
+
+            callback_on_mock_put(signal, tell)
+
+
+def _stamped(device: Device, clock: Clock) -> Callable[[str, Any], None]:
+    """As `_publisher`, with the twin's time as that of each reading: frames have theirs from the same clock.
+
+    ophyd-async stamps what is set by `set_mock_value` with the wall's time and offers no other way.
+    """
+
+    def publish(name: str, value: Any) -> None:
+        backend = getattr(device, name)._connector.backend.soft_backend  # noqa: SLF001
+        written = backend.converter.write_value(value)
+        backend.reading = Reading(value=written, timestamp=clock.now_ns() / SECOND, alarm_severity=0)
+        if backend.callback:
+            backend.callback(backend.reading)
+
+    return publish
+
+
+def _bind_motor(axis: Axis, motor: Any, clock: Clock) -> None:
+    settings = axis.settings
+    axis.publish = _stamped(motor, clock)
+    values = {
+        "readback": settings.position,
+        "setpoint": settings.position,
+        "low_limit": settings.low_limit,
+        "high_limit": settings.high_limit,
+        "velocity": settings.velocity,
+        "max_velocity": settings.max_velocity,
+        "acceleration_time": settings.acceleration_time,
+        "moving": False,
+    }
+    for name, value in values.items():
+        axis.publish(name, value)
+    for name in ("readback", "setpoint", "low_limit", "high_limit"):
+        set_mock_units(getattr(motor, name), settings.units)
+    for name in ("velocity", "max_velocity"):
+        set_mock_units(getattr(motor, name), f"{settings.units}/s")
+    set_mock_units(motor.acceleration_time, "s")
+    _forward(motor, axis.put)
+    callback_on_mock_execute(motor.stop_motion, axis.stop)
+
+
+_CAMERA_REGISTERS = ("exposure_time", "frame_period", "trigger_mode", "num_frames", "file_path")
+
+
+def _bind_camera(virtual: VirtualCamera, camera: Any) -> None:
+    settings = virtual.settings
+    virtual.publish = _publisher(camera)
+    values = {
+        "width": settings.width,
+        "height": settings.height,
+        "dtype": "uint16" if settings.kind == "imaging" else "int32",
+        "readout_time": settings.readout_s,
+        "exposure_time": virtual.registers["exposure_time"],
+        "num_frames": virtual.registers["num_frames"],
+    }
+    for name, value in values.items():
+        set_mock_value(getattr(camera, name), value)
+    for name in ("exposure_time", "frame_period", "readout_time"):
+        set_mock_units(getattr(camera, name), "s")
+    _forward(camera, virtual.put, {name: name for name in _CAMERA_REGISTERS})
+    callback_on_mock_execute(camera.arm, virtual.arm)
+    callback_on_mock_execute(camera.disarm, virtual.disarm)
+
+
+def _bind_panda(virtual: VirtualPanda, panda: Any) -> None:
+    devices = walk_devices(panda)
+    registers: dict[str, str] = {}
+    for path in devices:
+        prefix, _, name = path.rpartition(".")
+        block = _BLOCKS.get(prefix, prefix if prefix in ("pcap", "data") else "")
+        if block:
+            registers[path] = f"{block}.{name}"
+    signals = {register: devices[path] for path, register in registers.items()}
+
+    def publish(register: str, value: Any) -> None:
+        set_mock_value(signals[register], value)  # type: ignore[arg-type]
+
+    def put(register: str, value: Any) -> None:
+        if register.endswith(".table"):
+            value = {name: getattr(value, name) for name in type(value).model_fields}
+        virtual.put(register, value)
+
+    virtual.publish = publish
+    for block in SEQUENCERS:
+        publish(f"{block}.posa", virtual.registers[f"{block}.posa"])
+        publish(f"{block}.prescale", 1.0)
+        publish(f"{block}.prescale_units", "us")
+        publish(f"{block}.repeats", 1)
+    table_type = signals["data.datasets"].datatype  # type: ignore[attr-defined]
+    names = virtual.datasets
+    publish("data.datasets", table_type(name=names, dtype=["float64"] * len(names)))
+    publish("data.directory_exists", True)
+    _forward(panda, put, registers)

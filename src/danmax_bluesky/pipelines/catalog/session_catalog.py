@@ -1,0 +1,196 @@
+"""What a session holds of its catalogue: it announces runs, and finds them again."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from danmax_bluesky.config import Settings
+from danmax_bluesky.errors import CatalogError, StorageError
+from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace, Lock, place_of
+from danmax_bluesky.pipelines.catalog.feeder import spawn
+from danmax_bluesky.pipelines.catalog.server import answers
+from danmax_bluesky.pipelines.scan_log import journals_of_visit
+from danmax_bluesky.storage.journal import read_journal
+
+_POLL_S = 0.1
+_ON_ITS_WAY = "on its way"
+_LOG = logging.getLogger(__name__)
+
+
+class CatalogService:
+    """The catalogue of one session.
+
+    Args:
+        place: where it is.
+        readable: folder above all files that its server may read.
+        api_key: secret of a remote server.
+        roots: folders that links at or below raw/ may lead into: `storage.roots` of the settings.
+    """
+
+    def __init__(self, place: CatalogPlace, readable: Path, api_key: str = "", roots: Sequence[Path] = ()) -> None:
+        self._roots = roots
+        self.place = place
+        self._readable = readable
+        self._api_key = api_key
+        self._session: Lock | None = None
+        self._announced: dict[str, bool] = {}
+        self._clients: dict[str, Any] = {}
+        self._children: set[int] = set()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "CatalogService":
+        """The catalogue that these settings name, not started.
+
+        Raises:
+            CatalogError: they name none.
+        """
+        secret = settings.catalog.api_key.get_secret_value()
+        return cls(place_of(settings), settings.data_root, secret, settings.storage.roots)
+
+    def start(self) -> None:
+        """Begin; returns at once, while feeder and server start behind the prompt.
+
+        Raises:
+            CatalogError: the catalogue's folder cannot be written to.
+        """
+        self.place.create()
+        self._session = self.place.sessions
+        self._session.share()
+        self.ensure_feeder()
+
+    def close(self, wait_s: float = 5.0) -> None:
+        """End this session's part in it.
+
+        If no other session is left, the feeder delivers what is on disk, ends the server and itself.
+
+        Args:
+            wait_s: how long to wait for that; if there is more to do, the feeder goes on without us.
+        """
+        for client in self._clients.values():
+            client.context.close()
+        self._clients.clear()
+        if self._session is None:
+            return
+        self._session.release()
+        self._session = None
+        if self.place.sessions.is_free:
+            _wait(lambda: self.place.feeder.is_free, wait_s)
+        self._reap()
+
+    def __enter__(self) -> "CatalogService":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ensure_feeder(self) -> None:
+        """Start a feeder if there is none, or none any more."""
+        self._reap()
+        if not self._children and self.place.feeder.is_free:
+            self._children.add(spawn(self.place, self._readable, self._api_key, self._roots))
+
+    def announce(self, uid: str, journal: Path) -> None:
+        """Tell of a run that begins: one short line in a file."""
+        self.place.announce(uid, journal)
+        self._announced[uid] = False
+        self.ensure_feeder()
+
+    def note_end(self, uid: str) -> None:
+        """Remember that a run is over, so that looking for it is worth a wait."""
+        self._announced[uid] = True
+
+    def adopt(self) -> int:
+        """Announce every run below the data root that was measured without this catalogue; how many there were.
+
+        Raises:
+            CatalogError: the catalogue's folder cannot be written to.
+        """
+        self.place.create()
+        known = {run.journal for run in self.place.known_runs()}
+        visits = [raw.parent for raw in sorted(self._readable.glob("*/*/raw"))]
+        fresh = [path for visit in visits for path in sorted(self._journals(visit)) if path not in known]
+        starts = [(path, next(read_journal(path), ("", {}))) for path in fresh]
+        uids = [(str(start["uid"]), path) for path, (name, start) in starts if name == "start"]
+        for uid, path in uids:
+            self.place.announce(uid, path)
+        return len(uids)
+
+    def _journals(self, visit: Path) -> list[Path]:
+        try:
+            return list(journals_of_visit(visit, self._roots))
+        except StorageError as error:
+            _LOG.warning("%s is left out of the catalogue: %s", visit, error)
+            return []
+
+    def settle(self, timeout_s: float = 180.0) -> None:
+        """Wait until every run that ended in this session is in the catalogue, whole.
+
+        Raises:
+            CatalogError: it took too long, or a run was refused.
+        """
+        _wait(lambda: _ON_ITS_WAY not in self._pending().values(), timeout_s)
+        if left := self._pending():
+            listed = "; ".join(f"{uid[:8]}: {outcome}" for uid, outcome in left.items())
+            raise CatalogError(
+                f"{len(left)} run(s) are not in the catalogue after {timeout_s:g} s ({listed}); nothing is lost, their "
+                f"documents are on disk; {self.place.log} tells more"
+            )
+
+    def connect(self, timeout_s: float = 180.0, settle_s: float = 60.0) -> Any:
+        """The runs, in the order of measurement, as a client that is closed with this service.
+
+        Args:
+            timeout_s: how long to wait for the server, which needs some 15 s to start.
+            settle_s: how long to wait for the runs that just ended in this session, so that `[-1]` is the last of them.
+
+        Raises:
+            CatalogError: the server did not answer in time.
+        """
+        uri, api_key = self._address(timeout_s)
+        if not _wait(lambda: _ON_ITS_WAY not in self._pending().values(), settle_s):
+            _LOG.warning("the catalogue is not up to date yet; %s run(s) are on their way", len(self._pending()))
+        if uri not in self._clients:
+            from danmax_bluesky.pipelines.catalog.client import connect
+
+            self._clients[uri] = connect(uri, api_key)
+        return self._clients[uri]
+
+    def _address(self, timeout_s: float) -> tuple[str, str]:
+        """URI and secret of a server that answers."""
+        if not self.place.is_embedded:
+            return self.place.target, self._api_key
+        if not _wait(lambda: answers(self.place.server()), timeout_s):
+            raise CatalogError(
+                f"the catalogue's server did not answer within {timeout_s:g} s; it needs some 15 s to start; "
+                f"{self.place.log} tells more"
+            )
+        address = self.place.server()
+        return ("" if address is None else address.uri), self.place.api_key()
+
+    def _pending(self) -> dict[str, str]:
+        """Runs that ended in this session and are not in the catalogue -> why."""
+        ended = [uid for uid, is_over in self._announced.items() if is_over]
+        outcomes = self.place.outcomes() if ended else {}
+        found = {uid: outcomes.get(uid, _ON_ITS_WAY) for uid in ended}
+        return {uid: outcome for uid, outcome in found.items() if outcome != WHOLE}
+
+    def _reap(self) -> None:
+        for pid in list(self._children):
+            with suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    continue
+            self._children.discard(pid)
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
+    return True
