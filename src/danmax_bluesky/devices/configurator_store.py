@@ -19,9 +19,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.errors import ScanError, StorageError
 from danmax_bluesky.parsing import parse, read_text, shown
-from danmax_bluesky.storage.atomic_files import whole_file
 from danmax_bluesky.tomography.scan import FIELDS
 
 Value = bool | int | float | str
@@ -376,7 +376,8 @@ class ConfiguratorStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._lock:
                 kept = {name: entry for name, entry in self._load().items() if name not in gone}
-                self._replace(json.dumps({"format": _FORMAT, "values": {**kept, **new}}, indent=1))
+                text = json.dumps({"format": _FORMAT, "values": {**kept, **new}}, indent=1)
+                write_file(self.path, text, replace=True, mode=0o664)
         except Timeout:
             raise StorageError(
                 f"scan parameters {self.path}: another process has held {self._lock.lock_file} for more than "
@@ -388,7 +389,3 @@ class ConfiguratorStore:
                     f"{self._lock.lock_file} is a link, and no lock is taken through links; remove it"
                 ) from None
             raise StorageError(f"scan parameters {self.path} cannot be written: {error.strerror}") from error
-
-    def _replace(self, text: str) -> None:
-        with whole_file(self.path, replace=True, mode=0o664) as temporary:
-            temporary.write_text(text, encoding="utf-8")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from danmax_bluesky.atomic_files import NameTakenError, write_file
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.parsing import expecting, parse, read_text
-from danmax_bluesky.storage.atomic_files import NameTakenError, whole_file
 
 OF_THE_SETTINGS = "settings"
 OUT = "out"
@@ -138,8 +138,7 @@ class FlatPositions:
             raise PositionError(f"the name {OF_THE_SETTINGS!r} belongs to the position of the settings; take another")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(path, replace=replace, mode=0o664) as temporary:
-                temporary.write_text(_to_toml(position), encoding="utf-8")
+            write_file(path, _to_toml(position), replace=replace, mode=0o664)
         except NameTakenError:
             raise PositionError(
                 f"position {position.name!r} exists already ({path}); take another name, or ask to replace it"

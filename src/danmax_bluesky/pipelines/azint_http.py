@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.pipelines.azint_service import IntegrationService
-from danmax_bluesky.storage.atomic_files import whole_file
 
 LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 16 << 20
@@ -109,8 +109,7 @@ def write_token(path: Path, token: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with whole_file(path, replace=True, mode=0o600) as temporary:
-        temporary.write_text(token + "\n", encoding="utf-8")
+    write_file(path, token + "\n", replace=True, mode=0o600)
 
 
 def remove_token(path: Path, token: str) -> None:

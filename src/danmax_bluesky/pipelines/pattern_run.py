@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from event_model import ComposeStreamResource
 
+from danmax_bluesky.atomic_files import open_unlinked
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.storage.atomic_files import open_unlinked
 from danmax_bluesky.storage.files import explain
 from danmax_bluesky.storage.journal import encoded, read_journal
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from danmax_bluesky.atomic_files import open_unlinked
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.atomic_files import open_unlinked
 
 TIMEOUT_S = 60.0
 POLL_S = 0.005

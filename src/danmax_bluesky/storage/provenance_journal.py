@@ -21,6 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from danmax_bluesky.atomic_files import open_unlinked, whole_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats import dxchange, master
 from danmax_bluesky.formats.nexus import iso
@@ -40,7 +41,6 @@ from danmax_bluesky.parsing import opened, parse
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import holdable_text
 from danmax_bluesky.storage import environment
-from danmax_bluesky.storage.atomic_files import open_unlinked, whole_file
 from danmax_bluesky.storage.files import explain, open_to_read, values_of
 from danmax_bluesky.storage.journal import LONGEST_LINE
 from danmax_bluesky.storage.locks import scan_lock

@@ -21,9 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from danmax_bluesky.atomic_files import NameTakenError, open_unlinked, write_file
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import CatalogError
-from danmax_bluesky.storage.atomic_files import NameTakenError, open_unlinked, whole_file
+from danmax_bluesky.parsing import parse, read_text
 
 EMBEDDED = "embedded"
 _OURS = re.compile(r"http://127\.0\.0\.1:\d{1,5}/api/v1/")
@@ -172,8 +173,8 @@ class CatalogPlace:
         """The embedded server's secret, made when first asked for."""
         path = self.directory / "api_key"
         if not path.exists():
-            with suppress(NameTakenError), whole_file(path, mode=0o600) as temporary:
-                temporary.write_text(secrets.token_hex(32), encoding="ascii")
+            with suppress(NameTakenError):
+                write_file(path, secrets.token_hex(32), mode=0o600)
         try:
             return path.read_text(encoding="ascii")
         except PermissionError as error:
@@ -201,9 +202,7 @@ class CatalogPlace:
 
     def note_server(self, address: ServerAddress) -> None:
         """Write down where the server answers."""
-        path = self.directory / "server.json"
-        with whole_file(path, replace=True) as temporary:
-            temporary.write_text(json.dumps(asdict(address)), encoding="utf-8")
+        write_file(self.directory / "server.json", json.dumps(asdict(address)), replace=True)
 
     def server(self) -> ServerAddress | None:
         """Where the embedded server answered last; None if there never was one.
@@ -215,9 +214,9 @@ class CatalogPlace:
         try:
             if path.stat().st_uid != os.geteuid():
                 return None
-            address = ServerAddress(**json.loads(path.read_text(encoding="utf-8")))
+            address = ServerAddress(**parse(read_text(path, CatalogError), "JSON", path, CatalogError))
             return address if _OURS.fullmatch(address.uri) else None
-        except (OSError, ValueError, TypeError, RecursionError):
+        except (OSError, TypeError, CatalogError):
             return None
 
     def new_address(self, port: int) -> ServerAddress:
