@@ -4,30 +4,22 @@ The catalogue reads journals; so the patterns of a scan are in it a moment after
 one whose frames were integrated. A process that takes over from one that died continues the same journal.
 """
 
-import fcntl
-import logging
-import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from event_model import ComposeStreamResource
 
-from danmax_bluesky.atomic_files import open_unlinked
-from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.storage.files import explain
-from danmax_bluesky.storage.journal import encoded, read_journal
+from danmax_bluesky.storage.journal import Journal, read_journal
 
 PATTERNS = "patterns"
 INTEGRALS = "integrals"
 _MIMETYPE = "application/x-hdf5"
 _KEPT = ("proposal", "visit", "data_root", "sample", "users", "command", "source")
-_log = logging.getLogger(__name__)
 
 
 def journal_path(output: Path) -> Path:
@@ -69,12 +61,7 @@ class DerivedRun:
         self.rows = self._events = 0
         self.uid = ""
         known = self._restored()
-        try:
-            self._stream = open(self.path, "a", encoding="utf-8", opener=open_unlinked)
-            with suppress(OSError):
-                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StorageError(explain(self.path, error)) from error
+        self._journal = Journal(self.path, resume=True)
         if not known:
             self._begin(output, start, recipe, datasets)
 
@@ -88,7 +75,7 @@ class DerivedRun:
         if rows <= self.rows:
             return
         for key, resource in self._resources.items():
-            self._emit(
+            self._journal.write(
                 "stream_datum",
                 {
                     "uid": f"{resource}/{key}/{self.rows}",
@@ -102,7 +89,7 @@ class DerivedRun:
         for place in range(rows - self.rows):
             values = {name: float(integrals[name][place]) for name in self._integrals}
             self._events += 1
-            self._emit(
+            self._journal.write(
                 "event",
                 {
                     "uid": str(uuid.uuid4()),
@@ -118,7 +105,7 @@ class DerivedRun:
 
     def stop(self, exit_status: Literal["success", "abort", "fail"], reason: str = "") -> None:
         """End the run."""
-        self._emit(
+        self._journal.write(
             "stop",
             {
                 "uid": str(uuid.uuid4()),
@@ -133,14 +120,13 @@ class DerivedRun:
 
     def close(self) -> None:
         """Leave the journal as it is; it may be continued."""
-        self._stream.close()
+        self._journal.close()
 
     def _restored(self) -> bool:
         """Read what a process before this one told; False if there is nothing to continue."""
         if not self.path.exists():
             return False
         documents = list(read_journal(self.path))
-        self._cut_torn_line()
         if not documents or documents[-1][0] == "stop":
             self.path.rename(self.path.with_name(f"{self.path.stem}.{int(time.time())}.jsonl"))
             return False
@@ -156,13 +142,6 @@ class DerivedRun:
             elif name == "event":
                 self._events = max(self._events, doc["seq_num"])
         return True
-
-    def _cut_torn_line(self) -> None:
-        """Take away half a line that a crash or a full disk left at the end; the next one would be joined to it."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self.path, whole)
 
     def _begin(
         self,
@@ -185,7 +164,7 @@ class DerivedRun:
             "segments": [],
             **{key: start[key] for key in _KEPT if key in start},
         }
-        self._emit("start", document)
+        self._journal.write("start", document)
         keys = {
             key: {
                 "source": f"file:{output}",
@@ -208,11 +187,11 @@ class DerivedRun:
                 parameters={"dataset": dataset, "chunk_shape": [1, *shape]},
             )
             self._resources[key] = bundle.stream_resource_doc["uid"]
-            self._emit("stream_resource", bundle.stream_resource_doc)
+            self._journal.write("stream_resource", bundle.stream_resource_doc)
 
     def _descriptor(self, name: str, keys: Mapping[str, Any], now: float, hinted: Sequence[str]) -> None:
         self._descriptors[name] = str(uuid.uuid4())
-        self._emit(
+        self._journal.write(
             "descriptor",
             {
                 "uid": self._descriptors[name],
@@ -225,10 +204,3 @@ class DerivedRun:
                 "configuration": {"azint": {"data": {}, "timestamps": {}, "data_keys": {}}},
             },
         )
-
-    def _emit(self, name: str, document: Any) -> None:
-        try:
-            self._stream.write(encoded(name, document) + "\n")
-            self._stream.flush()
-        except OSError as error:
-            raise StorageError(explain(self.path, error)) from error
