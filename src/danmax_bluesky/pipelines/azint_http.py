@@ -83,12 +83,16 @@ class ServiceServer(ThreadingHTTPServer):
                 request.sendall(_TOO_MANY)
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """What the thread does."""
         try:
-            super().process_request_thread(request, client_address)
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._free.release()
+            raise
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer the requests of a connection; whoever sees it closed may come again at once."""
+        try:
+            super().finish_request(request, client_address)
         finally:
             self._free.release()
 
