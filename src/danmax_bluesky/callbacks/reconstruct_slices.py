@@ -11,9 +11,10 @@ from danmax_bluesky.callbacks.dxchange import has_dxchange
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import AcquisitionError, SettingsError
 from danmax_bluesky.pipelines.run_tables import read_run
-from danmax_bluesky.pipelines.slice_request import ReconstructionJob, covers_half_turn, end_as_failed
+from danmax_bluesky.pipelines.slice_request import ReconstructionJob, end_as_failed
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
+from danmax_bluesky.tomography.angles import covers_half_turn
 from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori, tori_names, tori_refusal
 
 _log = logging.getLogger(__name__)

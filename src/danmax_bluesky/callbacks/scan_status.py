@@ -8,10 +8,9 @@ from event_model import DocumentRouter
 
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import declaration_of, path_of_uri
+from danmax_bluesky.tomography.phases import LABELS, LOCATIONS, frames_location
 
 TELL_EVERY_S = 0.5
-LABELS = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho"}
-_FILES = {"dark": "dark_file", "flat": "white_file"}
 
 
 class ScanRecords(DocumentRouter):
@@ -57,10 +56,10 @@ class ScanRecords(DocumentRouter):
         resource = self._resources[doc["stream_resource"]]
         stream, key, stop = self._streams[doc["descriptor"]], resource["data_key"], int(doc["indices"]["stop"])
         self._rows.setdefault(key, {})[stream] = stop
-        if key in self._detectors and (record := _FILES.get(self._kinds.get(stream, ""))):
+        if key in self._detectors and (record := LOCATIONS.get(self._kinds.get(stream, ""))):
             first = int(resource["parameters"].get("slice", "0:").split(":")[0] or 0)
-            place = f"{path_of_uri(resource['uri'])}::{resource['parameters']['dataset']}[{first}:{first + stop}]"
-            self._latest.setdefault(record, {})[key] = place
+            file, dataset = path_of_uri(resource["uri"]), resource["parameters"]["dataset"]
+            self._latest.setdefault(record, {})[key] = frames_location(file, dataset, first, first + stop)
         if self._clock() - self._told >= TELL_EVERY_S:
             self._tell({})
 

@@ -16,6 +16,7 @@ from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.pipelines.pictures import save_image, save_pattern
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.scattering.peaks import expected_lines_deg, peak_position_errors
+from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session, make_session
 from danmax_bluesky.storage.frames import open_frames
@@ -29,7 +30,6 @@ from danmax_bluesky.twin.sources.phantom import truth_slice
 from danmax_bluesky.twin.sources.recorded import recorded_angles_deg, recorded_shape
 
 CEO2_WAVELENGTH_A = 0.4066
-HC_KEV_A = 12.398419843320026
 TOOTH = "tomography/tooth.h5"
 CEO2, CEO2_PONI = "powder/CeO2_Pilatus1M.tif", "powder/CeO2_Pilatus1M.poni"
 
@@ -89,7 +89,7 @@ def demo_settings(base: Settings, out: Path, data: Path | None, quick: bool) -> 
             "detectors.pilatus.height": rows,
             "detectors.pilatus.width": columns,
             "detectors.pilatus.model": "Pilatus 1M",
-            "source.energy_kev": HC_KEV_A / CEO2_WAVELENGTH_A,
+            "source.energy_kev": KEV_ANGSTROM / CEO2_WAVELENGTH_A,
         }
         recipe |= {"poni": str(data / CEO2_PONI), "orientation": 2}
     changes["recipes"] = [recipe]
@@ -158,7 +158,7 @@ def _powder(session: Session, pictures: Path, console: Console, recorded: bool, 
     two_theta, intensity = patterns.radial_axis, np.nanmean(patterns.intensity, axis=0)
     spread = patterns.intensity * 0 if patterns.sigma is None else patterns.sigma
     sigma = np.sqrt(np.nansum(spread**2, axis=0)) / len(spread)
-    wavelength_m = HC_KEV_A / session.settings.source.energy_kev * 1e-10
+    wavelength_m = KEV_ANGSTROM / session.settings.source.energy_kev * 1e-10
     lines = expected_lines_deg(calibrant, wavelength_m, (float(two_theta[0]), float(two_theta[-1])))
     save_pattern(
         pictures / "5-pattern.png",

@@ -14,7 +14,6 @@ import numpy as np
 
 from danmax_bluesky.formats.dxchange import DatasetInfo, DatasetLookup
 from danmax_bluesky.formats.nexus import (
-    PLANCK_TIMES_C_KEV_ANGSTROM,
     as_group,
     detector_settings,
     frames_group,
@@ -31,6 +30,7 @@ from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, Soft
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import NOTES, sample_of
 from danmax_bluesky.runs.record import RunRecord, Segment
+from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 
 PROVENANCE = "/entry/provenance"
 _SHIFT_TEXT = "index, among all frames, of the frame whose shift since the projection at its angle is given"
@@ -159,7 +159,7 @@ def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Pat
             "NXmonochromator",
             {
                 "energy": quantity(energy_kev, "keV"),
-                "wavelength": quantity(PLANCK_TIMES_C_KEV_ANGSTROM / energy_kev, "angstrom"),
+                "wavelength": quantity(KEV_ANGSTROM / energy_kev, "angstrom"),
             },
         ),
         "beam": nx("NXbeam", {"incident_energy": quantity(energy_kev, "keV")}),

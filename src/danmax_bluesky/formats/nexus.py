@@ -14,7 +14,6 @@ from danmax_bluesky.runs.frame_table import ANGLE_FLAG, ANGLE_FLAGS_TEXT, FrameT
 from danmax_bluesky.runs.record import RunRecord
 
 FILL_UNSIGNED_16 = 65535
-PLANCK_TIMES_C_KEV_ANGSTROM = 12.398419843320026
 
 # Units as devices spell them -> as UDUNITS and NeXus spell them.
 _UNITS = {

@@ -164,12 +164,17 @@ def _geometry(record: RunRecord, detector: str) -> dict[str, Node]:
     return {name: node for name, node in known.items() if name != "magnification"}
 
 
+def pixel_at_sample_m(pixel_size_m: float, magnification: float) -> float:
+    """What one pixel of a sensor sees of the sample behind optics that magnify, metres."""
+    return pixel_size_m / magnification
+
+
 def sample_pixel_m(record: RunRecord, detector: str) -> float | None:
     """What one pixel sees of the sample, metres; None where the start document does not tell."""
     settings = detector_settings(record, detector)
     if "pixel_size_m" not in settings:
         return None
-    return float(settings["pixel_size_m"]) / float(settings.get("magnification", 1.0))
+    return pixel_at_sample_m(float(settings["pixel_size_m"]), float(settings.get("magnification", 1.0)))
 
 
 def _sample(record: RunRecord, table: FrameTable) -> Group:

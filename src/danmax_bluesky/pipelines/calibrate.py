@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from danmax_bluesky.errors import CalibrationError, StorageError
 from danmax_bluesky.scattering.calibration import Refinement, is_count, refine_geometry
 from danmax_bluesky.scattering.checks import orientation_warnings, ring_contrast
-from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni
+from danmax_bluesky.scattering.geometry import Geometry, geometry_of_poni
 from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.scattering.peaks import PeakError, expected_lines_deg, peak_position_errors
+from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.storage.text_files import write_text

@@ -18,7 +18,8 @@ from danmax_bluesky.pipelines.background import background_pattern, is_pattern
 from danmax_bluesky.pipelines.corrections import combined_dark, image_of, mask_of, unused_corrections
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
 from danmax_bluesky.scattering.cuts import Cut
-from danmax_bluesky.scattering.geometry import KEV_ANGSTROM, Geometry, geometry_of_poni, simulated_geometry
+from danmax_bluesky.scattering.geometry import Geometry, geometry_of_poni, simulated_geometry
+from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.validity import NO_LIMIT, default_lower_limit, kind_of_detector, kind_of_frame
 from danmax_bluesky.storage.frames_protocol import FrameError, Frames, MeanImage

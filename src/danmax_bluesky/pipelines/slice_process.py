@@ -20,12 +20,13 @@ import xarray as xr
 from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.formats.tomoproc import SlicesLayout
 from danmax_bluesky.pipelines.pictures import save_image
-from danmax_bluesky.pipelines.slice_request import ACTOR, ReconstructionJob, covers_half_turn
+from danmax_bluesky.pipelines.slice_request import ACTOR, ReconstructionJob
 from danmax_bluesky.runs.frame_table import angle_remarks
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.storage.slice_writer import write_slices
+from danmax_bluesky.tomography.angles import covers_half_turn
 from danmax_bluesky.tomography.centre import find_centre
 from danmax_bluesky.tomography.darks_and_flats import PerFrame, moments_of
 from danmax_bluesky.tomography.direct_fourier import DirectFourier, sinogram

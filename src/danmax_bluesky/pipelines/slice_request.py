@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
-from danmax_bluesky.formats.nexus import detector_settings
+from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.formats.provenance_table import Status
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import sample_of
@@ -18,7 +16,6 @@ from danmax_bluesky.tomography.tori import ReconstructionSettings
 
 ACTOR = "reconstruction"
 TECHNIQUE = "tomo"
-HALF_TURN_DEG = 179.0
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,7 @@ class ReconstructionJob:
         cls, record: RunRecord, detector: str, settings: ReconstructionSettings, center: str = "auto"
     ) -> "ReconstructionJob":
         """The job of a run."""
-        files, known = record.files, detector_settings(record, detector)
-        pixel_m = known.get("pixel_size_m")
+        files = record.files
         return cls(
             raw=str(files.raw),
             process=str(files.process),
@@ -67,7 +63,7 @@ class ReconstructionJob:
             detector=detector,
             settings=settings.model_dump(mode="json"),
             center=center,
-            pixel_m=None if pixel_m is None else float(pixel_m) / float(known.get("magnification", 1.0)),
+            pixel_m=sample_pixel_m(record, detector),
             title=str(record.start.get("command", "")),
             sample=str(sample_of(record.start)["name"]),
         )
@@ -90,12 +86,6 @@ class ReconstructionJob:
     def output(self) -> Path:
         """Where the slices go."""
         return self.files.computed(TECHNIQUE, f"{self.detector}_slices.h5")
-
-
-def covers_half_turn(angle_deg: np.ndarray) -> bool:
-    """True if projections at these angles see the sample from all sides."""
-    known = angle_deg[np.isfinite(angle_deg)]
-    return len(known) > 1 and float(np.ptp(known)) >= HALF_TURN_DEG * (1 - 1 / len(known))
 
 
 def end_as_failed(job: ReconstructionJob, why: str) -> None:

@@ -6,9 +6,7 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.tomography.phases import Phase
-
-SIGNALS = {"dark": "dark_file", "flat": "white_file"}
+from danmax_bluesky.tomography.phases import LOCATIONS, Phase, frames_location
 
 
 def frames_so_far(rig: Rig) -> MsgGenerator[dict[str, int]]:
@@ -27,12 +25,12 @@ def publish_dark_flat_location(rig: Rig, phase: Phase, before: Mapping[str, int]
         phase: over.
         before: frames in each file before the phase.
     """
-    signal = SIGNALS.get(phase.kind)
+    signal = LOCATIONS.get(phase.kind)
     if signal is None or not rig.detectors:
         return
     after = yield from frames_so_far(rig)
     for detector in rig.detectors:
         path = yield from bps.rd(detector.file_path)
-        place = f"{path}::{detector.dataset}[{before[detector.name]}:{after[detector.name]}]"
-        yield from bps.abs_set(getattr(detector, signal), place, group="fields")
+        location = frames_location(path, detector.dataset, before[detector.name], after[detector.name])
+        yield from bps.abs_set(getattr(detector, signal), location, group="fields")
     yield from bps.wait(group="fields")

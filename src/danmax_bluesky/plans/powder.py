@@ -13,10 +13,10 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
-from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans.adaptive import Point, PointPolicy, all_points
 from danmax_bluesky.plans.guards import unbroken
+from danmax_bluesky.plans.read_state import motor_facts
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.segment import Flight, flight_of
 from danmax_bluesky.plans.stubs import (
@@ -26,7 +26,6 @@ from danmax_bluesky.plans.stubs import (
     nothing_is_away,
     open_shutter,
     position_units,
-    read_position,
     require_rearmable_detectors,
     restore_positions,
     staged,
@@ -34,7 +33,6 @@ from danmax_bluesky.plans.stubs import (
     where,
 )
 from danmax_bluesky.plans.tomography import measure_phases, readouts, slowest_readout_s
-from danmax_bluesky.tomography.beamline_state import MotorFacts
 from danmax_bluesky.tomography.phases import Phase, period_us, plan_phases
 from danmax_bluesky.tomography.preflight import rotation_problems
 from danmax_bluesky.tomography.scan import TomoScan
@@ -107,7 +105,8 @@ def azint_sweep(
     )
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
     primary = [replace(phase, name="primary", kind="data") for phase in phases]
-    if problems := rotation_problems(scan, primary, (yield from _facts(rig.rotation)), rig.scale):
+    rotation = yield from motor_facts(rig.rotation, (yield from position_units(rig.rotation)))
+    if problems := rotation_problems(scan, primary, rotation, rig.scale):
         raise PreflightError(problems)
     home = (yield from where(rig, (rig.rotation.name,))) if back else ()
     plan = _measured(rig, primary, {"plan_name": "azint_scan", **(md or {})})
@@ -278,15 +277,6 @@ def _measured(
     plan = measure_phases(rig, phases, flight=flight, md=told)
     uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
     return uid
-
-
-def _facts(motor: Motor) -> MsgGenerator[MotorFacts]:
-    read: dict[str, float] = {}
-    for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
-        read[signal] = float((yield from bps.rd(getattr(motor, signal))))
-    read["acceleration_s"] = read.pop("acceleration_time")
-    position = yield from read_position(motor)
-    return MotorFacts(motor.name, position, units=(yield from position_units(motor)), **read)
 
 
 def line(start: float, end: float, intervals: int) -> list[Point]:

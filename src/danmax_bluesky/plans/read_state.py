@@ -12,6 +12,7 @@ from danmax_bluesky.devices.flat_positions import FlatPositions, PositionError, 
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import DeviceError
+from danmax_bluesky.formats.nxtomo import pixel_at_sample_m
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import read_position
 from danmax_bluesky.tomography.beamline_state import BeamlineFacts, DetectorFacts, FlatPosition, MotorFacts
@@ -30,7 +31,9 @@ def beamline_facts(
     motors: dict[str, MotorFacts] = {}
     for name in _motors_of(scan, rig, flat_positions):
         try:
-            motors[name] = yield from motor_facts(name, rig.motors[name], settings)
+            motors[name] = yield from motor_facts(
+                rig.motors[name], settings.motors[name].units, settings.motors[name].settle_time
+            )
         except DeviceError as error:
             missing[name] = f"motors.{name}: {str(error).removeprefix(f'{name}: ')}"
     detectors: dict[str, DetectorFacts] = {}
@@ -77,26 +80,26 @@ def detector_facts(camera: Camera, settings: Settings) -> MsgGenerator[DetectorF
         readout_s=float((yield from bps.rd(camera.readout_time))),
         max_rate_hz=known.max_rate_hz,
         level_trigger=known.level_trigger,
-        pixel_m=known.pixel_size_m / known.magnification,
+        pixel_m=pixel_at_sample_m(known.pixel_size_m, known.magnification),
     )
 
 
-def motor_facts(name: str, motor: Motor, settings: Settings) -> MsgGenerator[MotorFacts]:
-    """Where a motor stands and what it may do."""
+def motor_facts(motor: Motor, units: str, settle_s: float = 0.0) -> MsgGenerator[MotorFacts]:
+    """Where a motor stands and what it may do; its units and the seconds that it takes to settle are the caller's."""
     position = yield from read_position(motor)
     read: dict[str, float] = {}
     for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
         read[signal] = float((yield from bps.rd(getattr(motor, signal))))
     return MotorFacts(
-        name=name,
+        name=motor.name,
         position=position,
         low_limit=read["low_limit"],
         high_limit=read["high_limit"],
         velocity=read["velocity"],
         max_velocity=read["max_velocity"],
         acceleration_s=read["acceleration_time"],
-        settle_s=settings.motors[name].settle_time,
-        units=settings.motors[name].units,
+        settle_s=settle_s,
+        units=units,
     )
 
 

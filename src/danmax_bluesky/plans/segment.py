@@ -18,7 +18,7 @@ from danmax_bluesky.plans.dark_flat_location import frames_so_far, publish_dark_
 from danmax_bluesky.plans.guards import PauseGuard, Quietly, StallWatch
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import read_position, shut, surely, wait_for_beam
-from danmax_bluesky.tomography.phases import Phase, segment_metadata
+from danmax_bluesky.tomography.phases import LABELS, Phase, segment_metadata
 from danmax_bluesky.tomography.triggers import (
     GateRow,
     SweepMotion,
@@ -35,8 +35,6 @@ FLIGHT_LEAD_S = 0.05
 FLIGHT_ROOM_S = 0.3
 """What a motor flies on after the last exposure: its controller may be late in telling that it moves."""
 SETTLE_LOOKS, SETTLE_EVERY_S = 20, 0.25
-LABELS = {"projection": "proj", "alignment": "ortho"}
-"""What the cameras are told that their frames are, where it is not the kind of the phase."""
 STALL_PERIODS = 5
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from pyFAI.io.ponifile import PoniFile
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.parsing import brief, expecting, opened, parse
 from danmax_bluesky.scattering.detectors import DetectorModel, model_of_poni, with_whole_paths
+from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 
 ORIENTATIONS = (1, 2, 3, 4)
-KEV_ANGSTROM = 12.398419843320026  # h c / e, exact in the SI of 2019
 _NUMBERS = ("dist", "poni1", "poni2", "rot1", "rot2", "rot3")
 
 

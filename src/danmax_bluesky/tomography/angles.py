@@ -26,6 +26,7 @@ DEVIATES = 4
 MISSING = 8
 """Nothing is known of the angle, which is NaN."""
 
+HALF_TURN_DEG = 180.0
 JERK_DEG = 0.1
 """The rotation may jerk by as much between two exposures; a single angle further off than this cannot be true."""
 _WINDOW = 5
@@ -286,3 +287,9 @@ def _circular_median(values: np.ndarray, lap: float) -> float:
     apart = sample[:, None] - sample[None]
     apart -= lap * np.round(apart / lap)
     return float(sample[np.argmin(np.abs(apart).sum(axis=1))])
+
+
+def covers_half_turn(angle_deg: np.ndarray) -> bool:
+    """True if projections at these angles, degrees, see the sample from all sides; an angle may be NaN."""
+    finite = angle_deg[np.isfinite(angle_deg)]
+    return len(finite) > 1 and float(np.ptp(finite)) >= (HALF_TURN_DEG - 1) * (1 - 1 / len(finite))

@@ -17,6 +17,7 @@ from scipy.optimize import minimize_scalar
 from scipy.signal.windows import tukey
 
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.tomography.angles import HALF_TURN_DEG
 from danmax_bluesky.tomography.field import reaches_the_edge
 
 MOST_PAIRS = 64
@@ -78,7 +79,7 @@ def find_centre(sinograms: np.ndarray, theta_deg: np.ndarray) -> Centre:
         chosen = pairs[_some(len(pairs), MOST_PAIRS)]
         found = np.array([centre_from_pair(lines[:, first], lines[:, second]) for first, second in chosen])
         by_pairs = Centre(float(np.median(found)), "pairs", len(found), _spread(found))
-        if len(found) * len(lines) >= ENOUGH_LINES or not _covers_half_turn(theta) or reaches_the_edge(lines):
+        if len(found) * len(lines) >= ENOUGH_LINES or not _has_lines_all_over(theta) or reaches_the_edge(lines):
             return by_pairs
     rows = _some(len(lines), MOST_WEDGES)
     # One pair of few lines is at the mercy of its noise, which all projections together are not.
@@ -100,7 +101,7 @@ def opposite_pairs(theta_deg: np.ndarray, width: int, blur_px: float = 0.5) -> n
     theta = np.asarray(theta_deg, np.float64)
     order = np.argsort(theta, kind="stable")
     ordered = theta[order]
-    wanted = ordered + 180.0
+    wanted = ordered + HALF_TURN_DEG
     after = np.clip(np.searchsorted(ordered, wanted), 1, max(1, len(ordered) - 1))
     if len(ordered) < 2:
         return np.empty((0, 2), int)
@@ -256,12 +257,12 @@ def _half_turn(sinograms: np.ndarray, theta_deg: np.ndarray) -> np.ndarray:
     """Lines equally spaced over 180 degrees, the end left out, interpolated from those measured."""
     order, ordered = _first_half_turn(theta_deg)
     count, first = len(ordered), ordered[0]
-    if not _covers_half_turn(theta_deg):
+    if not _has_lines_all_over(theta_deg):
         raise ScanError(
             f"centre of rotation: {count} angles from {first:g} to {ordered[-1]:g} degrees; at least {FEWEST_ANGLES} "
             "over 180 degrees are needed; give the centre"
         )
-    wanted = first + 180.0 * np.arange(count) / count
+    wanted = first + HALF_TURN_DEG * np.arange(count) / count
     after = np.clip(np.searchsorted(ordered, wanted), 1, count - 1)
     share = np.clip((wanted - ordered[after - 1]) / (ordered[after] - ordered[after - 1]), 0, 1)[:, None]
     return sinograms[:, order[after - 1]] * (1 - share) + sinograms[:, order[after]] * share
@@ -271,14 +272,14 @@ def _first_half_turn(theta_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices and values of the angles in the 180 degrees from the lowest on, rising."""
     order = np.argsort(theta_deg, kind="stable")
     ordered = theta_deg[order]
-    inside = ordered < ordered[0] + 180.0 - 1e-6
+    inside = ordered < ordered[0] + HALF_TURN_DEG - 1e-6
     return order[inside], ordered[inside]
 
 
-def _covers_half_turn(theta_deg: np.ndarray) -> bool:
+def _has_lines_all_over(theta_deg: np.ndarray) -> bool:
     _, ordered = _first_half_turn(theta_deg)
-    usual = float(np.median(np.diff(ordered))) if len(ordered) > 1 else 180.0
-    return len(ordered) >= FEWEST_ANGLES and ordered[0] + 180.0 - ordered[-1] <= 5 * usual + 1.0
+    usual = float(np.median(np.diff(ordered))) if len(ordered) > 1 else HALF_TURN_DEG
+    return len(ordered) >= FEWEST_ANGLES and ordered[0] + HALF_TURN_DEG - ordered[-1] <= 5 * usual + 1.0
 
 
 def _without_background(lines: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 import scipy.fft
 
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.tomography.angles import HALF_TURN_DEG
 from danmax_bluesky.tomography.centre import fast_length, find_centre
 from danmax_bluesky.tomography.darks_and_flats import FieldInTime, PerFrame, groups_in_time
 from danmax_bluesky.tomography.field import field_remark
@@ -139,11 +140,11 @@ def angle_weights(theta_deg: np.ndarray, widest: float = 5.0) -> np.ndarray:
     its neighbours; projections at the same angle share. A gap of more than `widest` times the usual one was left out by
     the scan and belongs to nobody.
     """
-    folded = np.mod(np.asarray(theta_deg, np.float64), 180.0)
-    places, which, counts = np.unique(np.round(folded, 7) % 180.0, return_inverse=True, return_counts=True)
+    folded = np.mod(np.asarray(theta_deg, np.float64), HALF_TURN_DEG)
+    places, which, counts = np.unique(np.round(folded, 7) % HALF_TURN_DEG, return_inverse=True, return_counts=True)
     if len(places) == 1:
         return np.full(len(folded), np.pi / len(folded))
-    gaps = np.diff(places, append=places[0] + 180.0)
+    gaps = np.diff(places, append=places[0] + HALF_TURN_DEG)
     gaps = np.where(gaps > widest * np.median(gaps), np.median(gaps), gaps)
     shares = np.deg2rad(gaps + np.roll(gaps, 1)) / 2
     return (shares / counts)[which]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from danmax_bluesky.config import INSIDE
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.sequences import AngleList, GoldenAngle, Interlaced, Linear, VanDerCorput, sorted_passes
@@ -22,6 +23,10 @@ from danmax_bluesky.tomography.translations import Travel
 Kind = Literal["dark", "flat", "projection", "alignment", "data"]
 Motion = Literal["rest", "sweep", "step", "list", "free"]
 
+LABELS: Mapping[str, str] = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho"}
+"""What cameras and the configurator are told that frames are, by their kind."""
+LOCATIONS: Mapping[str, str] = {"dark": "dark_file", "flat": "white_file"}
+"""Kind of frames -> the name under which a camera and the configurator tell where the latest of them lie."""
 STREAMS: Mapping[Kind, str] = {
     "dark": "dark",
     "flat": "flat",
@@ -149,6 +154,11 @@ def plan_phases(scan: TomoScan, start_deg: float, readout_s: float = 0.0) -> tup
     if scan.get_dark_after:
         plan.append(timed.fields("dark_after", "dark", scan.n_darks, last_deg))
     return tuple(plan)
+
+
+def frames_location(file: object, dataset: str, first: int, end: int) -> str:
+    """Where frames lie, as file::dataset[first:end]; the end is left out."""
+    return f"{file}{INSIDE}{dataset}[{first}:{end}]"
 
 
 def resting(kind: Kind, num: int, exposure_s: float, readout_s: float = 0.0, name: str = "") -> Phase:
