@@ -1,21 +1,18 @@
 """Keeps one worker process alive, and tells it what to do without ever making the caller wait."""
 
-import io
 import json
 import logging
-import os
 import queue
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import AcquisitionError
+from danmax_bluesky.pipelines.child_process import ChildProcess
 from danmax_bluesky.pipelines.worker_messages import Job, Outcome
 
 MAX_DEATHS = 5
@@ -53,9 +50,8 @@ class Supervisor:
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._open: dict[str, list[dict[str, Any]]] = {}
         self._changed = threading.Condition()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ChildProcess | None = None
         self._thread: threading.Thread | None = None
-        self._listener: threading.Thread | None = None
         self._deaths = 0
         self._closing = False
         self.address = ""
@@ -101,17 +97,9 @@ class Supervisor:
         self._closing = True
         self._messages.put(None)
         self._thread.join(timeout_s)
-        process = self._process
-        if process is not None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout_s)
-            if process.poll() is None:
-                left = ", ".join(self._open) or "nothing that is known"
-                _log.warning("the integration is ended before it was done: %s; run `danmax azint` on it", left)
-                process.kill()
-                process.wait()
-        if self._listener is not None:
-            self._listener.join(timeout_s)
+        if self._process is not None and not self._process.end(timeout_s):
+            left = ", ".join(self._open) or "nothing that is known"
+            _log.warning("the integration is ended before it was done: %s; run `danmax azint` on it", left)
 
     def _tell(self, message: dict[str, Any], job_id: str) -> None:
         with self._changed:
@@ -130,9 +118,8 @@ class Supervisor:
             message = self._messages.get()
             if message is None:
                 self._say({"do": "exit"})
-                if self._process is not None and self._process.stdin:
-                    with suppress(OSError):
-                        self._process.stdin.close()
+                if self._process is not None:
+                    self._process.end_input()
                 return
             if message.get("do") == "restart":
                 self._again()
@@ -143,12 +130,8 @@ class Supervisor:
                 self._say(message)
 
     def _start(self) -> None:
-        arguments = [*_COMMAND, self.address or self._publish]
-        self._process = process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
-        )
-        self._listener = threading.Thread(target=self._listen, args=(process,), name="azint replies", daemon=True)
-        self._listener.start()
+        command = [*_COMMAND, self.address or self._publish]
+        self._process = ChildProcess(command, on_line=lambda line: self._heard(json.loads(line)), on_end=self._ended)
 
     def _again(self) -> None:
         self._deaths += 1
@@ -183,25 +166,10 @@ class Supervisor:
             self._changed.notify_all()
 
     def _say(self, message: Mapping[str, Any]) -> None:
-        process = self._process
-        if process is not None and process.stdin is not None:
-            data = json.dumps(message).encode() + b"\n"
-            with suppress(OSError, ValueError):  # it died; the thread that listens notices, and it is told again
-                while data:
-                    data = data[os.write(process.stdin.fileno(), data) :]
+        if self._process is not None:  # one that died hears nothing; it is started again, and told again
+            self._process.say(json.dumps(message))
 
-    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with io.BufferedReader(process.stdout) as replies:  # type: ignore[type-var]
-            for line in replies:
-                try:
-                    self._heard(json.loads(line))
-                except Exception:  # a worker dies in the middle of a line; and no listener may end this thread
-                    _log.exception("azint worker: %s", line[:200])
-        status = process.wait()
-        with suppress(OSError):
-            process.stdin.close()
+    def _ended(self, status: int) -> None:
         if not self._closing:
             _log.warning("the integration worker ended with status %d and is started again", status)
             self._messages.put({"do": "restart"})

@@ -8,7 +8,6 @@ touches a run's files, and no session ever waits for it.
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from danmax_bluesky.pipelines.catalog.delivery import Delivery
 from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace
 from danmax_bluesky.pipelines.catalog.outages import is_outage
 from danmax_bluesky.pipelines.catalog.server import answers, start_server
+from danmax_bluesky.pipelines.child_process import ChildProcess
 from danmax_bluesky.pipelines.scan_log import VisitLog
 from danmax_bluesky.storage.locks import Lock
 
@@ -42,13 +42,13 @@ class EmbeddedServer:
     def __init__(self, place: CatalogPlace, readable: Path) -> None:
         self._place = place
         self._readable = readable
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ChildProcess | None = None
         self._starts = 0
         self._not_before = 0.0
 
     def uri(self) -> str | None:
         """Where it answers, or None while it does not; it is started if it does not run."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or self._process.status is not None:
             self._start()
             return None
         address = self._place.server()
@@ -59,23 +59,15 @@ class EmbeddedServer:
 
     def close(self) -> None:
         """End it."""
-        if self._process is None:
-            return
-        assert self._process.stdin is not None
-        with suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        if self._process is not None:
+            self._process.end(15)
+            self._process = None
 
     def _start(self) -> None:
         if time.monotonic() < self._not_before:
             return
         if self._process is not None:
-            _LOG.warning("the catalogue's server ended with status %s; starting it again", self._process.returncode)
+            _LOG.warning("the catalogue's server ended with status %s; starting it again", self._process.status)
             self.close()
         self._process = start_server(self._place, self._readable)
         self._starts += 1

@@ -19,29 +19,20 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-from danmax_bluesky.atomic_files import open_unlinked, whole_file
+from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.pipelines.catalog.directory import CatalogPlace, ServerAddress
+from danmax_bluesky.pipelines.child_process import ChildProcess
 
 SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 _LOG = logging.getLogger(__name__)
 
 
-def start_server(place: CatalogPlace, readable: Path) -> subprocess.Popen[bytes]:
-    """Start the server and return at once; `place.server()` tells where it answers, some ten seconds later.
-
-    Closing the `stdin` of the process that is returned makes it end.
-    """
+def start_server(place: CatalogPlace, readable: Path) -> ChildProcess:
+    """Start the server and return at once; `place.server()` tells where it answers, some ten seconds later."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILED_")}
-    with open(place.log, "ab", opener=open_unlinked) as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", __name__, str(place.directory), str(readable)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
+    command = [sys.executable, "-m", __name__, str(place.directory), str(readable)]
+    return ChildProcess(command, log=place.log, environment=environment)
 
 
 def answers(address: ServerAddress | None, timeout_s: float = 2.0) -> bool:
