@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from danmax_bluesky.errors import DeviceError
 
 START_S = 150.0
+END_S = 20.0
 LOOK_EVERY_S = 0.1
 READY = "READY "
 
@@ -79,8 +80,13 @@ class ServerFront:
             return
         self._process.terminate()
         try:
-            self._process.wait(10.0)
+            self._process.wait(END_S)
         except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process as a crash would, without a chance to clean up."""
+        if self._process is not None:
             self._process.kill()
             self._process.wait()
 
