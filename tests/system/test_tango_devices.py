@@ -90,7 +90,7 @@ async def test_a_motor_without_events_can_be_stopped(server):
 
 
 def valve(address: str) -> Shutter:
-    place = tables.Attribute("SignalSource", words={"open": "OUT", "closed": "IN"})
+    place = tables.Attribute("Place", words={"open": "OUT", "closed": "IN"})
     return Shutter("valve", TangoConnector(address, {"state": place, "setpoint": place}))
 
 
@@ -99,7 +99,7 @@ async def test_a_shutter_that_is_an_enumeration(server):
     await shutter.connect()
     await shutter.set("open")
     assert (await shutter.read())["valve"]["value"] == "open"
-    assert tango.DeviceProxy(server["odd/test/valve"]).SignalSource == 1
+    assert tango.DeviceProxy(server["odd/test/valve"]).Place == 1
     await shutter.set("closed")
     assert (await shutter.read())["valve"]["value"] == "closed"
 
@@ -113,7 +113,7 @@ async def test_an_event_that_is_lost_is_made_up_for(server):
     await shutter.set("open")
     await shutter.set("closed")
     proxy.Hush(False)
-    assert proxy.SignalSource == 0
+    assert proxy.Place == 0
 
 
 async def test_a_detector_behind_lima_by_configuration_alone(server, tmp_path):
