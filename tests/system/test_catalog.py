@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bluesky_tiled_plugins.clients.catalog_of_bluesky_runs import CatalogOfBlueskyRuns
 from click.testing import CliRunner
+from databroker.v1 import Header
 
 from danmax_bluesky.callbacks.catalog import CatalogFeed
 from danmax_bluesky.callbacks.guard import Guard
@@ -127,6 +128,23 @@ def test_a_mesh_has_its_positions_and_its_frames(session, service, catalog, root
     assert stream["pilatus"].dtype == np.dtype("<u4")
     assert run.validate(raise_on_error=True)
     assert len(list(run.documents())) > len(positions)
+
+
+def test_a_run_is_read_through_databroker(session, service, catalog, root):
+    """Programs that users wrote for databroker's first interface ask for a header, its documents and its table."""
+    positions = [(x, 2.0) for x in (0.0, 0.5, 1.0)]
+    composed = compose_mesh(root, 3, positions)
+    uid = emit(session, composed)
+    service.settle(LIMIT_S)
+    header = catalog.v1[uid]
+    assert isinstance(header, Header)
+    assert (header.start["uid"], header.stop["exit_status"]) == (uid, "success")
+    assert header.stream_names == ["pilatus_frames", "primary"]
+    assert header.table()[["x", "y"]].to_numpy().tolist() == [list(row) for row in positions]
+    events = list(header.events(fields=["x"]))
+    assert [event["data"]["x"] for event in events] == [row[0] for row in positions]
+    np.testing.assert_array_equal(np.stack(list(header.data("pilatus"))), composed.frames["pilatus"])
+    assert next(iter(catalog.v1(scan_id=3))).start["uid"] == uid
 
 
 def test_an_aborted_scan_has_the_rows_that_were_taken_and_says_why(session, service, catalog, root):
