@@ -141,7 +141,7 @@ def test_a_run_is_read_through_databroker(session, service, catalog, root):
     assert (header.start["uid"], header.stop["exit_status"]) == (uid, "success")
     assert header.stream_names == ["pilatus_frames", "primary"]
     assert header.table()[["x", "y"]].to_numpy().tolist() == [list(row) for row in positions]
-    events = list(header.events(fields=["x"]))
+    events = list(header.events())
     assert [event["data"]["x"] for event in events] == [row[0] for row in positions]
     np.testing.assert_array_equal(np.stack(list(header.data("pilatus"))), composed.frames["pilatus"])
     assert next(iter(catalog.v1(scan_id=3))).start["uid"] == uid

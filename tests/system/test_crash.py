@@ -17,7 +17,7 @@ from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.storage.check import Severity, check_file
 from danmax_bluesky.storage.files import first_unwritten, open_to_read
 from danmax_bluesky.storage.journal import is_being_written
-from danmax_bluesky.storage.provenance_journal import read_table
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.validators import pynxtools_remarks
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from danmax_bluesky.cli import cli
 from danmax_bluesky.pipelines.slice_process import _Stacks
 from danmax_bluesky.storage.check import check_file, check_scan
-from danmax_bluesky.storage.provenance_journal import read_table
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import measured, recording
 from danmax_bluesky.tomography.translations import Line

@@ -10,7 +10,7 @@ from danmax_bluesky.config import load_settings
 from danmax_bluesky.errors import AcquisitionError, StorageError
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.session import Session
-from danmax_bluesky.storage.provenance_journal import read_table
+from danmax_bluesky.storage.provenance_tables import read_table
 
 SMALL = {
     "twin.clock": "fast",

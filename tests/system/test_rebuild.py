@@ -13,7 +13,8 @@ from danmax_bluesky.cli import cli
 from danmax_bluesky.plans import classic
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.journal import read_journal
-from danmax_bluesky.storage.provenance_journal import Provenance, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.reading import open_scan
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from danmax_bluesky.cli import cli
 from danmax_bluesky.errors import DanmaxError, PreflightError
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.storage.provenance_journal import read_details, read_table
+from danmax_bluesky.storage.provenance_tables import read_details, read_table
 from danmax_bluesky.tomography.quality import compare_slices
 from danmax_bluesky.twin.sources.phantom import truth_slice
 

@@ -24,7 +24,8 @@ from danmax_bluesky.formats.provenance_table import Status
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.check import check_scan
 from danmax_bluesky.storage.journals import record_of
-from danmax_bluesky.storage.provenance_journal import MASTER_BASE, Provenance, follows_the_journal, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance, follows_the_journal
+from danmax_bluesky.storage.provenance_tables import MASTER_BASE, read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.compose import Part, compose_tomography
 from danmax_bluesky.testing.replay import measured, write_journal

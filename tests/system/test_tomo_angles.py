@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
 from danmax_bluesky.runs.frame_table import AngleFlag
-from danmax_bluesky.storage.provenance_journal import read_table
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.testing.scanning import measured
 
 COUNTS_PER_DEG, OFFSET_DEG = 11930463.0, -50.0

@@ -13,7 +13,8 @@ from danmax_bluesky.cli.scans import HELP, journal_of
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import record_of
-from danmax_bluesky.storage.provenance_journal import Provenance, read_details, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance
+from danmax_bluesky.storage.provenance_tables import read_details, read_table
 
 _COLOURS = {"SUCCESS": "green", "FAILED": "red", "RUNNING": "cyan", "QUEUED": "dim"}
 

@@ -31,7 +31,7 @@ from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of
-from danmax_bluesky.storage.provenance_journal import read_details, read_table
+from danmax_bluesky.storage.provenance_tables import read_details, read_table
 from danmax_bluesky.storage.recovery import healed, recover
 from danmax_bluesky.storage.write import owner_of
 from danmax_bluesky.tomography.scan import TomoScan

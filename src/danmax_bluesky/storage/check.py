@@ -18,7 +18,8 @@ from danmax_bluesky.storage.checksums import changed
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
 from danmax_bluesky.storage.journal import is_being_written
 from danmax_bluesky.storage.listing import computed_files
-from danmax_bluesky.storage.provenance_journal import Provenance, is_current, lasting_notes
+from danmax_bluesky.storage.provenance_journal import Provenance, lasting_notes
+from danmax_bluesky.storage.provenance_tables import is_current
 from danmax_bluesky.storage.recovery import recover
 from danmax_bluesky.storage.references import Reference, references
 from danmax_bluesky.storage.scalars import load_scalars

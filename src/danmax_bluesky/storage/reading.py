@@ -17,7 +17,7 @@ from danmax_bluesky.storage.files import open_to_read, values_of
 from danmax_bluesky.storage.finished_masters import wait_for_master
 from danmax_bluesky.storage.frame_stack import FrameStack
 from danmax_bluesky.storage.h5_lookup import attribute, class_of, column, node_at, plain, stack_of, text_at
-from danmax_bluesky.storage.provenance_journal import read_table
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.references import references
 
 BLOCK_BYTES = 64 * 2**20

@@ -36,7 +36,8 @@ from danmax_bluesky.storage.check import check_file
 from danmax_bluesky.storage.frames import open_frames, read_mask
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.patterns import layouts_of, read_history, read_patterns, read_recipe
-from danmax_bluesky.storage.provenance_journal import Provenance, read_details, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance
+from danmax_bluesky.storage.provenance_tables import read_details, read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.garbling import Damage, garble_hdf5, garble_text
 from danmax_bluesky.testing.powder import DetectorWriter, ring_frames

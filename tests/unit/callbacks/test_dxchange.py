@@ -15,7 +15,7 @@ from danmax_bluesky.formats.dxchange_configuration import configuration_of, load
 from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.runs.record import fold
-from danmax_bluesky.storage.provenance_journal import read_table
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 from danmax_bluesky.testing.compose_files import COUNTS_PER_DEG
 

@@ -10,7 +10,8 @@ from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.check import check_file
-from danmax_bluesky.storage.provenance_journal import Provenance, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 from danmax_bluesky.testing.replay import replay
 

@@ -18,7 +18,8 @@ from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.journal import Journal, encoded, read_journal
 from danmax_bluesky.storage.journals import journals_below, record_of
-from danmax_bluesky.storage.provenance_journal import Provenance, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.recovery import healed
 from danmax_bluesky.testing.compose import compose_tomography
 from danmax_bluesky.testing.damage import leave_open

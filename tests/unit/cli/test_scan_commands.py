@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
 from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
-from danmax_bluesky.storage.provenance_journal import read_table
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.testing.compose import Part
 from danmax_bluesky.testing.replay import measured, write_journal
 

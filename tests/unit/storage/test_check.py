@@ -8,7 +8,8 @@ import pytest
 from danmax_bluesky.storage.check import Severity, check_file, check_scan
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.journals import record_of
-from danmax_bluesky.storage.provenance_journal import Provenance, lasting_notes, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance, lasting_notes
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.testing.compose import tomography_parts
 from danmax_bluesky.testing.damage import leave_open
 from danmax_bluesky.testing.replay import measured

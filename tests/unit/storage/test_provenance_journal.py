@@ -6,9 +6,10 @@ import pytest
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance_table import FileNote, Status
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.storage import provenance_journal as module
+from danmax_bluesky.storage import provenance_tables as module
 from danmax_bluesky.storage.locks import scan_lock
-from danmax_bluesky.storage.provenance_journal import Provenance, read_details, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance
+from danmax_bluesky.storage.provenance_tables import read_details, read_table
 
 
 @pytest.fixture

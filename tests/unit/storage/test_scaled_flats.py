@@ -16,7 +16,7 @@ from danmax_bluesky.runs.matching import frame_tables
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.check import check_file
 from danmax_bluesky.storage.frame_stack import FrameStack
-from danmax_bluesky.storage.provenance_journal import read_table
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.storage.scaled_flats import with_scaled_flats

@@ -16,7 +16,8 @@ from danmax_bluesky.storage.check import check_scan
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.locks import WriterLock
-from danmax_bluesky.storage.provenance_journal import Provenance, read_table
+from danmax_bluesky.storage.provenance_journal import Provenance
+from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.transfer import copy_scan, files_needed
 from danmax_bluesky.testing.compose import compose_tomography
 from danmax_bluesky.testing.replay import measured
