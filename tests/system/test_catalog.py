@@ -133,7 +133,7 @@ def test_a_mesh_has_its_positions_and_its_frames(session, service, catalog, root
 def test_a_run_is_read_through_databroker(session, service, catalog, root):
     """Programs that users wrote for databroker's first interface ask for a header, its documents and its table."""
     positions = [(x, 2.0) for x in (0.0, 0.5, 1.0)]
-    composed = compose_mesh(root, 3, positions)
+    composed = compose_mesh(root, 60, positions)
     uid = emit(session, composed)
     service.settle(LIMIT_S)
     header = catalog.v1[uid]
@@ -144,7 +144,7 @@ def test_a_run_is_read_through_databroker(session, service, catalog, root):
     events = list(header.events())
     assert [event["data"]["x"] for event in events] == [row[0] for row in positions]
     np.testing.assert_array_equal(np.stack(list(header.data("pilatus"))), composed.frames["pilatus"])
-    assert next(iter(catalog.v1(scan_id=3))).start["uid"] == uid
+    assert next(iter(catalog.v1(scan_id=60))).start["uid"] == uid
 
 
 def test_an_aborted_scan_has_the_rows_that_were_taken_and_says_why(session, service, catalog, root):
