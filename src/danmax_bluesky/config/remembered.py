@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from danmax_bluesky.config.models import Settings
+from danmax_bluesky.config.settings import Settings
 from danmax_bluesky.errors import SettingsError
 
 KEYS = ("proposal", "visit", "folder", "sample")
