@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.atomic_files import write_file
-from danmax_bluesky.config.models import Settings
+from danmax_bluesky.config.settings import Settings
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.parsing import expecting, parse, read_text
 

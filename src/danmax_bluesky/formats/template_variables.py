@@ -11,7 +11,7 @@ import numpy as np
 from danmax_bluesky.formats.nexus import SAMPLE_STAGE, detector_settings, iso, relative, stage_positions
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.parsing import is_listed, is_mapping
-from danmax_bluesky.runs.frame_table import RING_CURRENT, FrameTable, ImageKey
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
@@ -62,7 +62,7 @@ def facts_of(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, An
         "detector": _detector(record, table, folder),
         "angles": _angles(record, table),
         "frames": _frames(record, table),
-        "moments": _moments(table),
+        "moments": _moments(record, table),
         "axes": _axes(record, table),
         "shifts": _shifts(table),
         "positions": _positions(table),
@@ -159,11 +159,11 @@ _ENDINGS = {
 }
 
 
-def _moments(table: FrameTable) -> dict[str, Any]:
+def _moments(record: RunRecord, table: FrameTable) -> dict[str, Any]:
     """Of the frames of each kind: when they were taken, in which order, and what else a comparison of them needs."""
     middle_s = np.where(np.isfinite(table.middle_s), table.middle_s, table.time_s)
     columns: dict[str, np.ndarray | None] = {"time": middle_s, "index": table.sequence, "exposure": table.exposure_s}
-    columns |= {"scale": table.scale, "ring_current": table.columns.get(RING_CURRENT)}
+    columns |= {"scale": table.scale, "ring_current": table.columns.get(record.device_name("ring_current"))}
     found: dict[str, Any] = {}
     for ending, key in _ENDINGS.items():
         frames = table.of(key)

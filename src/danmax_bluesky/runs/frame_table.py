@@ -42,8 +42,6 @@ ANGLE_FLAGS_TEXT = (
     "uncertain, 32: taken from the plan"
 )
 
-RING_CURRENT = "ring_current"
-"""Column of the current of the storage ring, mA, in runs that recorded it."""
 SCALE_TEXT = (
     "what the counts above the dark were multiplied by, so that the frame looks as if it had been exposed as long as a "
     "projection; 1: as the detector wrote it"

@@ -31,6 +31,7 @@ RESERVED = {
     "detector_settings": _OF_THE_SETTINGS,
     "descriptions": _OF_THE_SETTINGS,
     "capture": _OF_THE_SETTINGS,
+    "device_names": _OF_THE_SETTINGS,
     "recipes": _OF_THE_SETTINGS,
     **dict.fromkeys(("uid", "time", "versions", "series", "segments", "scan", "call", "rotation"), _OF_THE_PLAN),
     **dict.fromkeys(("detectors", "motors", "monitor", "integrals", "flown", "hints", NOTES), _OF_THE_PLAN),
@@ -42,6 +43,7 @@ PLACE = ("data_root", "proposal", "visit", "folder")
 _OWN = (*PLACE, "source", "beamline")
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("series", "scan", "call", "rotation", "capture", "descriptions", "detector_settings"), Mapping),
+    "device_names": Mapping,
     **dict.fromkeys(("integrals", "flown", "hints", "versions"), Mapping),
     **dict.fromkeys(("segments", "detectors", "motors", "recipes"), Sequence),
 }

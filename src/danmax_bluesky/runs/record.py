@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 from event_model import DocumentRouter
 
+from danmax_bluesky.config import DeviceNames
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import with_people_and_sample
 
@@ -164,6 +165,12 @@ class RunRecord:
     def uid(self) -> str:
         """The run's unique identifier."""
         return str(self.start["uid"])
+
+    def device_name(self, role: str) -> str:
+        """What the device of a role is called in this run: of "panda", "shutter", "ring_current" or "beam_monitor"."""
+        usual = DeviceNames.model_fields[role].default
+        named: Mapping[str, str] = self.start.get("device_names") or {}
+        return str(named.get(role, usual))
 
     @property
     def planned(self) -> dict[str, int]:
