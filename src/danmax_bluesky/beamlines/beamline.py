@@ -37,6 +37,7 @@ from danmax_bluesky.twin.world import World
 
 if TYPE_CHECKING:
     from danmax_bluesky.beamlines.danmax import Devices
+    from danmax_bluesky.twin.sources.phantom import Truth
 
 CLOSE_S = 60.0
 
@@ -51,6 +52,17 @@ class Twin:
     def faults(self) -> Faults:
         """What can be made to go wrong."""
         return self.world.faults
+
+    def true_slice(self, detector: str, row: int) -> "Truth":
+        """What a slice of the phantom would show if it were perfect.
+
+        Args:
+            detector: name of the imaging camera.
+            row: of the camera.
+        """
+        from danmax_bluesky.twin.sources.phantom import truth_slice  # late: its kernels are compiled
+
+        return truth_slice(self.world.camera_config(detector), row)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pydantic import (
 
 from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.config.names import check_device_names
+from danmax_bluesky.reprs import changed_arguments, html_table
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -57,6 +58,10 @@ Identifier = Annotated[str, BeforeValidator(_text)]
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What a repr says: the settings that differ from the usual ones."""
+        return changed_arguments(self, super().__repr_args__())
 
 
 class User(_Model):
@@ -495,6 +500,11 @@ class Settings(_Model):
     storage: StorageSettings = StorageSettings()
     twin: TwinSettings = TwinSettings()
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings that differ from the usual ones; `danmax settings` lists all of them."""
+        rows = {str(name): repr(value) for name, value in self.__repr_args__()}
+        return html_table("Settings", rows or {"": "the usual ones: the simulated beamline"})
 
     @property
     def said(self) -> dict[str, Any]:

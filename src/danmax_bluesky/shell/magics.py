@@ -228,12 +228,10 @@ class Magics:
     async def _place(self, name: str) -> list[str]:
         motor = self._session.beamline.motors[name]
         try:
-            position, low, high, keys = await asyncio.gather(
-                motor.readback.get_value(), motor.low_limit.get_value(), motor.high_limit.get_value(), motor.describe()
-            )
+            now = await motor.state()
         except DanmaxError as error:
             return [str(error), "", "", ""]
-        return [f"{position:.6g}", keys[name].get("units") or "", f"{low:g}", f"{high:g}"]
+        return [f"{now.position:.6g}", now.units, f"{now.low_limit:g}", f"{now.high_limit:g}"]
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._session.RE.loop).result(ANSWER_S)
