@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from danmax_bluesky.devices.disconnects import format_missing_devices
+from danmax_bluesky.devices.motor import motor_state
 from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.stubs import read_position
@@ -228,12 +229,10 @@ class Magics:
     async def _place(self, name: str) -> list[str]:
         motor = self._session.beamline.motors[name]
         try:
-            position, low, high, keys = await asyncio.gather(
-                motor.readback.get_value(), motor.low_limit.get_value(), motor.high_limit.get_value(), motor.describe()
-            )
+            now = await motor_state(motor)
         except DanmaxError as error:
             return [str(error), "", "", ""]
-        return [f"{position:.6g}", keys[name].get("units") or "", f"{low:g}", f"{high:g}"]
+        return [f"{now.position:.6g}", now.units, f"{now.low_limit:g}", f"{now.high_limit:g}"]
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._session.RE.loop).result(ANSWER_S)

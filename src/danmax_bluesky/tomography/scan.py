@@ -2,11 +2,13 @@
 
 import difflib
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.reprs import changed_arguments
 from danmax_bluesky.tomography.sequences import AngleList, AngleSequence, Interlaced, Linear
 from danmax_bluesky.tomography.translations import Helical, Places
 
@@ -84,6 +86,10 @@ class TomoScan(BaseModel):
     every_position: bool = Field(default=False, description="ascanct, dscanct: trigger on every position, not in time")
     helical: Helical | None = Field(default=None, description="a translation that goes with the rotation")
     places: Places | None = Field(default=None, description="a vertical or mosaic series: one scan at each place")
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What a repr says: the parameters that differ from the usual ones."""
+        return changed_arguments(self, super().__repr_args__())
 
     if not TYPE_CHECKING:  # the type checker keeps the signature that pydantic derives from the fields
 
