@@ -3,14 +3,14 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.config import Settings
-from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore, scan_arguments
+from danmax_bluesky.devices.configurator_store import ConfiguratorStore
 from danmax_bluesky.devices.flat_positions import FlatPositions, position_of
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import PreflightError, ScanError
@@ -21,6 +21,7 @@ from danmax_bluesky.plans.recipes import recipe_findings
 from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import nothing_is_away, read_position
+from danmax_bluesky.tomography.parameters import scan_arguments, values_of
 from danmax_bluesky.tomography.preflight import preflight
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -131,7 +132,7 @@ class Plans:
         }
         given = {name: value for name, value in named.items() if value is not None} | parameters
         known = scan_arguments(self.configurator.scan_parameters(), given) if configurator else given
-        scan = TomoScan(**fitting(known, given))
+        scan = TomoScan(**known)
         typed = command or _call("tomo_scan", **given)
         rig = self._rig.with_detectors(self._known(scan.tomo_det) or self._active("imaging"))
         facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan)
@@ -142,7 +143,7 @@ class Plans:
         found.refuse()
         yield from nothing_is_away(rig)
         if configurator:
-            self.configurator.update(configured(scan))
+            self.configurator.update(values_of(scan))
         needs_flats = any(phase.kind == "flat" for phase in found.phases)
         out = position_of(self._settings, self.positions, scan.posflat) if needs_flats else None
         return (yield from tomography.tomo_scan(rig, scan, out, md=self._md(typed, sample)))
@@ -388,47 +389,6 @@ def _along(
     start: float, end: float, key: str, change: float, smallest: float, largest: float, _ends: Sequence[powder.Point]
 ) -> adaptive.PointPolicy:
     return adaptive.adaptive(start, end, key, change, smallest, largest)
-
-
-def fitting(arguments: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """The arguments without those that were only remembered and belong to another type of scan than this one.
-
-    Args:
-        arguments: of a `TomoScan`.
-        given: names of those that were named in the call; they stay.
-    """
-    kind = arguments.get("scan_type")
-    others: set[str] = set()
-    if kind == "timescan":
-        others |= {"angles", "back_and_forth", "helical", "turns"}
-    else:
-        others |= {"velocity_deg_s"}
-    if kind not in ("ascanct", "dscanct"):
-        others |= {"every_position"}
-    if "angles" in given:
-        others |= {"turns", "back_and_forth"}
-    return {name: value for name, value in arguments.items() if name in given or name not in others}
-
-
-def configured(scan: TomoScan) -> dict[str, Any]:
-    """What the configurator keeps of a scan: every parameter that it holds, so that the next scan begins there."""
-    values = scan.model_dump()
-    kept = {name: values[name] for name in BY_NAME if values.get(name) is not None}
-    kept |= {"tomo_det": " ".join(scan.tomo_det), "condition_stable": scan.condition == "stable"}
-    kept |= {"npt_darks": scan.n_darks, "npt_flats": scan.n_flats, "flat_exp_time": scan.flat_exp_time or 0.0}
-    kept |= {"flat_rotate": scan.flat_angle_deg is not None}
-    if scan.condition == "stable":
-        del kept["condition"]
-    if scan.angles.kind in BY_NAME["angles"].choices:
-        kept["angles"] = scan.angles.kind
-    else:
-        del kept["angles"]  # a list of angles belongs to one scan
-    helical = scan.helical
-    kept |= {
-        "helical_motor": helical.motor if helical else "",
-        "helical_pitch_mm": helical.pitch_mm if helical else 0.0,
-    }
-    return kept
 
 
 def plan_names() -> tuple[str, ...]:
