@@ -11,9 +11,9 @@ import types
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 PLAIN = (bool, int, float, str)
@@ -70,7 +70,7 @@ class Option:
 
     Attributes:
         name: of the field, or of the parameter of a plan.
-        annotation: its type, without pydantic's metadata.
+        annotation: its type, without pydantic's metadata but what reads short forms of the value.
         default: its value when nobody gives one; `REQUIRED` if somebody has to.
         help: what it means, a sentence without a full stop.
         about: its group, unit and the like.
@@ -100,7 +100,7 @@ class Option:
 
     @property
     def kind(self) -> Any:
-        """bool, int, float, str, Literal or tuple; None where the value is of several types, or of a type of its own."""
+        """bool, int, float, str, Literal or tuple; None where the value is of several types, or of its own."""
         if len(self.members) != 1:
             return None
         origin = get_origin(self.members[0])
@@ -112,6 +112,11 @@ class Option:
         return tuple(get_args(self.members[0])) if self.kind is Literal else ()
 
     @property
+    def is_required(self) -> bool:
+        """True if somebody has to give a value."""
+        return self.default is REQUIRED
+
+    @property
     def is_switch(self) -> bool:
         """True if the option is true or false."""
         return self.kind is bool
@@ -121,11 +126,28 @@ class Option:
         """The type of the value, or None where nothing is given."""
         return self.annotation if type(None) in union_members(self.annotation) else self.annotation | None
 
+    @property
+    def sentence(self) -> str:
+        """What the option means, with its unit and its limits."""
+        more = [self.about.unit.replace("deg", "degrees")] if self.about.unit else []
+        more += [f"{self.low:.12g} to {self.high:.12g}"] if self.high is not None and self.low is not None else []
+        more += [f"{self.low:.12g} or more"] if self.high is None and self.low is not None else []
+        more += [f"{', '.join(self.choices)}"] if self.choices else []
+        more += [f"for {', '.join(self.about.only_for)}"] if self.about.only_for else []
+        return f"{self.help} ({'; '.join(more)})" if more else self.help
+
+    def with_default(self, default: Any) -> "Option":
+        """The same option with another value when nobody gives one."""
+        return dataclasses.replace(self, default=default)
+
     def value_of(self, text: str) -> Any:
         """The value that a word of a command line stands for; the word itself if it stands for none.
 
-        The limits are not looked at: who takes the value tells of them.
+        "none" stands for None where the option may be left out. The limits are not looked at: who takes the value tells
+        of them.
         """
+        if text.lower() == "none" and type(None) in union_members(self.annotation) and str not in self.members:
+            return None
         try:
             return TypeAdapter(self.annotation).validate_python(text)
         except ValidationError:
@@ -155,7 +177,10 @@ def option_of(name: str, field: FieldInfo, default: Any = ...) -> Option:
         default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
     help_text = " ".join((field.description or "").split())
     annotation = bare(field.annotation)
-    return Option(name, annotation, default, help_text, about, low, high, annotation is str and length > 0)
+    is_needed_text = annotation is str and length > 0
+    if readers := [item for item in field.metadata if isinstance(item, BeforeValidator)]:
+        annotation = Annotated[annotation, *readers]  # which take short forms of the value
+    return Option(name, annotation, default, help_text, about, low, high, is_needed_text)
 
 
 def bare(annotation: Any) -> Any:
@@ -179,8 +204,3 @@ def by_name(options: Iterable[Option]) -> dict[str, Option]:
 def by_word(options: Iterable[Option]) -> dict[str, Option]:
     """Every spelling of an option on a command line, without dashes in front -> option."""
     return {spelling: option for option in options for spelling in (option.word, option.name.replace("_", "-"))}
-
-
-def left_to(options: Iterable[Option], default: Any) -> tuple[Option, ...]:
-    """The same options, each with this value when nobody gives one."""
-    return tuple(dataclasses.replace(option, default=default) for option in options)

@@ -219,7 +219,7 @@ def test_the_position_is_shown_while_a_motor_moves(slow, capsys):
         ("mv", "tom_samx 1", "there are tom_ry, tom_sam_x"),
         ("ascan", "tom_sam_x 0 1 1.5 0.1", "no whole number"),
         ("ascan", "tom_sam_x 0 1 0 0.1", "at least 1 interval"),
-        ("ascan", "tom_sam_x 0 1 2", "it takes a motor, start, end"),
+        ("ascan", "tom_sam_x 0 1 2", "it takes motor, start, end"),
         ("ct", "-1", "more than 0 s"),
         ("tomoscan", "ascanct tom_ry 0 1 2 0.1 7", "7 is too much"),
     ],

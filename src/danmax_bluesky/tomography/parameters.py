@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.options import PLAIN, Option, options_of
 from danmax_bluesky.parsing import shown
 from danmax_bluesky.tomography.scan import FIELDS, TomoScan
+from danmax_bluesky.tomography.sequences import AngleList, AngleSequence
 
 Value = bool | int | float | str
 
@@ -129,7 +130,7 @@ def _parameters(option: Option) -> Iterator[Parameter]:
     if (kinds := _kinds(option)) is not None:
         yield Parameter(option.name, option.default.kind, option.help, choices=kinds)
         return
-    default = option.default if about.usual is None else about.usual
+    default: Any = option.default if about.usual is None else about.usual
     low, high = option.low, option.high
     help_text = option.help
     if default is None:
@@ -235,12 +236,21 @@ def scan_arguments(values: Mapping[str, Value], given: Mapping[str, Any]) -> dic
     else:
         options = {name: digit == "1" for name, digit in zip(FIELDS, flag, strict=True)}
     options |= _asked_for(options, remembered, given)
-    if isinstance(given.get("angles"), list | tuple) and "nsteps" not in given:
-        remembered["nsteps"] = len(given["angles"]) - 1
+    if "nsteps" not in given and (listed := _listed_angles(given.get("angles"))):
+        remembered["nsteps"] = len(listed) - 1
     scan_type = given.get("scan_type", remembered.get("scan_type"))
     if "angles" in given:
         remembered = {name: value for name, value in remembered.items() if name not in ("turns", "back_and_forth")}
     return {**_fitting(remembered, scan_type), **options, **given}
+
+
+def _listed_angles(given: Any) -> tuple[float, ...]:
+    """The angles of a list that was given, in whichever form; () for any other order, and for what is no order."""
+    try:
+        angles = TypeAdapter(AngleSequence).validate_python(given)
+    except ValidationError:
+        return ()
+    return angles.angles_deg if isinstance(angles, AngleList) else ()
 
 
 def _fitting(remembered: Mapping[str, Any], scan_type: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class TomoScan(BaseModel):
         default=0.0,
         ge=0,
         le=LONGEST_S,
-        description="dead time asked for between exposures, never below the detector's own",
+        description="dead time between exposures, at least the detector's own",
     )
     tomo_det: Annotated[tuple[str, ...], About(EXPOSURES, word="det", accepts="Sequence[str] | str")] = Field(
         default=(), description="2D detectors by name; empty takes the active ones"
@@ -124,7 +124,7 @@ class TomoScan(BaseModel):
         About(ANGLES, only_for=OF_ANGLES, accepts="AngleSequence | Sequence[float] | str", example="golden"),
     ] = Field(
         default=Linear(),
-        description="in which order the angles are taken: linear, interlaced, golden, van_der_corput, or a list of them",
+        description="order in which the angles are taken: linear, interlaced, golden, van_der_corput, or a list",
     )
     turns: Annotated[int, About(ANGLES, only_for=OF_ANGLES)] = Field(
         default=1, ge=1, le=100_000, description="how often the range is passed"
