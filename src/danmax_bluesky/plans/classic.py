@@ -15,13 +15,13 @@ from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.powder import azint_count, reachable
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import (
+    end_safely,
     in_the_beam,
-    leave,
     nothing_is_away,
     read_position,
+    read_setpoints,
     require_rearmable_detectors,
     staged,
-    where,
 )
 
 
@@ -67,7 +67,7 @@ def ascan(
     origin = (yield from read_position(mover)) if relative else 0.0
     positions = origin + np.linspace(start, end, nsteps + 1)
     yield from reachable(rig, (motor,), [(float(position),) for position in positions])
-    home = (yield from where(rig, (motor,))) if relative else ()
+    home = (yield from read_setpoints(rig, (motor,))) if relative else ()
     segment = {"name": "primary", "kind": "data", "num": nsteps + 1, "exposure_s": exposure_s, "period_s": exposure_s}
     start_doc = {
         "plan_name": "dscan" if relative else "ascan",
@@ -94,4 +94,4 @@ def ascan(
             yield from unbroken(rig.shutter, reading, f"the exposure at {motor} = {position:g}")
 
     told = bpp.inject_md_wrapper(measure(), start_doc)
-    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, home)))
+    return (yield from bpp.finalize_wrapper(told, lambda: end_safely(rig, home)))

@@ -64,17 +64,17 @@ class TomographyPlans(BoundPlans):
         detectors = tuple(name for name in scan.tomo_det if name in self._settings.detectors)  # others: the preflight
         rig = self._rig.with_detectors(detectors or self._active("imaging"))
         facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan)
-        found = preflight(scan, facts)
-        self.tell(scan_report(scan, found, given if configurator else TomoScan.model_fields, full=dry_run))
+        judged = preflight(scan, facts)
+        self.tell(scan_report(scan, judged, given if configurator else TomoScan.model_fields, full=dry_run))
         if dry_run:
             return None
-        found.refuse()
+        judged.raise_if_errors()
+        assert judged.plan is not None  # what could not be planned is an error of the preflight
         yield from nothing_is_away(rig)
         if configurator:
             self.configurator.update(values_of(scan))
-        needs_flats = any(phase.kind == "flat" for phase in found.phases)
-        out = position_of(self._settings, self.positions, scan.posflat) if needs_flats else None
-        return (yield from tomography.tomo_scan(rig, scan, out, md=self._md(command, sample)))
+        out = position_of(self._settings, self.positions, scan.posflat) if judged.plan.takes_flats else None
+        return (yield from tomography.tomo_scan(rig, judged.plan, out, md=self._md(command, sample)))
 
 
 def _given(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def parse(line: str, plan: Callable[..., Any] = Plans.tomo_scan) -> tuple[list[A
             name, repeats = names[0] if names else ("", False)
             if not name:
                 takes = ", ".join(option for option, _ in positional(plan))
-                raise ScanError(f"{plan.__name__} {line}: {word!r} is too much; it takes {takes}")
+                raise ScanError(f"{plan.__name__} {line}: {word} is too much; it takes {takes}")
             values.append(_value(named_options[name], word))
             names = names if repeats else names[1:]
     return values, named
