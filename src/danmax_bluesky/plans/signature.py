@@ -103,7 +103,7 @@ def described(plan: Callable[..., Any]) -> dict[str, str]:
 
 def _documented(docstring: str, options: dict[str, Option]) -> str:
     """A docstring in which the line of `parameters` is replaced by a line for each option that it lacks."""
-    text = inspect.cleandoc(docstring)
+    text = inspect.cleandoc(docstring) + "\n"
     line = re.search(r"^ {4}parameters: .*\n", text, flags=re.MULTILINE)
     if line is None:
         return text

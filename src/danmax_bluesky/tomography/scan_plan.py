@@ -106,7 +106,7 @@ def plan_phase(phase: Phase, scale: EncoderScale, acceleration_s: float) -> Plan
         tables: Sequence[tuple[GateRow, ...]] = split_tables(gate_rows(phase, scale, run_up_deg=before_deg or 1.0))
     except ScanError as error:
         return PlannedPhase(phase, (), sweep, travels, str(error))
-    if len(tables) > 1:
+    if len(tables) != 1:
         first = exposure_start_deg(phase) if phase.angles_deg else phase.parked_deg
         problem = (
             f"{phase.name}: from {first:.4g} degrees on, {len(tables)} tables of the sequencer would be needed in one "
