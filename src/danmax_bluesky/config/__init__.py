@@ -20,7 +20,7 @@ from danmax_bluesky.config.models import (
     TangoSettings,
     check_names,
 )
-from danmax_bluesky.config.remembered import remember, state_folder
+from danmax_bluesky.config.remembered import beamline_folder, remember, state_folder
 from danmax_bluesky.config.repeated import repeated
 from danmax_bluesky.config.sources import PREFIX, changed, load_settings, setting_keys
 
@@ -38,6 +38,7 @@ __all__ = [
     "SliceSettings",
     "SnapshotSettings",
     "TangoSettings",
+    "beamline_folder",
     "changed",
     "check_names",
     "load_settings",
