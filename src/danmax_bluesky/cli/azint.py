@@ -43,6 +43,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--unit", type=click.Choice(["q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm"]))
 @click.option("--bins", "radial_bins", type=int, help="radial bins")
 @click.option("--range", "radial_range", nargs=2, type=float, help="first and last radius, in unit")
+@click.option("--radial-edges", help="edges of the radial bins, in unit, such as 1,1.5,3,8, or a text file of them")
 @click.option("--azimuth-bins", type=int, help="more than 1 for a cake")
 @click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees; 170 190 goes through 180")
 @click.option("--azimuth-edges", help="edges of the rows of a cake, degrees, such as -10,10,45,90")
@@ -226,8 +227,11 @@ class _Recipes:
         names += ("dark", "flat", "background", "background_factor", "lower_limit", "dummy", "threshold")
         names += ("clip_sigma", "monitor", "integral_range")
         self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
-        if options["azimuth_edges"]:
-            self._changes["azimuth_edges"] = tuple(re.split(r"[,\s]+", options["azimuth_edges"].strip()))
+        for name in ("azimuth_edges", "radial_edges"):
+            if options[name]:
+                self._changes[name] = tuple(re.split(r"[,\s]+", options[name].strip()))
+        if options["radial_edges"] and Path(options["radial_edges"]).is_file():
+            self._changes |= {"radial_edges": (), "radial_edges_file": Path(options["radial_edges"])}
         if options["no_solid_angle"]:
             self._changes["solid_angle"] = False
 

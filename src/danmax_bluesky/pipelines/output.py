@@ -155,9 +155,9 @@ class RecipeOutput:
     def integrals(self, block: Block) -> dict[str, np.ndarray]:
         """Integral parameters of each frame of a block, of the layout that is plotted."""
         first = self._layouts[0]
-        axis = self.integrators[first].matrix.radial_axis
+        edges = self.integrators[first].matrix.radial_edges
         intensity = block.patterns[self.key(first)].intensity
-        return integral_parameters(axis, intensity, self.prepared.settings.integral_range).columns()
+        return integral_parameters(edges, intensity, self.prepared.settings.integral_range).columns()
 
     def index(self) -> np.ndarray:
         """Number of each frame that is written."""

@@ -122,3 +122,14 @@ def damage(path, frame):
     with path.open("r+b") as raw:
         raw.seek(place.byte_offset)
         raw.write(b"no count")
+
+
+@pytest.mark.parametrize("given", ["0.5,1.5,2,4", "edges.txt"])
+def test_radial_edges_are_given_as_a_list_or_as_a_file(tmp_path, frames_file, poni, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edges.txt").write_text("0.5 1.5 2 4")
+    code, text = danmax(frames_file, "--poni", poni, "--radial-edges", given, "--splitting", "full")
+    assert code == 0, text
+    with h5py.File(tmp_path / "frames_integrated.h5") as file:
+        assert file["/entry/data/radial_axis_edges"][()].tolist() == [0.5, 1.5, 2.0, 4.0]
+        assert file["/entry/data/I"].shape == (5, 3)
