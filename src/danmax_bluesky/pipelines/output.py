@@ -143,13 +143,8 @@ class RecipeOutput:
 
     def check(self, image: np.ndarray) -> list[str]:
         """What speaks against the orientation and the valid counts, seen in one frame; the first is put on record."""
-        recipe = next(iter(self.prepared.recipes.values()))
-        contrast = ring_contrast(recipe.geometry, image, recipe.mask)
+        contrast, warnings = frame_warnings(next(iter(self.integrators.values())), image)
         self._file.set(CONTRAST, contrast)
-        integrator = next(iter(self.integrators.values()))
-        limits = integrator.valid_counts(image.dtype)
-        warnings = share_warnings(image, effective_mask(recipe), limits, recipe.dummy)
-        warnings += orientation_warnings(recipe.geometry, contrast)
         return [f"{self.path.name}: {text}" for text in warnings]
 
     def integrals(self, block: Block) -> dict[str, np.ndarray]:
@@ -292,6 +287,24 @@ class RecipeOutput:
             for row, norm in old.sparse(path):
                 file.write(path, row, norm)
         self.resumed = len(old)
+
+
+def frame_warnings(integrator: Integrator, image: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """What a frame tells of the calibration and of the mask.
+
+    Args:
+        integrator: by which it is integrated.
+        image: counts, shape (H, W).
+
+    Returns:
+        What rings explain of it, for orientation 1 to 4, shape (4,); and what speaks against the orientation and the
+        valid counts, one sentence each.
+    """
+    recipe = integrator.recipe
+    contrast = ring_contrast(recipe.geometry, image, recipe.mask)
+    limits = integrator.valid_counts(image.dtype)
+    warnings = share_warnings(image, effective_mask(recipe), limits, recipe.dummy)
+    return contrast, warnings + orientation_warnings(recipe.geometry, contrast)
 
 
 def _tree(

@@ -107,6 +107,8 @@ def _gain(file: Path, name: str, patterns: StoredPatterns, bins: int) -> np.ndar
     given = read_recipe(file, name)
     if patterns.sigma is None or bins == 1 or given.get("splitting") == "no" or "cut" in given:
         return None
+    if "positions" in given:
+        raise StorageError(f"{file} was joined from several positions; join them again with wider bins (--bins)")
     if given.get("joined_bins", 1) > 1:
         raise StorageError(f"{file} holds joined bins already; join those of the file it was made from")
     settings = recipe_settings(json.loads(given["settings"]))
