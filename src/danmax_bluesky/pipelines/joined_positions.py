@@ -77,7 +77,7 @@ def integrate_positions(
     """
     begun_s, begun = time.time(), time.monotonic()
     recipe = _checked(positions, recipe_settings(settings))
-    target = output or _target(positions[0].files[0], recipe.name)
+    target = output or joined_path(positions, recipe.name)
     if if_exists == "refuse" and target.exists():
         raise StorageError(f"{target} exists already; join the positions again with --again, or name another folder")
     with ExitStack() as stack:
@@ -216,5 +216,12 @@ def _warnings(opened: Sequence[OpenedPosition], integrators: Sequence[Mapping[st
     return warnings
 
 
-def _target(frames: Path, recipe: str) -> Path:
-    return output_path(frames, JOINED if recipe == "azint" else f"{recipe}_{JOINED}")
+def joined_path(positions: Sequence[Position], recipe: str, folder: Path | None = None) -> Path:
+    """Where a joined pattern goes: named after the frames of the first position.
+
+    Args:
+        positions: as they are joined.
+        recipe: name of the recipe.
+        folder: to write to; None takes the one where patterns of the first position go.
+    """
+    return output_path(positions[0].files[0], JOINED if recipe == "azint" else f"{recipe}_{JOINED}", folder)
