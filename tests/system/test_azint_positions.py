@@ -70,7 +70,9 @@ def test_three_scans_of_an_arm_become_one_pattern_that_is_multi_geometrys(tmp_pa
 
     assert [entry["number_of_frames"] for entry in json.loads(read_recipe(output)["positions"])] == [FRAMES] * 3
     for file in files:
-        start = json.loads(file.with_name(f"{file.stem.partition('_')[0]}_documents.jsonl").read_text().splitlines()[0])[1]
+        start = json.loads(
+            file.with_name(f"{file.stem.partition('_')[0]}_documents.jsonl").read_text().splitlines()[0]
+        )[1]
         (action,) = [row for row in Provenance(ScanFiles.of(start)).actions() if row.actor == "integration"]
         assert [entry["poni"] for entry in action.parameters["recipe"]["positions"]] == list(map(str, ponis))
         assert action.status == "SUCCESS"

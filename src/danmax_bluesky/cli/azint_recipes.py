@@ -1,6 +1,8 @@
 """What the commands that integrate share: recipes from options, scans by their number, and how a report is shown."""
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,9 @@ class Recipes:
         names += ("dark", "flat", "background", "background_factor", "lower_limit", "dummy", "threshold")
         names += ("clip_sigma", "monitor", "integral_range")
         self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
-        for name in ("azimuth_edges", "radial_edges"):
-            if options[name]:
-                self._changes[name] = tuple(re.split(r"[,\s]+", options[name].strip()))
-        if options["radial_edges"] and Path(options["radial_edges"]).is_file():
-            self._changes |= {"radial_edges": (), "radial_edges_file": Path(options["radial_edges"])}
+        if options["azimuth_edges"]:
+            self._changes["azimuth_edges"] = _numbers(options["azimuth_edges"])
+        self._changes |= _radial_edges(options)
         if options["no_solid_angle"]:
             self._changes["solid_angle"] = False
 
@@ -75,3 +75,17 @@ class Recipes:
         return [recipe.model_dump() for recipe in recipes if recipe.detector == detector] or [
             recipe.model_dump() for recipe in recipes
         ]
+
+
+def _radial_edges(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options change of radial edges and range: one of the two stands for the other one of the recipe."""
+    text = options["radial_edges"]
+    if not text:
+        return {} if options["radial_range"] is None else {"radial_edges": (), "radial_edges_file": None}
+    is_file = os.path.isfile(text)
+    edges = {"radial_edges": () if is_file else _numbers(text), "radial_edges_file": Path(text) if is_file else None}
+    return {**edges, "radial_range": options["radial_range"]}
+
+
+def _numbers(text: str) -> tuple[str, ...]:
+    return tuple(re.split(r"[,\s]+", text.strip()))

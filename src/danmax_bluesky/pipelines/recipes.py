@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from danmax_bluesky.config import RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
-from danmax_bluesky.parsing import complaints, read_text, shown
+from danmax_bluesky.parsing import brief, complaints, read_text, shown
 from danmax_bluesky.pipelines.background import background_pattern, is_pattern
 from danmax_bluesky.pipelines.corrections import combined_dark, image_of, mask_of, unused_corrections
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
@@ -216,7 +216,7 @@ def radial_edges_of(settings: IntegrationSettings) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in words) or (math.nan,)
     except ValueError as error:
-        raise CalibrationError(f"radial_edges_file {file} must hold numbers alone: {error}") from None
+        raise CalibrationError(f"radial_edges_file {file} must hold numbers alone: {brief(error)}") from None
 
 
 def _background(settings: IntegrationSettings, source: Path, shape: tuple[int, int]) -> MeanImage | None:
