@@ -1,4 +1,4 @@
-"""Several positions of a detector in one pattern, from three scans and the command line; and radial edges from a file."""
+"""Several positions of a detector in one pattern, by the command line; and radial edges from a file."""
 
 import json
 

@@ -133,3 +133,17 @@ def test_radial_edges_are_given_as_a_list_or_as_a_file(tmp_path, frames_file, po
     with h5py.File(tmp_path / "frames_integrated.h5") as file:
         assert file["/entry/data/radial_axis_edges"][()].tolist() == [0.5, 1.5, 2.0, 4.0]
         assert file["/entry/data/I"].shape == (5, 3)
+
+
+def test_edges_on_the_command_line_stand_for_the_range_of_the_recipe_and_the_other_way_round(
+    tmp_path, frames_file, poni
+):
+    for stated, option, expected in (
+        ({"radial_range": [0.5, 3]}, ("--radial-edges", "1,2,4"), [1.0, 2.0, 4.0]),
+        ({"radial_edges": [1, 2, 4]}, ("--range", 0.5, 2.5, "--bins", 2), [0.5, 1.5, 2.5]),
+    ):
+        (tmp_path / "recipe.json").write_text(json.dumps({"poni": str(poni), **stated}))
+        code, text = danmax(frames_file, "--config", tmp_path / "recipe.json", *option, "--again")
+        assert code == 0, text
+        with h5py.File(tmp_path / "frames_integrated.h5") as file:
+            assert file["/entry/data/radial_axis_edges"][()] == pytest.approx(expected)
