@@ -10,9 +10,9 @@ import numpy as np
 import pyFAI
 from pyFAI.multi_geometry import MultiGeometry
 
-SHAPE = (97, 83)
-PIXEL_M = 172e-6
-WAVELENGTH_M = 3.5e-11
+from danmax_bluesky.testing.powder import PIXEL_M, SMALL, WAVELENGTH_M, small_poni
+
+SHAPE = SMALL
 POLARIZATION = 0.999997
 LINES_DEG = (1.5, 3.2, 4.4, 7.5, 9.1, 11.0, 14.2)
 
@@ -39,13 +39,7 @@ THREE = (ArmPosition(0.0), ArmPosition(4.0, 0.12, 2.0, 2), ArmPosition(9.0, 0.1,
 
 def poni_of_arm(position: ArmPosition, wavelength_m: float = WAVELENGTH_M) -> str:
     """Text of the `.poni` of one position."""
-    return (
-        "poni_version: 2.1\nDetector: Detector\n"
-        f'Detector_config: {{"pixel1": {PIXEL_M}, "pixel2": {PIXEL_M}, "max_shape": [{SHAPE[0]}, {SHAPE[1]}], '
-        f'"orientation": {position.orientation}}}\n'
-        f"Distance: {position.distance_m}\nPoni1: 0.0075\nPoni2: 0.0079\nRot1: 0.01\n"
-        f"Rot2: {-math.radians(position.angle_deg)!r}\nRot3: 0.0\nWavelength: {wavelength_m}\n"
-    )
+    return small_poni(0.01, -math.radians(position.angle_deg), position.distance_m, position.orientation, wavelength_m)
 
 
 def frame_of_arm(integrator: Any, monitor: float, seed: int, level: float = 4e8) -> np.ndarray:
