@@ -20,7 +20,7 @@ class SliceSettings(Model):
 
 
 RECIPE_IMAGES = ("mask", "dark", "flat", "background")
-RECIPE_FILES = ("poni", *RECIPE_IMAGES)
+RECIPE_FILES = ("poni", *RECIPE_IMAGES, "radial_edges_file")
 """Keys of a recipe that name a file."""
 INSIDE = "::"
 """Stands in the name of an image between the file and the HDF5 path in it."""
@@ -46,6 +46,10 @@ class RecipeSettings(Model):
     unit: str = "q_A^-1"
     radial_bins: int = Field(default=3000, ge=1)
     radial_range: tuple[float, float] | None = Field(default=None, description="first and last edge, in unit")
+    radial_edges: tuple[float, ...] = Field(
+        default=(), description="edges of the radial bins, in unit, rising, instead of radial_bins and radial_range"
+    )
+    radial_edges_file: AbsolutePath | None = Field(default=None, description="text file of numbers that are the edges")
     azimuth_bins: int = Field(default=1, ge=1, description="1 for a pattern, more for a cake")
     azimuth_range: tuple[float, float] | None = Field(
         default=None, description="first and last azimuth, degrees, rising: 170 190 goes through 180"
