@@ -9,6 +9,7 @@ between two azimuths, in the plane of radius and azimuth where its four corners 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from pyFAI import units
@@ -79,7 +80,8 @@ class _Radii:
 
 
 def _radii_of(recipe: Recipe, integrator: AzimuthalIntegrator) -> _Radii:
-    shape, unit = recipe.geometry.shape, units.to_unit(recipe.unit)
+    shape = recipe.geometry.shape
+    unit: Any = units.to_unit(recipe.unit)
     scale = float(unit.scale)
     if recipe.splitting == "full":
         corners = np.array(integrator.corner_array(shape, unit, scale=False), float).reshape(-1, 4, 2)
