@@ -38,12 +38,13 @@ from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
 from danmax_bluesky.pipelines.worker_messages import Outcome
 from danmax_bluesky.plans.disconnects import naming_losses
-from danmax_bluesky.plans.endings import Endings
+from danmax_bluesky.plans.endings import Endings, left_behind
 from danmax_bluesky.plans.engine import Engine
 from danmax_bluesky.plans.interrupts import ending_moves, interruptible
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.run_description import describing_runs
 from danmax_bluesky.plans.user import Plans
+from danmax_bluesky.reprs import html_table
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import RunMetadata, refuse_reserved, start_metadata
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
@@ -113,7 +114,7 @@ class Session:
         )
         self.metadata = RunMetadata(self.RE.md)
         self._open_runs: set[str] = set()
-        homes = Homes(visit.state / "homes.json")
+        homes = Homes(visit.beamline_state / "homes.json")
         endings = Endings(homes)
         self.RE.preprocessors += [interruptible(self.RE), endings.watch]
         self.RE.context_managers += [ending_moves, endings.see_off]
@@ -226,6 +227,10 @@ class Session:
         self.writing.wait(timeout_s)
         return open_scan(ScanFiles.of(self.last_run).master)
 
+    def left_behind(self) -> list[str]:
+        """What an earlier session left as it was, because it was killed or its scan was halted; one sentence each."""
+        return self._wait(left_behind(self.rig))
+
     def files(self) -> list[Path]:
         """The files that the last run left behind, detectors' files first."""
         return [] if self.last_run is None else files_of(ScanFiles.of(self.last_run))
@@ -275,6 +280,33 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        said = self._summary()
+        lines = [f"<Session on {said.pop('beamline')}>", *(f"  {name:<13} {text}" for name, text in said.items())]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_table("Session", self._summary())
+
+    def _summary(self) -> dict[str, str]:
+        """What there is to know of a session at a glance."""
+        settings, missing = self.settings, self.beamline.missing
+        rows = {
+            "beamline": "the simulated beamline" if self.beamline.twin else f"the beamline {settings.beamline}",
+            "proposal": f"{settings.proposal}, visit {settings.visit}",
+            "sample": settings.sample or "without a name",
+            "files go to": str(self.paths.visit.raw),
+            "motors": ", ".join(self.beamline.motors),
+            "detectors": ", ".join(self.beamline.cameras),
+        }
+        if missing:
+            rows["NOT connected"] = ", ".join(missing)
+        if self.last_run is not None:
+            rows["last scan"] = (
+                f"{self.last_run['scan_id']}: {self.last_run.get('command') or self.last_run['plan_name']}"
+            )
+        return {**rows, "RunEngine": str(self.RE.state)}
 
     def files_table(self) -> Table:
         """What the last run left behind, where, and how to open it."""
@@ -387,10 +419,20 @@ class Session:
 
     def _stop_loop(self) -> None:
         loop, thread = self.RE.loop, self.RE._th  # noqa: SLF001  the RunEngine has no other way to end its loop
+        with contextlib.suppress(TimeoutError):
+            self._wait(_cancel_what_waits())
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CONNECT_TIMEOUT_S)
         if not thread.is_alive():
             loop.close()
+
+
+async def _cancel_what_waits() -> None:
+    """End what still waits in this loop, such as for frames of a scan that was halted: they will not come."""
+    waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _recorded(settings: Settings) -> dict[str, Any]:
@@ -456,6 +498,7 @@ def _rig(
                 "bits": encoder.bits,
             },
             "capture": settings.capture.model_dump(),
+            "device_names": settings.device_names.model_dump(),
             "descriptions": {
                 name: known.description
                 for name, known in (*settings.motors.items(), *settings.snapshot.items())

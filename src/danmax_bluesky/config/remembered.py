@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.atomic_files import write_file
-from danmax_bluesky.config.models import Settings
+from danmax_bluesky.config.settings import Settings
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.parsing import expecting, parse, read_text
 
@@ -23,6 +23,11 @@ _REMEDY = "move the file away"
 def state_folder(data_root: Path, proposal: str, visit: str) -> Path:
     """Where a visit keeps what outlives its sessions, and is no data."""
     return data_root / proposal / visit / ".danmax"
+
+
+def beamline_folder(data_root: Path) -> Path:
+    """Where the beamline keeps what is true of it in every visit, such as where its motors stood."""
+    return data_root / ".danmax"
 
 
 def said_since(settings: Settings) -> dict[str, str]:

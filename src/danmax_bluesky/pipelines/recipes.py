@@ -1,6 +1,7 @@
 """Recipes as they are written down, made ready: their files read, their geometry bound to the frames."""
 
 import logging
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from danmax_bluesky.config import RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
-from danmax_bluesky.parsing import complaints, read_text, shown
+from danmax_bluesky.parsing import brief, complaints, read_text, shown
 from danmax_bluesky.pipelines.background import background_pattern, is_pattern
 from danmax_bluesky.pipelines.corrections import combined_dark, image_of, mask_of, unused_corrections
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
@@ -153,6 +154,7 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
         unit=settings.unit,
         radial_bins=settings.radial_bins,
         radial_range=settings.radial_range,
+        radial_edges=radial_edges_of(settings),
         azimuth_bins=settings.azimuth_bins,
         azimuth_range_deg=settings.azimuth_range,
         azimuth_edges_deg=settings.azimuth_edges,
@@ -185,10 +187,37 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
     for number, cut in enumerate(settings.slices, 1):
         band = Cut(cut.direction, cut.plane, cut.position, cut.margin, cut.incident_angle)
         plain = replace(
-            recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=(), azimuth_range_deg=None, radial_range=None
+            recipe,
+            azimuth_bins=1,
+            azimuth_edges_deg=(),
+            sectors_deg=(),
+            azimuth_range_deg=None,
+            radial_range=None,
+            radial_edges=(),
         )
         layouts[f"slice{number}"] = replace(plain, cut=band, splitting="no")
     return PreparedRecipe(settings, layouts, texts, tuple(notes))
+
+
+def radial_edges_of(settings: IntegrationSettings) -> tuple[float, ...]:
+    """The radial edges of a recipe, out of their file if they lie in one; empty if it has none.
+
+    In the file are numbers, with spaces, commas or line ends between them; what follows a "#" in a line is left aside.
+
+    Raises:
+        CalibrationError: the file cannot be read, or holds anything else.
+    """
+    file = settings.radial_edges_file
+    if file is None:
+        return settings.radial_edges
+    if settings.radial_edges:
+        raise CalibrationError("a recipe has either radial_edges or radial_edges_file; leave one of them out")
+    text = read_text(file, CalibrationError)
+    words = " ".join(line.partition("#")[0] for line in text.splitlines()).replace(",", " ").split()
+    try:
+        return tuple(float(word) for word in words) or (math.nan,)
+    except ValueError as error:
+        raise CalibrationError(f"radial_edges_file {file} must hold numbers alone: {brief(error)}") from None
 
 
 def _background(settings: IntegrationSettings, source: Path, shape: tuple[int, int]) -> MeanImage | None:

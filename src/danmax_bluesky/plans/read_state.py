@@ -7,10 +7,9 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.config import Settings
-from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.flat_positions import FlatPositions, PositionError, position_of
-from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.paths import VisitPaths
+from danmax_bluesky.devices.protocols import FrameDetector, MotorDevice
 from danmax_bluesky.errors import DeviceError
 from danmax_bluesky.formats.nxtomo import pixel_at_sample_m
 from danmax_bluesky.plans.rig import Rig
@@ -69,7 +68,7 @@ def _motors_of(scan: TomoScan, rig: Rig, flat_positions: Mapping[str, FlatPositi
     return [name for name in dict.fromkeys(names) if name in rig.motors]
 
 
-def detector_facts(camera: Camera, settings: Settings) -> MsgGenerator[DetectorFacts]:
+def detector_facts(camera: FrameDetector, settings: Settings) -> MsgGenerator[DetectorFacts]:
     """What a detector says of itself, and what the settings know of it."""
     known = settings.detectors[camera.name]
     return DetectorFacts(
@@ -84,7 +83,7 @@ def detector_facts(camera: Camera, settings: Settings) -> MsgGenerator[DetectorF
     )
 
 
-def motor_facts(motor: Motor, units: str, settle_s: float = 0.0) -> MsgGenerator[MotorFacts]:
+def motor_facts(motor: MotorDevice, units: str, settle_s: float = 0.0) -> MsgGenerator[MotorFacts]:
     """Where a motor stands and what it may do; its units and the seconds that it takes to settle are the caller's."""
     position = yield from read_position(motor)
     read: dict[str, float] = {}

@@ -17,7 +17,7 @@ from bluesky.utils import (
 )
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
-from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import DeviceError, PreflightError, ScanError
 from danmax_bluesky.plans.guards import Quietly
 from danmax_bluesky.plans.rig import Rig
@@ -119,7 +119,7 @@ Bluesky's own leaves devices staged, or unstages them while the next plan begins
 """
 
 
-def leave(rig: Rig, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
+def end_safely(rig: Rig, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
     """What a scan ends with, however it ended: the shutter closed, and then the motors put back.
 
     A shutter that does not answer is asked again for some seconds, and the motors are put back in any case. An end that
@@ -143,7 +143,7 @@ def _close_surely(rig: Rig) -> MsgGenerator[None]:
 def shut(rig: Rig) -> MsgGenerator[None]:
     """Close the shutter before anything else is done about an error, which stays the one that is seen.
 
-    A shutter that does not answer holds up nothing: `leave` asks it again.
+    A shutter that does not answer holds up nothing: `end_safely` asks it again.
     """
     yield from bps.wait_for([rig.shutter.shut])
 
@@ -160,16 +160,16 @@ def in_the_beam(rig: Rig, plan: MsgGenerator[None]) -> MsgGenerator[None]:
     )
 
 
-def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
+def read_setpoints(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
     """Where these motors stand, in their order: what `restore_positions` takes; until then they count as away."""
-    places = []
+    positions = []
     for name in motors:
-        places.append((name, (yield from read_position(rig.motor(name)))))
-    rig.homes.depart(places)
-    return tuple(places)
+        positions.append((name, (yield from read_position(rig.motor(name)))))
+    rig.homes.depart(positions)
+    return tuple(positions)
 
 
-def read_position(motor: Motor) -> MsgGenerator[float]:
+def read_position(motor: MotorDevice) -> MsgGenerator[float]:
     """Where a motor rests, in its units: where it was sent, unless its readback says that it is elsewhere.
 
     A motor that was stopped on its way, or moved by another program, is not where it was sent last. One that arrived is
@@ -225,11 +225,7 @@ def nothing_is_away(rig: Rig) -> MsgGenerator[None]:
         if abs(at - home) <= rig.motors[name].tolerance:
             rig.homes.forget([name])
         else:
-            findings.append(
-                f"{name} stands at {at:.6g}, and stood at {home:.6g} before a scan that was cut off and could not "
-                f"bring it back; say at the prompt of `danmax shell` where it belongs: %mv {name} {home:.6g} brings it "
-                f"back, %mv {name} {at:.6g} leaves it where it is"
-            )
+            findings.append(rig.homes.displaced(name, at))
     if findings:
         raise PreflightError(findings)
 
@@ -271,7 +267,7 @@ def wait_for_beam(rig: Rig) -> MsgGenerator[None]:
         yield from bps.sleep(BEAM_POLL_S)
 
 
-def position_units(motor: Motor) -> MsgGenerator[str]:
+def position_units(motor: MotorDevice) -> MsgGenerator[str]:
     """Units of a motor's position, "" where its control system does not tell them."""
     described: list[dict[str, Any]] = []
 

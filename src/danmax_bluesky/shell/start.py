@@ -92,13 +92,14 @@ def banner(session: Session) -> str:
         f"  files    go to {session.paths.visit.raw}",
         f"  devices  {', '.join(connected)}",
         f"  plans    {', '.join(plan_names())}",
-        "  words    %wa %wm %mv %mvr %ct %ascan %ascanct %tomoscan %newsample %newfolder %newvisit %reconnect;",
-        "           %danmax tells what they take",
+        "  words    %wa %wm %mv %mvr %ct %ascan %dscan %ascanct %mesh %tomoscan %newsample %newfolder %newvisit;",
+        "           %reconnect; %danmax tells what they take",
         '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 400, 0.01, npt_fields=10, sample="bone"))',
         "           %tomoscan ascanct tom_ry 0 180 400 0.01 --npt-fields 10 --sample bone",
         '  find     cat[-1]  cat[12]  cat["3c5a1f"]  find_runs(sample="bone")[-1]  runs(since="today")',
         "  help     tomo_scan?",
     ]
+    lines += [f"  LOOK     {text}" for text in session.left_behind()]
     if beamline.missing:
         lines += ["  NOT connected (%reconnect tries again):", format_missing_devices(beamline.missing)]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a run whose process died has left on disk, beyond what its documents tell."""
+"""What a run that was cut off has left on disk, beyond what its documents tell: its process died, or it was halted."""
 
 import dataclasses
 import os
@@ -18,20 +18,19 @@ from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_
 from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
 
 RECOVERED = "_recovered"
-PANDA = "panda"
 
 
 def recover(record: RunRecord) -> RunRecord:
     """The record of a run that will not go on, with every row that its detectors wrote.
 
-    Rows that no document told of are given to the segments that were planned: by the detector's own frame counter, or,
-    in the file of the PandA, by their order. A detector without a counter keeps what the documents tell and what
-    follows directly.
+    Rows behind the last one that a document told of are given to the segments that were planned: by the detector's own
+    frame counter, or, in the file of the PandA, by their order. A detector without a counter keeps what the documents
+    tell.
 
     Args:
         record: as folded from the journal.
     """
-    if record.stop is not None:
+    if record.is_complete:
         return record
     closed = dataclasses.replace(record, closed=True)
     found: dict[str, dict[str, FrameSource]] = {}
@@ -76,7 +75,7 @@ def healed(record: RunRecord) -> RunRecord:
 def _files(record: RunRecord) -> dict[str, Path]:
     """Device -> its file, as the documents tell or as it is always called."""
     scan = record.files
-    named = {name: scan.detector(name) for name in (*record.start.get("detectors", ()), PANDA)}
+    named = {name: scan.detector(name) for name in (*record.start.get("detectors", ()), record.device_name("panda"))}
     for segment in record.segments:
         for key, source in segment.images.items():
             named[key] = source.file
@@ -85,12 +84,13 @@ def _files(record: RunRecord) -> dict[str, Path]:
 
 def _rows_by_segment(record: RunRecord, device: str, path: Path) -> Iterator[tuple[str, dict[str, FrameSource]]]:
     with open_to_read(path) as file:
-        datasets = _datasets(file, device)
+        is_panda = device == record.device_name("panda")
+        datasets = _datasets(file, device, is_panda)
         lengths = {key: _written(dataset) for key, dataset in datasets.items()}
         counter = datasets.get(f"{device}_frame_number")
-        if device != PANDA and counter is None:
+        if not is_panda and counter is None:
             return
-        rows = min(lengths.values(), default=0) if device == PANDA else lengths[device]
+        rows = min(lengths.values(), default=0) if is_panda else lengths[device]
         numbers = np.arange(rows) if counter is None else _numbers(counter, lengths[f"{device}_frame_number"], rows)
         first = 0
         for name, num in record.planned.items():
@@ -107,10 +107,10 @@ def _rows_by_segment(record: RunRecord, device: str, path: Path) -> Iterator[tup
                 )
 
 
-def _datasets(file: h5py.File, device: str) -> dict[str, h5py.Dataset]:
+def _datasets(file: h5py.File, device: str, is_panda: bool) -> dict[str, h5py.Dataset]:
     """Data key -> dataset: frames, their numbers and times; or the columns at the root of the PandA's file."""
     found: dict[str, h5py.Dataset] = {}
-    if device == PANDA:
+    if is_panda:
         for name, node in file.items():
             if isinstance(node, h5py.Dataset) and node.ndim == 1:
                 found[name] = node
@@ -144,6 +144,9 @@ def _source(key: str, device: str, path: Path, dataset: h5py.Dataset, start: int
 def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]) -> Iterator[Segment]:
     recorded = {segment.name: segment for segment in record.segments}
     promised: dict[str, Mapping[str, Any]] = {entry["name"]: entry for entry in record.start.get("segments", ())}
+    told_of: dict[tuple[str, Path], int] = {}
+    for source in (source for segment in record.segments for source in segment.external.values()):
+        told_of[source.key, source.file] = max(source.stop, told_of.get((source.key, source.file), 0))
     for name in dict.fromkeys([*promised, *recorded]):
         segment = recorded.get(name)
         if segment is None and name not in found:
@@ -153,12 +156,14 @@ def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]
             segment = Segment(name, entry.get("kind", "data"), int(entry["num"]), entry)
         external = dict(segment.external)
         for key, source in found.get(name, {}).items():
+            first = told_of.get((key, source.file), 0)
+            if source.stop <= first:
+                continue  # every row was documented
             told = external.get(key)
             if told is None:
-                external[key] = source
-            elif told.file == source.file and told.start == source.start:
-                stop = max(told.stop, source.stop)
-                external[key] = dataclasses.replace(told, stop=stop, limit=stop)
+                external[key] = dataclasses.replace(source, start=max(first, source.start))
+            elif told.file == source.file and told.stop == first >= source.start:
+                external[key] = dataclasses.replace(told, stop=source.stop, limit=source.stop)
         yield dataclasses.replace(segment, external=external)
 
 
