@@ -58,16 +58,37 @@ def values_of(dataset: h5py.Dataset, rows: slice | None = None) -> np.ndarray:
             f"{dataset.file.filename}: {dataset.name} of shape {dataset.shape} would take {size / 1e9:.0f} GB of "
             "memory; read it in parts, or see whether it was made on purpose"
         )
+    _refuse_endless(dataset)
     return dataset[...] if rows is None else dataset[rows]
+
+
+def _refuse_endless(dataset: h5py.Dataset) -> None:
+    """Refuse a virtual dataset that is its own source, by which HDF5 would end the process.
+
+    Raises:
+        StorageError: it is, or one that it takes its values from in the same file.
+    """
+    names, file = [str(dataset.name)], dataset.file
+    for name in names:
+        node = file.get(name)
+        if not isinstance(node, h5py.Dataset) or not node.is_virtual:
+            continue
+        for source in node.virtual_sources():
+            if source.file_name not in (".", os.path.basename(file.filename), file.filename):
+                continue
+            if source.dset_name == dataset.name:
+                raise StorageError(f"{file.filename}: {dataset.name} is a virtual dataset of itself; delete it")
+            if source.dset_name not in names:
+                names.append(source.dset_name)
 
 
 # A finished file opens with any of these. One that is being written, or whose writer died, opens as SWMR only; one that
 # this very process holds open with a lock opens with a lock only.
 _WAYS: tuple[dict[str, Any], ...] = (
-    {"libver": "latest", "swmr": True, "locking": False},
-    {"libver": "latest", "swmr": True},
     {"locking": False},
     {},
+    {"libver": "latest", "swmr": True, "locking": False},
+    {"libver": "latest", "swmr": True},
 )
 
 
@@ -104,10 +125,9 @@ def _open(path: Path) -> h5py.File:
     _refuse_pipes(path)
     _refuse_truncated(path)
     reasons: list[str] = []
-    marked = _is_marked_open(path)
-    for way in _WAYS if marked else (*_WAYS[2:], *_WAYS[:2]):
-        # as SWMR, HDF5 reads a damaged part of a file again and again, for minutes
-        if not marked and "swmr" in way and not any("already open" in reason for reason in reasons):
+    for way in _WAYS:
+        # as SWMR, HDF5 reads a damaged part of a file again and again, each time after twice as long a wait
+        if "swmr" in way and not any("already open" in reason for reason in reasons):
             continue
         try:
             return _without_links_to_pipes(h5py.File(path, "r", **way), path)
@@ -118,16 +138,6 @@ def _open(path: Path) -> h5py.File:
         except (OSError, RuntimeError, ValueError) as error:
             reasons.append(str(error))
     raise StorageError(f"{path} cannot be read as HDF5: {reasons[0]}")
-
-
-def _is_marked_open(path: Path) -> bool:
-    """Whether a file says of itself that somebody writes it, or did when their process died."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(12)
-    except OSError:
-        return False  # opening it as HDF5 tells why
-    return len(head) == 12 and head[:8] == b"\x89HDF\r\n\x1a\n" and head[8] == 3 and head[11] != 0
 
 
 def _refuse_truncated(path: Path) -> None:
