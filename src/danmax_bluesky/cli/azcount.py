@@ -20,6 +20,8 @@ from danmax_bluesky.cli.values import NumbersCommand
 def command(settings: SettingsSource, **arguments: Any) -> None:
     """Expose the diffraction detector NUM times for EXP_TIME seconds, and integrate every frame.
 
-    For example, ten exposures of half a second: danmax azcount 10 0.5 --sample CeO2
+    For example, ten exposures of half a second:
+
+        danmax azcount 10 0.5 --sample CeO2
     """
     run_and_report(settings(), lambda session: session.plans.azint_count(**arguments, command=command_line()))

@@ -84,7 +84,8 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
     One file:            danmax azint raw/day1/scan-0007_pilatus.h5 --again
     A visit, overnight:  danmax azint 20260000/2026000001 --workers 4
     While measuring:     danmax azint 20260000/2026000001/raw --follow
-    Sum of 10 frames:    danmax azint --rebin 10 1 process/azint/day1/scan-0007_pilatus_integrated.h5
+    Sum of 10 frames:    danmax azint --rebin 10 1 \\
+                             process/azint/day1/scan-0007_pilatus_integrated.h5
     """  # noqa: D301  click reads \b
     console = screen()
     if not paths and not options["feeder"]:

@@ -24,6 +24,8 @@ from danmax_bluesky.cli.values import NumbersCommand
 def command(settings: SettingsSource, **arguments: Any) -> None:
     """Expose the diffraction detector at INTERVALS + 1 positions of MOTOR, and integrate every frame.
 
-    For example: danmax azscan tom_sam_x -1 1 20 0.1 --sample CeO2
+    For example, 21 positions:
+
+        danmax azscan tom_sam_x -1 1 20 0.1 --sample CeO2
     """
     run_and_report(settings(), lambda session: session.plans.azint_scan(**arguments, command=command_line()))

@@ -44,7 +44,7 @@ def command(settings: SettingsSource, dry_run: bool, **arguments: Any) -> None:
 
     n intervals give n + 1 projections. For example, 1801 projections of 10 ms over 180 degrees:
 
-        danmax tomoscan ascanct tom_ry 0 180 1800 0.01 --npt-fields 20 --posflat out --sample bone
+        danmax tomoscan ascanct tom_ry 0 180 1800 0.01 --sample bone
     """
     given = {key: value for key, value in arguments.items() if value is not None and value != ()}
     if "condition" in given and given["condition"] != "stable":
