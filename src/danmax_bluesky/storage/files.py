@@ -58,28 +58,30 @@ def values_of(dataset: h5py.Dataset, rows: slice | None = None) -> np.ndarray:
             f"{dataset.file.filename}: {dataset.name} of shape {dataset.shape} would take {size / 1e9:.0f} GB of "
             "memory; read it in parts, or see whether it was made on purpose"
         )
-    _refuse_endless(dataset)
+    if dataset.is_virtual:
+        _refuse_endless([dataset])
     return dataset[...] if rows is None else dataset[rows]
 
 
-def _refuse_endless(dataset: h5py.Dataset) -> None:
+def _refuse_endless(chain: list[h5py.Dataset]) -> None:
     """Refuse a virtual dataset that is its own source, by which HDF5 would end the process.
 
+    Args:
+        chain: virtual datasets of one file, each of which takes values from the next.
+
     Raises:
-        StorageError: it is, or one that it takes its values from in the same file.
+        StorageError: the last one takes them from one of the chain.
     """
-    names, file = [str(dataset.name)], dataset.file
-    for name in names:
-        node = file.get(name)
-        if not isinstance(node, h5py.Dataset) or not node.is_virtual:
+    dataset = chain[-1]
+    file = dataset.file
+    here = (".", file.filename, os.path.basename(file.filename))
+    for name in {source.dset_name for source in dataset.virtual_sources() if source.file_name in here}:
+        below = file.get(name)
+        if not isinstance(below, h5py.Dataset) or not below.is_virtual:
             continue
-        for source in node.virtual_sources():
-            if source.file_name not in (".", os.path.basename(file.filename), file.filename):
-                continue
-            if source.dset_name == dataset.name:
-                raise StorageError(f"{file.filename}: {dataset.name} is a virtual dataset of itself; delete it")
-            if source.dset_name not in names:
-                names.append(source.dset_name)
+        if below in chain:
+            raise StorageError(f"{file.filename}: {below.name} is a virtual dataset of itself; delete it")
+        _refuse_endless([*chain, below])
 
 
 # A finished file opens with any of these. One that is being written, or whose writer died, opens as SWMR only; one that
