@@ -3,14 +3,22 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from fabio.tifimage import TifImage
+from pyFAI.calibrant import get_calibrant
 
 from danmax_bluesky.cli import COMMANDS, cli
+from danmax_bluesky.pipelines.calibrate import guessed_geometry
+from danmax_bluesky.scattering.calibration_files import saxsdog_json
+from danmax_bluesky.scattering.geometry import simulated_geometry
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 FAST = {
@@ -21,13 +29,17 @@ FAST = {
     "DANMAX_DETECTORS__PILATUS__WIDTH": "487",
     "DANMAX_DETECTORS__PILATUS__HEIGHT": "407",
 }
+SMALL = {"DANMAX_DETECTORS__ORCA__WIDTH": "96", "DANMAX_DETECTORS__ORCA__HEIGHT": "32"}
+ENDLESS = ("--follow", "azint-server")
+"""Commands that go on until somebody ends them, which other tests do: test_azint_offline, test_azint_server."""
 PROGRAM = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()"]
 
 
 def examples_of(text):
     """Commands as they stand in a text, without their remarks."""
+    whole = re.sub(r"\\+\n *", "", text)  # a command that goes on in the next line
     found = [
-        line.partition("  #")[0].strip() for line in re.findall(r"(?:\$ |: +|^ *)(danmax .*)$", text, re.MULTILINE)
+        line.partition("  #")[0].strip() for line in re.findall(r"(?:\$ |: +|^ *)(danmax .*)$", whole, re.MULTILINE)
     ]
     return [line for line in found if "..." not in line]
 
@@ -72,6 +84,66 @@ def test_an_example_of_a_help_is_understood(name, example, tmp_path, monkeypatch
         (tmp_path / words[2]).mkdir(parents=True)
     with command_of(name).make_context(name, words[2:]) as context:
         assert context.params
+
+
+@pytest.mark.parametrize(("name", "example"), list(help_examples()))
+def test_an_example_of_a_help_stands_in_a_terminal_as_it_is_typed(name, example):
+    with click.Context(cli, info_name="danmax", terminal_width=80) as above:
+        with click.Context(command_of(name), info_name=name, parent=above) as context:
+            shown = command_of(name).get_help(context)
+    assert example in examples_of(shown)
+
+
+@pytest.fixture(scope="module")
+def visit(tmp_path_factory):
+    """A visit with what the examples name: scan 7 in day1, frames of ceria, and calibrations."""
+    root = tmp_path_factory.mktemp("root")
+    visit, loose = root / "20260000" / "2026000001", tmp_path_factory.mktemp("loose")
+    claims = visit / ".danmax" / "scans"
+    claims.mkdir(parents=True)
+    (claims / "scan-0006").touch()
+    in_process(root, visit, ["azcount", "20", "0.02", "--sample", "CeO2", "--folder", "day1"], integrate=True)
+    shape = (800, 760)
+    ceria = guessed_geometry(shape, distance_mm=200.0, beam_px=(530, 487), energy_kev=30.5, pixel_um=172, orientation=2)
+    angle = np.degrees(ceria.integrator().center_array(shape, unit="2th_rad"))
+    rate = np.full(shape, 20.0)
+    for line in np.degrees(get_calibrant("CeO2", ceria.wavelength_m).get_2th()):
+        rate += 400 * np.exp(-0.5 * ((angle - line) / 0.06) ** 2)
+    TifImage(data=np.random.default_rng(3).poisson(rate).astype(np.int32)).write(str(loose / "CeO2.tif"))
+    (loose / "old.poni").write_text(ceria.poni_text())
+    small = simulated_geometry((407, 487), 172e-6, 0.2, 35.0, 2)
+    (visit / "cal.poni").write_text(small.poni_text())
+    (loose / "cal.json").write_text(saxsdog_json(small, {}))
+    np.save(visit / "mask.npy", np.zeros((407, 487), bool))
+    return visit, loose
+
+
+def in_process(root, folder, words, *, integrate=False):
+    """As `run`, in this process, which has imported everything already."""
+    environment = {**FAST, **SMALL, "DANMAX_DATA_ROOT": str(root), "DANMAX_FORMATS__INTEGRATE": str(integrate)}
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        result = CliRunner().invoke(cli, words, env=environment)
+    finally:
+        os.chdir(before)
+    assert result.exit_code == 0, f"{words}: {result.output} {result.exception}"
+    return result.output
+
+
+@pytest.mark.parametrize(
+    "example", [case.values[1] for case in help_examples() if not any(word in case.values[1] for word in ENDLESS)]
+)
+def test_an_example_of_a_help_works_as_it_stands(visit, tmp_path, example):
+    words, (measured, loose) = shlex.split(example)[1:], visit
+    if words[0] == "azint":
+        root = measured.parents[1]
+        folder = root if "20260000/" in example else measured
+    else:  # measured, or calibrated, where nothing is yet
+        root = folder = tmp_path
+        shutil.copytree(loose, tmp_path, dirs_exist_ok=True)
+    said = in_process(root, folder, words)
+    assert "warning" not in said.lower()
 
 
 def test_no_help_shows_the_marks_of_its_making():

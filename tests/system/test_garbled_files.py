@@ -7,7 +7,6 @@ from danmax_bluesky.testing.garbling import hdf5_files, texts
 from danmax_bluesky.testing.readers import READERS, prepared, read_damaged
 from danmax_bluesky.testing.sandbox import Sandbox
 
-OPEN = ("DXchange file", "integrated patterns")  # docs/reference/readers.md names them; the campaign reads them all
 MOST_S = 60.0  # a busy machine may be slow; a reader that hangs never ends
 
 
@@ -42,7 +41,7 @@ def damage(name, sandbox, folder, inputs):
     return errors
 
 
-@pytest.mark.parametrize("name", [name for name in READERS if name not in OPEN])
+@pytest.mark.parametrize("name", READERS)
 def test_a_damaged_file_gives_a_value_or_one_error(name, sandbox, tmp_path):
     errors = damage(name, sandbox, tmp_path / "files", 200)
     assert errors  # some damage is seen

@@ -126,6 +126,7 @@ CASES = [
     ("tomography", BACK, 3, MIDDLE_NS),
     ("tomography", ("kickoff tom_ry",), 3, MIDDLE_NS),
     ("helix", ("kickoff tom_sam_y",), 0, MIDDLE_NS),
+    ("mosaic", ("set fast_shutter", "wait", "set tom_sam_y", "wait", "set tom_sam_x"), 4, MIDDLE_NS),
     ("sweep", ("complete pilatus",), 4, MIDDLE_NS),
     ("mesh", ("trigger pilatus",), 1, 0),
 ]

@@ -11,7 +11,9 @@ from danmax_bluesky.plans.user import Plans
 def measure(settings: SettingsSource, **given: Any) -> None:
     """Expose the diffraction detector NUM times for EXP_TIME seconds, and integrate every frame.
 
-    For example, ten exposures of half a second: danmax azcount 10 0.5 --sample CeO2
+    For example, ten exposures of half a second:
+
+        danmax azcount 10 0.5 --sample CeO2
     """
     run_and_report(settings(), lambda session: session.plans.azint_count(**given, command=command_line()))
 

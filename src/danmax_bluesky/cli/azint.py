@@ -92,7 +92,8 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
     A visit, overnight:  danmax azint 20260000/2026000001 --workers 4
     While measuring:     danmax azint 20260000/2026000001/raw --follow
     Detector on an arm:  danmax azint --join low.poni low.h5 --join high.poni high.h5
-    Sum of 10 frames:    danmax azint --rebin 10 1 process/azint/day1/scan-0007_pilatus_integrated.h5
+    Sum of 10 frames:    danmax azint --rebin 10 1 \\
+                             process/azint/day1/scan-0007_pilatus_integrated.h5
     """  # noqa: D301  click reads \b
     console = screen()
     if options["joined"]:

@@ -11,7 +11,9 @@ from danmax_bluesky.plans.user import Plans
 def measure(settings: SettingsSource, **given: Any) -> None:
     """Expose the diffraction detector at INTERVALS + 1 positions of MOTOR, and integrate every frame.
 
-    For example: danmax azscan tom_sam_x -1 1 20 0.1 --sample CeO2
+    For example, 21 positions:
+
+        danmax azscan tom_sam_x -1 1 20 0.1 --sample CeO2
     """
     run_and_report(settings(), lambda session: session.plans.azint_scan(**given, command=command_line()))
 

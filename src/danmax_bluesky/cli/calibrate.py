@@ -46,7 +46,8 @@ def command(settings: SettingsSource, frame: Path, **options: Any) -> None:
 
     \b
     From a guess:     danmax calibrate CeO2.tif --guess old.poni --orientation 2
-    From nothing:     danmax calibrate CeO2.tif --distance 200 --beam 530 487 --energy 30.5 --pixel-um 172
+    From nothing:     danmax calibrate CeO2.tif --distance 200 --beam 530 487 \\
+                          --energy 30.5 --pixel-um 172
     Other programs:   danmax calibrate cal.json --convert --out cal.poni
     """  # noqa: D301  click reads \b
     console = screen()

@@ -13,7 +13,7 @@ def measure(settings: SettingsSource, **given: Any) -> None:
 
     n intervals give n + 1 projections. For example, 1801 projections of 10 ms over 180 degrees:
 
-        danmax tomoscan ascanct tom_ry 0 180 1800 0.01 --npt-fields 20 --posflat out --sample bone
+        danmax tomoscan ascanct tom_ry 0 180 1800 0.01 --sample bone
     """
     run_and_report(settings(), lambda session: session.plans.tomo_scan(**given, command=command_line()))
 

@@ -7,6 +7,7 @@ measure wherever the sample happens to be, and call it complete.
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Homes:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._away: dict[str, float] = _read(path) if path is not None else {}
+        self._taken: Counter[str] = Counter()
 
     @property
     def away(self) -> Mapping[str, float]:
@@ -45,16 +47,26 @@ class Homes:
 
     def depart(self, places: Iterable[tuple[str, float]]) -> None:
         """Motors are about to leave these positions; one that is away already keeps its first."""
-        self._keep({**dict(places), **self._away})
+        left = dict(places)
+        self._taken.update(list(left))
+        self._keep({**left, **self._away})
 
     def arrived(self, places: Iterable[tuple[str, float]]) -> None:
-        """Motors are at these positions; those that left from there are back."""
+        """Motors are at these positions; those that left from there are back.
+
+        A motor that left several times, as for the flats of a scan at one place of a mosaic, is back when it has come
+        back as often: until then it will leave again, and nobody says so once more.
+        """
         now = dict(places)
-        self._keep({name: home for name, home in self._away.items() if now.get(name) != home})
+        self._taken -= Counter(dict.fromkeys(now, 1))
+        back = {name for name, position in now.items() if self._away.get(name) == position and not self._taken[name]}
+        self._keep({name: home for name, home in self._away.items() if name not in back})
 
     def forget(self, names: Iterable[str]) -> None:
         """These motors stand where somebody wants them."""
         gone = set(names)
+        for name in gone:
+            del self._taken[name]
         self._keep({name: home for name, home in self._away.items() if name not in gone})
 
     def _keep(self, away: dict[str, float]) -> None:

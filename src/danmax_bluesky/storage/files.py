@@ -58,16 +58,39 @@ def values_of(dataset: h5py.Dataset, rows: slice | None = None) -> np.ndarray:
             f"{dataset.file.filename}: {dataset.name} of shape {dataset.shape} would take {size / 1e9:.0f} GB of "
             "memory; read it in parts, or see whether it was made on purpose"
         )
+    if dataset.is_virtual:
+        _refuse_endless([dataset])
     return dataset[...] if rows is None else dataset[rows]
+
+
+def _refuse_endless(chain: list[h5py.Dataset]) -> None:
+    """Refuse a virtual dataset that is its own source, by which HDF5 would end the process.
+
+    Args:
+        chain: virtual datasets of one file, each of which takes values from the next.
+
+    Raises:
+        StorageError: the last one takes them from one of the chain.
+    """
+    dataset = chain[-1]
+    file = dataset.file
+    here = (".", file.filename, os.path.basename(file.filename))
+    for name in {source.dset_name for source in dataset.virtual_sources() if source.file_name in here}:
+        below = file.get(name)
+        if not isinstance(below, h5py.Dataset) or not below.is_virtual:
+            continue
+        if below in chain:
+            raise StorageError(f"{file.filename}: {below.name} is a virtual dataset of itself; delete it")
+        _refuse_endless([*chain, below])
 
 
 # A finished file opens with any of these. One that is being written, or whose writer died, opens as SWMR only; one that
 # this very process holds open with a lock opens with a lock only.
 _WAYS: tuple[dict[str, Any], ...] = (
-    {"libver": "latest", "swmr": True, "locking": False},
-    {"libver": "latest", "swmr": True},
     {"locking": False},
     {},
+    {"libver": "latest", "swmr": True, "locking": False},
+    {"libver": "latest", "swmr": True},
 )
 
 
@@ -104,10 +127,9 @@ def _open(path: Path) -> h5py.File:
     _refuse_pipes(path)
     _refuse_truncated(path)
     reasons: list[str] = []
-    marked = _is_marked_open(path)
-    for way in _WAYS if marked else (*_WAYS[2:], *_WAYS[:2]):
-        # as SWMR, HDF5 reads a damaged part of a file again and again, for minutes
-        if not marked and "swmr" in way and not any("already open" in reason for reason in reasons):
+    for way in _WAYS:
+        # as SWMR, HDF5 reads a damaged part of a file again and again, each time after twice as long a wait
+        if "swmr" in way and not any("already open" in reason for reason in reasons):
             continue
         try:
             return _without_links_to_pipes(h5py.File(path, "r", **way), path)
@@ -118,16 +140,6 @@ def _open(path: Path) -> h5py.File:
         except (OSError, RuntimeError, ValueError) as error:
             reasons.append(str(error))
     raise StorageError(f"{path} cannot be read as HDF5: {reasons[0]}")
-
-
-def _is_marked_open(path: Path) -> bool:
-    """Whether a file says of itself that somebody writes it, or did when their process died."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(12)
-    except OSError:
-        return False  # opening it as HDF5 tells why
-    return len(head) == 12 and head[:8] == b"\x89HDF\r\n\x1a\n" and head[8] == 3 and head[11] != 0
 
 
 def _refuse_truncated(path: Path) -> None:

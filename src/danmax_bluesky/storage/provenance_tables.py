@@ -128,7 +128,7 @@ def read_details(path: Path, row: int) -> dict[str, Any]:
                 _text(group, node), "JSON", where, StorageError, remedy="restore the file from a backup"
             )
         for name in ("input_data", "output_data"):
-            columns = {key: _plain_list(node[:]) for key, node in _children(group, name).items()}
+            columns = {key: _plain_list(values_of(node)) for key, node in _children(group, name).items()}
             found[name] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         found |= {name: _text(group, name) for name in ("host", "user")}
     return found

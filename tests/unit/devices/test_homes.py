@@ -23,6 +23,16 @@ def test_a_motor_that_leaves_twice_is_at_home_only_where_it_left_first(path):
     assert Homes(path).away == {}
 
 
+def test_a_motor_that_comes_back_between_two_places_is_away_until_the_last_of_them(path):
+    homes = Homes(path)
+    homes.depart([("tom_sam_x", 0.0), ("tom_sam_y", 0.0)])  # for a mosaic
+    homes.depart([("tom_sam_x", 0.0)])  # for the flats at its first place, where it stands
+    homes.arrived([("tom_sam_x", 0.0)])
+    assert Homes(path).away == {"tom_sam_x": 0.0, "tom_sam_y": 0.0}
+    homes.arrived([("tom_sam_x", 0.0), ("tom_sam_y", 0.0)])
+    assert Homes(path).away == {}
+
+
 def test_what_somebody_moved_on_purpose_is_forgotten(path):
     homes = Homes(path)
     homes.depart([("tom_sam_x", 0.0), ("tom_sam_y", 1.0)])
