@@ -62,6 +62,7 @@ def test_a_row_that_the_camera_does_not_have_is_refused_with_those_that_it_has(s
 def test_patterns_that_are_not_there_are_named_with_those_that_are(script):
     with pytest.raises(DanmaxError, match=r"no integrated patterns of eiger; with patterns: scan-0002_pilatus_"):
         script["powder"].patterns("eiger")
+    assert script["powder"].patterns("pilatus", "fine").intensity.shape == (3, 6000)
 
 
 def test_a_tomography_is_plotted_by_a_projection_and_a_slice_of_it(script):
