@@ -85,6 +85,8 @@ def find_runs(
 ) -> Any:
     """The runs that are all of these, as a catalogue again.
 
+    For example::
+
         bone = find_runs(catalog, sample="bone", plan="tomo_scan", since="2d")
         bone[-1]["proj"]["orca"].read()  # the projections of the latest of them
 
@@ -172,6 +174,8 @@ def queries(
 
 def list_runs(catalog: Any, last: int | None = 20) -> Table:
     """The runs of a catalogue as a table, which a notebook shows and `rich.print` prints.
+
+    For example::
 
         list_runs(find_runs(catalog, sample="bone"), last=10)
 

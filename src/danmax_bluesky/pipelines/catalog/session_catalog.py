@@ -226,6 +226,8 @@ class CatalogService:
 def open_catalog(settings: Settings | None = None) -> Iterator[Any]:
     """The runs of a data root, in the order of measurement, without a session.
 
+    For example::
+
         with open_catalog(load_settings(options={"data_root": "/data"})) as catalog:
             run = find_runs(catalog, sample="bone")[-1]
 
