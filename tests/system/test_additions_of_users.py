@@ -56,4 +56,4 @@ def test_a_recipe_of_ones_own_is_integrated_live_and_again(tmp_path, monkeypatch
     narrow = names["scan"].patterns(recipe="narrow")
     assert (narrow.radial_edges[0], narrow.radial_edges[-1]) == pytest.approx((6, 13))
     assert names["report"].frames == 2
-    assert names["report"].problems == ()
+    assert list(names["report"].problems) == []
