@@ -98,6 +98,7 @@ ROOMS = {
     "scattering": "geometry, integration",
     "tomography": "scans, angles, slices",
     "config": "settings",
+    "atomic_files": "whole files or none",
     "parsing": "texts of others",
     "reprs": "how values look",
     "screen": "where words go",
@@ -141,7 +142,7 @@ def rooms() -> str:
     y = 20
     for row in layers():
         wide = (860 - 20 * (len(row) - 1)) // len(row)
-        boxes += [(20 + i * (wide + 20), y, wide, name, [ROOMS[name]], "") for i, name in enumerate(row)]
+        boxes += [(20 + i * (wide + 20), y, wide, name, [ROOMS.get(name, "")], "") for i, name in enumerate(row)]
         y += 62
     return svg(900, y, boxes, [])
 

@@ -12,6 +12,13 @@ from danmax_bluesky.cli import COMMANDS, cli
 from danmax_bluesky.config import PREFIX, RecipeSettings, Settings, setting_keys
 from danmax_bluesky.plans.user import plan_names
 
+_FIELDS = {
+    "Recipe": ("the keys of a recipe", "settings.md#a-recipe"),
+    "Settings": ("the settings", "settings.md"),
+    "TomoScan": ("those of a tomography", "../tomoscan.md"),
+}
+"""Model -> where its fields are listed."""
+
 
 def write_pages(folder: Path) -> None:
     """Write every page anew; one that has not changed is left alone, so that Sphinx does not read it again."""
@@ -50,8 +57,8 @@ def _public_names() -> Iterator[str]:
         else:
             yield f".. autofunction:: danmax_bluesky.{name}"
         yield "```"
-        if hasattr(value, "model_fields") and value is not Settings:
-            yield from ("", *_fields(value))
+        if hasattr(value, "model_fields"):
+            yield from ("", f"Its parameters: [{_FIELDS[name][0]}]({_FIELDS[name][1]}).")
 
 
 def _plans() -> Iterator[str]:
@@ -60,9 +67,7 @@ def _plans() -> Iterator[str]:
     yield "Every plan of a session: `RE(plans.azint_count(10, 0.5))`; at the prompt `RE(azint_count(10, 0.5))`."
     for name in plan_names():
         yield from ("", f"## {name}", "", "```{eval-rst}", f".. automethod:: danmax_bluesky.Plans.{name}", "```")
-    yield from ("", "## Parameters of a tomography", "")
-    yield "`tomo_scan` takes each of them by its name, `danmax tomoscan` as an option."
-    yield from ("", *_fields(danmax_bluesky.TomoScan))
+    yield from ("", "The [parameters of a tomography](../tomoscan.md) have a page of their own.")
 
 
 def _fields(model: Any) -> Iterator[str]:

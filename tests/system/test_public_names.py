@@ -130,8 +130,8 @@ def test_a_session_shows_where_its_files_go_and_what_was_measured_last(sessions)
 def test_settings_and_scans_show_what_is_not_as_usual():
     assert "sample='bone'" in repr(Settings(sample="bone"))
     assert "proposal" not in repr(Settings(sample="bone"))
-    scan = TomoScan(scan_type="ascanct", scan_end=180, nsteps=90, exp_time=0.02)
-    assert repr(scan).startswith("TomoScan(scan_type='ascanct', scan_end=180.0, nsteps=90, exp_time=0.02")
+    scan = TomoScan(scan_type="dscanct", scan_end=90, nsteps=90, exp_time=0.02)
+    assert repr(scan).startswith("TomoScan(scan_type='dscanct', scan_end=90.0, nsteps=90, exp_time=0.02")
     assert eval(repr(scan), {"TomoScan": TomoScan}) == scan
     assert "bone" in Settings(sample="bone")._repr_html_()
 

@@ -43,8 +43,9 @@ def test_names_plans_commands_and_settings_have_their_places_on_the_site(site):
         assert re.search(rf"<h2>{name}<", generated["api"]), name
     for name in plan_names():
         assert f'id="danmax_bluesky.Plans.{name}"' in generated["plans"]
+    parameters = (site / "reference/tomoscan.html").read_text(encoding="utf-8")
     for parameter in danmax_bluesky.TomoScan.model_fields:
-        assert f">{parameter}</span>" in generated["plans"], parameter
+        assert f">{parameter}</span>" in parameters, parameter
     for name in COMMANDS:
         assert f"Usage: danmax {name}" in generated["commands"]
     assert "twin.seed" in generated["settings"]
