@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LIGHT := $(VENV)/.installed-light
+DOCS := $(VENV)/.installed-docs
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt
 DATA := $(firstword $(DANMAX_TEST_DATA) $(wildcard ../shared/data))
 export OMP_NUM_THREADS ?= 2
 unexport PYTHONDONTWRITEBYTECODE  # each process would compile thousands of files of libraries anew: seconds at every start
@@ -12,15 +15,30 @@ unexport PYTHONDONTWRITEBYTECODE  # each process would compile thousands of file
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(BIN)/uv:
+	@echo "make: a virtual environment in $(VENV), by $$($(PYTHON) --version)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+
+$(LIGHT): pyproject.toml constraints.txt | $(BIN)/uv
+	@echo "make: what measuring needs, some 95 packages, 1 GB on disk; a minute or two the first time"
+	$(INSTALL) --editable .
 	touch $@
+
+$(DOCS): pyproject.toml constraints.txt | $(BIN)/uv
+	@echo "make: what the documentation's site needs"
+	$(INSTALL) --editable '.[docs]'
+	touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/uv
+	@echo "make: everything, also what only tests and developers need: some 300 packages, 2 GB on disk; some minutes"
+	$(INSTALL) --editable '.[dev]'
+	touch $@ $(LIGHT) $(DOCS)
 
 install: $(INSTALLED)  ## everything into .venv
 
-demo: install  ## measure a tomography and a powder pattern on the simulated beamline
+demo: $(LIGHT)  ## measure a tomography and a powder pattern on the simulated beamline
+	@echo "make: danmax demo measures, reconstructs and integrates"
 	$(BIN)/danmax demo --out danmax-demo $(if $(DATA),--data $(DATA))
 
 test: lint types layers  ## lint, types, layers, and every test
@@ -39,8 +57,9 @@ types: install  ## pyright
 layers: install  ## who may import whom
 	$(BIN)/lint-imports
 
-docs: install  ## every link and every row of the feature table holds
-	$(BIN)/python -m pytest tests/unit/test_docs.py
+docs: $(DOCS)  ## the documentation as a site, in build/docs; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto -b html docs build/docs
+	@echo "make: open build/docs/index.html"
 
 generated: install  ## write again what is made from the descriptions of options: reference pages, keywords
 	$(BIN)/python -m danmax_bluesky.testing.generated
@@ -56,4 +75,4 @@ wheel: install  ## a wheel in dist/
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove what the build made
-	rm -rf $(VENV) build dist danmax-demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/reference/generated danmax-demo .pytest_cache .ruff_cache

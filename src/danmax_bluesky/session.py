@@ -35,7 +35,7 @@ from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
 from danmax_bluesky.errors import AcquisitionError, CatalogError, ScanError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
-from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
+from danmax_bluesky.pipelines.catalog.session_catalog import NOT_INSTALLED, CatalogService, tiled_is_installed
 from danmax_bluesky.pipelines.worker_messages import Outcome
 from danmax_bluesky.plans.disconnects import naming_losses
 from danmax_bluesky.plans.endings import Endings, left_behind
@@ -254,6 +254,8 @@ class Session:
             CatalogError: the settings turn it off, or it does not answer.
         """
         if self.catalog_service is None:
+            if self.settings.catalog.kind != "off":
+                raise CatalogError(NOT_INSTALLED)
             raise CatalogError("the catalogue is off; set catalog.kind to embedded or remote")
         return self.catalog_service.connect()
 
@@ -347,7 +349,10 @@ class Session:
             )
             self._exit.callback(self.integration.close)
             self._guarded(self.integration, "azimuthal integration")
-        if self.settings.catalog.kind != "off":
+        kind = self.settings.catalog.kind
+        if kind == "embedded" and not tiled_is_installed():
+            log.info("%s; runs are measured without it, and `danmax runs --rescan` finds them later", NOT_INSTALLED)
+        elif kind != "off":
             self.catalog_service = CatalogService.of(self.settings)
             self.catalog_service.start()
             self._exit.callback(self.catalog_service.close)

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import sys
 import threading
 import warnings
 
@@ -13,6 +14,7 @@ import pytest
 from bluesky.utils import RequestAbort, RunEngineInterrupted
 from rich.console import Console
 
+from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.pipelines.catalog.client import find_runs, lines
 from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
@@ -172,3 +174,16 @@ def test_at_the_prompt_runs_are_found_as_with_databroker(session):
     assert f"{start['scan_id']:04d}" in said
     assert "azint_count" in said
     assert "no run is all of that" in said
+
+
+def test_without_tiled_runs_are_measured_and_the_catalogue_says_what_it_needs(sessions, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tiled", None)  # as Python finds it where it is not installed
+    session = sessions(**{"catalog.kind": "embedded"})
+    session.RE(session.plans.azint_count(1, 0.01))
+    assert len(session.last_scan().frames) == 1
+    with pytest.raises(
+        CatalogError, match=r"needs Tiled, which is not installed; `pip install danmax-bluesky\[tiled\]`"
+    ):
+        _ = session.catalog
+    with pytest.raises(CatalogError, match="not installed"):
+        sessions(**{"catalog.kind": "remote", "catalog.uri": "http://127.0.0.1:1"})

@@ -20,7 +20,8 @@ from danmax_bluesky.pipelines.calibrate import guessed_geometry
 from danmax_bluesky.scattering.calibration_files import saxsdog_json
 from danmax_bluesky.scattering.geometry import simulated_geometry
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README_FOLDER = Path(__file__).parents[2]
+README = (README_FOLDER / "README.md").read_text(encoding="utf-8")
 FAST = {
     "DANMAX_TWIN__CLOCK": "fast",
     "DANMAX_CATALOG__KIND": "off",
@@ -74,7 +75,17 @@ def test_the_commands_of_readme_work_in_their_order_without_a_warning(tmp_path):
         assert "warning" not in (said.stdout + said.stderr).lower(), said.stderr
 
 
-@pytest.mark.parametrize(("name", "example"), list(help_examples()))
+def page_examples():
+    """(command, example) for each command that a page of the documentation shows."""
+    for page in sorted(README_FOLDER.glob("docs/*/*.md")):
+        consoles = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        for example in dict.fromkeys(line for text in consoles for line in examples_of(text)):
+            words = shlex.split(example)
+            if words[1] in COMMANDS and not any(word in ("|", "&", ">", "&&") or "<" in word for word in words):
+                yield pytest.param(words[1], example, id=f"{page.stem}: {example}")
+
+
+@pytest.mark.parametrize(("name", "example"), [*help_examples(), *page_examples()])
 def test_an_example_of_a_help_is_understood(name, example, tmp_path, monkeypatch):
     """Parsed as it stands; whether its scan can be measured is what other tests show."""
     monkeypatch.chdir(tmp_path)
@@ -82,8 +93,14 @@ def test_an_example_of_a_help_is_understood(name, example, tmp_path, monkeypatch
     assert words[:2] == ["danmax", name]
     if name == "azint-server":
         (tmp_path / words[2]).mkdir(parents=True)
-    with command_of(name).make_context(name, words[2:]) as context:
-        assert context.params
+    for path in (Path(word) for word in words[2:] if word.endswith(".h5")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    command, rest = command_of(name), words[2:]
+    while isinstance(command, click.Group):
+        command, rest = command.commands[rest[0]], rest[1:]
+    with command.make_context(name, rest) as context:
+        assert set(context.params) == {known.name for known in command.params if known.expose_value}
 
 
 @pytest.mark.parametrize(("name", "example"), list(help_examples()))

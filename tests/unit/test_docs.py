@@ -1,9 +1,11 @@
 """What the documentation says of the repository is true."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -40,3 +42,23 @@ def test_every_reader_stands_in_its_table():
     page = (ROOT / "docs/reference/readers.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
     assert rows[1:] == list(READERS)
+
+
+def test_licence_citation_and_package_say_the_same():
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == package["version"]
+    assert citation["license"] == package["license"] == "BSD-3-Clause"
+    assert [author["name"] for author in citation["authors"]] == [author["name"] for author in package["authors"]]
+    licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert licence.startswith("BSD 3-Clause License")
+    assert package["authors"][0]["name"] in licence
+
+
+def test_the_front_page_shows_a_picture_that_is_small():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = [ROOT / path for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme)]
+    assert pictures
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 200_000

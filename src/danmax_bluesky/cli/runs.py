@@ -31,9 +31,9 @@ def command(
 
     If no session has the catalogue's server running, it is started first, which takes some 15 s.
     """
-    wanted = queries(scan=_numbers(scan), derived=derived, **asked)
     now = settings()
     service = CatalogService.of(now)
+    wanted = queries(scan=_numbers(scan), derived=derived, **asked)
     console, aside = screen(), screen(stderr=True)
     if rescan:
         found = service.adopt()

@@ -66,6 +66,8 @@ def integrate_scan(
 ) -> IntegrationReport:
     """Integrate the frames of a finished scan by one recipe.
 
+    For example::
+
         report = integrate("scan-0007_pilatus.h5", Recipe(poni="cal.poni", mask="mask.npy"), "scan-0007_mine.h5")
         patterns = read_patterns(report.output)
 

@@ -78,6 +78,8 @@ def reconstruct(
 ) -> Reconstruction:
     """Slices of a measured tomography as arrays; nothing is written.
 
+    For example::
+
         result = reconstruct("scan-0012.h5", rows=range(500, 510))
         result.volume, result.centre_px
 

@@ -261,6 +261,8 @@ class StoredPatterns:
 def read_patterns(path: str | Path, layout: str | None = None, first: int = 0) -> StoredPatterns:
     """The patterns of a file.
 
+    For example::
+
         patterns = read_patterns("process/azint/day1/scan-0007_pilatus_integrated.h5")
         plt.errorbar(patterns.radial_axis, patterns.intensity[0], patterns.sigma[0])
 

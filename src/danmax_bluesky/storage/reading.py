@@ -41,6 +41,8 @@ _EXCHANGED: Mapping[str, tuple[str, float]] = {
 def open_scan(path: str | Path) -> Scan:
     """Open a scan: its master, its DXchange file, or any NeXus file with frames of a detector.
 
+    For example::
+
         scan = open_scan("scan-0012.h5")
         scan.frames, scan.flats, scan.darks, scan.angles  # read when they are used
         scan.plot()

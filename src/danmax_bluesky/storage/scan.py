@@ -111,12 +111,13 @@ class Scan:
         name, document = next(read_journal(journal), ("", {})) if journal.is_file() else ("", {})
         return document if name == "start" else {}
 
-    def patterns(self, detector: str = "", recipe: str = "") -> StoredPatterns:
+    def patterns(self, detector: str = "", recipe: str = "", layout: str | None = None) -> StoredPatterns:
         """The integrated patterns of the scan, from `process/azint/`.
 
         Args:
             detector: name; "" takes the only one that is integrated, or the first.
             recipe: name; "" likewise.
+            layout: "azint1d" or "azint2d" where the file holds both; None takes the one that is plotted.
 
         Raises:
             StorageError: there are none, with those that there are.
@@ -130,7 +131,7 @@ class Scan:
             raise StorageError(
                 f"{self.path}: no integrated patterns{of}; with patterns: {names}; `danmax azint` integrates a scan"
             )
-        return read_patterns(wanted[0])
+        return read_patterns(wanted[0], layout)
 
     def pattern_files(self) -> list[Path]:
         """The files of integrated patterns that belong to the scan."""

@@ -9,14 +9,16 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 from rich.table import Table
 
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.formats.scan_log import LogLine, line_of_documents
 from danmax_bluesky.pipelines.catalog.run_table import table_of
+
+if TYPE_CHECKING:
+    import httpx
 
 ON_ITS_WAY = "over, and on its way"
 STATUSES = ("complete", "incomplete", "failed", "aborted", "open")
@@ -34,6 +36,7 @@ def connect(uri: str, api_key: str = "") -> Any:
     Raises:
         CatalogError: nobody answers there, the key is wrong, or it is no catalogue of Bluesky runs.
     """
+    import httpx  # late, as all that comes with Tiled: a session without a catalogue does without it
     from bluesky_tiled_plugins.clients.catalog_of_bluesky_runs import CatalogOfBlueskyRuns
 
     try:
@@ -48,7 +51,7 @@ def connect(uri: str, api_key: str = "") -> Any:
     return measured(catalog).sort(("start.time", 1))
 
 
-def open_client(uri: str, api_key: str, timeout: httpx.Timeout | None = None) -> Any:
+def open_client(uri: str, api_key: str, timeout: "httpx.Timeout | None" = None) -> Any:
     """A client of whatever is at `uri`; nothing stays open if that fails.
 
     Raises:
@@ -81,6 +84,8 @@ def find_runs(
     derived: bool = False,
 ) -> Any:
     """The runs that are all of these, as a catalogue again.
+
+    For example::
 
         bone = find_runs(catalog, sample="bone", plan="tomo_scan", since="2d")
         bone[-1]["proj"]["orca"].read()  # the projections of the latest of them
@@ -169,6 +174,8 @@ def queries(
 
 def list_runs(catalog: Any, last: int | None = 20) -> Table:
     """The runs of a catalogue as a table, which a notebook shows and `rich.print` prints.
+
+    For example::
 
         list_runs(find_runs(catalog, sample="bone"), last=10)
 

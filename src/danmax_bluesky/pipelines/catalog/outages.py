@@ -1,7 +1,5 @@
 """Which errors tell of the catalogue's server and the way to it."""
 
-import httpx
-
 from danmax_bluesky.errors import CatalogError
 
 
@@ -11,6 +9,8 @@ class LostRequestError(CatalogError):
 
 def is_outage(error: BaseException) -> bool:
     """True if an error tells of the server or the way to it, and not of the run that was written."""
+    import httpx  # late: a session without a catalogue does without it
+
     if isinstance(error, LostRequestError | httpx.TransportError):
         return True
     if isinstance(error, httpx.HTTPStatusError):

@@ -1,5 +1,6 @@
 """What a session holds of its catalogue: it announces runs, and finds them again."""
 
+import importlib.util
 import logging
 import os
 import time
@@ -16,9 +17,15 @@ from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.scan_log import journals_of_visit
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 
+NOT_INSTALLED = "the catalogue needs Tiled, which is not installed; `pip install danmax-bluesky[tiled]` brings it"
 _POLL_S = 0.1
 _ON_ITS_WAY = "on its way"
 _LOG = logging.getLogger(__name__)
+
+
+def tiled_is_installed() -> bool:
+    """True where the libraries of the catalogue are installed; measuring needs none of them."""
+    return all(importlib.util.find_spec(name) for name in ("tiled", "bluesky_tiled_plugins"))
 
 
 class CatalogService:
@@ -50,8 +57,10 @@ class CatalogService:
         """The catalogue that these settings name, not started.
 
         Raises:
-            CatalogError: they name none.
+            CatalogError: they name none, or its libraries are not installed.
         """
+        if not tiled_is_installed():
+            raise CatalogError(NOT_INSTALLED)
         secret = settings.catalog.api_key.get_secret_value()
         return cls(place_of(settings), settings.data_root, secret, settings.storage.roots)
 
@@ -216,6 +225,8 @@ class CatalogService:
 @contextmanager
 def open_catalog(settings: Settings | None = None) -> Iterator[Any]:
     """The runs of a data root, in the order of measurement, without a session.
+
+    For example::
 
         with open_catalog(load_settings(options={"data_root": "/data"})) as catalog:
             run = find_runs(catalog, sample="bone")[-1]
