@@ -456,6 +456,7 @@ def _rig(
                 "bits": encoder.bits,
             },
             "capture": settings.capture.model_dump(),
+            "device_names": settings.device_names.model_dump(),
             "descriptions": {
                 name: known.description
                 for name, known in (*settings.motors.items(), *settings.snapshot.items())

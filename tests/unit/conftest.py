@@ -13,7 +13,8 @@ from bluesky.run_engine import RunEngine, call_in_bluesky_event_loop
 from ophyd_async.core import DetectorTrigger, PathInfo, TriggerInfo
 from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo
 
-from danmax_bluesky.beamlines.beamline import Beamline, make_beamline
+from danmax_bluesky.beamlines import twin
+from danmax_bluesky.beamlines.beamline import Beamline
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.testing.compose import Run
@@ -91,7 +92,7 @@ def options() -> dict[str, Any]:
 
 @pytest.fixture
 async def beamline(paths, options) -> AsyncIterator[Beamline]:
-    made = await make_beamline(load_settings(options=options), paths, make_process=QuickCamera)
+    made = await twin.make(load_settings(options=options), paths, make_process=QuickCamera)
     before = asyncio.all_tasks()
     yield made
     made.close()
@@ -109,7 +110,7 @@ class Engine:
         self.documents: list[tuple[str, Any]] = []
         self.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
         self.paths = paths
-        made = call_in_bluesky_event_loop(make_beamline(settings, paths, make_process=QuickCamera))
+        made = call_in_bluesky_event_loop(twin.make(settings, paths, make_process=QuickCamera))
         self.beamline: Beamline = made
         self.seq = sequencer(made.panda)
 

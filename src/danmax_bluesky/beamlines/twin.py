@@ -1,11 +1,14 @@
-"""Binds the world to devices that were connected with `mock=True`: by their signals, and by nothing else."""
+"""The simulated beamline: devices that were connected with `mock=True`, bound to the twin by their signals alone."""
 
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bluesky.protocols import Reading
 from ophyd_async.core import (
     Device,
+    PathProvider,
     SignalW,
     callback_on_mock_execute,
     callback_on_mock_put,
@@ -14,15 +17,93 @@ from ophyd_async.core import (
     walk_devices,
 )
 
+from danmax_bluesky.beamlines.beamline import Beamline, Control
+from danmax_bluesky.config import Settings
+from danmax_bluesky.devices.beam_monitor import BeamMonitor
+from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.panda import Panda
+from danmax_bluesky.devices.ring import RingCurrent
+from danmax_bluesky.devices.shutter import Shutter
+from danmax_bluesky.devices.snapshot import Read, Recorded, Snapshot
 from danmax_bluesky.twin.axis import Axis
-from danmax_bluesky.twin.camera import VirtualCamera
+from danmax_bluesky.twin.camera import MakeProcess, VirtualCamera
+from danmax_bluesky.twin.camera_client import CameraProcess
 from danmax_bluesky.twin.clock import SECOND, Clock
+from danmax_bluesky.twin.faults import Faults
 from danmax_bluesky.twin.panda import COMPARES, SEQUENCERS, VirtualPanda
+from danmax_bluesky.twin.surroundings import surroundings
 from danmax_bluesky.twin.world import World
 
 _BLOCKS = {f"seq.{number}": block for number, block in enumerate(SEQUENCERS, 1)} | {
     f"pcomp.{number}": block for number, block in enumerate(COMPARES, 1)
 }
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What lies behind the signals of the simulated beamline."""
+
+    world: World
+
+    @property
+    def faults(self) -> Faults:
+        """What can be made to go wrong."""
+        return self.world.faults
+
+
+async def make(settings: Settings, path_provider: PathProvider, make_process: MakeProcess = CameraProcess) -> Beamline:
+    """Make every device of the settings, bind it to a new twin, and wait until the twin's cameras are ready.
+
+    Args:
+        settings: of the session.
+        path_provider: tells every detector where to write.
+        make_process: makes the process of a simulated camera.
+
+    Raises:
+        DeviceError: a camera cannot be started.
+    """
+    world, names = World(settings), settings.device_names
+    motors = {name: Motor(name, tolerance=motor.arrives_within) for name, motor in settings.motors.items()}
+    cameras = {
+        name: Camera(path_provider, name, level_trigger=detector.level_trigger)
+        for name, detector in settings.detectors.items()
+    }
+    panda = Panda("TWIN-PANDA:", path_provider, name=names.panda)
+    shutter, ring_current = Shutter(names.shutter), RingCurrent(names.ring_current)
+    monitor = BeamMonitor(names.beam_monitor)
+    for device in (*motors.values(), *cameras.values(), panda, shutter, ring_current, monitor):
+        await device.connect(mock=True)
+    bind(world, motors, cameras, panda, shutter, ring_current, monitor)
+    try:
+        await world.start(make_process)
+    except BaseException:
+        world.close()
+        raise
+    return Beamline(
+        settings,
+        motors,
+        cameras,
+        panda,
+        shutter,
+        ring_current,
+        monitor,
+        recorded=Snapshot(settings.snapshot, _standing_still(settings)) if settings.snapshot else None,
+        control=Control(world.close),
+        twin=Twin(world),
+    )
+
+
+def _standing_still(settings: Settings) -> dict[str, Read]:
+    """How the values of the snapshot are read on the twin."""
+
+    def reader(value: float) -> Read:
+        async def read() -> Recorded:
+            return Recorded(value, "", time.time())
+
+        return read
+
+    return {name: reader(value) for name, value in surroundings(settings).items()}
 
 
 def bind(

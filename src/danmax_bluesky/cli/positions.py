@@ -7,6 +7,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from danmax_bluesky.beamlines.positions import positions_now
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.config import Settings
 from danmax_bluesky.devices.flat_positions import (
@@ -18,7 +19,6 @@ from danmax_bluesky.devices.flat_positions import (
     ranges_of,
 )
 from danmax_bluesky.devices.paths import VisitPaths
-from danmax_bluesky.devices.positions import positions_now
 from danmax_bluesky.screen import screen
 
 

@@ -5,23 +5,19 @@ is an environment variable, `DANMAX_DATA_ROOT` or `DANMAX_TWIN__SEED` (two under
 option of the command line, `--data-root` or `--twin.seed`.
 """
 
-from danmax_bluesky.config.models import (
+from danmax_bluesky.config.devices import DetectorSettings, DeviceNames, MotorSettings, SnapshotSettings, TangoSettings
+from danmax_bluesky.config.recipes import (
     INSIDE,
     OF_EACH_FILE,
     RECIPE_FILES,
     RECIPE_IMAGES,
-    CatalogSettings,
-    DetectorSettings,
-    MotorSettings,
     RecipeSettings,
-    Settings,
     SliceSettings,
-    SnapshotSettings,
-    TangoSettings,
     check_names,
 )
 from danmax_bluesky.config.remembered import remember, state_folder
 from danmax_bluesky.config.repeated import repeated
+from danmax_bluesky.config.settings import TWIN, CatalogSettings, Settings
 from danmax_bluesky.config.sources import PREFIX, changed, load_settings, setting_keys
 
 __all__ = [
@@ -30,8 +26,10 @@ __all__ = [
     "PREFIX",
     "RECIPE_FILES",
     "RECIPE_IMAGES",
+    "TWIN",
     "CatalogSettings",
     "DetectorSettings",
+    "DeviceNames",
     "MotorSettings",
     "RecipeSettings",
     "Settings",

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from danmax_bluesky.config.models import Settings, default_detectors, default_motors, default_snapshot
+from danmax_bluesky.config.devices import default_detectors, default_motors, default_snapshot
 from danmax_bluesky.config.remembered import said_since
+from danmax_bluesky.config.settings import Settings
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.parsing import complaints, parse, read_text, shown
 

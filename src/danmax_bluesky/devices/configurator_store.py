@@ -6,7 +6,6 @@ and flats are, what the scan is doing, how long it will take. This module knows 
 `configurator.Configurator` and the Tango server serve the same file, and may do so at the same time.
 """
 
-import errno
 import json
 import time
 from collections.abc import Mapping
@@ -14,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.parsing import nearest, parse, read_text
-from danmax_bluesky.storage.atomic_files import whole_file
+from danmax_bluesky.storage.locks import held
 from danmax_bluesky.tomography.parameters import Parameter, ParameterError, Value, parameters_of
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -90,7 +88,6 @@ class ConfiguratorStore:
     def move(self, path: Path) -> None:
         """Read and write another file from now on; nothing is copied."""
         self.path = path
-        self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=_LOCK_TIMEOUT_S)
 
     def entries(self) -> dict[str, Stored]:
         """Every parameter and record with its value and the time it was set.
@@ -178,21 +175,9 @@ class ConfiguratorStore:
     def _change(self, new: Mapping[str, Any], gone: tuple[str, ...]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock:
+            with held(self.path.with_name(f"{self.path.name}.lock"), _LOCK_TIMEOUT_S):
                 kept = {name: entry for name, entry in self._load().items() if name not in gone}
-                self._replace(json.dumps({"format": _FORMAT, "values": {**kept, **new}}, indent=1))
-        except Timeout:
-            raise StorageError(
-                f"scan parameters {self.path}: another process has held {self._lock.lock_file} for more than "
-                f"{_LOCK_TIMEOUT_S:g} s; end that process"
-            ) from None
+                text = json.dumps({"format": _FORMAT, "values": {**kept, **new}}, indent=1)
+                write_file(self.path, text, replace=True, mode=0o664)
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise StorageError(
-                    f"{self._lock.lock_file} is a link, and no lock is taken through links; remove it"
-                ) from None
             raise StorageError(f"scan parameters {self.path} cannot be written: {error.strerror}") from error
-
-    def _replace(self, text: str) -> None:
-        with whole_file(self.path, replace=True, mode=0o664) as temporary:
-            temporary.write_text(text, encoding="utf-8")

@@ -94,8 +94,13 @@ class PvaWatch:
                 watched.renew()
         self._feel_pulse()
 
-    async def answers(self) -> bool:
-        """True if the server answers now."""
+    @property
+    def name(self) -> str:
+        """Name of the device."""
+        return self._device.name
+
+    async def revive(self) -> bool:
+        """True if the server answers now; False if the device has to be connected anew."""
         if not self._watched:
             return False
         _begin()

@@ -19,7 +19,7 @@ from danmax_bluesky.formats.nexus import (
     stage_positions,
 )
 from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
-from danmax_bluesky.runs.frame_table import RING_CURRENT, SCALE_TEXT, FrameTable
+from danmax_bluesky.runs.frame_table import SCALE_TEXT, FrameTable
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
@@ -63,7 +63,7 @@ def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path, exported: F
     if stop_time is not None:
         times["end_time"] = Dataset(iso(stop_time))
     control: dict[str, Node] = {}
-    current_ma = table.columns.get(RING_CURRENT, np.full(len(table), np.nan))
+    current_ma = table.columns.get(record.device_name("ring_current"), np.full(len(table), np.nan))
     if table.monitor is not None:
         control["control"] = nx("NXmonitor", {"data": quantity(table.monitor, "counts")})
     elif len(table) and np.isfinite(current_ma).all():  # where nabu looks for the current of the ring
@@ -139,7 +139,7 @@ def source_group(record: RunRecord) -> Group:
 
 def ring_current_ma(record: RunRecord) -> float:
     """Current of the storage ring when the run began, mA; where it was not read, that of the settings, or NaN."""
-    read = record.snapshots[0].values.get("ring_current") if record.snapshots else None
+    read = record.snapshots[0].values.get(record.device_name("ring_current")) if record.snapshots else None
     told = record.start.get("source", {}).get("ring_current_ma", np.nan)
     return float(read if isinstance(read, int | float) else told)
 

@@ -1,7 +1,7 @@
 """What is known of a run, by the names that `${...}` in a DXchange configuration may use."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 
 from danmax_bluesky.formats.nexus import SAMPLE_STAGE, detector_settings, iso, relative, stage_positions
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
-from danmax_bluesky.runs.frame_table import RING_CURRENT, FrameTable, ImageKey
+from danmax_bluesky.parsing import is_listed, is_mapping
+from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 
@@ -61,7 +62,7 @@ def facts_of(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, An
         "detector": _detector(record, table, folder),
         "angles": _angles(record, table),
         "frames": _frames(record, table),
-        "moments": _moments(table),
+        "moments": _moments(record, table),
         "axes": _axes(record, table),
         "shifts": _shifts(table),
         "positions": _positions(table),
@@ -74,7 +75,7 @@ def resolve(value: Any, facts: Mapping[str, Any]) -> Any:
     Returns:
         The value, or `Unresolved` if one of the names stands for nothing.
     """
-    if isinstance(value, list | tuple):
+    if is_listed(value):
         parts = [resolve(item, facts) for item in value]
         return next((part for part in parts if isinstance(part, Unresolved)), parts)
     if not isinstance(value, str):
@@ -96,12 +97,12 @@ def look_up(name: str, facts: Mapping[str, Any]) -> Any:
     value: Any = facts
     walked: list[str] = []
     for part in name.strip().split("."):
-        if isinstance(value, Mapping) and part in value:
+        if is_mapping(value) and part in value:
             value = value[part]
-        elif isinstance(value, list | tuple) and part.isdigit() and int(part) < len(value):
+        elif is_listed(value) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
         else:
-            known = ", ".join(sorted(map(str, value))) if isinstance(value, Mapping) else type(value).__name__
+            known = ", ".join(sorted(map(str, value))) if is_mapping(value) else type(value).__name__
             return Unresolved(f"${{{name}}}: no {part!r} in {'.'.join(walked) or 'what is known'}, which has: {known}")
         walked.append(part)
     if value is None or (isinstance(value, str) and not value):
@@ -110,7 +111,8 @@ def look_up(name: str, facts: Mapping[str, Any]) -> Any:
 
 
 def _first_user(record: RunRecord) -> Mapping[str, Any]:
-    return next(iter(record.start.get("users") or ()), {})
+    users: Sequence[Mapping[str, Any]] = record.start.get("users") or ()
+    return users[0] if users else {}
 
 
 def _detector(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, Any]:
@@ -157,11 +159,11 @@ _ENDINGS = {
 }
 
 
-def _moments(table: FrameTable) -> dict[str, Any]:
+def _moments(record: RunRecord, table: FrameTable) -> dict[str, Any]:
     """Of the frames of each kind: when they were taken, in which order, and what else a comparison of them needs."""
     middle_s = np.where(np.isfinite(table.middle_s), table.middle_s, table.time_s)
     columns: dict[str, np.ndarray | None] = {"time": middle_s, "index": table.sequence, "exposure": table.exposure_s}
-    columns |= {"scale": table.scale, "ring_current": table.columns.get(RING_CURRENT)}
+    columns |= {"scale": table.scale, "ring_current": table.columns.get(record.device_name("ring_current"))}
     found: dict[str, Any] = {}
     for ending, key in _ENDINGS.items():
         frames = table.of(key)

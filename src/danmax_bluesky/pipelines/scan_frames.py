@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from danmax_bluesky.config import TWIN
 from danmax_bluesky.formats.nexus import udunits
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
@@ -52,7 +53,7 @@ class MeasuredScan:
 def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Column] | None = None) -> ScanInfo:
     """What a start document says that belongs into a file of patterns.
 
-    How a detector stands is known of the simulated beamline alone; at the other one a recipe's .poni has to tell.
+    How a detector stands is known of the simulated beamline alone; at any other a recipe's .poni has to tell.
     """
     source = start.get("source", {})
     scan: dict[str, Any] = {"scan_id": int(start["scan_id"])} if "scan_id" in start else {}
@@ -65,7 +66,7 @@ def info_of(start: Mapping[str, Any], detector: str, columns: Mapping[str, Colum
         instrument=str(source.get("instrument", "DanMAX")),
         source_name=str(source.get("name", "MAX IV")),
         energy_kev=source.get("energy_kev"),
-        detector=None if start.get("beamline") == "danmax" else start.get("detector_settings", {}).get(detector),
+        detector=start.get("detector_settings", {}).get(detector) if start.get("beamline", TWIN) == TWIN else None,
         detector_kind=start.get("detector_settings", {}).get(detector, {}).get("kind", "counting"),
         scan=scan,
         columns=columns or {},

@@ -11,7 +11,7 @@ from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, MsgGenerator
 
 from danmax_bluesky.devices.homes import Homes
-from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.devices.shutter import CLOSED, Shutter
 
 LONGEST_LOOK_S = 15.0
@@ -32,7 +32,7 @@ class Endings:
     def __init__(self, homes: Homes) -> None:
         self._homes = homes
         self._measured = False
-        self._moved: dict[str, tuple[Motor, float]] = {}
+        self._moved: dict[str, tuple[MotorDevice, float]] = {}
         self._shutter: Shutter | None = None
         self._over = True
 
@@ -66,11 +66,11 @@ class Endings:
         self._measured = self._measured or message.command == "open_run"
         if message.command in _MOVING and isinstance(device, Shutter):
             self._shutter = device
-        if message.command in _MOVING and isinstance(device, Motor) and device.name not in self._moved:
+        if message.command in _MOVING and isinstance(device, MotorDevice) and device.name not in self._moved:
             return self._ask_before(message, device), None
         return None, None
 
-    def _ask_before(self, message: Msg, motor: Motor) -> MsgGenerator[Any]:
+    def _ask_before(self, message: Msg, motor: MotorDevice) -> MsgGenerator[Any]:
         location: Any = yield Msg("locate", motor)
         self._moved[motor.name] = motor, float(location["readback"])
         return (yield message)
@@ -85,7 +85,7 @@ class Endings:
         return "; ".join(standing)
 
 
-async def _standing(motor: Motor, before: float) -> str:
+async def _standing(motor: MotorDevice, before: float) -> str:
     try:
         await motor.stop(success=True)  # a halted plan leaves it flying
         at, moves, units = await asyncio.gather(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ophyd_async.core import NotConnectedError
 
-from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import DanmaxError
 
 
@@ -44,7 +44,7 @@ class MotorRow:
         return f"{self.name}: {self.position:.6g} {self.units} ({self.low_limit:g} to {self.high_limit:g})"
 
 
-async def motor_row(motor: Motor) -> MotorRow:
+async def motor_row(motor: MotorDevice) -> MotorRow:
     """Ask a motor where it stands."""
     try:
         position, low, high, keys = await asyncio.gather(

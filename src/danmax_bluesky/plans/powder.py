@@ -13,7 +13,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
-from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans.adaptive import Point, PointPolicy, all_points
 from danmax_bluesky.plans.guards import unbroken
@@ -284,7 +284,7 @@ def _measured(
     return uid
 
 
-def _facts(motor: Motor) -> MsgGenerator[MotorFacts]:
+def _facts(motor: MotorDevice) -> MsgGenerator[MotorFacts]:
     read: dict[str, float] = {}
     for signal in ("low_limit", "high_limit", "velocity", "max_velocity", "acceleration_time"):
         read[signal] = float((yield from bps.rd(getattr(motor, signal))))

@@ -7,10 +7,9 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.config import Settings
-from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.flat_positions import FlatPositions, PositionError, position_of
-from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.paths import VisitPaths
+from danmax_bluesky.devices.protocols import FrameDetector, MotorDevice
 from danmax_bluesky.errors import DeviceError
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import read_position
@@ -66,7 +65,7 @@ def _motors_of(scan: TomoScan, rig: Rig, flat_positions: Mapping[str, FlatPositi
     return [name for name in dict.fromkeys(names) if name in rig.motors]
 
 
-def detector_facts(camera: Camera, settings: Settings) -> MsgGenerator[DetectorFacts]:
+def detector_facts(camera: FrameDetector, settings: Settings) -> MsgGenerator[DetectorFacts]:
     """What a detector says of itself, and what the settings know of it."""
     known = settings.detectors[camera.name]
     return DetectorFacts(
@@ -81,7 +80,7 @@ def detector_facts(camera: Camera, settings: Settings) -> MsgGenerator[DetectorF
     )
 
 
-def motor_facts(name: str, motor: Motor, settings: Settings) -> MsgGenerator[MotorFacts]:
+def motor_facts(name: str, motor: MotorDevice, settings: Settings) -> MsgGenerator[MotorFacts]:
     """Where a motor stands and what it may do."""
     position = yield from read_position(motor)
     read: dict[str, float] = {}

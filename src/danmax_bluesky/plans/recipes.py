@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from danmax_bluesky.config import INSIDE, OF_EACH_FILE, RECIPE_FILES, RecipeSettings
+from danmax_bluesky.config import INSIDE, OF_EACH_FILE, RECIPE_FILES, TWIN, RecipeSettings
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.parsing import opened
 
@@ -17,7 +17,7 @@ def recipe_findings(recipes: Iterable[RecipeSettings], beamline: str) -> Iterato
     """
     for recipe in recipes:
         which = f"recipe {recipe.name!r} of {recipe.detector}"
-        if recipe.poni is None and beamline != "twin":
+        if recipe.poni is None and beamline != TWIN:
             yield (
                 f"{which} has no geometry, and only that of the simulated beamline is known: set poni in its "
                 "[[recipes]] (`danmax calibrate` makes one), or formats.integrate = false to measure without patterns"

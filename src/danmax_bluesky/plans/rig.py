@@ -7,11 +7,10 @@ from typing import Any
 from bluesky.protocols import Readable
 from ophyd_async.core import StandardFlyable
 
-from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.figures_of_merit import Integrals
 from danmax_bluesky.devices.homes import Homes
-from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
+from danmax_bluesky.devices.protocols import FrameDetector, MotorDevice
 from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
 from danmax_bluesky.errors import ScanError
@@ -45,15 +44,15 @@ class Rig:
         integrals: name of a detector -> what the integration says of its latest frame; empty where nothing integrates.
     """
 
-    cameras: Mapping[str, Camera]
-    detectors: tuple[Camera, ...]
+    cameras: Mapping[str, FrameDetector]
+    detectors: tuple[FrameDetector, ...]
     panda: Panda
     sequencer: StandardFlyable
-    rotation: Motor
+    rotation: MotorDevice
     scale: EncoderScale
     position_source: str
     shutter: Shutter
-    motors: Mapping[str, Motor]
+    motors: Mapping[str, MotorDevice]
     ring_current: RingCurrent
     min_ring_current_ma: float
     trigger_outputs: Mapping[str, str]
@@ -84,7 +83,7 @@ class Rig:
         """The integrals of the detectors that are armed."""
         return {name: self.integrals[name] for name in (d.name for d in self.detectors) if name in self.integrals}
 
-    def motor(self, name: str) -> Motor:
+    def motor(self, name: str) -> MotorDevice:
         """A motor by its name.
 
         Raises:

@@ -9,7 +9,7 @@ import bluesky.preprocessors as bpp
 from bluesky.utils import Msg, MsgGenerator
 from ophyd_async.core import TriggerInfo
 
-from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.protocols import FrameDetector
 from danmax_bluesky.devices.shutter import OPEN
 from danmax_bluesky.plans.rig import Rig
 
@@ -77,7 +77,7 @@ class _Run:
         self.ours = ours
         self.looked = False
         self.declared: set[int] = set()
-        self.flown: list[Camera] = []
+        self.flown: list[FrameDetector] = []
 
 
 def _is_camera(rig: Rig, device: Any) -> bool:
@@ -90,7 +90,7 @@ def _end(rig: Rig, run: _Run) -> MsgGenerator[None]:
         yield from bps.unstage(camera, wait=True)
 
 
-def _prepare_to_fly(rig: Rig, camera: Camera) -> MsgGenerator[None]:
+def _prepare_to_fly(rig: Rig, camera: FrameDetector) -> MsgGenerator[None]:
     yield from warn_of_a_closed_shutter(rig, camera)
     num = int((yield from bps.rd(camera.num_frames)))
     exposure_s = float((yield from bps.rd(camera.exposure_time)))
@@ -112,7 +112,7 @@ def followed_by(plan: MsgGenerator[Any], message: Msg) -> MsgGenerator[Any]:
     return (yield message)
 
 
-def warn_of_a_closed_shutter(rig: Rig, camera: Camera) -> MsgGenerator[None]:
+def warn_of_a_closed_shutter(rig: Rig, camera: FrameDetector) -> MsgGenerator[None]:
     """Say that what a camera is going to expose will see no beam."""
     if (yield from bps.rd(rig.shutter.state)) != OPEN:
         log.warning(

@@ -17,7 +17,7 @@ from bluesky.utils import (
 )
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
-from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import DeviceError, PreflightError, ScanError
 from danmax_bluesky.plans.guards import Quietly
 from danmax_bluesky.plans.rig import Rig
@@ -169,7 +169,7 @@ def read_setpoints(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[
     return tuple(positions)
 
 
-def read_position(motor: Motor) -> MsgGenerator[float]:
+def read_position(motor: MotorDevice) -> MsgGenerator[float]:
     """Where a motor rests, in its units: where it was sent, unless its readback says that it is elsewhere.
 
     A motor that was stopped on its way, or moved by another program, is not where it was sent last. One that arrived is
@@ -271,7 +271,7 @@ def wait_for_beam(rig: Rig) -> MsgGenerator[None]:
         yield from bps.sleep(BEAM_POLL_S)
 
 
-def position_units(motor: Motor) -> MsgGenerator[str]:
+def position_units(motor: MotorDevice) -> MsgGenerator[str]:
     """Units of a motor's position, "" where its control system does not tell them."""
     described: list[dict[str, Any]] = []
 

@@ -5,7 +5,7 @@ from typing import Any
 import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
-from danmax_bluesky.devices.motor import Motor
+from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.bound import BoundPlans
 from danmax_bluesky.plans.calls import record_call
@@ -94,10 +94,10 @@ class MotorPlans(BoundPlans):
         """
         return (yield from self.wm())
 
-    def _pairs(self, plan: str, what: str, words: tuple[str | float, ...]) -> list[tuple[Motor, float]]:
+    def _pairs(self, plan: str, what: str, words: tuple[str | float, ...]) -> list[tuple[MotorDevice, float]]:
         if len(words) % 2:
             raise ScanError(f"{plan}: give motors and {what} in pairs, as in {plan}('tom_sam_x', 1.5, 'tom_sam_y', 0)")
-        pairs: list[tuple[Motor, float]] = []
+        pairs: list[tuple[MotorDevice, float]] = []
         for name, value in zip(words[::2], words[1::2], strict=True):
             try:
                 pairs.append((self._rig.motor(str(name)), float(value)))

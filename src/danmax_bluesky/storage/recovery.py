@@ -10,15 +10,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, Node, VirtualDataset
 from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment
-from danmax_bluesky.storage.atomic_files import whole_file
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, promised_bytes
 from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
 
 RECOVERED = "_recovered"
-PANDA = "panda"
 
 
 def recover(record: RunRecord) -> RunRecord:
@@ -76,7 +75,7 @@ def healed(record: RunRecord) -> RunRecord:
 def _files(record: RunRecord) -> dict[str, Path]:
     """Device -> its file, as the documents tell or as it is always called."""
     scan = record.files
-    named = {name: scan.detector(name) for name in (*record.start.get("detectors", ()), PANDA)}
+    named = {name: scan.detector(name) for name in (*record.start.get("detectors", ()), record.device_name("panda"))}
     for segment in record.segments:
         for key, source in segment.images.items():
             named[key] = source.file
@@ -85,12 +84,13 @@ def _files(record: RunRecord) -> dict[str, Path]:
 
 def _rows_by_segment(record: RunRecord, device: str, path: Path) -> Iterator[tuple[str, dict[str, FrameSource]]]:
     with open_to_read(path) as file:
-        datasets = _datasets(file, device)
+        is_panda = device == record.device_name("panda")
+        datasets = _datasets(file, device, is_panda)
         lengths = {key: _written(dataset) for key, dataset in datasets.items()}
         counter = datasets.get(f"{device}_frame_number")
-        if device != PANDA and counter is None:
+        if not is_panda and counter is None:
             return
-        rows = min(lengths.values(), default=0) if device == PANDA else lengths[device]
+        rows = min(lengths.values(), default=0) if is_panda else lengths[device]
         numbers = np.arange(rows) if counter is None else _numbers(counter, lengths[f"{device}_frame_number"], rows)
         first = 0
         for name, num in record.planned.items():
@@ -107,10 +107,10 @@ def _rows_by_segment(record: RunRecord, device: str, path: Path) -> Iterator[tup
                 )
 
 
-def _datasets(file: h5py.File, device: str) -> dict[str, h5py.Dataset]:
+def _datasets(file: h5py.File, device: str, is_panda: bool) -> dict[str, h5py.Dataset]:
     """Data key -> dataset: frames, their numbers and times; or the columns at the root of the PandA's file."""
     found: dict[str, h5py.Dataset] = {}
-    if device == PANDA:
+    if is_panda:
         for name, node in file.items():
             if isinstance(node, h5py.Dataset) and node.ndim == 1:
                 found[name] = node

@@ -5,6 +5,7 @@ import pytest
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 from ophyd_async.fastcs.panda import SeqTableInfo
 
+from danmax_bluesky.beamlines import twin
 from danmax_bluesky.beamlines.beamline import make_beamline
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.devices.panda import sequencer
@@ -62,7 +63,7 @@ async def test_a_camera_that_cannot_start_is_an_error_and_leaves_nothing_behind(
             closed.append(self.name)
 
     with pytest.raises(DeviceError, match="pilatus: no such calibrant"):
-        await make_beamline(load_settings(options={"twin.clock": "fast"}), paths, make_process=Broken)
+        await twin.make(load_settings(options={"twin.clock": "fast"}), paths, make_process=Broken)
     assert sorted(closed) == ["orca", "pilatus"]
 
 

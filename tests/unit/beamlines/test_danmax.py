@@ -3,7 +3,8 @@ import pytest
 pytest.importorskip("tango")
 pytest.importorskip("p4p")
 
-from danmax_bluesky.beamlines.danmax import Devices, connect_devices
+from danmax_bluesky.beamlines.connections import Connections
+from danmax_bluesky.beamlines.danmax import make
 from danmax_bluesky.config import load_settings
 
 ROTATION_ALONE = {"beamline": "danmax", "panda": "PANDA:", "motors.tom_ry.address": "a/b/rotation"}
@@ -13,17 +14,17 @@ ROTATION_ALONE = {"beamline": "danmax", "panda": "PANDA:", "motors.tom_ry.addres
 def devices_of(monkeypatch, paths):
     """Makes the devices of the settings and connects none."""
 
-    async def nobody(_devices, again=False):
+    async def nobody(_connections, again=False):
         return {}
 
-    monkeypatch.setattr(Devices, "connect", nobody)
+    monkeypatch.setattr(Connections, "connect", nobody)
 
-    async def make(**options):
-        made = await connect_devices(load_settings(options={**ROTATION_ALONE, **options}), paths)
+    async def make_devices(**options):
+        made = await make(load_settings(options={**ROTATION_ALONE, **options}), paths)
         made.close()
         return made
 
-    return make
+    return make_devices
 
 
 async def test_a_detector_behind_lima_is_known_to_begin_anew_with_each_arming(devices_of):

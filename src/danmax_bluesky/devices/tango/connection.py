@@ -307,8 +307,12 @@ class Link:
         if proxy is not None:
             self._thread.submit(_quietly, work, proxy)
 
-    async def revive(self) -> None:
-        """See now whether a lost device answers again, and return when its listeners were told."""
+    async def revive(self) -> bool:
+        """See now whether a lost device answers again, and return when its listeners were told.
+
+        Returns:
+            True: nothing has to be connected anew, as the listeners stay subscribed.
+        """
         for _ in range(REVIVALS):
             if self.lost is None:
                 break
@@ -316,6 +320,7 @@ class Link:
             await self.look()
         await self._in_thread(lambda: None)  # the subscriptions were begun before that
         await asyncio.sleep(0)
+        return True
 
     async def look(self) -> None:
         """See whether the device answers, and tell what no event told."""

@@ -14,6 +14,7 @@ from ophyd_async.core import (
     Signal,
 )
 
+from danmax_bluesky.config import TangoSettings
 from danmax_bluesky.devices.tango.backend import (
     Attribute,
     AttributeLimit,
@@ -86,6 +87,29 @@ class TangoConnector(DeviceConnector):
     @staticmethod
     def _no_devices() -> "TangoConnector":
         raise NotImplementedError("a Tango device holds no other devices")
+
+
+def make_connector(
+    name: str, address: str, table: Table, names: Mapping[str, str], settings: TangoSettings
+) -> TangoConnector:
+    """A connector for one device, named like it in errors.
+
+    Args:
+        name: of the device.
+        address: of the Tango device; "" for one that the settings do not have.
+        table: child -> where it is.
+        names: child -> name in this control system, where it is another than in the table.
+        settings: how long to wait for it.
+    """
+    connector = TangoConnector(address, table, names, settings.timeout_s, settings.command_timeout_s)
+    connector.link.name = name
+    return connector
+
+
+def link_of(device: Device) -> Link | None:
+    """The connection of a device to Tango; None for a device of another control system."""
+    connector = device._connector  # noqa: SLF001  a device shows its connector in no other way
+    return connector.link if isinstance(connector, TangoConnector) else None
 
 
 def renamed(table: Table, names: Mapping[str, str]) -> dict[str, SignalSource | Command]:

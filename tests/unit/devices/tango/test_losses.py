@@ -1,13 +1,11 @@
 import time
-from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("tango")
 pytest.importorskip("p4p")
 
-from danmax_bluesky.beamlines.danmax import Devices
-from danmax_bluesky.config import Settings
+from danmax_bluesky.beamlines.connections import Connections
 from danmax_bluesky.devices.disconnects import lost
 
 
@@ -26,16 +24,14 @@ class Line:
 
 
 async def test_those_are_told_that_are_lost_now_or_were_while_the_plan_ran():
-    panda = SimpleNamespace(name="panda")
-    devices = Devices(Settings(), {}, {}, panda, SimpleNamespace(name="s"), SimpleNamespace(name="r"))
     lines = [
         Line("gone", lost_now=True),
         Line("back", lost_before_s=5),
         Line("earlier", lost_before_s=20),
         Line("well"),
+        Line("panda", lost_before_s=1000),
     ]
-    devices._connectors = [SimpleNamespace(link=line) for line in lines]
-    devices._panda_watch = Line("panda", lost_before_s=1000)
+    devices = Connections({}, lines)
     found = await devices.losses(time.time() - 10)
     assert [error.device for error in found] == ["gone", "back"]
     assert str(found[1]).endswith("it answers again now")
