@@ -1,10 +1,10 @@
 """Where motors stand, as rows of a table."""
 
-import asyncio
 from dataclasses import dataclass
 
 from ophyd_async.core import NotConnectedError
 
+from danmax_bluesky.devices.motor import motor_state
 from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import DanmaxError
 
@@ -47,9 +47,6 @@ class MotorRow:
 async def motor_row(motor: MotorDevice) -> MotorRow:
     """Ask a motor where it stands."""
     try:
-        position, low, high, keys = await asyncio.gather(
-            motor.readback.get_value(), motor.low_limit.get_value(), motor.high_limit.get_value(), motor.describe()
-        )
+        return MotorRow(motor.name, *await motor_state(motor))
     except (DanmaxError, NotConnectedError) as error:
         return MotorRow(motor.name, problem=" ".join(str(error).split()))
-    return MotorRow(motor.name, float(position), str(keys[motor.name].get("units") or ""), float(low), float(high))

@@ -1,6 +1,7 @@
 """The tomography scan as a value: validated, serialisable, and enough to measure it again."""
 
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.options import About
 from danmax_bluesky.parsing import nearest
+from danmax_bluesky.reprs import changed_arguments
 from danmax_bluesky.tomography.sequences import AngleList, AngleSequence, Interlaced, Linear
 from danmax_bluesky.tomography.translations import Helical, Places
 
@@ -159,6 +161,10 @@ class TomoScan(BaseModel):
         description="a vertical or mosaic series, one scan at each place: motor:start:step:number in millimetres, for "
         "several motors the slowest first, with commas between them",
     )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What a repr says: the parameters that differ from the usual ones."""
+        return changed_arguments(self, super().__repr_args__())
 
     if not TYPE_CHECKING:  # the type checker keeps the signature that pydantic derives from the fields
 
