@@ -88,18 +88,18 @@ def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
         return ReconstructionSettings.model_validate(content)
     except ValidationError as error:
         first = {str(problem["loc"][:1]): problem for problem in reversed(complaints(error))}
-        found = "; ".join(
+        problems = "; ".join(
             f"{problem['loc'][0] if problem['loc'] else 'the file'} = {shown(problem['input'])}: {problem['msg']}"
             for problem in reversed(first.values())
         )
         keys = ", ".join(ReconstructionSettings.model_fields)
-        raise SettingsError(f"{path}: {found} (it may say {keys})") from None
+        raise SettingsError(f"{path}: {problems} (it may say {keys})") from None
 
 
 def tori_names(visit_folder: Path) -> tuple[str, ...]:
     """Every name that a scan may give, "default" and "none" first."""
-    found = sorted(path.stem for path in (visit_folder / FOLDER).glob("*.toml") if _NAME.fullmatch(path.stem))
-    return (DEFAULT, NONE, *(name for name in found if name not in (DEFAULT, NONE)))
+    names = sorted(path.stem for path in (visit_folder / FOLDER).glob("*.toml") if _NAME.fullmatch(path.stem))
+    return (DEFAULT, NONE, *(name for name in names if name not in (DEFAULT, NONE)))
 
 
 def tori_refusal(name: str, why: str, usable: Iterable[str]) -> str:
