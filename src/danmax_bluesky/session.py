@@ -38,7 +38,7 @@ from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
 from danmax_bluesky.pipelines.worker_messages import Outcome
 from danmax_bluesky.plans.disconnects import naming_losses
-from danmax_bluesky.plans.endings import Endings
+from danmax_bluesky.plans.endings import Endings, left_behind
 from danmax_bluesky.plans.engine import Engine
 from danmax_bluesky.plans.interrupts import ending_moves, interruptible
 from danmax_bluesky.plans.rig import Rig
@@ -114,7 +114,7 @@ class Session:
         )
         self.metadata = RunMetadata(self.RE.md)
         self._open_runs: set[str] = set()
-        homes = Homes(visit.state / "homes.json")
+        homes = Homes(visit.beamline_state / "homes.json")
         endings = Endings(homes)
         self.RE.preprocessors += [interruptible(self.RE), endings.watch]
         self.RE.context_managers += [ending_moves, endings.see_off]
@@ -226,6 +226,10 @@ class Session:
 
         self.writing.wait(timeout_s)
         return open_scan(ScanFiles.of(self.last_run).master)
+
+    def left_behind(self) -> list[str]:
+        """What an earlier session left as it was, because it was killed or its scan was halted; one sentence each."""
+        return self._wait(left_behind(self.rig))
 
     def files(self) -> list[Path]:
         """The files that the last run left behind, detectors' files first."""
@@ -415,10 +419,20 @@ class Session:
 
     def _stop_loop(self) -> None:
         loop, thread = self.RE.loop, self.RE._th  # noqa: SLF001  the RunEngine has no other way to end its loop
+        with contextlib.suppress(TimeoutError):
+            self._wait(_cancel_what_waits())
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CONNECT_TIMEOUT_S)
         if not thread.is_alive():
             loop.close()
+
+
+async def _cancel_what_waits() -> None:
+    """End what still waits in this loop, such as for frames of a scan that was halted: they will not come."""
+    waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _recorded(settings: Settings) -> dict[str, Any]:

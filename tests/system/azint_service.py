@@ -9,20 +9,10 @@ from collections.abc import Iterator
 from danmax_bluesky.callbacks.journal import DocumentJournal
 from danmax_bluesky.pipelines.azint_http import ServiceServer, new_token
 from danmax_bluesky.pipelines.azint_service import IntegrationService
-from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
+from danmax_bluesky.testing.powder import SMALL, DetectorWriter, PowderRun, ring_frames, small_poni
 
-SHAPE = (97, 83)
-PONI = """poni_version: 2.1
-Detector: Detector
-Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
-Distance: 0.1
-Poni1: 0.0075
-Poni2: 0.0079
-Rot1: 0.0
-Rot2: 0.0
-Rot3: 0.0
-Wavelength: 3.5e-11
-"""
+SHAPE = SMALL
+PONI = small_poni(rot1=0.0)
 
 
 class Client:

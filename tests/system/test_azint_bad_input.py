@@ -14,20 +14,10 @@ from danmax_bluesky.cli import cli
 from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.storage.patterns import read_patterns
-from danmax_bluesky.testing.powder import ring_frames
+from danmax_bluesky.testing.powder import SMALL, ring_frames, small_poni
 
-SHAPE = (97, 83)
-PONI = """poni_version: 2.1
-Detector: Detector
-Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
-Distance: 0.1
-Poni1: 0.0075
-Poni2: 0.0079
-Rot1: 0.0
-Rot2: 0.0
-Rot3: 0.0
-Wavelength: 3.5e-11
-"""
+SHAPE = SMALL
+PONI = small_poni(rot1=0.0)
 FRAMES = 20
 LAYOUTS = {
     "bitshuffle-lz4": dict(hdf5plugin.Bitshuffle(cname="lz4")),

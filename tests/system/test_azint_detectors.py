@@ -59,6 +59,7 @@ def test_the_pattern_of_a_detector_is_pyfais_from_file_to_file(tmp_path, kind):
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(7200)
 def test_every_detector_of_pyfais_gives_pyfais_pattern_in_every_splitting():
     found = differences({name: poni_of(name) for name in detector_names(MOST_PIXELS)})
     apart = {key: value for key, value in found.items() if not value < TOLERANCE}
@@ -67,6 +68,7 @@ def test_every_detector_of_pyfais_gives_pyfais_pattern_in_every_splitting():
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(7200)
 def test_every_way_to_turn_an_image_gives_pyfais_pattern():
     names = ("Pilatus100k", "Eiger500k", "ImXPadS70", "Xpad_flat", "Jungfrau", "Maxipix5x1")
     texts = {(name, turn): poni_of(name, {"orientation": turn}) for name in names for turn in (1, 2, 4)}

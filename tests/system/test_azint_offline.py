@@ -25,21 +25,11 @@ from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.provenance_journal import Provenance
-from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
+from danmax_bluesky.testing.powder import SMALL, DetectorWriter, PowderRun, ring_frames, small_poni
 
-SHAPE = (97, 83)
+SHAPE = SMALL
 RECIPE = {"detector": "pilatus", "radial_bins": 80, "unit": "2th_deg"}
-PONI = """poni_version: 2.1
-Detector: Detector
-Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
-Distance: 0.1
-Poni1: 0.0075
-Poni2: 0.0079
-Rot1: 0.01
-Rot2: 0.0
-Rot3: 0.0
-Wavelength: 3.5e-11
-"""
+PONI = small_poni()
 
 
 @pytest.fixture(autouse=True)

@@ -19,25 +19,15 @@ from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
 from danmax_bluesky.storage.patterns import read_patterns
-from danmax_bluesky.testing.powder import ring_frames
+from danmax_bluesky.testing.powder import SMALL, ring_frames, small_poni
 from danmax_bluesky.testing.validators import nexusformat_counts, pynxtools_remarks
 
-SHAPE = (97, 83)
+SHAPE = SMALL
 FRAMES = 6
 NXDL = "{http://definition.nexusformat.org/nxdl/3.1}"
 UNSEEN = re.compile(r"(/\S+)/@unitsValidationProblem\.MissingRequiredAttributeNone")
 UNITS = {"NX_ANGLE": ("degree", "radian"), "NX_PER_LENGTH": ("1/angstrom", "1/nm")}
-PONI = """poni_version: 2.1
-Detector: Detector
-Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
-Distance: 0.1
-Poni1: 0.0075
-Poni2: 0.0079
-Rot1: 0.0
-Rot2: 0.0
-Rot3: 0.0
-Wavelength: 3.5e-11
-"""
+PONI = small_poni(rot1=0.0)
 KINDS = {
     "pattern": {"unit": "2th_deg"},
     "cake": {"unit": "2th_deg", "azimuth_bins": 8},

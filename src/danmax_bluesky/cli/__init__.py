@@ -90,6 +90,8 @@ def main() -> None:
     warnings = logging.StreamHandler()
     warnings.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logging.getLogger("danmax_bluesky").addHandler(warnings)
+    for name in ("bluesky", "danmax_bluesky"):  # a library that configures logging would have it printed twice
+        logging.getLogger(name).propagate = False
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

@@ -13,19 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from danmax_bluesky.cli import SettingsSource
-from danmax_bluesky.cli.recipe_options import recipe_changes, takes_recipe
-from danmax_bluesky.cli.scans import journals_of
+from danmax_bluesky.cli.azint_join import join_positions
+from danmax_bluesky.cli.azint_recipes import Recipes, masters_of, show_report
+from danmax_bluesky.cli.recipe_options import takes_recipe
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
-from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, Task, find_sources, plan_tasks, run_task, start_of
+from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, Task, find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.cluster import cluster_client
 from danmax_bluesky.pipelines.export import export_text
-from danmax_bluesky.pipelines.other_programs import recipes_in
 from danmax_bluesky.pipelines.rebin import rebin_file
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
 from danmax_bluesky.pipelines.saxsdog_feed import new_files
-from danmax_bluesky.pipelines.scan_integration import IntegrationReport
 from danmax_bluesky.screen import screen
-from danmax_bluesky.storage.journals import ended_record_of
 
 LOOK_EVERY_S = 3.0
 _PATH = click.Path(path_type=Path)
@@ -46,6 +43,16 @@ _PATH = click.Path(path_type=Path)
 @click.option("--feeder", default="", help='0MQ address that publishes {"command": "new file", "argument": PATH}')
 @click.option("--dry-run", is_flag=True, help="only show what would be done")
 @click.option("--rebin", nargs=2, type=int, metavar="FRAMES BINS", help="join frames and bins of integrated files")
+@click.option(
+    "--join",
+    "joined",
+    nargs=2,
+    type=_PATH,
+    multiple=True,
+    metavar="PONI FRAMES",
+    help="one pattern from several positions of a detector: a .poni and its frames, for each position",
+)
+@click.option("--monitor-counts", help="with --join: what the monitor counted for a frame of each position, 1e5,2e5")
 @click.option("--export", type=click.Choice(["chi", "xye"]), help="write integrated files as text, one for each frame")
 @click.pass_obj
 def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -> None:
@@ -59,9 +66,13 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
     One file:            danmax azint raw/day1/scan-0007_pilatus.h5 --again
     A visit, overnight:  danmax azint 20260000/2026000001 --workers 4
     While measuring:     danmax azint 20260000/2026000001/raw --follow
+    Detector on an arm:  danmax azint --join low.poni low.h5 --join high.poni high.h5
     Sum of 10 frames:    danmax azint --rebin 10 1 process/azint/day1/scan-0007_pilatus_integrated.h5
     """  # noqa: D301  click reads \b
     console = screen()
+    if options["joined"]:
+        join_positions(console, settings, paths, options)
+        return
     if not paths and not options["feeder"]:
         raise click.UsageError("name a scan number, a file or a folder")
     if options["rebin"]:
@@ -70,7 +81,7 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
     if options["export"]:
         _export(console, paths, options["export"], options["out"])
         return
-    paths = tuple(place for path in paths for place in _places(settings, path))
+    paths = tuple(master for path in paths for master in masters_of(settings, path))
     several = options["workers"] > 1 or options["scheduler"]
     with cluster_client(options["scheduler"], options["workers"]) if several else nullcontext() as client:
         failed = _integrate(console, settings, paths, options, client)
@@ -78,17 +89,10 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
         raise SettingsError(f"{failed} of the integrations failed; see above")
 
 
-def _places(settings: SettingsSource, path: Path) -> list[Path]:
-    """The path itself, or the masters of the scans of the visit that have this number."""
-    if not str(path).isdigit() or path.exists():
-        return [path]
-    return [ended_record_of(journal).files.master for journal in journals_of(settings(), str(path))]
-
-
 def _integrate(
     console: Console, settings: SettingsSource, paths: Sequence[Path], options: dict[str, Any], client: Any
 ) -> int:
-    recipes = _Recipes(settings, options)
+    recipes = Recipes(settings, options)
     failed: dict[Path, str] = {}
     seen: dict[Path, Any] = {}
     waiting: list[Path] = []
@@ -162,7 +166,7 @@ def _run(console: Console, tasks: Sequence[Task], options: dict[str, Any], clien
                 failed[task.output] = str(error)
                 _tell_failed(console, task.source, error)
             else:
-                _tell(console, report)
+                show_report(console, report)
                 if report.problems:
                     failed[task.output] = "; ".join(report.problems)
             bars.remove_task(bar)
@@ -174,53 +178,11 @@ def _tell_failed(console: Console, source: Source, error: DanmaxError) -> None:
     console.print(f"[red]{escape(source.name)} failed:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
 
 
-def _tell(console: Console, report: IntegrationReport) -> None:
-    rate = (report.frames - report.resumed) / report.seconds
-    console.print(f"{report.output}: {report.frames} patterns, {rate:.0f} frames/s", soft_wrap=True, highlight=False)
-    for colour, texts in (("dim", report.notes), ("yellow", report.warnings), ("red", report.problems)):
-        for text in texts:
-            console.print(f"  [{colour}]{escape(text)}[/]", soft_wrap=True, highlight=False)
-
-
 def _table(tasks: Sequence[Task]) -> Table:
     table = Table("frames", "recipe", Column("patterns", overflow="fold"), "state")
     for task in tasks:
         table.add_row(escape(task.source.name), task.settings.name, escape(str(task.output)), task.state)
     return table
-
-
-class _Recipes:
-    """Recipes for each source: from --config, else of its run, else of the settings; options change them."""
-
-    def __init__(self, settings: SettingsSource, options: dict[str, Any]) -> None:
-        self._settings = settings
-        self._detector = options["detector"]
-        self._given = recipes_in(options["config"]) if options["config"] else None
-        self._changes = recipe_changes(options)
-
-    def detectors(self) -> list[str]:
-        """Whose files count."""
-        if self._detector:
-            return [self._detector]
-        given = self._given if self._given is not None else self._settings().recipes
-        return list(dict.fromkeys(recipe.detector for recipe in given))
-
-    def of(self, source: Source) -> list[IntegrationSettings]:
-        """The recipes of one source."""
-        detector = source.paths[0].stem.partition("_")[2]
-        start = start_of(source) if self._given is None else None
-        of_run = [recipe for recipe in (start or {}).get("recipes", ()) if recipe.get("detector") == detector]
-        recipes = of_run or self._known(detector)
-        if not of_run and self._given is None and self._changes.get("poni"):
-            recipes = recipes[:1]
-        return [recipe_settings({**recipe, **self._changes}) for recipe in recipes]
-
-    def _known(self, detector: str) -> list[dict[str, Any]]:
-        """The recipes that are for a detector; all of them if none is."""
-        known = self._settings().recipes if self._given is None else self._given
-        return [recipe.model_dump() for recipe in known if recipe.detector == detector] or [
-            recipe.model_dump() for recipe in known
-        ]
 
 
 def _rebin(console: Console, files: Sequence[Path], frames: int, bins: int, out: Path | None) -> None:

@@ -14,7 +14,7 @@ from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
-from danmax_bluesky.tomography.tori import ReconstructionSettings
+from danmax_bluesky.tomography.tori import DEFAULT, NONE, ReconstructionSettings
 
 
 @click.command("reconstruct", epilog=HELP)
@@ -32,7 +32,7 @@ def command(settings: SettingsSource, scan: str | None, tori_name: str, center: 
         jobs = jobs_of(record, tori_name, center or "")
         if not jobs:
             console.print(
-                f"{record.files.master}: left aside: {_what_is_missing(record)}",
+                f"{record.files.master}: left aside: {_what_is_missing(record, tori_name)}",
                 soft_wrap=True,
                 highlight=False,
             )
@@ -43,14 +43,18 @@ def command(settings: SettingsSource, scan: str | None, tori_name: str, center: 
         raise ScanError("there is nothing to reconstruct")
 
 
-def _what_is_missing(record: RunRecord) -> str:
-    """Which of the things that a reconstruction needs a scan does not have."""
+def _what_is_missing(record: RunRecord, tori_name: str) -> str:
+    """Which of the things that a reconstruction needs a scan does not have, or who asked for none."""
     if not record.start.get("scan"):
         return f"it is no tomography but {record.start.get('plan_name', 'another plan')}"
     if not record.is_complete:
         return f"it is {record.status}, and only a complete scan is reconstructed"
     if record.start["scan"].get("helical"):
         return "it is helical: a row of the detector saw another height of the sample at each angle"
+    if tori_name == NONE:
+        return f"--tori {NONE} asks for no reconstruction; leave it out, or name a settings file"
+    if not tori_name and record.start["scan"].get("tori_name") == NONE:
+        return f"it was measured with --tori {NONE}, which asks for no slices; say --tori {DEFAULT} to make them"
     tables = [table for table in read_run(record).tables.values() if has_dxchange(table)]
     if not tables:
         return "it holds no projections of a 2D detector"

@@ -15,7 +15,7 @@ from danmax_bluesky.config.recipes import (
     SliceSettings,
     check_names,
 )
-from danmax_bluesky.config.remembered import remember, state_folder
+from danmax_bluesky.config.remembered import beamline_folder, remember, state_folder
 from danmax_bluesky.config.repeated import repeated
 from danmax_bluesky.config.settings import TWIN, CatalogSettings, Settings
 from danmax_bluesky.config.sources import PREFIX, changed, load_settings, setting_keys
@@ -36,6 +36,7 @@ __all__ = [
     "SliceSettings",
     "SnapshotSettings",
     "TangoSettings",
+    "beamline_folder",
     "changed",
     "check_names",
     "load_settings",

@@ -26,7 +26,7 @@ class SliceSettings(Model):
 
 
 RECIPE_IMAGES = ("mask", "dark", "flat", "background")
-RECIPE_FILES = ("poni", *RECIPE_IMAGES)
+RECIPE_FILES = ("poni", *RECIPE_IMAGES, "radial_edges_file")
 """Keys of a recipe that name a file."""
 INSIDE = "::"
 """Stands in the name of an image between the file and the HDF5 path in it."""
@@ -63,6 +63,15 @@ class RecipeSettings(Model):
     )
     radial_range: Annotated[tuple[float, float] | None, About(BINS, word="range")] = Field(
         default=None, description="first and last edge, in unit; without it all that the detector sees"
+    )
+    radial_edges: Annotated[tuple[float, ...], About(BINS, example="1,1.5,3,8")] = Field(
+        default=(),
+        description="edges of the radial bins, in unit, rising, of any widths, instead of bins and range; "
+        "the option also takes a text file of them",
+    )
+    radial_edges_file: Annotated[AbsolutePath | None, About(BINS)] = Field(
+        default=None,
+        description="text file of such edges: numbers with spaces, commas or line ends between them; # begins a remark",
     )
     azimuth_bins: Annotated[int, About(BINS)] = Field(
         default=1, ge=1, description="more than 1 for a cake, beside the pattern of the full circle"

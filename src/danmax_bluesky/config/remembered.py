@@ -25,6 +25,11 @@ def state_folder(data_root: Path, proposal: str, visit: str) -> Path:
     return data_root / proposal / visit / ".danmax"
 
 
+def beamline_folder(data_root: Path) -> Path:
+    """Where the beamline keeps what is true of it in every visit, such as where its motors stood."""
+    return data_root / ".danmax"
+
+
 def said_since(settings: Settings) -> dict[str, str]:
     """Which of `KEYS` were said to be something else since the settings were written, with their values.
 

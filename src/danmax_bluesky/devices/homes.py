@@ -22,7 +22,7 @@ class Homes:
     """Motor -> where it stood, in its units, of those that are away.
 
     Args:
-        path: of the file of the visit; None keeps them in memory alone.
+        path: of the file, which is the same for all visits; None keeps them in memory alone.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -33,6 +33,15 @@ class Homes:
     def away(self) -> Mapping[str, float]:
         """Those that a scan took away and has not brought back."""
         return dict(self._away)
+
+    def displaced(self, name: str, position: float) -> str:
+        """What is to be said of a motor that is away and stands at this position."""
+        home = self._away[name]
+        return (
+            f"{name} stands at {position:.6g}, and stood at {home:.6g} before a scan that was cut off and could not "
+            f"bring it back; say at the prompt of `danmax shell` where it belongs: %mv {name} {home:.6g} brings it "
+            f"back, %mv {name} {position:.6g} leaves it where it is"
+        )
 
     def depart(self, places: Iterable[tuple[str, float]]) -> None:
         """Motors are about to leave these positions; one that is away already keeps its first."""

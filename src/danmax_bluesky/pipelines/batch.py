@@ -14,15 +14,13 @@ from danmax_bluesky.pipelines.corrections import depends_on_file, files_named
 from danmax_bluesky.pipelines.integration_provenance import note_integration
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state
 from danmax_bluesky.pipelines.recipes import IntegrationSettings
-from danmax_bluesky.pipelines.scan_frames import journal_beside
+from danmax_bluesky.pipelines.scan_frames import files_of_scan, journal_beside
 from danmax_bluesky.pipelines.scan_integration import IntegrationReport, Progress, integrate_scan
 from danmax_bluesky.pipelines.worker_messages import output_path
-from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.folder_walk import files_below
 from danmax_bluesky.storage.frames import is_hdf5, linked_files, open_frames
 from danmax_bluesky.storage.images import is_image, series_name
 from danmax_bluesky.storage.journal import is_being_written, read_journal
-from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.locks import has_writer
 
 OURS = re.compile(r"scan-\d{4,}(?:_(?P<part>.+))?")
@@ -263,7 +261,7 @@ def run_task(
     begun_s = time.time()
     paths = task.source.paths
     source: Path | Sequence[Path] = paths[0] if len(paths) == 1 else paths
-    files = _scan_files(paths[0])
+    files = files_of_scan(paths[0])
     recipe = task.settings.model_dump(mode="json")
     try:
         report = integrate_scan(
@@ -298,15 +296,6 @@ def start_of(source: Source) -> Mapping[str, Any] | None:
     if beside is None:
         return None
     return next((doc for name, doc in read_journal(beside[0]) if name == "start"), None)
-
-
-def _scan_files(path: Path) -> ScanFiles | None:
-    """The files of the run that the frames belong to, where they are now; None if it says of none."""
-    beside = journal_beside(path)
-    try:
-        return None if beside is None else record_of(beside[0]).files
-    except DanmaxError:
-        return None
 
 
 def _number(file: Path) -> tuple[int, str]:

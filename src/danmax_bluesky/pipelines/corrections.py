@@ -47,7 +47,8 @@ def named_image(name: Path, source: Path) -> tuple[Path, str | None]:
 def files_named(settings: RecipeSettings, source: Path) -> list[Path]:
     """The files that a recipe names, for one data file."""
     images = [named_image(name, source)[0] for key in RECIPE_IMAGES if (name := getattr(settings, key)) is not None]
-    return ([settings.poni] if settings.poni is not None else []) + images
+    others = [file for file in (settings.poni, settings.radial_edges_file) if file is not None]
+    return others + images
 
 
 def mask_of(settings: RecipeSettings, source: Path, shape: tuple[int, int]) -> tuple[np.ndarray | None, str]:

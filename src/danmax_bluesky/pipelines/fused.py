@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit
 
 from danmax_bluesky.scattering import kernels
-from danmax_bluesky.scattering.integrator import Integrator, Sums, Workspace
+from danmax_bluesky.scattering.integrator import Integrator, Sums
+from danmax_bluesky.scattering.workspace import Workspace
 from danmax_bluesky.storage import bitshuffle
 from danmax_bluesky.storage.bitshuffle import HEADER_BYTES, MULTIPLE, copy_rest, decode_block
 

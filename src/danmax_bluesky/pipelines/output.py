@@ -143,21 +143,16 @@ class RecipeOutput:
 
     def check(self, image: np.ndarray) -> list[str]:
         """What speaks against the orientation and the valid counts, seen in one frame; the first is put on record."""
-        recipe = next(iter(self.prepared.recipes.values()))
-        contrast = ring_contrast(recipe.geometry, image, recipe.mask)
+        contrast, warnings = frame_warnings(next(iter(self.integrators.values())), image)
         self._file.set(CONTRAST, contrast)
-        integrator = next(iter(self.integrators.values()))
-        limits = integrator.valid_counts(image.dtype)
-        warnings = share_warnings(image, effective_mask(recipe), limits, recipe.dummy)
-        warnings += orientation_warnings(recipe.geometry, contrast)
         return [f"{self.path.name}: {text}" for text in warnings]
 
     def integrals(self, block: Block) -> dict[str, np.ndarray]:
         """Integral parameters of each frame of a block, of the layout that is plotted."""
         first = self._layouts[0]
-        axis = self.integrators[first].matrix.radial_axis
+        edges = self.integrators[first].matrix.radial_edges
         intensity = block.patterns[self.key(first)].intensity
-        return integral_parameters(axis, intensity, self.prepared.settings.integral_range).columns()
+        return integral_parameters(edges, intensity, self.prepared.settings.integral_range).columns()
 
     def index(self) -> np.ndarray:
         """Number of each frame that is written."""
@@ -292,6 +287,24 @@ class RecipeOutput:
             for row, norm in old.sparse(path):
                 file.write(path, row, norm)
         self.resumed = len(old)
+
+
+def frame_warnings(integrator: Integrator, image: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """What a frame tells of the calibration and of the mask.
+
+    Args:
+        integrator: by which it is integrated.
+        image: counts, shape (H, W).
+
+    Returns:
+        What rings explain of it, for orientation 1 to 4, shape (4,); and what speaks against the orientation and the
+        valid counts, one sentence each.
+    """
+    recipe = integrator.recipe
+    contrast = ring_contrast(recipe.geometry, image, recipe.mask)
+    limits = integrator.valid_counts(image.dtype)
+    warnings = share_warnings(image, effective_mask(recipe), limits, recipe.dummy)
+    return contrast, warnings + orientation_warnings(recipe.geometry, contrast)
 
 
 def _tree(

@@ -107,6 +107,8 @@ def _gain(file: Path, name: str, patterns: StoredPatterns, bins: int) -> np.ndar
     given = read_recipe(file, name)
     if patterns.sigma is None or bins == 1 or given.get("splitting") == "no" or "cut" in given:
         return None
+    if "positions" in given:
+        raise StorageError(f"{file} was joined from several positions; join them again with wider bins (--bins)")
     if given.get("joined_bins", 1) > 1:
         raise StorageError(f"{file} holds joined bins already; join those of the file it was made from")
     settings = recipe_settings(json.loads(given["settings"]))
@@ -126,6 +128,7 @@ def _gain(file: Path, name: str, patterns: StoredPatterns, bins: int) -> np.ndar
         unit=settings.unit,
         radial_bins=settings.radial_bins,
         radial_range=settings.radial_range,
+        radial_edges=tuple(given.get("radial_edges", ())),
         azimuth_bins=settings.azimuth_bins if is_cake else 1,
         azimuth_range_deg=settings.azimuth_range,
         azimuth_edges_deg=settings.azimuth_edges if is_cake else (),
@@ -167,7 +170,7 @@ def _integrals(file: Path, patterns: StoredPatterns, intensity: np.ndarray, bins
     limits = old.children.get("limits")
     given = None if not isinstance(limits, Dataset) else (float(limits.value[0]), float(limits.value[1]))
     edges = join_edges(patterns.radial_edges, bins)
-    fresh = integral_parameters(0.5 * (edges[1:] + edges[:-1]), intensity, given).columns()
+    fresh = integral_parameters(edges, intensity, given).columns()
     children = {
         name: Dataset(fresh[name], node.attrs, chunks=(len(intensity),), maxshape=(None,))
         if name in fresh and isinstance(node, Dataset)

@@ -1,6 +1,7 @@
 """Recipes as they are written down, made ready: their files read, their geometry bound to the frames."""
 
 import logging
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from danmax_bluesky.config import RECIPE_FILES, RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
-from danmax_bluesky.parsing import complaints, read_text, shown
+from danmax_bluesky.parsing import brief, complaints, read_text, shown
 from danmax_bluesky.pipelines.background import background_pattern, is_pattern
 from danmax_bluesky.pipelines.corrections import combined_dark, image_of, mask_of, unused_corrections
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
@@ -149,6 +150,7 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
     recipe = Recipe(
         geometry=geometry,
         mask=mask,
+        radial_edges=radial_edges_of(settings),
         dark=subtracted,
         dark_frames=dark.number if dark is not None and dark.number > 1 else settings.dark_frames,
         dark_variance=variance,
@@ -168,13 +170,19 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
     for number, cut in enumerate(settings.slices, 1):
         band = Cut(cut.direction, cut.plane, cut.position, cut.margin, cut.incident_angle)
         plain = replace(
-            recipe, azimuth_bins=1, azimuth_edges_deg=(), sectors_deg=(), azimuth_range_deg=None, radial_range=None
+            recipe,
+            azimuth_bins=1,
+            azimuth_edges_deg=(),
+            sectors_deg=(),
+            azimuth_range_deg=None,
+            radial_range=None,
+            radial_edges=(),
         )
         layouts[f"slice{number}"] = replace(plain, cut=band, splitting="no")
     return PreparedRecipe(settings, layouts, texts, tuple(notes))
 
 
-_MADE_READY = (*RECIPE_FILES, "dark_frames", "lower_limit")
+_MADE_READY = (*RECIPE_FILES, "dark_frames", "lower_limit", "radial_edges")
 """Keys whose values a recipe does not take as they are written down."""
 
 
@@ -183,6 +191,27 @@ def _handed_on(settings: IntegrationSettings) -> dict[str, Any]:
     names = {field.name: field.name.removesuffix("_deg") for field in fields(Recipe)}
     keys = set(type(settings).model_fields) - set(_MADE_READY)
     return {name: getattr(settings, key) for name, key in names.items() if key in keys}
+
+
+def radial_edges_of(settings: IntegrationSettings) -> tuple[float, ...]:
+    """The radial edges of a recipe, out of their file if they lie in one; empty if it has none.
+
+    In the file are numbers, with spaces, commas or line ends between them; what follows a "#" in a line is left aside.
+
+    Raises:
+        CalibrationError: the file cannot be read, or holds anything else.
+    """
+    file = settings.radial_edges_file
+    if file is None:
+        return settings.radial_edges
+    if settings.radial_edges:
+        raise CalibrationError("a recipe has either radial_edges or radial_edges_file; leave one of them out")
+    text = read_text(file, CalibrationError)
+    words = " ".join(line.partition("#")[0] for line in text.splitlines()).replace(",", " ").split()
+    try:
+        return tuple(float(word) for word in words) or (math.nan,)
+    except ValueError as error:
+        raise CalibrationError(f"radial_edges_file {file} must hold numbers alone: {brief(error)}") from None
 
 
 def _background(settings: IntegrationSettings, source: Path, shape: tuple[int, int]) -> MeanImage | None:

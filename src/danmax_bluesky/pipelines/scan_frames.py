@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.config import TWIN
+from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.nexus import udunits
 from danmax_bluesky.formats.nxazint import Column
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
@@ -117,6 +118,15 @@ def journal_beside(frames: Path) -> tuple[Path, str] | None:
     stem, _, detector = frames.stem.partition("_")
     journal = frames.with_name(f"{stem}_documents.jsonl")
     return (journal, detector) if detector and journal.exists() else None
+
+
+def files_of_scan(frames: Path) -> ScanFiles | None:
+    """The files of the run that a detector file belongs to, where they are now; None if it says of none."""
+    beside = journal_beside(frames)
+    try:
+        return None if beside is None else record_of(beside[0]).files
+    except DanmaxError:
+        return None
 
 
 def journal_of(start: Mapping[str, Any]) -> Path | None:

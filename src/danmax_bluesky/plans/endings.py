@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import bluesky.preprocessors as bpp
@@ -13,8 +13,10 @@ from bluesky.utils import Msg, MsgGenerator
 from danmax_bluesky.devices.homes import Homes
 from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.devices.shutter import CLOSED, Shutter
+from danmax_bluesky.plans.rig import Rig
 
 LONGEST_LOOK_S = 15.0
+HALTED = "; its last frames may be on disk without a document: `danmax rebuild` puts them into the files"
 _MOVING = ("set", "prepare", "kickoff")
 log = logging.getLogger(__name__)
 
@@ -35,11 +37,16 @@ class Endings:
         self._moved: dict[str, tuple[MotorDevice, float]] = {}
         self._shutter: Shutter | None = None
         self._over = True
+        self._halted = False
 
     def watch(self, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
         """Note what a plan moves, from where, and whether it comes to its own end."""
-        self._moved, self._shutter, self._over, self._measured = {}, None, False, False
-        result = yield from bpp.plan_mutator(plan, self._note)
+        self._moved, self._shutter, self._over, self._measured, self._halted = {}, None, False, False, False
+        try:
+            result = yield from bpp.plan_mutator(plan, self._note)
+        except GeneratorExit:
+            self._halted = True
+            raise
         self._over = True
         if not self._measured:
             self._homes.forget(self._moved)
@@ -59,7 +66,7 @@ class Endings:
                 except Exception as error:  # the plan's own error is the one to be seen
                     standing = f"nobody knows where everything stands ({str(error) or type(error).__name__})"
                 if standing:
-                    log.warning("ended early: %s", standing)
+                    log.warning("ended early: %s%s", standing, HALTED if self._halted and self._measured else "")
 
     def _note(self, message: Msg) -> tuple[MsgGenerator[Any] | None, None]:
         device = message.obj
@@ -85,13 +92,32 @@ class Endings:
         return "; ".join(standing)
 
 
+async def left_behind(rig: Rig) -> list[str]:
+    """What a session that was killed, or a scan that was halted, left as it was; one sentence for each device.
+
+    Args:
+        rig: the devices. One that does not answer is left out: others say that it is missing.
+    """
+    found = []
+    for name in sorted(set(rig.homes.away) & set(rig.motors)):
+        with suppress(Exception):
+            at = await rig.motors[name].readback.get_value()
+            if abs(at - rig.homes.away[name]) > rig.motors[name].tolerance:
+                found.append(rig.homes.displaced(name, at))
+    with suppress(Exception):
+        state = await rig.shutter.state.get_value()
+        if state != CLOSED:
+            found.append(f"{rig.shutter.name} is {state}; RE(bps.mv({rig.shutter.name}, 'closed')) closes it")
+    return found
+
+
 async def _standing(motor: MotorDevice, before: float) -> str:
     try:
         await motor.stop(success=True)  # a halted plan leaves it flying
-        at, moves, units = await asyncio.gather(
-            motor.readback.get_value(), motor.moving.get_value(), motor.movable_logic.units()
+        at, moves, (units, _) = await asyncio.gather(
+            motor.readback.get_value(), motor.moving.get_value(), motor.movable_logic.get_units_precision()
         )
     except Exception as error:  # one that does not answer keeps nobody from learning of the others
         return f"{motor.name} does not say where it stands ({str(error) or type(error).__name__})"
-    there = f"{motor.name} {'still moves, and is' if moves else 'stands'} at {at:.6g} {units}".rstrip()
+    there = f"{motor.name} {'still moves, and is' if moves else 'stands'} at {at:.6g} {units or ''}".rstrip()
     return f"{there}, as before" if abs(at - before) <= motor.tolerance else f"{there} (before: {before:.6g})"

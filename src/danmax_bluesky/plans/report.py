@@ -30,7 +30,8 @@ def scan_report(scan: TomoScan, judged: Preflight, given: Collection[str], *, fu
         and (full or value != usual[name])
     }
     options = ", ".join(name for name in FIELDS if getattr(scan, name)) or "none"
-    lines.append(f"fields_flag {scan.fields_flag} ({', '.join(FIELDS)}): {options}")
+    digits = "" if options == ", ".join(FIELDS) else f" ({', '.join(FIELDS)})"
+    lines.append(f"fields_flag {scan.fields_flag}{digits}: {options}")
     if taken:
         lines.append("from the configurator: " + ", ".join(f"{name} {value}" for name, value in taken.items()))
     if full and judged.phases:

@@ -225,11 +225,7 @@ def nothing_is_away(rig: Rig) -> MsgGenerator[None]:
         if abs(at - home) <= rig.motors[name].tolerance:
             rig.homes.forget([name])
         else:
-            findings.append(
-                f"{name} stands at {at:.6g}, and stood at {home:.6g} before a scan that was cut off and could not "
-                f"bring it back; say at the prompt of `danmax shell` where it belongs: %mv {name} {home:.6g} brings it "
-                f"back, %mv {name} {at:.6g} leaves it where it is"
-            )
+            findings.append(rig.homes.displaced(name, at))
     if findings:
         raise PreflightError(findings)
 

@@ -9,12 +9,12 @@ NAMES = ("I0", "I1", "I2", "correlation_length")
 
 @dataclass(frozen=True, eq=False)
 class IntegralParameters:
-    """Integrals of patterns over a range [start, stop) of the radial axis x.
+    """Integrals of patterns over a range [start, stop) of the radial axis x, with Δx the width of each bin.
 
     Attributes:
-        i0: Δx Σ I, shape (n_frames,).
-        i1: Δx Σ I x.
-        i2: Δx Σ I x², the invariant if x is q.
+        i0: Σ I Δx, shape (n_frames,).
+        i1: Σ I x Δx.
+        i2: Σ I x² Δx, the invariant if x is q.
         correlation_length: I1 / I2, in the inverse unit of x.
     """
 
@@ -29,23 +29,24 @@ class IntegralParameters:
 
 
 def integral_parameters(
-    axis: np.ndarray, intensity: np.ndarray, limits: tuple[float, float] | None = None
+    edges: np.ndarray, intensity: np.ndarray, limits: tuple[float, float] | None = None
 ) -> IntegralParameters:
     """Integrals of patterns; bins without pixels count nothing.
 
     Args:
-        axis: centres of the bins, evenly spaced, shape (n_radial,).
+        edges: of the bins, rising or falling, shape (n_radial + 1,).
         intensity: shape (n_frames, n_radial), or with rows of azimuth in between, over which the mean is taken.
-        limits: first and last value of the axis; the first is within, the last is not. None takes all.
+        limits: first and last value of the axis, which are the centres of the bins; the first is within, the last is
+            not. None takes all.
     """
+    axis, widths = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
     patterns = intensity.reshape(len(intensity), -1, axis.size)
     valid = np.isfinite(patterns)
     counted = valid.sum(axis=1)
     mean = np.where(valid, patterns, 0.0).sum(axis=1) / np.maximum(counted, 1)
     low, high = limits or (-np.inf, np.inf)
     within = (axis >= low) & (axis < high)
-    step = float(axis[1] - axis[0]) if axis.size > 1 else 1.0
-    i0, i1, i2 = (step * (mean * axis**power)[:, within].sum(axis=1) for power in (0, 1, 2))
+    i0, i1, i2 = ((mean * widths * axis**power)[:, within].sum(axis=1) for power in (0, 1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         length = np.where(i2 > 0, i1 / i2, np.nan)
     return IntegralParameters(i0, i1, i2, length)

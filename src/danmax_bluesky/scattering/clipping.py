@@ -1,17 +1,41 @@
 """Sigma clipping: spots and zingers are left out, frame by frame."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from danmax_bluesky.scattering import kernels
+from danmax_bluesky.scattering.matrix import Matrix
+from danmax_bluesky.scattering.recipe import Recipe
+from danmax_bluesky.scattering.workspace import Workspace
 
-if TYPE_CHECKING:
-    from danmax_bluesky.scattering.integrator import Integrator, Workspace
+
+class SumsOfFrame(Protocol):
+    """What integrates one frame, for a clipping that repeats it.
+
+    Attributes:
+        recipe: what is computed.
+        matrix: of its bins.
+        dark: counts to subtract, shape (n_pixels,), or empty.
+    """
+
+    recipe: Recipe
+    matrix: Matrix
+    dark: np.ndarray
+
+    def accumulate(self, frame: np.ndarray, limits: tuple[float, float], work: Workspace, out: tuple[Any, ...]) -> int:
+        """Signal, variance and norm of one flat frame; returns how many of its pixels are invalid."""
+        ...
+
+    def spread(
+        self, frame: np.ndarray, limits: tuple[float, float], signal: np.ndarray, norm: np.ndarray
+    ) -> np.ndarray:
+        """Variance of each bin by the azimuthal model."""
+        ...
 
 
 def clip_outliers(
-    integrator: "Integrator", frame: np.ndarray, limits: tuple[float, float], work: "Workspace", out: tuple[Any, ...]
+    integrator: SumsOfFrame, frame: np.ndarray, limits: tuple[float, float], work: Workspace, out: tuple[Any, ...]
 ) -> int:
     """Repeat the integration of one frame without the pixels that stand out, until none does.
 
@@ -24,27 +48,27 @@ def clip_outliers(
         frame: counts, flat; not altered.
         limits: smallest and largest valid count.
         work: of the calling thread.
-        out: signal, variance and norm, which hold those of the whole frame and receive those of what is kept.
+        out: signal, variance and norm, which receive those of the pixels that do not stand out.
 
     Returns:
         Number of pixels that do not count: those invalid from the start, and those clipped.
     """
     recipe, matrix = integrator.recipe, integrator.matrix
     signal, variance, norm = out
-    kept = frame.astype(np.float64)
+    counts = frame.astype(np.float64)
     keep = work.zeroed("keep", frame.shape, np.uint8)
     keep[...] = 1
     invalid = 0
     for cycle in range(recipe.clip_cycles + 1):
-        invalid = integrator.accumulate(kept, limits, work, out)
+        invalid = integrator.accumulate(counts, limits, work, out)
         if recipe.error_model == "azimuthal":
-            variance[...] = integrator.spread(kept, limits, signal, norm)
+            variance[...] = integrator.spread(counts, limits, signal, norm)
         if cycle == recipe.clip_cycles:
             break
         count, squares = work.zeroed("count", norm.shape), work.zeroed("squares", norm.shape)
         kernels.population(
             *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, recipe.weighting == "azint"),
-            *(kept, *limits, count, squares),
+            *(counts, *limits, count, squares),
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = np.where(norm > 0, signal / norm, 0.0)
@@ -53,9 +77,9 @@ def clip_outliers(
         limit = np.maximum(float(recipe.clip_sigma or 0), chauvenet)
         marked = kernels.clip_one(
             *(matrix.starts, matrix.bins, matrix.coefficients, matrix.weights, integrator.dark),
-            *(kept, *limits, mean, deviation, limit, keep),
+            *(counts, *limits, mean, deviation, limit, keep),
         )
         if not marked:
             break
-        kept[keep == 0] = np.nan
+        counts[keep == 0] = np.nan
     return invalid

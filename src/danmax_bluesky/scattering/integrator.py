@@ -13,6 +13,7 @@ from danmax_bluesky.scattering.clipping import clip_outliers
 from danmax_bluesky.scattering.matrix import Matrix, build_matrix
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.validity import as_counts, valid_counts
+from danmax_bluesky.scattering.workspace import Workspace
 
 LANES_UP_TO_BINS = 20_000
 """Above it the accumulators of eight frames leave the processor's cache, and frames pass one by one."""
@@ -24,7 +25,6 @@ EMPTY = 1e-9
 """Share of a bin's norm under which the bin is empty; what subtracting bad pixels leaves below it is rounding."""
 
 _NOTHING = np.zeros(0)
-_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +45,6 @@ class Patterns:
 
     def __len__(self) -> int:
         return len(self.intensity)
-
-
-class Workspace:
-    """Accumulators of one thread, reused from block to block."""
-
-    def __init__(self, n_bins: int) -> None:
-        self.n_bins = n_bins
-        self._made: dict[str, np.ndarray] = {}
-
-    def zeroed(self, name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> np.ndarray:
-        """An array of zeros that lives as long as the workspace; one for each name."""
-        array = self._made.get(name)
-        if array is None or array.shape != shape:
-            array = self._made[name] = _aligned(shape, dtype)
-        array[...] = 0
-        return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +75,7 @@ class Integrator:
 
     Args:
         recipe: what to compute.
-        matrix: if it is known already, such as from a cache.
+        matrix: if it is made already, such as from a cache.
 
     Attributes:
         path: how frames pass: "count" adds integers, without splitting; "split" goes through the matrix; "repeated"
@@ -163,11 +147,11 @@ class Integrator:
             if len(block) == kernels.LANES:
                 self.collect(self._eight(block, limits, work), collected, first)
                 continue
-            for place, frame in enumerate(block, first):
+            for row, frame in enumerate(block, first):
                 if self.path == "repeated":
-                    self._repeated(frame, limits, work, collected.row(place))
+                    self._repeated(frame, limits, work, collected.row(row))
                 else:
-                    self.collect(self._one(frame, limits, work), collected, place)
+                    self.collect(self._one(frame, limits, work), collected, row)
         return self.finish(collected)
 
     def _through_the_matrix(self) -> "Integrator":
@@ -308,17 +292,9 @@ class FrameSums:
         """Views of so many frames."""
         return FrameSums(self.signal[:number], self.variance[:number], self.norm[:number], self.masked[:number])
 
-    def row(self, place: int) -> tuple[np.ndarray, ...]:
+    def row(self, number: int) -> tuple[np.ndarray, ...]:
         """Views of one frame."""
-        return self.signal[place], self.variance[place], self.norm[place], self.masked[place : place + 1]
-
-
-def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array that begins with a line of the cache, so that what eight frames add to is never in two of them."""
-    count = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.empty(count + _LINE_BYTES, np.uint8)
-    first = -room.ctypes.data % _LINE_BYTES
-    return room[first : first + count].view(dtype).reshape(shape)
+        return self.signal[number], self.variance[number], self.norm[number], self.masked[number : number + 1]
 
 
 def _arrays(sums: Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

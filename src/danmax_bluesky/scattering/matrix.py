@@ -10,6 +10,7 @@ from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.cuts import axis_edges
 from danmax_bluesky.scattering.kernels import COMPILING, norm_of
+from danmax_bluesky.scattering.radial_edges import on_edges
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.splitting import cake_of_pyfai, pattern_of_pyfai
 from danmax_bluesky.scattering.subpixel import Part, subdivided
@@ -78,6 +79,8 @@ def build_matrix(recipe: Recipe) -> Matrix:
         parts = [_from_cut(recipe, mask)]
     elif recipe.subdivision:
         parts = [subdivided(recipe, integrator, mask, sector) for sector in ranges]
+    elif recipe.radial_edges:
+        parts = [on_edges(recipe, integrator, mask, sector) for sector in ranges]
     elif recipe.is_cake:
         parts = [cake_of_pyfai(recipe, integrator, mask)]
     else:

@@ -46,20 +46,43 @@ def join(
             f"groups of {frames} frames and {bins} bins: both must be at least 1, and there must be "
             f"as many bins (there are {intensity.shape[-1]})"
         )
+    signal, variance, weight = sums_behind(intensity, sigma, norm)
+    grouped = None if variance is None else gain * _grouped(variance, frames, bins)
+    return means_of(_grouped(signal, frames, bins), grouped, _grouped(weight, frames, bins))
+
+
+def sums_behind(
+    intensity: np.ndarray, sigma: np.ndarray | None, norm: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """The sums that patterns were made from: signal, variance (None without errors) and norm, of the same shape.
+
+    A bin without a valid pixel has 0 in each of them, and a bin in which nothing was counted has a variance of 0.
+
+    Args:
+        intensity: means; NaN where a bin is empty.
+        sigma: their standard errors, same shape, or None.
+        norm: effective norm of each bin, same shape; 0 where a bin is empty.
+    """
     filled = (norm != 0) & np.isfinite(intensity)
     weight = np.where(filled, norm, 0.0)
     signal = np.where(filled, intensity, 0.0) * weight
-    sums = [_grouped(array, frames, bins) for array in (signal, weight)]
-    total = sums[1]
+    if sigma is None:
+        return signal, None, weight
+    variance = (np.where(filled, sigma, 0.0) * weight) ** 2
+    nothing = (signal == 0) & np.isclose(variance, LEAST_VARIANCE, rtol=1e-4)
+    return signal, np.where(nothing, 0.0, variance), weight
+
+
+def means_of(
+    signal: np.ndarray, variance: np.ndarray | None, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Intensity, standard error (None without variance) and norm, from the sums of `sums_behind`; NaN where empty."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(total != 0, sums[0] / total, np.nan)
-        if sigma is None:
-            return mean, None, total
-        of_each = (np.where(filled, sigma, 0.0) * weight) ** 2
-        nothing = (signal == 0) & np.isclose(of_each, LEAST_VARIANCE, rtol=1e-4)
-        variance = gain * _grouped(np.where(nothing, 0.0, of_each), frames, bins)
-        variance = np.where(variance > 0, variance, np.maximum(np.abs(sums[0]), LEAST_VARIANCE))
-        return mean, np.where(total != 0, np.sqrt(variance) / np.abs(total), np.nan), total
+        mean = np.where(weight != 0, signal / weight, np.nan)
+        if variance is None:
+            return mean, None, weight
+        counted = np.where(variance > 0, variance, np.maximum(np.abs(signal), LEAST_VARIANCE))
+        return mean, np.where(weight != 0, np.sqrt(counted) / np.abs(weight), np.nan), weight
 
 
 def variance_gain(matrix: Matrix, shape: tuple[int, ...], bins: int) -> np.ndarray:
@@ -76,11 +99,11 @@ def variance_gain(matrix: Matrix, shape: tuple[int, ...], bins: int) -> np.ndarr
     groups = shape[-1] // bins
     pixels = np.repeat(np.arange(matrix.starts.size - 1), np.diff(matrix.starts))
     row, radial = np.divmod(matrix.bins.astype(np.int64), shape[-1])
-    kept = radial < groups * bins
-    group = (row * groups + radial // bins)[kept]
-    shares = matrix.coefficients[kept].astype(float)
+    whole = radial < groups * bins
+    group = (row * groups + radial // bins)[whole]
+    shares = matrix.coefficients[whole].astype(float)
     number = groups * (matrix.norm.size // shape[-1])
-    key = pixels[kept] * number + group
+    key = pixels[whole] * number + group
     order = np.argsort(key, kind="stable")
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
     together = np.bincount(group[order][first], np.add.reduceat(shares[order], first) ** 2, number)
@@ -95,6 +118,6 @@ def join_edges(edges: np.ndarray, bins: int) -> np.ndarray:
 
 
 def _grouped(array: np.ndarray, frames: int, bins: int) -> np.ndarray:
-    kept = array.shape[-1] // bins * bins
-    joined = array[..., :kept].reshape(*array.shape[:-1], kept // bins, bins).sum(axis=-1)
+    whole = array.shape[-1] // bins * bins
+    joined = array[..., :whole].reshape(*array.shape[:-1], whole // bins, bins).sum(axis=-1)
     return np.add.reduceat(joined, np.arange(0, len(joined), frames), axis=0)

@@ -12,6 +12,7 @@ import pyFAI
 from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.config.recipes import ERROR_MODELS, UNITS
 from danmax_bluesky.errors import CalibrationError
+from danmax_bluesky.parsing import brief
 from danmax_bluesky.scattering.background import BackgroundPattern
 from danmax_bluesky.scattering.cuts import Cut
 from danmax_bluesky.scattering.geometry import Geometry
@@ -29,8 +30,10 @@ class Recipe:
         geometry: of the detector, with the shape and orientation of the image.
         mask: True where a pixel is bad, shape of the image, or None.
         unit: radial unit, one of `UNITS`.
-        radial_bins: number of bins along the radius.
+        radial_bins: number of bins along the radius; with radial_edges it is theirs.
         radial_range: first and last edge in `unit`, or None for all that the detector sees.
+        radial_edges: edges of the radial bins in `unit`, rising, of any widths, instead of radial_range; the last edge
+            belongs to the last bin.
         azimuth_bins: 1 for a pattern, more for a cake.
         azimuth_range_deg: first and last azimuth in degrees, rising, of at most the full circle, wherever it begins;
             None for the full circle.
@@ -60,6 +63,7 @@ class Recipe:
     unit: str = "q_A^-1"
     radial_bins: int = 3000
     radial_range: tuple[float, float] | None = None
+    radial_edges: tuple[float, ...] = ()
     azimuth_bins: int = 1
     azimuth_range_deg: tuple[float, float] | None = None
     azimuth_edges_deg: tuple[float, ...] = ()
@@ -88,11 +92,10 @@ class Recipe:
         _one_of("weighting", self.weighting, WEIGHTINGS)
         if self.splitting not in ("no", "bbox", "full") and not self.subdivision:
             raise CalibrationError(f"splitting {self.splitting!r} must be no, bbox, full, or such as 4x4")
+        self._check_radius()
         for name, low in (("radial_bins", 1), ("azimuth_bins", 1), ("clip_cycles", 1), ("dark_frames", 1)):
             if getattr(self, name) < low:
                 raise CalibrationError(f"{name} = {getattr(self, name)} must be at least {low}")
-        if self.radial_range is not None and not self.radial_range[0] < self.radial_range[1]:
-            raise CalibrationError(f"radial_range {self.radial_range} must rise")
         if self.background is not None and self.cut is not None:
             raise CalibrationError("a background that is a pattern has no place in slices; give an image as background")
         self._check_azimuth()
@@ -107,6 +110,21 @@ class Recipe:
                 )
         if self.mask is not None and self.mask.all():
             raise CalibrationError("the mask leaves no pixel; it may be inverted: True, or 1, means bad")
+
+    def _check_radius(self) -> None:
+        if self.radial_range is not None and not self.radial_range[0] < self.radial_range[1]:
+            raise CalibrationError(f"radial_range {self.radial_range} must rise")
+        if not self.radial_edges:
+            return
+        if self.radial_range is not None:
+            raise CalibrationError("radial_edges say all of the radial bins; leave out radial_range")
+        edges = np.array(self.radial_edges, float)
+        if edges.size < 2 or not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
+            raise CalibrationError(
+                f"radial_edges must be two or more numbers that rise, in {self.unit}; these are "
+                f"{brief(', '.join(f'{edge:g}' for edge in edges))}"
+            )
+        object.__setattr__(self, "radial_bins", edges.size - 1)
 
     def _check_azimuth(self) -> None:
         if self.sectors_deg and self.is_cake:
@@ -163,6 +181,7 @@ class Recipe:
             "unit": self.unit,
             "radial_bins": self.radial_bins,
             "radial_range": self.radial_range,
+            "radial_edges": self.radial_edges or None,
             "azimuth_bins": self.azimuth_bins,
             "azimuth_range": self.azimuth_range_deg,
             "azimuth_edges": self.azimuth_edges_deg or None,
@@ -186,8 +205,9 @@ class Recipe:
 
     def matrix_key(self) -> str:
         """Hash of everything that the matrix depends on; equal keys mean equal matrices."""
-        names = ("unit", "radial_bins", "radial_range", "azimuth_bins", "azimuth_range", "azimuth_edges", "sectors")
-        names += ("splitting", "solid_angle", "polarization_factor", "polarization_axis", "cut", "weighting")
+        names = ("unit", "radial_bins", "radial_range", "radial_edges", "azimuth_bins", "azimuth_range")
+        names += ("azimuth_edges", "sectors", "splitting", "solid_angle", "polarization_factor")
+        names += ("polarization_axis", "cut", "weighting")
         parameters = self.parameters()
         stated = {name: parameters[name] for name in names} | {"version": MATRIX_VERSION, "pyFAI": pyFAI.version}
         stated["geometry"] = self.geometry.key()

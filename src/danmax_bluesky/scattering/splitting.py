@@ -234,11 +234,11 @@ def _columns(engine: Any, n_pixels: int) -> tuple[np.ndarray, np.ndarray, np.nda
     starts, bins, shares = (np.asarray(array) for array in (engine.indptr, engine.indices, engine.data))
     starts = starts[-n_pixels - 1 :]
     bins, shares, starts = bins[starts[0] :], shares[starts[0] :], starts - starts[0]
-    kept = shares != 0
-    if kept.all():
+    counted = shares != 0
+    if counted.all():
         return starts, bins, shares
-    before = np.concatenate([[0], np.cumsum(kept)])
-    return before[starts], bins[kept], shares[kept]
+    before = np.concatenate([[0], np.cumsum(counted)])
+    return before[starts], bins[counted], shares[counted]
 
 
 def _without_garbage(engine: Any, orientation: int) -> Any:
@@ -278,7 +278,7 @@ def _check_shape_of_pixels(recipe: Recipe, integrator: AzimuthalIntegrator) -> N
 def _check_corners(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray) -> None:
     """Refuse a detector whose pixels have their corners elsewhere than their middle, as some of pyFAI's have if turned.
 
-    Both were computed for the matrix already, and pyFAI has kept them.
+    Both were computed for the matrix already, and pyFAI still holds them.
     """
     if recipe.geometry.detector is None:
         return

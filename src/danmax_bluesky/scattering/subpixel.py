@@ -27,8 +27,11 @@ def subdivided(
     shape, n = recipe.geometry.shape, recipe.subdivision
     pixels = np.flatnonzero(~mask.ravel())
     offsets = (np.arange(n) + 0.5) / n - 0.5
-    low, high = recipe.radial_range or _limits(recipe, integrator, pixels, offsets)
-    edges = np.linspace(low, high, recipe.radial_bins + 1)
+    edges = np.array(recipe.radial_edges, float)
+    if not edges.size:
+        limits = recipe.radial_range or _limits(recipe, integrator, pixels, offsets)
+        edges = np.linspace(*limits, recipe.radial_bins + 1)
+    low, high = float(edges[0]), float(edges[-1])
     azimuths = recipe.row_edges_deg()
     if azimuths is None:
         azimuths = np.linspace(*(sector or (-180.0, 180.0)), (recipe.azimuth_bins if recipe.is_cake else 1) + 1)
@@ -37,7 +40,10 @@ def subdivided(
     for row_offset in offsets:
         for column_offset in offsets:
             radius, azimuth = positions(recipe, integrator, pixels, float(row_offset), float(column_offset))
-            bins = np.floor((radius - low) * (recipe.radial_bins / (high - low))).astype(np.int64)
+            if recipe.radial_edges:
+                bins = np.searchsorted(edges, radius, side="right") - 1
+            else:
+                bins = np.floor((radius - low) * (recipe.radial_bins / (high - low))).astype(np.int64)
             bins[radius == high] = recipe.radial_bins - 1
             inside = (bins >= 0) & (bins < recipe.radial_bins)
             if recipe.is_cake or sector is not None:

@@ -35,7 +35,16 @@ class LiveView:
     def _make_view(self) -> Any:
         from bluesky.callbacks.best_effort import BestEffortCallback  # late: a prompt need not wait for matplotlib
 
-        view = BestEffortCallback()
+        class View(BestEffortCallback):
+            """Without what the progress of the scan says already: its name, its number, and its stream."""
+
+            def descriptor(self, doc: Any) -> None:
+                self._stream_names_seen.add(doc.get("name", "primary"))
+                super().descriptor(doc)
+                if self._table is not None:
+                    self._table.water_mark = ""
+
+        view = View()
         view.disable_heading()
         view.disable_baseline()
         if not self._plots:

@@ -19,10 +19,18 @@ class Cat:
         self._session = session
 
     def __getitem__(self, which: Any) -> Any:
+        catalog = self._session.catalog
+        if isinstance(which, int) and which < 0 and (late := self._late):
+            raise CatalogError(f"cat[{which}]: {len(late)} run(s) are over and not in the catalogue yet; ask again")
         try:
-            return self._session.catalog[which]
+            return catalog[which]
         except (KeyError, ValueError) as error:
             raise CatalogError(f"cat[{which!r}]: {error.args[0] if error.args else error}") from None
+
+    @property
+    def _late(self) -> list[str]:
+        service = self._session.catalog_service
+        return [] if service is None else service.late
 
     def __len__(self) -> int:
         return len(self._session.catalog)
@@ -62,7 +70,8 @@ def catalog_namespace(session: Session, console: Console) -> dict[str, Any]:
         """Print the latest runs, or the latest of those that are all of what is asked for, as of `find_runs`."""
         from danmax_bluesky.pipelines.catalog import client
 
-        found = client.lines(find_runs(**asked), last)
+        runs = find_runs(**asked)
+        found = client.lines(runs, last, session.catalog_service.late if session.catalog_service else ())
         console.print(table_of(found) if found else "no run is all of that")
 
     return {"cat": Cat(session), "find_runs": find_runs, "runs": runs}

@@ -99,6 +99,7 @@ def banner(session: Session) -> str:
         '  find     cat[-1]  cat[12]  cat["3c5a1f"]  find_runs(sample="bone")[-1]  runs(since="today")',
         "  help     tomo_scan?",
     ]
+    lines += [f"  LOOK     {text}" for text in session.left_behind()]
     if beamline.missing:
         lines += ["  NOT connected (%reconnect tries again):", format_missing_devices(beamline.missing)]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ import numpy as np
 
 from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.record import FrameSource, RunRecord
 from danmax_bluesky.storage.checksums import changed
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
 from danmax_bluesky.storage.journal import is_being_written
@@ -155,6 +155,10 @@ def _run(record: RunRecord) -> Iterator[Finding]:
         else:
             yield Finding(Severity.ERROR, files.documents, "the process that measured died; use `danmax rebuild`")
         record = recover(record)
+    elif not record.is_complete:
+        recovered = recover(record)
+        yield from _undocumented(record, recovered)
+        record = recovered
     loaded = load_scalars(record)
     for problem in loaded.problems:
         yield Finding(Severity.ERROR, files.documents, problem)
@@ -173,6 +177,30 @@ def _run(record: RunRecord) -> Iterator[Finding]:
                     shown = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
                     text = f"{key} lost {len(lost)} frames of {segment.name}: triggers {shown}"
                     yield Finding(Severity.ERROR, segment.images[key].file, text)
+
+
+def _undocumented(record: RunRecord, recovered: RunRecord) -> Iterator[Finding]:
+    """Frames of a scan that was halted, as long as its master lacks them."""
+    for key in recovered.image_keys:
+        sources = [segment.images[key] for segment in recovered.segments if key in segment.images]
+        there = {row for source in sources for row in _rows(source)}
+        told = {row for segment in record.segments if key in segment.images for row in _rows(segment.images[key])}
+        if there - told - _rows_in_master(record.files, sources[0].file):
+            text = f"{len(there - told)} frames are on disk that no document tells of; use `danmax rebuild`"
+            yield Finding(Severity.WARNING, sources[0].file, text)
+
+
+def _rows(source: FrameSource) -> range:
+    return range(source.start, source.stop)
+
+
+def _rows_in_master(files: ScanFiles, detector: Path) -> set[int]:
+    """The rows of a detector's file that the virtual datasets of the master show."""
+    if not files.master.exists():
+        return set()
+    with open_to_read(files.master) as master:
+        shown = [source.rows for source in references(master) if source.file == detector]
+        return {int(row) for rows in shown if rows is not None for row in rows}
 
 
 def _was_rebuilt(files: ScanFiles) -> bool:

@@ -273,7 +273,7 @@ def read_patterns(path: str | Path, layout: str | None = None, first: int = 0) -
         StorageError: it cannot be read, or holds no patterns.
     """
     with open_to_read(Path(path)) as file:
-        group: Any = file.get(f"/entry/{layout}/data" if layout else "/entry/data") or file.get("/entry/data")
+        group: Any = _group(file, f"/entry/{layout}/data" if layout else "/entry/data") or _group(file, "/entry/data")
         if group is None or "I" not in group:
             raise StorageError(f"{path} holds no patterns at /entry/data; was it written by another program?")
         stored: Any = file.get(INDEX)
@@ -314,12 +314,12 @@ def read_history(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray], dict[st
 
 
 def _columns(file: h5py.File, rows: slice) -> dict[str, np.ndarray]:
-    frames: Any = file.get("/entry/frames") or {}
+    frames: Any = _group(file, "/entry/frames") or {}
     return {name: values_of(frames[name], rows) for name in frames if name != "index"}
 
 
 def _integrals(file: h5py.File, rows: slice) -> dict[str, np.ndarray]:
-    integrals: Any = file.get("/entry/integrals") or {}
+    integrals: Any = _group(file, "/entry/integrals") or {}
     return {name: values_of(node, rows) for name, node in integrals.items() if node.maxshape[0] is None}
 
 
@@ -330,14 +330,14 @@ def layouts_of(path: Path) -> list[str]:
         StorageError: it cannot be read, or holds no patterns.
     """
     with open_to_read(path) as file:
-        entry: Any = file.get("/entry") or {}
+        entry: Any = _group(file, "/entry") or {}
         link: Any = entry.get("data", getlink=True) if "data" in entry else None
-        if link is None or "I" not in entry["data"]:
+        if link is None or "I" not in (_group(file, "/entry/data") or ()):
             raise StorageError(f"{path} holds no patterns at /entry/data; was it written by another program?")
         if not isinstance(link, h5py.SoftLink):
             return [""]
         first = str(link.path).split("/")[-2]
-        others = [name for name in entry if name != first and f"{name}/data/I" in entry]
+        others = [name for name in entry if name != first and "I" in (_group(file, f"/entry/{name}/data") or ())]
         return [first, *others]
 
 
@@ -353,7 +353,7 @@ def read_recipe(path: Path, layout: str = "") -> dict[str, Any]:
     """
     name = layout or layouts_of(path)[0]
     with open_to_read(path) as file:
-        found: Any = file.get(f"/entry/{name}/reduction/input" if name else "/entry/reduction/input")
+        found: Any = _group(file, f"/entry/{name}/reduction/input" if name else "/entry/reduction/input")
         if found is None:
             raise StorageError(f"{path} does not tell how it was made ({name or '/entry'}/reduction/input)")
         return {name: _plain(node) for name, node in found.items()}
@@ -371,6 +371,18 @@ def _monitor(entry: Any, rows: slice) -> np.ndarray | None:
     if applied is None or not applied[()]:
         return None
     return values_of(entry["monitor/data"], rows) / float(entry["monitor"].attrs.get("reference", 1.0))
+
+
+def _group(file: h5py.File, path: str) -> h5py.Group | None:
+    """The group at a path, or None; a dataset there could be asked for its members without end.
+
+    Raises:
+        StorageError: a dataset stands there.
+    """
+    node = file.get(path)
+    if node is None or isinstance(node, h5py.Group):
+        return node
+    raise StorageError(f"{file.filename}: {path} is no group; was it written by another program?")
 
 
 def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:

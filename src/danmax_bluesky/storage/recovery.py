@@ -1,4 +1,4 @@
-"""What a run whose process died has left on disk, beyond what its documents tell."""
+"""What a run that was cut off has left on disk, beyond what its documents tell: its process died, or it was halted."""
 
 import dataclasses
 import os
@@ -23,14 +23,14 @@ RECOVERED = "_recovered"
 def recover(record: RunRecord) -> RunRecord:
     """The record of a run that will not go on, with every row that its detectors wrote.
 
-    Rows that no document told of are given to the segments that were planned: by the detector's own frame counter, or,
-    in the file of the PandA, by their order. A detector without a counter keeps what the documents tell and what
-    follows directly.
+    Rows behind the last one that a document told of are given to the segments that were planned: by the detector's own
+    frame counter, or, in the file of the PandA, by their order. A detector without a counter keeps what the documents
+    tell.
 
     Args:
         record: as folded from the journal.
     """
-    if record.stop is not None:
+    if record.is_complete:
         return record
     closed = dataclasses.replace(record, closed=True)
     found: dict[str, dict[str, FrameSource]] = {}
@@ -144,6 +144,9 @@ def _source(key: str, device: str, path: Path, dataset: h5py.Dataset, start: int
 def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]) -> Iterator[Segment]:
     recorded = {segment.name: segment for segment in record.segments}
     promised: dict[str, Mapping[str, Any]] = {entry["name"]: entry for entry in record.start.get("segments", ())}
+    told_of: dict[tuple[str, Path], int] = {}
+    for source in (source for segment in record.segments for source in segment.external.values()):
+        told_of[source.key, source.file] = max(source.stop, told_of.get((source.key, source.file), 0))
     for name in dict.fromkeys([*promised, *recorded]):
         segment = recorded.get(name)
         if segment is None and name not in found:
@@ -153,12 +156,14 @@ def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]
             segment = Segment(name, entry.get("kind", "data"), int(entry["num"]), entry)
         external = dict(segment.external)
         for key, source in found.get(name, {}).items():
+            first = told_of.get((key, source.file), 0)
+            if source.stop <= first:
+                continue  # every row was documented
             told = external.get(key)
             if told is None:
-                external[key] = source
-            elif told.file == source.file and told.start == source.start:
-                stop = max(told.stop, source.stop)
-                external[key] = dataclasses.replace(told, stop=stop, limit=stop)
+                external[key] = dataclasses.replace(source, start=max(first, source.start))
+            elif told.file == source.file and told.stop == first >= source.start:
+                external[key] = dataclasses.replace(told, stop=source.stop, limit=source.stop)
         yield dataclasses.replace(segment, external=external)
 
 

@@ -12,6 +12,39 @@ from event_model import ComposeStreamResource, compose_run
 
 DETECTOR = "pilatus"
 DATASET = f"/entry/instrument/{DETECTOR}/data"
+SMALL = (97, 83)
+"""Rows and columns of a small detector, for frames of which no more is asked."""
+PIXEL_M = 172e-6
+WAVELENGTH_M = 3.5e-11
+
+
+def small_poni(
+    rot1: float = 0.01,
+    rot2: float = 0.0,
+    distance_m: float = 0.1,
+    orientation: int = 3,
+    wavelength_m: float = WAVELENGTH_M,
+) -> str:
+    """Text of the `.poni` of a detector of shape `SMALL`, with the beam near the middle of `ring_frames`.
+
+    Args:
+        rot1: rad.
+        rot2: rad.
+        distance_m: from the sample.
+        orientation: how the image lies in memory.
+        wavelength_m: of the beam.
+    """
+    return f"""poni_version: 2.1
+Detector: Detector
+Detector_config: {{"pixel1": {PIXEL_M}, "pixel2": {PIXEL_M}, "max_shape": {list(SMALL)}, "orientation": {orientation}}}
+Distance: {distance_m}
+Poni1: 0.0075
+Poni2: 0.0079
+Rot1: {rot1}
+Rot2: {rot2}
+Rot3: 0.0
+Wavelength: {wavelength_m}
+"""
 
 
 def ring_frames(shape: tuple[int, int], number: int, seed: int = 1, level: float = 20.0) -> np.ndarray:

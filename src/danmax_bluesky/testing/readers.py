@@ -27,6 +27,7 @@ from danmax_bluesky.formats.dxchange_configuration import DEFAULT_NAME, load_con
 from danmax_bluesky.formats.provenance_table import process_groups, process_tree
 from danmax_bluesky.parsing import read_text
 from danmax_bluesky.pipelines.other_programs import foreign_geometry, recipes_in
+from danmax_bluesky.pipelines.recipes import IntegrationSettings, radial_edges_of
 from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.pipelines.scan_log import VisitLog
 from danmax_bluesky.scattering.calibration_files import saxsdog_json
@@ -286,6 +287,10 @@ READERS: dict[str, Reader] = {
     "calibration of SAXSDOG": Reader(_saxsdog, recipes_in),
     "calibration of FIT2D": Reader(_text("f.txt", _FIT2D), lambda path: foreign_geometry(path, SHAPE, 172.0)),
     "calibration of Nika": Reader(_text("n.txt", _NIKA), lambda path: foreign_geometry(path, SHAPE, 172.0)),
+    "radial edges": Reader(
+        _text("edges.txt", "# degrees\n1.0 1.5, 3\n8e0\n"),
+        lambda path: radial_edges_of(IntegrationSettings(radial_edges_file=path)),
+    ),
     "DXchange configuration": Reader(lambda folder: _text("c.json", _configuration())(folder), load_configuration),
     "configurator store": Reader(_configurator, lambda path: ConfiguratorStore(path).entries()),
     "metadata of the prompt": Reader(_text("md.json", '{"a": 1, "b": [2]}'), lambda path: StoredMetadata(path, {})),

@@ -9,20 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from danmax_bluesky.cli import azint, cli
-from danmax_bluesky.testing.powder import ring_frames
+from danmax_bluesky.testing.powder import SMALL, ring_frames, small_poni
 
-SHAPE = (97, 83)
-PONI = """poni_version: 2.1
-Detector: Detector
-Detector_config: {"pixel1": 0.000172, "pixel2": 0.000172, "max_shape": [97, 83], "orientation": 3}
-Distance: 0.1
-Poni1: 0.0075
-Poni2: 0.0079
-Rot1: 0.01
-Rot2: 0.0
-Rot3: 0.0
-Wavelength: 3.5e-11
-"""
+SHAPE = SMALL
+PONI = small_poni()
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +112,28 @@ def damage(path, frame):
     with path.open("r+b") as raw:
         raw.seek(place.byte_offset)
         raw.write(b"no count")
+
+
+@pytest.mark.parametrize("given", ["0.5,1.5,2,4", "edges.txt"])
+def test_radial_edges_are_given_as_a_list_or_as_a_file(tmp_path, frames_file, poni, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edges.txt").write_text("0.5 1.5 2 4")
+    code, text = danmax(frames_file, "--poni", poni, "--radial-edges", given, "--splitting", "full")
+    assert code == 0, text
+    with h5py.File(tmp_path / "frames_integrated.h5") as file:
+        assert file["/entry/data/radial_axis_edges"][()].tolist() == [0.5, 1.5, 2.0, 4.0]
+        assert file["/entry/data/I"].shape == (5, 3)
+
+
+def test_edges_on_the_command_line_stand_for_the_range_of_the_recipe_and_the_other_way_round(
+    tmp_path, frames_file, poni
+):
+    for stated, option, expected in (
+        ({"radial_range": [0.5, 3]}, ("--radial-edges", "1,2,4"), [1.0, 2.0, 4.0]),
+        ({"radial_edges": [1, 2, 4]}, ("--range", 0.5, 2.5, "--bins", 2), [0.5, 1.5, 2.5]),
+    ):
+        (tmp_path / "recipe.json").write_text(json.dumps({"poni": str(poni), **stated}))
+        code, text = danmax(frames_file, "--config", tmp_path / "recipe.json", *option, "--again")
+        assert code == 0, text
+        with h5py.File(tmp_path / "frames_integrated.h5") as file:
+            assert file["/entry/data/radial_axis_edges"][()] == pytest.approx(expected)

@@ -7,6 +7,7 @@ import pytest
 
 from danmax_bluesky.errors import AcquisitionError, CalibrationError, SettingsError, StorageError
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state, state_of
+from danmax_bluesky.pipelines.rebin import rebin_file
 from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.pipelines.worker_messages import ScanInfo, output_path
@@ -42,6 +43,41 @@ def recipe(poni, **changes):
 def expected(poni, frames, **changes):
     geometry = geometry_of_poni(poni.read_text(), SHAPE)
     return Integrator(Recipe(geometry, radial_bins=60, **changes)).integrate(frames)
+
+
+def test_radial_edges_come_from_the_recipe_or_from_a_file(detector_file, frames, poni, tmp_path):
+    edges = (0.5, 0.7, 1.5, 2.0, 4.5)
+    (tmp_path / "edges.txt").write_text("# 1/angstrom\n0.5, 0.7 1.5\n2.0  # the second ring\n\n4.5\n")
+    patterns = expected(poni, frames, radial_edges=edges).intensity
+    for name, given in {"a": {"radial_edges": edges}, "b": {"radial_edges_file": str(tmp_path / "edges.txt")}}.items():
+        stored = read_patterns(integrate_scan(detector_file, recipe(poni, **given), tmp_path / f"{name}.h5").output)
+        assert stored.radial_edges.tolist() == list(edges)
+        assert stored.intensity == pytest.approx(patterns, rel=1e-6)
+        widths = np.diff(edges)
+        assert stored.integrals["I0"] == pytest.approx((patterns * widths).sum(axis=1), rel=1e-6)
+        joined = read_patterns(rebin_file(tmp_path / f"{name}.h5", tmp_path / f"{name}_joined.h5", bins=2))
+        assert joined.radial_edges.tolist() == [0.5, 1.5, 4.5]
+        wider = expected(poni, frames, radial_edges=(0.5, 1.5, 4.5))
+        assert joined.intensity == pytest.approx(wider.intensity, rel=1e-5)
+        assert joined.sigma == pytest.approx(wider.sigma, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"radial_edges": [1.0, 0.5]}, "numbers that rise, in q_A"),
+        ({"radial_edges": [1.0, 2.0], "radial_range": [1, 2]}, "leave out radial_range"),
+        ({"radial_edges_file": "words.txt"}, "words.txt must hold numbers alone"),
+        ({"radial_edges_file": "none.txt"}, "none.txt cannot be read"),
+        ({"radial_edges_file": "words.txt", "radial_edges": [1, 2]}, "leave one of them out"),
+    ],
+)
+def test_radial_edges_that_cannot_be_used_are_refused(detector_file, poni, tmp_path, monkeypatch, given, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("1 2 three\n")
+    with pytest.raises(CalibrationError, match=message):
+        integrate_scan(detector_file, recipe(poni, **given), tmp_path / "a.h5")
+    assert not (tmp_path / "a.h5").exists()
 
 
 @pytest.mark.parametrize("splitting", ["no", "bbox", "2x2"])

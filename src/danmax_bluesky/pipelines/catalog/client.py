@@ -6,7 +6,8 @@ is meant.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.formats.scan_log import LogLine, line_of_documents
 from danmax_bluesky.pipelines.catalog.run_table import table_of
 
+ON_ITS_WAY = "over, and on its way"
 STATUSES = ("complete", "incomplete", "failed", "aborted", "open")
 Moment = str | float | datetime | date | timedelta
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)")
@@ -177,15 +179,16 @@ def list_runs(catalog: Any, last: int | None = 20) -> Table:
     return table_of(lines(catalog, last))
 
 
-def lines(catalog: Any, last: int | None = None) -> list[LogLine]:
+def lines(catalog: Any, last: int | None = None, late: Collection[str] = ()) -> list[LogLine]:
     """What the runs of a catalogue were, in the order of measurement.
 
     Args:
         catalog: a client, or the result of a search.
         last: only so many, the latest ones.
+        late: uids of runs that are over, and of which the catalogue does not know the end yet.
     """
     runs = catalog.values() if last is None else catalog.values().tail(last)
-    return list(_lines(runs))
+    return [replace(line, status=ON_ITS_WAY) if line.uid in late else line for line in _lines(runs)]
 
 
 def _lines(runs: Any) -> Iterator[LogLine]:

@@ -3,18 +3,18 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.errors import CatalogError, StorageError
-from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace, Lock, place_of
+from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace, KnownRun, Lock, place_of
 from danmax_bluesky.pipelines.catalog.feeder import spawn
 from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.scan_log import journals_of_visit
-from danmax_bluesky.storage.journal import read_journal
+from danmax_bluesky.storage.journal import is_being_written, read_journal
 
 _POLL_S = 0.1
 _ON_ITS_WAY = "on its way"
@@ -23,6 +23,9 @@ _LOG = logging.getLogger(__name__)
 
 class CatalogService:
     """The catalogue of one session.
+
+    Attributes:
+        late: runs that were over and not in the catalogue when it was connected last, the latest last.
 
     Args:
         place: where it is.
@@ -34,6 +37,7 @@ class CatalogService:
     def __init__(self, place: CatalogPlace, readable: Path, api_key: str = "", roots: Sequence[Path] = ()) -> None:
         self._roots = roots
         self.place = place
+        self.late: list[str] = []
         self._readable = readable
         self._api_key = api_key
         self._session: Lock | None = None
@@ -146,19 +150,41 @@ class CatalogService:
 
         Args:
             timeout_s: how long to wait for the server, which needs some 15 s to start.
-            settle_s: how long to wait for the runs that just ended in this session, so that `[-1]` is the last of them.
+            settle_s: how long to wait for the runs that just ended, in this session or another, so that `[-1]` is the
+                last of them and none of them is called open. What is not there then is said.
 
         Raises:
             CatalogError: the server did not answer in time.
         """
         uri, api_key = self._address(timeout_s)
-        if not _wait(lambda: _ON_ITS_WAY not in self._pending().values(), settle_s):
-            _LOG.warning("the catalogue is not up to date yet; %s run(s) are on their way", len(self._pending()))
+        self._wait_for_ended_runs(settle_s)
         if uri not in self._clients:
             from danmax_bluesky.pipelines.catalog.client import connect
 
             self._clients[uri] = connect(uri, api_key)
         return self._clients[uri]
+
+    def _wait_for_ended_runs(self, settle_s: float) -> None:
+        """Wait for the runs that are over and not in the catalogue yet, and say which of them are missing."""
+        outcomes = self.place.outcomes()
+        awaited = {run.uid: run.journal for run in self.place.known_runs() if self._is_awaited(run, outcomes)}
+        _wait(lambda: awaited.keys() <= self.place.outcomes().keys(), settle_s)
+        outcomes = self.place.outcomes()
+        self.late = [uid for uid in awaited if uid not in outcomes]
+        if self.late:
+            last = awaited[self.late[-1]]
+            _LOG.warning("%d run(s), the last one %s, are not in the catalogue yet; ask again", len(self.late), last)
+        for uid in awaited.keys() & outcomes.keys():
+            if outcomes[uid] != WHOLE:
+                _LOG.warning("%s was refused: %s; %s tells more", awaited[uid], outcomes[uid], self.place.log)
+
+    def _is_awaited(self, run: KnownRun, outcomes: Mapping[str, str]) -> bool:
+        if run.uid in outcomes:
+            return False
+        try:
+            return self._announced.get(run.uid, False) or not is_being_written(run.journal)
+        except StorageError:  # its journal was moved away or deleted
+            return False
 
     def _address(self, timeout_s: float) -> tuple[str, str]:
         """URI and secret of a server that answers."""
