@@ -47,6 +47,7 @@ class About:
             can be stored; and what it is for.
         only_for: types of scan that the option belongs to; empty for all.
         accepts: what else may be given for it, as Python writes the type.
+        choices: the texts that are allowed, where the type of the field does not say so.
         example: how it is given on a command line, where that cannot be guessed.
     """
 
@@ -61,6 +62,7 @@ class About:
     switch: tuple[str, str] | None = None
     only_for: tuple[str, ...] = ()
     accepts: str = ""
+    choices: tuple[str, ...] = ()
     example: str = ""
 
 
@@ -77,6 +79,7 @@ class Option:
         low: smallest number that is allowed, or None.
         high: largest number that is allowed, or None.
         is_needed_text: an empty text is refused.
+        is_low_excluded: the number has to be above `low`.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Option:
     low: float | None = None
     high: float | None = None
     is_needed_text: bool = False
+    is_low_excluded: bool = False
 
     @property
     def word(self) -> str:
@@ -109,7 +113,7 @@ class Option:
     @property
     def choices(self) -> tuple[str, ...]:
         """The texts that are allowed, where only these are; empty for any value."""
-        return tuple(get_args(self.members[0])) if self.kind is Literal else ()
+        return self.about.choices or (tuple(get_args(self.members[0])) if self.kind is Literal else ())
 
     @property
     def is_required(self) -> bool:
@@ -129,9 +133,10 @@ class Option:
     @property
     def sentence(self) -> str:
         """What the option means, with its unit and its limits."""
-        more = [self.about.unit.replace("deg", "degrees")] if self.about.unit else []
+        more: list[str] = [self.about.unit.replace("deg", "degrees")] if self.about.unit else []
         more += [f"{self.low:.12g} to {self.high:.12g}"] if self.high is not None and self.low is not None else []
-        more += [f"{self.low:.12g} or more"] if self.high is None and self.low is not None else []
+        if self.high is None and self.low is not None:
+            more += [f"above {self.low:.12g}" if self.is_low_excluded else f"{self.low:.12g} or more"]
         more += [f"{', '.join(self.choices)}"] if self.choices else []
         more += [f"for {', '.join(self.about.only_for)}"] if self.about.only_for else []
         return f"{self.help} ({'; '.join(more)})" if more else self.help
@@ -168,11 +173,12 @@ def option_of(name: str, field: FieldInfo, default: Any = ...) -> Option:
         default: of the option; an ellipsis takes the default of the field.
     """
     about = next((item for item in field.metadata if isinstance(item, About)), About())
-    low, high, length = about.low, about.high, 0
+    low, high, length, excluded = about.low, about.high, 0, False
     for item in field.metadata:
         low = getattr(item, "ge", getattr(item, "gt", low))
         high = getattr(item, "le", getattr(item, "lt", high))
         length = getattr(item, "min_length", length)
+        excluded = excluded or hasattr(item, "gt")
     if default is ...:
         default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
     help_text = " ".join((field.description or "").split())
@@ -180,7 +186,7 @@ def option_of(name: str, field: FieldInfo, default: Any = ...) -> Option:
     is_needed_text = annotation is str and length > 0
     if readers := [item for item in field.metadata if isinstance(item, BeforeValidator)]:
         annotation = Annotated[annotation, *readers]  # which take short forms of the value
-    return Option(name, annotation, default, help_text, about, low, high, is_needed_text)
+    return Option(name, annotation, default, help_text, about, low, high, is_needed_text, excluded)
 
 
 def bare(annotation: Any) -> Any:

@@ -291,23 +291,6 @@ def rows_of(session, *names):
     return rows
 
 
-def test_words_that_are_plans_too_need_no_percent_sign(typed):
-    session, _, _ = typed
-    shell = InteractiveShell()
-    before = session.RE.md
-    try:
-        install(shell, session, Console(file=io.StringIO()))
-        shell.run_cell("mv tom_sam_x 0.75")
-        assert value(session, session.beamline.motors["tom_sam_x"].readback) == pytest.approx(0.75, abs=1e-3)
-        shell.run_cell("RE(mv('tom_sam_x', 0.25))")
-        assert value(session, session.beamline.motors["tom_sam_x"].readback) == pytest.approx(0.25, abs=1e-3)
-        assert shell.run_cell("ct = 5").success
-        assert shell.run_cell("ct").result == 5
-        assert shell.run_cell("tomo_scan").result == session.plans.tomo_scan
-    finally:
-        session.RE.md = before
-
-
 def test_a_step_scan_is_tabulated_and_plotted_while_it_goes_on(typed, capsys):
     session, words, _ = typed
     plt.switch_backend("agg")
@@ -385,3 +368,20 @@ def test_our_errors_are_one_sentence_at_the_prompt(typed):
     from danmax_bluesky.shell.start import reason_of
 
     assert isinstance(reason_of(caught.value), DanmaxError)
+
+
+def test_words_that_are_plans_too_need_no_percent_sign(typed):
+    session, _, _ = typed
+    shell = InteractiveShell()
+    before = session.RE.md
+    try:
+        install(shell, session, Console(file=io.StringIO()))
+        shell.run_cell("mv tom_sam_x 0.75")
+        assert value(session, session.beamline.motors["tom_sam_x"].readback) == pytest.approx(0.75, abs=1e-3)
+        shell.run_cell("RE(mv('tom_sam_x', 0.25))")
+        assert value(session, session.beamline.motors["tom_sam_x"].readback) == pytest.approx(0.25, abs=1e-3)
+        assert shell.run_cell("ct = 5").success
+        assert shell.run_cell("ct").result == 5
+        assert shell.run_cell("tomo_scan").result == session.plans.tomo_scan
+    finally:
+        session.RE.md = before

@@ -1,4 +1,4 @@
-"""A scan is described once: a new option is one edit, and stands everywhere."""
+"""Scans, recipes and reconstructions are described once: a new option is one edit, and stands everywhere."""
 
 import ast
 import json
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.options import options_of
 from danmax_bluesky.testing.generated import ROOT, generated_files
 from danmax_bluesky.tomography.reference import type_source
 from danmax_bluesky.tomography.scan import WAY, TomoScan
+from danmax_bluesky.tomography.tori import ReconstructionSettings
 
 SOURCE = Path(__file__).parents[2] / "src/danmax_bluesky/tomography/scan.py"
 ANCHOR = "    helical: Annotated["
@@ -19,15 +21,17 @@ EDIT = """    wobble_deg: Annotated[float, About(ANGLES, "deg", only_for=("ascan
         default=0.25, ge=0, le=3, description="amplitude of a wobble"
     )
 """
-LOOK = """
+EDITED = """
 import importlib.util, inspect, json, sys
 
-# The module of the description, with one edit, in the place of the one on disk.
-name, path = "danmax_bluesky.tomography.scan", sys.argv[1]
-spec = importlib.util.spec_from_file_location(name, path)
-sys.modules[name] = module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
+class Edited:
+    # Finds a copy of a module, with one edit, in the place of the module.
+    def find_spec(self, name, path, target=None):
+        return importlib.util.spec_from_file_location(name, sys.argv[2]) if name == sys.argv[1] else None
 
+sys.meta_path.insert(0, Edited())
+"""
+LOOK = """
 from danmax_bluesky.cli.tomoscan import command
 from danmax_bluesky.devices.configurator import Configurator, ConfiguratorStore, make_configurator, metadata_of
 from danmax_bluesky.devices.configurator_store import BY_NAME
@@ -37,6 +41,7 @@ from danmax_bluesky.shell.queue import _annotation
 from danmax_bluesky.shell.words import parse
 from danmax_bluesky.tomography.parameters import scan_arguments, values_of
 from danmax_bluesky.tomography.reference import scan_keywords, scan_page
+from danmax_bluesky.tomography.scan import TomoScan
 
 parameter = BY_NAME["wobble_deg"]
 (queued,) = [option for option in options_of_plan(Plans.tomo_scan) if option.name == "wobble_deg"]
@@ -56,7 +61,7 @@ seen = {
     "keywords": "wobble_deg: float" in scan_keywords(),
     "remembered": scan_arguments(remembered, scan)["wobble_deg"],
     "not for others": "wobble_deg" in scan_arguments(remembered, {**scan, "scan_type": "ascanct"}),
-    "held": values_of(module.TomoScan(**scan, wobble_deg=1.0))["wobble_deg"],
+    "held": values_of(TomoScan(**scan, wobble_deg=1.0))["wobble_deg"],
 }
 if importlib.util.find_spec("tango"):
     from danmax_bluesky.devices.tango.configurator_server import _attribute_of
@@ -68,14 +73,20 @@ print(json.dumps(seen))
 """
 
 
-def test_an_option_that_is_added_in_one_place_is_known_everywhere(tmp_path):
-    text = SOURCE.read_text(encoding="utf-8")
-    assert text.count(ANCHOR) == 1
-    edited = tmp_path / "scan.py"
-    edited.write_text(text.replace(ANCHOR, EDIT + ANCHOR), encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", LOOK, edited], capture_output=True, text=True, check=False)
+def look(module, source, anchor, edit, program, folder):
+    """What a program sees once one field was added to the description in a module."""
+    text = source.read_text(encoding="utf-8")
+    assert text.count(anchor) == 1
+    edited = folder / source.name
+    edited.write_text(text.replace(anchor, edit + anchor), encoding="utf-8")
+    words = [sys.executable, "-c", EDITED + program, module, edited]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_an_option_that_is_added_in_one_place_is_known_everywhere(tmp_path):
+    seen = look("danmax_bluesky.tomography.scan", SOURCE, ANCHOR, EDIT, LOOK, tmp_path)
     assert seen.pop("attribute", ["wobble_deg", "deg", 3.0]) == ["wobble_deg", "deg", 3.0]
     assert seen == {
         "signature": "wobble_deg: float | None = None",
@@ -97,6 +108,49 @@ def test_an_option_that_is_added_in_one_place_is_known_everywhere(tmp_path):
         "not for others": False,
         "held": 1.0,
     }
+
+
+RECIPE_SOURCE = SOURCE.parents[1] / "config/recipes.py"
+RECIPE_ANCHOR = "    solid_angle: Annotated["
+RECIPE_EDIT = """    sharpness: Annotated[float, About(CORRECTIONS, word="sharp")] = Field(
+        default=0.5, ge=0, description="of the rings"
+    )
+"""
+LOOK_FOR_RECIPE = """
+from danmax_bluesky.cli.azint import command
+from danmax_bluesky.cli.recipe_options import recipe_changes
+from danmax_bluesky.config import load_settings
+from danmax_bluesky.pipelines.recipes import recipe_settings
+from danmax_bluesky.testing.generated import recipe_table
+
+(typed,) = [param for param in command.params if param.name == "sharpness"]
+settings = load_settings(options={"recipes": [{"sharpness": 2}]})
+print(json.dumps({
+    "command line": [typed.opts, typed.help],
+    "changes": recipe_changes({"sharpness": 1.5, "unit": None, "sectors": ()}),
+    "page": [line for line in recipe_table().splitlines() if "sharpness" in line],
+    "settings": settings.recipes[0].sharpness,
+    "of a run": recipe_settings({"sharpness": 3}).sharpness,
+}))
+"""
+
+
+def test_a_key_of_a_recipe_that_is_added_in_one_place_is_known_everywhere(tmp_path):
+    module = "danmax_bluesky.config.recipes"
+    assert look(module, RECIPE_SOURCE, RECIPE_ANCHOR, RECIPE_EDIT, LOOK_FOR_RECIPE, tmp_path) == {
+        "command line": [["--sharp"], "of the rings (0 or more)"],
+        "changes": {"sharpness": 1.5},
+        "page": ["| `sharpness` | `--sharp` | 0.5 | of the rings (0 or more) |"],
+        "settings": 2.0,
+        "of a run": 3.0,
+    }
+
+
+@pytest.mark.parametrize("model", [RecipeSettings, ReconstructionSettings])
+def test_every_key_of_a_recipe_and_of_a_reconstruction_is_described(model):
+    for option in options_of(model):
+        assert option.about.group, option.name
+        assert option.help, option.name
 
 
 @pytest.mark.parametrize("name", generated_files())

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.azint_join import join_positions
 from danmax_bluesky.cli.azint_recipes import Recipes, masters_of, show_report
+from danmax_bluesky.cli.recipe_options import takes_recipe
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, Task, find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.cluster import cluster_client
@@ -29,36 +30,10 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("azint")
 @click.argument("paths", nargs=-1, type=_PATH)
-@click.option("--poni", type=_PATH, help="pyFAI geometry")
-@click.option("--mask", type=_PATH, help=".npy, .edf, .tif, .msk or FILE.h5::/PATH; other than 0 is bad")
+@takes_recipe
 @click.option("--config", type=_PATH, help="recipe(s) in TOML or JSON, or a SAXSDOG calibration")
-@click.option("--name", help="name of the recipe; stands in the file's name when it is not 'azint'")
 @click.option("--detector", help="of the files of a scan; those that have recipes if not given")
 @click.option("--dataset", help="HDF5 path of the frames, where a file holds several")
-@click.option("--orientation", type=click.IntRange(1, 4), help="how the image lies in memory, as pyFAI counts")
-@click.option("--unit", type=click.Choice(["q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm"]))
-@click.option("--bins", "radial_bins", type=int, help="radial bins")
-@click.option("--range", "radial_range", nargs=2, type=float, help="first and last radius, in unit")
-@click.option("--radial-edges", help="edges of the radial bins, in unit, such as 1,1.5,3,8, or a text file of them")
-@click.option("--azimuth-bins", type=int, help="more than 1 for a cake")
-@click.option("--azimuth-range", nargs=2, type=float, help="first and last azimuth, degrees; 170 190 goes through 180")
-@click.option("--azimuth-edges", help="edges of the rows of a cake, degrees, such as -10,10,45,90")
-@click.option("--sector", "sectors", nargs=2, type=float, multiple=True, help="azimuth range, degrees; may be repeated")
-@click.option("--splitting", help="no, bbox, full, or such as 4x4")
-@click.option("--error-model", type=click.Choice(["poisson", "pyfai-poisson", "azimuthal", "none"]))
-@click.option("--weighting", type=click.Choice(["pyfai", "azint"]))
-@click.option("--polarization", "polarization_factor", type=float)
-@click.option("--no-solid-angle", is_flag=True, help="do not correct for the solid angle")
-@click.option("--dark", type=_PATH, help="image(s) to subtract; also FILE.h5::/PATH, or '{folder}/{stem}_dark.tif'")
-@click.option("--flat", type=_PATH, help="image(s) to divide by, likewise")
-@click.option("--background", type=_PATH, help="image(s) without sample to subtract, likewise")
-@click.option("--background-factor", type=float, help="that the background is multiplied by")
-@click.option("--threshold", type=float, help="mask pixels above it, frame by frame")
-@click.option("--lower-limit", help="mask pixels below it, frame by frame; 'none' masks none of them")
-@click.option("--dummy", type=float, help="mask pixels with this number, frame by frame")
-@click.option("--clip", "clip_sigma", type=float, help="mask pixels so many σ from the mean of their bin")
-@click.option("--monitor", help="data key of the monitor to divide by")
-@click.option("--integral-range", nargs=2, type=float, help="range of the integral parameters, in unit")
 @click.option("--out", type=_PATH, help="folder to write to; below process/azint/ if not given")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="processes, on a Dask cluster")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.cli.recipe_options import recipe_changes
 from danmax_bluesky.cli.scans import journals_of
 from danmax_bluesky.pipelines.batch import Source, start_of
 from danmax_bluesky.pipelines.other_programs import recipes_in
@@ -41,16 +42,8 @@ class Recipes:
         self._settings = settings
         self._detector = options["detector"]
         self._given = recipes_in(options["config"]) if options["config"] else None
-        names = ("poni", "mask", "name", "orientation", "unit", "radial_bins", "radial_range", "azimuth_bins")
-        names += ("azimuth_range", "sectors", "splitting", "error_model", "weighting", "polarization_factor")
-        names += ("dark", "flat", "background", "background_factor", "lower_limit", "dummy", "threshold")
-        names += ("clip_sigma", "monitor", "integral_range")
-        self._changes = {name: options[name] for name in names if options[name] not in (None, ())}
-        if options["azimuth_edges"]:
-            self._changes["azimuth_edges"] = _numbers(options["azimuth_edges"])
+        self._changes = recipe_changes(options)
         self._changes |= _radial_edges(options)
-        if options["no_solid_angle"]:
-            self._changes["solid_angle"] = False
 
     def detectors(self) -> list[str]:
         """Whose files count."""

@@ -7,13 +7,14 @@ from danmax_bluesky.callbacks.reconstruct_slices import jobs_of
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.scans import HELP, journals_of
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.options import options_of
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.pipelines.slice_process import reconstruct_scan
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.journals import ended_record_of
-from danmax_bluesky.tomography.tori import DEFAULT, NONE
+from danmax_bluesky.tomography.tori import DEFAULT, NONE, ReconstructionSettings
 
 
 @click.command("reconstruct", epilog=HELP)
@@ -22,15 +23,7 @@ from danmax_bluesky.tomography.tori import DEFAULT, NONE
 @click.option("--center", type=click.Choice(["auto", "tori"]), default=None, help="where the rotation axis is from")
 @click.pass_obj
 def command(settings: SettingsSource, scan: str | None, tori_name: str, center: str | None) -> None:
-    """Reconstruct a tomography, as the last step of a scan does; a settings file says which rows.
-
-    \b
-    A file .tori/bone.toml of the visit, all of it optional:
-      rows = "all"          # or "middle", or [first, last + 1, step]
-      centre_px = 1023.5    # used with --center tori
-      window = "hann"       # ramp, shepp-logan, cosine, hann
-      edge_px = 512         # for a sample that is wider than the field
-    """  # noqa: D301  click reads \b
+    """Reconstruct a tomography, as the last step of a scan does; a settings file says which rows."""
     console = screen()
     journals = journals_of(settings(), scan)
     done = 0
@@ -68,3 +61,12 @@ def _what_is_missing(record: RunRecord, tori_name: str) -> str:
     if not any(len(table.of(ImageKey.FLAT)) for table in tables):
         return "it holds no flats, by which projections are divided"
     return "its projections do not cover half a turn"
+
+
+def _settings_help() -> str:
+    """What a settings file may say, for the help of the command."""
+    keys = "".join(f"\n\n  {option.name}: {option.sentence}" for option in options_of(ReconstructionSettings))
+    return f"A file such as .tori/bone.toml of the visit may say:{keys}"
+
+
+command.help = f"{command.help}\n\n{_settings_help()}"

@@ -1,12 +1,18 @@
 """Settings of the azimuthal integration: one recipe for each integration of one detector."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.config.values import NAME, AbsolutePath, Model
+from danmax_bluesky.options import About
+
+UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
+ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")
+RECIPE, BINS, CORRECTIONS, MASKS, RESULTS = "The recipe", "Bins", "Corrections", "Masked pixels", "Results"
+"""The groups of the options, in the words of the reference page."""
 
 
 class SliceSettings(Model):
@@ -29,65 +35,131 @@ OF_EACH_FILE = ("{stem}", "{folder}", "{file}")
 
 
 class RecipeSettings(Model):
-    """One azimuthal integration of one detector."""
+    """One azimuthal integration of one detector.
 
-    name: str = Field(default="azint", description="appears in the file name when it is not 'azint'; unique")
-    detector: str = "pilatus"
-    poni: AbsolutePath | None = Field(
-        default=None, description="pyFAI geometry; None is for the twin alone, which knows its own"
+    This is the only description of what a recipe may say: settings, options of `danmax azint` and the reference page
+    are made from these fields (see `danmax_bluesky.options`).
+    """
+
+    name: Annotated[str, About(RECIPE)] = Field(
+        default="azint",
+        description="stands in the file's name unless it is azint; each recipe of a detector has its own",
     )
-    mask: AbsolutePath | None = None
-    orientation: int | None = Field(
+    detector: Annotated[str, About(RECIPE)] = Field(default="pilatus", description="whose frames are integrated")
+    poni: Annotated[AbsolutePath | None, About(RECIPE)] = Field(
+        default=None,
+        description="pyFAI geometry of any version; without it only the twin, which knows its own, can be integrated",
+    )
+    orientation: Annotated[int | None, About(RECIPE)] = Field(
         default=None,
         ge=1,
         le=4,
-        description="how the image lies in memory, in pyFAI's and EXIF's terms; None takes what the .poni states, or 3",
+        description="how the image lies in memory, as pyFAI and EXIF count: 3 as it is, 2 turned top to bottom, 4 left "
+        "to right, 1 both; without it what the .poni states, or 3",
     )
-    unit: str = "q_A^-1"
-    radial_bins: int = Field(default=3000, ge=1)
-    radial_range: tuple[float, float] | None = Field(default=None, description="first and last edge, in unit")
-    radial_edges: tuple[float, ...] = Field(
-        default=(), description="edges of the radial bins, in unit, rising, instead of radial_bins and radial_range"
+    unit: Annotated[str, About(BINS, choices=UNITS)] = Field(default="q_A^-1", description="of the radial axis")
+    radial_bins: Annotated[int, About(BINS, word="bins")] = Field(
+        default=3000, ge=1, description="bins along the radius"
     )
-    radial_edges_file: AbsolutePath | None = Field(default=None, description="text file of numbers that are the edges")
-    azimuth_bins: int = Field(default=1, ge=1, description="1 for a pattern, more for a cake")
-    azimuth_range: tuple[float, float] | None = Field(
-        default=None, description="first and last azimuth, degrees, rising: 170 190 goes through 180"
+    radial_range: Annotated[tuple[float, float] | None, About(BINS, word="range")] = Field(
+        default=None, description="first and last edge, in unit; without it all that the detector sees"
     )
-    azimuth_edges: tuple[float, ...] = Field(
-        default=(), description="edges of the rows of a cake, degrees, rising, instead of azimuth_bins"
+    radial_edges: Annotated[tuple[float, ...], About(BINS, example="1,1.5,3,8")] = Field(
+        default=(),
+        description="edges of the radial bins, in unit, rising, of any widths, instead of bins and range; "
+        "the option also takes a text file of them",
     )
-    sectors: tuple[tuple[float, float], ...] = Field(
-        default=(), description="azimuth ranges, degrees: a pattern for each"
-    )
-    cake_only: bool = Field(default=False, description="a cake without the pattern of the full circle beside it")
-    splitting: str = "bbox"
-    solid_angle: bool = True
-    polarization_factor: float | None = 0.999997
-    polarization_axis: float = Field(
-        default=0.0, description="degrees that turn the plane of polarisation off the horizontal"
-    )
-    error_model: str = "poisson"
-    weighting: Literal["pyfai", "azint"] = "pyfai"
-    dark: AbsolutePath | None = Field(default=None, description="image to subtract")
-    dark_frames: int = Field(default=1, ge=1, description="of how many frames the dark is the mean; a stack tells it")
-    flat: AbsolutePath | None = Field(default=None, description="image to divide by")
-    background: AbsolutePath | None = Field(default=None, description="image without sample, to subtract")
-    background_factor: float = Field(default=1.0, ge=0, description="that the background is multiplied by")
-    threshold: float | None = Field(default=None, description="counts above which a pixel is masked in that frame")
-    lower_limit: float | Literal["none"] | None = Field(
+    radial_edges_file: Annotated[AbsolutePath | None, About(BINS)] = Field(
         default=None,
-        description="counts below which a pixel is masked in that frame; 'none' masks none; None follows the detector",
+        description="text file of such edges: numbers with spaces, commas or line ends between them; # begins a remark",
     )
-    dummy: float | None = Field(default=None, description="the number that marks a bad pixel in a frame")
-    clip_sigma: float | None = Field(default=None, gt=0, description="mask pixels so many σ from the mean of their bin")
-    clip_cycles: int = Field(default=5, ge=1)
-    integral_range: tuple[float, float] | None = Field(
-        default=None, description="range of the radial axis, in unit, for the integral parameters; None takes all"
+    azimuth_bins: Annotated[int, About(BINS)] = Field(
+        default=1, ge=1, description="more than 1 for a cake, beside the pattern of the full circle"
     )
-    slices: tuple[SliceSettings, ...] = Field(default=(), description="cuts along rows or columns, beside the pattern")
-    monitor: str = Field(default="", description="data key of the monitor that intensities are divided by")
-    monitor_reference: float = Field(default=1.0, gt=0, description="monitor counts that leave an intensity as it is")
+    azimuth_range: Annotated[tuple[float, float] | None, About(BINS, "deg")] = Field(
+        default=None,
+        description="first and last azimuth, from the fast axis towards the slow one; they rise, and begin anywhere: "
+        "170 190 goes through 180, 170 -170 is refused; without it the full circle",
+    )
+    azimuth_edges: Annotated[tuple[float, ...], About(BINS, "deg", example="-10,10,45,90")] = Field(
+        default=(), description="edges of the rows of a cake, rising, instead of azimuth_bins"
+    )
+    sectors: Annotated[tuple[tuple[float, float], ...], About(BINS, "deg", word="sector")] = Field(
+        default=(), description="azimuth ranges, a pattern for each"
+    )
+    cake_only: Annotated[bool, About(BINS)] = Field(
+        default=False, description="a cake without the pattern of the full circle beside it"
+    )
+    slices: Annotated[tuple[SliceSettings, ...], About(BINS)] = Field(
+        default=(),
+        description="cuts along rows or columns for grazing incidence, beside the pattern: `direction` x or y, `plane` "
+        "in-plane or vertical, `position`, `margin`, `incident_angle`",
+    )
+    splitting: Annotated[str, About(BINS)] = Field(
+        default="bbox", description="of pixels between bins: no, bbox, full, or a pixel in so many points, 4x4"
+    )
+    solid_angle: Annotated[bool, About(CORRECTIONS)] = Field(
+        default=True, description="correct for the solid angle of a pixel"
+    )
+    polarization_factor: Annotated[float | None, About(CORRECTIONS, word="polarization")] = Field(
+        default=0.999997, description="1 horizontal, -1 vertical, 0 circular"
+    )
+    polarization_axis: Annotated[float, About(CORRECTIONS, "deg")] = Field(
+        default=0.0, description="turns the plane of polarisation off the horizontal"
+    )
+    error_model: Annotated[str, About(CORRECTIONS, choices=ERROR_MODELS)] = Field(
+        default="poisson", description="of the counts; pyfai-poisson has pyFAI's variance of at least 1"
+    )
+    weighting: Annotated[Literal["pyfai", "azint"], About(CORRECTIONS)] = Field(
+        default="pyfai", description="pyfai for Σcs/Σcw, azint for Σ(cs/w)/Σc"
+    )
+    dark: Annotated[AbsolutePath | None, About(CORRECTIONS)] = Field(
+        default=None, description="images that are averaged and subtracted; what is not finite is masked"
+    )
+    dark_frames: Annotated[int, About(CORRECTIONS)] = Field(
+        default=1, ge=1, description="of how many frames a dark that is a single image is the mean"
+    )
+    flat: Annotated[AbsolutePath | None, About(CORRECTIONS)] = Field(
+        default=None, description="images that are averaged and divided by"
+    )
+    background: Annotated[AbsolutePath | None, About(CORRECTIONS)] = Field(
+        default=None,
+        description="images without sample, averaged: frame - dark - factor x (background - dark) is integrated; or a "
+        "pattern, which is subtracted from each pattern",
+    )
+    background_factor: Annotated[float, About(CORRECTIONS)] = Field(
+        default=1.0, ge=0, description="that the background is multiplied by"
+    )
+    mask: Annotated[AbsolutePath | None, About(MASKS)] = Field(
+        default=None,
+        description=".npy, .edf, .tif, .msk or FILE.h5::/PATH; other than 0 is bad; the detector's own mask counts too",
+    )
+    threshold: Annotated[float | None, About(MASKS)] = Field(
+        default=None, description="counts above which a pixel is masked in that frame"
+    )
+    lower_limit: Annotated[float | Literal["none"] | None, About(MASKS)] = Field(
+        default=None,
+        description="counts below which a pixel is masked in that frame; none masks none; without it, as the detector "
+        "counts or integrates",
+    )
+    dummy: Annotated[float | None, About(MASKS)] = Field(
+        default=None, description="the number that marks a bad pixel in a frame"
+    )
+    clip_sigma: Annotated[float | None, About(MASKS, word="clip")] = Field(
+        default=None, gt=0, description="pixels so many σ from the mean of their bin are masked in that frame"
+    )
+    clip_cycles: Annotated[int, About(MASKS)] = Field(
+        default=5, ge=1, description="how often the clipping is repeated at most"
+    )
+    monitor: Annotated[str, About(RESULTS)] = Field(
+        default="", description="data key of the monitor that intensities are divided by"
+    )
+    monitor_reference: Annotated[float, About(RESULTS)] = Field(
+        default=1.0, gt=0, description="counts of the monitor that leave an intensity as it is"
+    )
+    integral_range: Annotated[tuple[float, float] | None, About(RESULTS)] = Field(
+        default=None, description="of the radial axis, in unit, for the integral parameters; without it all"
+    )
 
     @field_validator("name")
     @classmethod

@@ -54,32 +54,32 @@ logger = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.2
 
 
-def metadata_of(known: Parameter) -> SignalMetadata:
+def metadata_of(item: Parameter) -> SignalMetadata:
     """Units, limits and choices of a parameter, as its data key tells them."""
     metadata = SignalMetadata()
-    if known.units:
-        metadata["units"] = known.units
-    if known.low is not None or known.high is not None:
-        metadata["limits"] = Limits(control=LimitsRange(low=known.low, high=known.high))
-    if known.choices:
-        metadata["choices"] = list(known.choices)
+    if item.units:
+        metadata["units"] = item.units
+    if item.low is not None or item.high is not None:
+        metadata["limits"] = Limits(control=LimitsRange(low=item.low, high=item.high))
+    if item.choices:
+        metadata["choices"] = list(item.choices)
     return metadata
 
 
 class StoreBackend(SignalBackend[Any]):
     """A signal whose value is a parameter of a store; a subscription sees the changes of other processes too."""
 
-    def __init__(self, store: ConfiguratorStore, known: Parameter) -> None:
-        super().__init__(known.kind)
+    def __init__(self, store: ConfiguratorStore, item: Parameter) -> None:
+        super().__init__(item.kind)
         self._store = store
-        self._known = known
+        self._parameter = item
         self._watch: asyncio.Task[None] | None = None
         self._callback: Callback[Reading[Any]] | None = None
-        self._told: Reading[Any] | None = None
+        self._latest: Reading[Any] | None = None
 
     def source(self, name: str, read: bool) -> str:
         """The file and the name in it."""
-        return f"file://{self._store.path}#{self._known.name}"
+        return f"file://{self._store.path}#{self._parameter.name}"
 
     async def connect(self, timeout: float) -> None:
         """See that the file can be read."""
@@ -87,17 +87,19 @@ class StoreBackend(SignalBackend[Any]):
 
     async def put(self, value: Value | None) -> None:
         """Set the parameter; None sets its default."""
-        await asyncio.to_thread(self._store.set, self._known.name, self._known.default if value is None else value)
+        await asyncio.to_thread(
+            self._store.set, self._parameter.name, self._parameter.default if value is None else value
+        )
         if self._callback:
             self._tell(await self.get_reading())
 
     async def get_datakey(self, source: str) -> DataKey:
         """Type, units, limits and choices."""
-        return make_datakey(self._known.kind, await self.get_value(), source, metadata_of(self._known))
+        return make_datakey(self._parameter.kind, await self.get_value(), source, metadata_of(self._parameter))
 
     async def get_reading(self) -> Reading[Any]:
         """The value, and when it was set."""
-        entry = await asyncio.to_thread(self._store.entry, self._known.name)
+        entry = await asyncio.to_thread(self._store.entry, self._parameter.name)
         return Reading(value=entry.value, timestamp=entry.time, alarm_severity=0)
 
     async def get_value(self) -> Any:
@@ -114,7 +116,7 @@ class StoreBackend(SignalBackend[Any]):
             raise RuntimeError("Cannot set a callback when one is already set")
         if self._watch:
             self._watch.cancel()
-        self._callback, self._told = callback, None
+        self._callback, self._latest = callback, None
         self._watch = asyncio.create_task(self._look()) if callback else None
 
     async def _look(self) -> None:
@@ -126,14 +128,14 @@ class StoreBackend(SignalBackend[Any]):
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def _tell(self, reading: Reading[Any]) -> None:
-        if self._callback and reading != self._told:
-            self._told = reading
+        if self._callback and reading != self._latest:
+            self._latest = reading
             self._callback(reading)
 
 
-def signal_of(known: Parameter, backend: SignalBackend[Any]) -> SignalR[Any]:
+def signal_of(item: Parameter, backend: SignalBackend[Any]) -> SignalR[Any]:
     """A signal that can be set, unless it is a scan's own report."""
-    return SignalR(backend) if known.reported else SignalRW(backend)
+    return SignalR(backend) if item.reported else SignalRW(backend)
 
 
 class StoreConnector(DeviceConnector):
@@ -144,9 +146,9 @@ class StoreConnector(DeviceConnector):
 
     def create_children_from_annotations(self, device: Device) -> None:
         """Make a signal for every parameter and record."""
-        for known in BY_NAME.values():
-            if not hasattr(device, known.name):
-                setattr(device, known.name, signal_of(known, StoreBackend(self._store, known)))
+        for item in BY_NAME.values():
+            if not hasattr(device, item.name):
+                setattr(device, item.name, signal_of(item, StoreBackend(self._store, item)))
 
 
 class Configurator(StandardReadable):
@@ -159,7 +161,7 @@ class Configurator(StandardReadable):
 
     def __init__(self, connector: DeviceConnector, name: str = "configurator") -> None:
         super().__init__(name=name, connector=connector)
-        self.add_readables([self[known] for known in BY_NAME], StandardReadableFormat.UNCACHED_SIGNAL)
+        self.add_readables([self[item] for item in BY_NAME], StandardReadableFormat.UNCACHED_SIGNAL)
 
     def __getitem__(self, name: str) -> SignalRW[Any]:
         """The signal of one parameter; what a scan reports can only be read.

@@ -96,15 +96,15 @@ class ConfiguratorStore:
             StorageError: the file cannot be read.
             ParameterError: the file was edited and holds something that may not be.
         """
-        found = self._load()
+        stored = self._load()
         entries = {}
-        for known in BY_NAME.values():
-            entry = found.get(known.name)
+        for item in BY_NAME.values():
+            entry = stored.get(item.name)
             if entry is None:
-                entries[known.name] = Stored(known.default)
+                entries[item.name] = Stored(item.default)
                 continue
             try:
-                entries[known.name] = Stored(known.check(entry["value"]), float(entry["time"]))
+                entries[item.name] = Stored(item.check(entry["value"]), float(entry["time"]))
             except (ParameterError, TypeError, ValueError) as error:
                 raise ParameterError(f"{self.path}: {error}; {_REMEDY}") from None
         return entries
@@ -151,7 +151,7 @@ class ConfiguratorStore:
 
     def reset(self, *names: str) -> None:
         """Give these parameters their defaults again; all parameters, but no record, when none is named."""
-        chosen = names or tuple(known.name for known in PARAMETERS)
+        chosen = names or tuple(item.name for item in PARAMETERS)
         for name in chosen:
             parameter(name)
         self._change({}, chosen)
@@ -176,8 +176,8 @@ class ConfiguratorStore:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with held(self.path.with_name(f"{self.path.name}.lock"), _LOCK_TIMEOUT_S):
-                kept = {name: entry for name, entry in self._load().items() if name not in gone}
-                text = json.dumps({"format": _FORMAT, "values": {**kept, **new}}, indent=1)
+                others = {name: entry for name, entry in self._load().items() if name not in gone}
+                text = json.dumps({"format": _FORMAT, "values": {**others, **new}}, indent=1)
                 write_file(self.path, text, replace=True, mode=0o664)
         except OSError as error:
             raise StorageError(f"scan parameters {self.path} cannot be written: {error.strerror}") from error

@@ -5,14 +5,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from danmax_bluesky.config import RecipeSettings, check_names
+from danmax_bluesky.config import RECIPE_FILES, RecipeSettings, check_names
 from danmax_bluesky.errors import CalibrationError, SettingsError
 from danmax_bluesky.parsing import brief, complaints, read_text, shown
 from danmax_bluesky.pipelines.background import background_pattern, is_pattern
@@ -151,30 +151,14 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
     recipe = Recipe(
         geometry=geometry,
         mask=mask,
-        unit=settings.unit,
-        radial_bins=settings.radial_bins,
-        radial_range=settings.radial_range,
         radial_edges=radial_edges_of(settings),
-        azimuth_bins=settings.azimuth_bins,
-        azimuth_range_deg=settings.azimuth_range,
-        azimuth_edges_deg=settings.azimuth_edges,
-        sectors_deg=settings.sectors,
-        splitting=settings.splitting,
-        solid_angle=settings.solid_angle,
-        polarization_factor=settings.polarization_factor,
-        polarization_axis_deg=settings.polarization_axis,
         dark=subtracted,
         dark_frames=dark.number if dark is not None and dark.number > 1 else settings.dark_frames,
         dark_variance=variance,
         background=pattern,
         flat=None if flat is None else flat.counts,
-        error_model=settings.error_model,
-        weighting=settings.weighting,
-        threshold=settings.threshold,
-        clip_sigma=settings.clip_sigma,
-        clip_cycles=settings.clip_cycles,
         lower_limit=low,
-        dummy=settings.dummy,
+        **_handed_on(settings),
     )
     layouts = {PATTERN: recipe}
     if recipe.dimensions == 2:
@@ -197,6 +181,17 @@ def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: S
         )
         layouts[f"slice{number}"] = replace(plain, cut=band, splitting="no")
     return PreparedRecipe(settings, layouts, texts, tuple(notes))
+
+
+_MADE_READY = (*RECIPE_FILES, "dark_frames", "lower_limit", "radial_edges")
+"""Keys whose values a recipe does not take as they are written down."""
+
+
+def _handed_on(settings: IntegrationSettings) -> dict[str, Any]:
+    """What a recipe takes as it is written down: whatever both say under one name, where degrees are named or not."""
+    names = {field.name: field.name.removesuffix("_deg") for field in fields(Recipe)}
+    keys = set(type(settings).model_fields) - set(_MADE_READY)
+    return {name: getattr(settings, key) for name, key in names.items() if key in keys}
 
 
 def radial_edges_of(settings: IntegrationSettings) -> tuple[float, ...]:

@@ -93,5 +93,5 @@ def ascan(
             reading = bps.trigger_and_read([*rig.detectors, *counters, mover], name="primary")
             yield from unbroken(rig.shutter, reading, f"the exposure at {motor} = {position:g}")
 
-    told = bpp.inject_md_wrapper(measure(), start_doc)
-    return (yield from bpp.finalize_wrapper(told, lambda: end_safely(rig, home)))
+    described = bpp.inject_md_wrapper(measure(), start_doc)
+    return (yield from bpp.finalize_wrapper(described, lambda: end_safely(rig, home)))

@@ -162,7 +162,7 @@ def azint_fly(
     flight = flight_of(motor, phase, step, start, acceleration_s)
     before = run_up(flight.motion.speed, acceleration_s, 0.0)
     ends = (flight.motion.start, -before), (flight.motion.end, before)
-    reach = [(place + (beyond if step > 0 else -beyond),) for place, beyond in ends]
+    reach = [(position + (beyond if step > 0 else -beyond),) for position, beyond in ends]
     yield from reachable(rig, (motor,), [*points, *reach])
     if timeless := [detector.name for detector in rig.detectors if not detector.has_counters]:
         log.warning(
@@ -172,9 +172,9 @@ def azint_fly(
             motor,
         )
     units = yield from position_units(moved)
-    told = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
+    start_doc = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
     home = (yield from read_setpoints(rig, (motor,))) if back else ()
-    plan = bpp.monitor_during_wrapper(_measured(rig, (phase,), told, flight), [moved.readback])
+    plan = bpp.monitor_during_wrapper(_measured(rig, (phase,), start_doc, flight), [moved.readback])
     return (yield from bpp.finalize_wrapper(plan, lambda: restore_positions(rig, home)))
 
 
@@ -264,8 +264,8 @@ def azint_points(
             if pause_s >= LONG_PAUSE_S:
                 yield from open_shutter(rig)
 
-    told = bpp.inject_md_wrapper(run(), start)
-    return (yield from bpp.finalize_wrapper(told, lambda: end_safely(rig, home)))
+    described = bpp.inject_md_wrapper(run(), start)
+    return (yield from bpp.finalize_wrapper(described, lambda: end_safely(rig, home)))
 
 
 def _is_number(value: Any) -> bool:
@@ -276,8 +276,8 @@ def _measured(
     rig: Rig, phases: Sequence[PlannedPhase | Phase], md: Mapping[str, Any], flight: Flight | None = None
 ) -> MsgGenerator[str]:
     """Measure phases; the integrals of the latest frame are noted meanwhile, a few times a second."""
-    told = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
-    plan = measure_phases(rig, phases, flight=flight, md=told)
+    start_doc = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
+    plan = measure_phases(rig, phases, flight=flight, md=start_doc)
     uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
     return uid
 
@@ -315,7 +315,7 @@ def reachable(rig: Rig, motors: Sequence[str], points: Sequence[Point]) -> MsgGe
         low = float((yield from bps.rd(motor.low_limit)))
         high = float((yield from bps.rd(motor.high_limit)))
         wanted = [point[index] for point in points]
-        if not all(low <= place <= high for place in wanted):
+        if not all(low <= position <= high for position in wanted):
             findings.append(
                 f"{name}: from {min(wanted):g} to {max(wanted):g} is asked for, its limits are {low:g} to {high:g}; "
                 "stay within them"

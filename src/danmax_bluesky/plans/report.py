@@ -9,12 +9,12 @@ from danmax_bluesky.tomography.scan import FIELDS, TomoScan
 _MARK = {"error": "ERROR", "warning": "warning", "note": "note"}
 
 
-def scan_report(scan: TomoScan, found: Preflight, given: Collection[str], *, full: bool) -> str:
+def scan_report(scan: TomoScan, judged: Preflight, given: Collection[str], *, full: bool) -> str:
     """What was asked for, what is taken from the configurator, the phases, and the findings of the preflight.
 
     Args:
         scan: every parameter.
-        found: what the preflight says.
+        judged: what the preflight says.
         given: names of the parameters that were named in the call.
         full: with the phases, and with every parameter.
     """
@@ -34,14 +34,14 @@ def scan_report(scan: TomoScan, found: Preflight, given: Collection[str], *, ful
     lines.append(f"fields_flag {scan.fields_flag}{digits}: {options}")
     if taken:
         lines.append("from the configurator: " + ", ".join(f"{name} {value}" for name, value in taken.items()))
-    if full and found.phases:
+    if full and judged.phases:
         lines.append(f"{'phase':<12} {'frames':>7} {'exposure/s':>11} {'period/s':>9}  motion")
-        lines += [_phase(phase) for phase in found.phases]
-    lines += [f"{_MARK[finding.severity]}: {finding.text}" for finding in found.findings]
-    if found.phases:
-        frames = sum(phase.num for phase in found.phases)
-        size = found.frame_bytes / 1e9
-        lines.append(f"{frames} frames at each detector, {size:.3g} GB uncompressed, about {found.predicted_s:.0f} s")
+        lines += [_phase(phase) for phase in judged.phases]
+    lines += [f"{_MARK[finding.severity]}: {finding.text}" for finding in judged.findings]
+    if judged.phases:
+        frames = sum(phase.num for phase in judged.phases)
+        size = judged.frame_bytes / 1e9
+        lines.append(f"{frames} frames at each detector, {size:.3g} GB uncompressed, about {judged.predicted_s:.0f} s")
     if full:
         lines.append("dry run: nothing was moved")
     return "\n".join(lines)

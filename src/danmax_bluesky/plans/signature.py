@@ -33,7 +33,7 @@ def takes_options_of(model: type[BaseModel]) -> Callable[[PlanT], PlanT]:
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(plan).parameters.values():
             if parameter.kind is _REST:
-                named = {known.name for known in parameters}
+                named = {item.name for item in parameters}
                 parameters += [
                     inspect.Parameter(name, _NAMED, default=None, annotation=option.optional_annotation)
                     for name, option in options.items()
@@ -59,7 +59,7 @@ def options_of_plan(plan: Callable[..., Any]) -> tuple[Option, ...]:
     model = getattr(plan, "model", None)
     described_by_model = by_name(options_of(model)) if model else {}
     help_of = described(plan)
-    found = []
+    options = []
     for parameter in inspect.signature(plan, eval_str=True).parameters.values():
         if parameter.name == "self":
             continue
@@ -67,8 +67,8 @@ def options_of_plan(plan: Callable[..., Any]) -> tuple[Option, ...]:
         field = FieldInfo.from_annotation(parameter.annotation)
         field.description = field.description or help_of.get(parameter.name, "")
         option = described_by_model.get(parameter.name)
-        found.append(option_of(parameter.name, field, default) if option is None else option.with_default(default))
-    return tuple(found)
+        options.append(option_of(parameter.name, field, default) if option is None else option.with_default(default))
+    return tuple(options)
 
 
 def positional(plan: Callable[..., Any]) -> Iterator[tuple[str, bool]]:

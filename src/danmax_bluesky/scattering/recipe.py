@@ -10,14 +10,13 @@ import numpy as np
 import pyFAI
 
 from danmax_bluesky.config.azimuths import azimuth_problem
+from danmax_bluesky.config.recipes import ERROR_MODELS, UNITS
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.parsing import brief
 from danmax_bluesky.scattering.background import BackgroundPattern
 from danmax_bluesky.scattering.cuts import Cut
 from danmax_bluesky.scattering.geometry import Geometry
 
-UNITS = ("q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm")
-ERROR_MODELS = ("poisson", "pyfai-poisson", "azimuthal", "none")
 WEIGHTINGS = ("pyfai", "azint")
 MATRIX_VERSION = 3
 _GRID = re.compile(r"(\d+)x\1")

@@ -116,7 +116,9 @@ def parameters_of(model: type[BaseModel]) -> tuple[Parameter, ...]:
 
     The options that are digits of `fields_flag` have no parameters of their own.
     """
-    return tuple(found for option in options_of(model) if option.name not in FIELDS for found in _parameters(option))
+    return tuple(
+        parameter for option in options_of(model) if option.name not in FIELDS for parameter in _parameters(option)
+    )
 
 
 def _parameters(option: Option) -> Iterator[Parameter]:

@@ -283,34 +283,34 @@ class TomoScan(BaseModel):
 
 def _contradictions(scan: TomoScan) -> list[str]:
     """What no beamline can measure, as sentences."""
-    found: list[str] = []
+    problems: list[str] = []
     listed = scan.angles.angles_deg if isinstance(scan.angles, AngleList) else None
     if not scan.is_timed:
         if listed is None and scan.scan_start == scan.scan_end:
-            found.append(
+            problems.append(
                 f"scan_start = scan_end = {scan.scan_end:g} degrees: rotation would not move; give two angles, or "
                 "use scan_type 'timescan' for frames at rest"
             )
         if listed is None and scan.nsteps == 0:
-            found.append("nsteps = 0: a scan of angles needs at least 1 interval; use 'timescan' for a single frame")
+            problems.append("nsteps = 0: a scan of angles needs at least 1 interval; use 'timescan' for a single frame")
         if scan.velocity_deg_s:
-            found.append(
+            problems.append(
                 f"velocity_deg_s = {scan.velocity_deg_s:g} belongs to a timescan; in {scan.scan_type} the speed "
                 "follows from angles, exp_time and latency; leave it out"
             )
     if listed is not None:
-        found += _list_contradictions(scan, listed)
+        problems += _list_contradictions(scan, listed)
     elif scan.is_timed and not isinstance(scan.angles, Linear):
-        found.append(f"angles = {scan.angles.kind!r}: a timescan chooses no angles; leave it out")
+        problems.append(f"angles = {scan.angles.kind!r}: a timescan chooses no angles; leave it out")
     scattered = not isinstance(scan.angles, Linear | AngleList)
     span = abs(scan.scan_end - scan.scan_start)
     if scattered and scan.is_continuous and scan.turns > 1 and not scan.back_and_forth and span % 180.0 > 1e-9:
-        found.append(
+        problems.append(
             f"angles = {scan.angles.kind!r} over {span:g} degrees in {scan.turns} turns: turns that follow each other "
             "without rewinding need a range that is a multiple of 180 degrees; change scan_end, or set back_and_forth"
         )
     if isinstance(scan.angles, Interlaced) and scan.turns == 1:
-        found.append("turns = 1: interlaced angles need at least 2 turns; set turns, or use angles 'linear'")
+        problems.append("turns = 1: interlaced angles need at least 2 turns; set turns, or use angles 'linear'")
     for name, wanted, count in (
         ("get_dark", scan.get_dark, scan.n_darks),
         ("get_dark_after", scan.get_dark_after, scan.n_darks),
@@ -321,39 +321,41 @@ def _contradictions(scan: TomoScan) -> list[str]:
         if wanted and count == 0:
             which = "npt_darks" if "dark" in name else "npt_flats"
             value = getattr(scan, name)
-            found.append(f"{name} = {value} asks for frames of which {which} = 0 are to be taken; change one of them")
+            problems.append(
+                f"{name} = {value} asks for frames of which {which} = 0 are to be taken; change one of them"
+            )
     if scan.every_position and not scan.is_continuous:
-        found.append(f"every_position belongs to ascanct and dscanct, not to {scan.scan_type}; leave it out")
+        problems.append(f"every_position belongs to ascanct and dscanct, not to {scan.scan_type}; leave it out")
     if scan.helical and scan.is_timed:
-        found.append("helical needs a scan of angles; use ascanct or dscanct")
+        problems.append("helical needs a scan of angles; use ascanct or dscanct")
     if scan.helical and scan.places and scan.helical.motor in scan.places.motors:
-        found.append(f"{scan.helical.motor} is asked to move helically and to the places; use another motor for one")
+        problems.append(f"{scan.helical.motor} is asked to move helically and to the places; use another motor for one")
     duplicates = sorted({name for name in scan.tomo_det if scan.tomo_det.count(name) > 1})
     if duplicates:
-        found.append(f"tomo_det names {', '.join(duplicates)} more than once; name each detector once")
-    return found
+        problems.append(f"tomo_det names {', '.join(duplicates)} more than once; name each detector once")
+    return problems
 
 
 def _list_contradictions(scan: TomoScan, angles_deg: tuple[float, ...]) -> list[str]:
-    found: list[str] = []
+    problems: list[str] = []
     if scan.is_timed:
-        found.append("angles: a timescan chooses no angles; leave the list out")
+        problems.append("angles: a timescan chooses no angles; leave the list out")
     if scan.nsteps != len(angles_deg) - 1:
-        found.append(
+        problems.append(
             f"nsteps = {scan.nsteps} contradicts a list of {len(angles_deg)} angles, which has {len(angles_deg) - 1} "
             f"intervals; set nsteps = {len(angles_deg) - 1}"
         )
     if scan.turns > 1 and not scan.back_and_forth:
-        found.append(f"turns = {scan.turns}: a list of angles holds its turns itself; or set back_and_forth")
+        problems.append(f"turns = {scan.turns}: a list of angles holds its turns itself; or set back_and_forth")
     steps = [after - before for before, after in itertools.pairwise(angles_deg)]
     if scan.is_continuous and not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
-        found.append(
+        problems.append(
             f"angles: {scan.scan_type} turns in one direction, and the list changes it; sort the list, or step "
             f"with {scan.scan_type.removesuffix('ct')}"
         )
     if scan.is_continuous and len(angles_deg) < 2:
-        found.append(f"angles: {scan.scan_type} needs at least 2 angles; use {scan.scan_type.removesuffix('ct')}")
-    return found
+        problems.append(f"angles: {scan.scan_type} needs at least 2 angles; use {scan.scan_type.removesuffix('ct')}")
+    return problems
 
 
 def _sentence(problem: Any) -> str:

@@ -8,14 +8,16 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from danmax_bluesky.errors import SettingsError
+from danmax_bluesky.options import About
 from danmax_bluesky.parsing import complaints, parse, read_text, shown
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hann"]
+SLICES = "Slices"
 DEFAULT = "default"
 NONE = "none"
 FOLDER = ".tori"
@@ -23,23 +25,29 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class ReconstructionSettings(BaseModel):
-    """What a settings file of a reconstruction may say."""
+    """What a settings file of a reconstruction may say.
+
+    This is the only description of these settings: the help of `danmax reconstruct` and the table of its page are made
+    from the fields.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rows: Literal["middle", "all"] | tuple[int, int, int] = Field(
+    rows: Annotated[Literal["middle", "all"] | tuple[int, int, int], About(SLICES)] = Field(
         default="middle", description='which rows become slices: "middle", "all", or [first, last + 1, step]'
     )
-    centre_px: float | None = Field(
-        default=None, ge=0, description="column of the rotation axis, where a scan asks for that of the file"
+    centre_px: Annotated[float | None, About(SLICES, "pixel")] = Field(
+        default=None,
+        ge=0,
+        description="column of the rotation axis, for a scan that asks for that of the file",
     )
-    window: Window = Field(default="ramp", description="softens high frequencies: ramp, shepp-logan, cosine, hann")
-    edge_px: int = Field(
+    window: Annotated[Window, About(SLICES)] = Field(default="ramp", description="softens high frequencies")
+    edge_px: Annotated[int, About(SLICES, "pixel")] = Field(
         default=0,
         ge=0,
         description="columns of continuation on either side; an eighth to a quarter of the width for a wider sample",
     )
-    picture: bool = Field(default=True, description="a PNG of the slice in the middle too")
+    picture: Annotated[bool, About(SLICES)] = Field(default=True, description="a PNG of the slice in the middle too")
 
     @model_validator(mode="after")
     def _rows_in_order(self) -> "ReconstructionSettings":
@@ -80,18 +88,18 @@ def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
         return ReconstructionSettings.model_validate(content)
     except ValidationError as error:
         first = {str(problem["loc"][:1]): problem for problem in reversed(complaints(error))}
-        found = "; ".join(
+        problems = "; ".join(
             f"{problem['loc'][0] if problem['loc'] else 'the file'} = {shown(problem['input'])}: {problem['msg']}"
             for problem in reversed(first.values())
         )
         keys = ", ".join(ReconstructionSettings.model_fields)
-        raise SettingsError(f"{path}: {found} (it may say {keys})") from None
+        raise SettingsError(f"{path}: {problems} (it may say {keys})") from None
 
 
 def tori_names(visit_folder: Path) -> tuple[str, ...]:
     """Every name that a scan may give, "default" and "none" first."""
-    found = sorted(path.stem for path in (visit_folder / FOLDER).glob("*.toml") if _NAME.fullmatch(path.stem))
-    return (DEFAULT, NONE, *(name for name in found if name not in (DEFAULT, NONE)))
+    names = sorted(path.stem for path in (visit_folder / FOLDER).glob("*.toml") if _NAME.fullmatch(path.stem))
+    return (DEFAULT, NONE, *(name for name in names if name not in (DEFAULT, NONE)))
 
 
 def tori_refusal(name: str, why: str, usable: Iterable[str]) -> str:

@@ -21,11 +21,11 @@ class ConfiguratorConnector(DeviceConnector):
 
     def create_children_from_annotations(self, device: Device) -> None:
         """Make the signals, once."""
-        for known in BY_NAME.values():
-            if not hasattr(device, known.name):
-                backend = TangoBackend(known.kind, self.link)
-                backend.place(Attribute(known.label))
-                setattr(device, known.name, signal_of(known, backend))
+        for parameter in BY_NAME.values():
+            if not hasattr(device, parameter.name):
+                backend = TangoBackend(parameter.kind, self.link)
+                backend.place(Attribute(parameter.label))
+                setattr(device, parameter.name, signal_of(parameter, backend))
 
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
         """Find the device, and every attribute."""

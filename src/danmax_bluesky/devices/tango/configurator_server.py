@@ -29,7 +29,7 @@ _TANGO_TYPES: dict[type[Value], tango.CmdArgType] = {
     float: tango.DevDouble,
     str: tango.DevString,
 }
-_BY_ATTRIBUTE = {known.label.lower(): known for known in BY_NAME.values()}
+_BY_ATTRIBUTE = {parameter.label.lower(): parameter for parameter in BY_NAME.values()}
 
 
 class TomoConfigurator(Device):
@@ -50,7 +50,7 @@ class TomoConfigurator(Device):
         if not self.file:
             raise SettingsError(f"{self.get_name()}: the device property 'file' is empty; name the visit's file")
         self._store = ConfiguratorStore(Path(str(self.file)))
-        self._told: dict[str, Value] = {}
+        self._pushed: dict[str, Value] = {}
         self._ended = threading.Event()
         self._look_now = threading.Event()
         if self._has_attributes:
@@ -58,9 +58,9 @@ class TomoConfigurator(Device):
 
     def initialize_dynamic_attributes(self) -> None:
         """Make an attribute for every parameter and record."""
-        for known in BY_NAME.values():
-            self.add_attribute(_attribute_of(known, self._read, self._write))
-            self.set_change_event(known.label, True, False)
+        for parameter in BY_NAME.values():
+            self.add_attribute(_attribute_of(parameter, self._read, self._write))
+            self.set_change_event(parameter.label, True, False)
         self.set_change_event("State", True, False)
         self._has_attributes = True
         self._start_watching()
@@ -77,39 +77,39 @@ class TomoConfigurator(Device):
     def Reset(self, names: list[str]) -> None:  # noqa: N802
         """Give parameters their defaults again."""
         try:
-            self._store.reset(*(self._known(name).name for name in names))
+            self._store.reset(*(self._parameter(name).name for name in names))
         except DanmaxError as error:
             _refuse(error, "Reset")
         self._look_now.set()
 
     def _read(self, attr: Any) -> Value:
-        known = self._known(attr.get_name())
+        parameter = self._parameter(attr.get_name())
         try:
-            value = self._store.get(known.name)
+            value = self._store.get(parameter.name)
         except DanmaxError as error:
-            _refuse(error, known.label)
+            _refuse(error, parameter.label)
             raise
-        self._follow(known, value)
+        self._follow(parameter, value)
         return value
 
     def _write(self, attr: Any) -> None:
-        known = self._known(attr.get_name())
+        parameter = self._parameter(attr.get_name())
         try:
-            self._store.set(known.name, attr.get_write_value())
+            self._store.set(parameter.name, attr.get_write_value())
         except DanmaxError as error:
-            _refuse(error, known.label)
+            _refuse(error, parameter.label)
         self._look_now.set()
 
-    def _follow(self, known: Parameter, value: Value) -> None:
+    def _follow(self, parameter: Parameter, value: Value) -> None:
         """What stands in the file is what was written last, whoever wrote it."""
-        if not known.reported:
-            self.get_device_attr().get_w_attr_by_name(known.label).set_write_value(value)
+        if not parameter.reported:
+            self.get_device_attr().get_w_attr_by_name(parameter.label).set_write_value(value)
 
-    def _known(self, attribute_name: str) -> Parameter:
-        known = _BY_ATTRIBUTE.get(attribute_name.lower()) or BY_NAME.get(attribute_name)
-        if known is None:
+    def _parameter(self, attribute_name: str) -> Parameter:
+        parameter = _BY_ATTRIBUTE.get(attribute_name.lower()) or BY_NAME.get(attribute_name)
+        if parameter is None:
             raise ParameterError(f"no scan parameter {attribute_name!r}")
-        return known
+        return parameter
 
     def _start_watching(self) -> None:
         self._watch = threading.Thread(target=self._look, args=(self._ended, self._look_now), daemon=True)
@@ -135,11 +135,11 @@ class TomoConfigurator(Device):
         measuring = values["scan_state"] != "idle"
         self._set_state(DevState.RUNNING if measuring else DevState.ON, f"{values['scan_state']}; {self._store.path}")
         for name, value in values.items():
-            if self._told.get(name) != value:
+            if self._pushed.get(name) != value:
                 with AutoTangoMonitor(self):
                     self._follow(BY_NAME[name], value)
                     self.push_change_event(BY_NAME[name].label, value)
-                self._told[name] = value
+                self._pushed[name] = value
 
     def _set_state(self, state: DevState, status: str) -> None:
         changed = self.get_state() != state
@@ -158,24 +158,24 @@ def configurator_class(file: Path) -> type[Device]:
     )
 
 
-def _attribute_of(known: Parameter, read: Any, write: Any) -> attribute:
+def _attribute_of(parameter: Parameter, read: Any, write: Any) -> attribute:
     limits = {
-        key: known.kind(value)
-        for key, value in (("min_value", known.low), ("max_value", known.high))
-        if value is not None and known.kind in (int, float)
+        key: parameter.kind(value)
+        for key, value in (("min_value", parameter.low), ("max_value", parameter.high))
+        if value is not None and parameter.kind in (int, float)
     }
-    choices = f" ({', '.join(known.choices)})" if known.choices else ""
+    choices = f" ({', '.join(parameter.choices)})" if parameter.choices else ""
     return attribute(
-        name=known.label,
-        label=known.label,
-        dtype=_TANGO_TYPES[known.kind],
-        unit=known.units,
-        doc=f"{known.description}{choices}",
+        name=parameter.label,
+        label=parameter.label,
+        dtype=_TANGO_TYPES[parameter.kind],
+        unit=parameter.units,
+        doc=f"{parameter.description}{choices}",
         fget=read,
         **limits,
         **(
             {"access": AttrWriteType.READ}
-            if known.reported
+            if parameter.reported
             else {"access": AttrWriteType.READ_WRITE, "fset": write, "memorized": True, "hw_memorized": False}
         ),
     )
