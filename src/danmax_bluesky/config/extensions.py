@@ -6,9 +6,9 @@ A package says in its `pyproject.toml` what it adds:
     i99 = "my_package.beamline:make"
 
     [project.entry-points."danmax_bluesky.detectors"]
-    areadetector = "my_package.detectors:make"
+    frelon = "my_package.detectors:make"
 
-The settings then name it: `beamline = "i99"`, `detectors.orca.interface = "areadetector"`. What this package ships is
+The settings then name it: `beamline = "i99"`, `detectors.orca.interface = "frelon"`. What this package ships is
 listed here, so that a source tree finds it however it was installed; it is loaded in the same way.
 """
 
@@ -27,6 +27,7 @@ _SHIPPED = (
     EntryPoint("danmax", "danmax_bluesky.beamlines.danmax:make [tango,epics]", BEAMLINES),
     EntryPoint("danmax", "danmax_bluesky.devices.tango.detectors:danmax [tango]", DETECTORS),
     EntryPoint("lima", "danmax_bluesky.devices.tango.detectors:lima [tango]", DETECTORS),
+    EntryPoint("areadetector", "danmax_bluesky.devices.epics.area_detector:make [epics]", DETECTORS),
 )
 _NOUNS = {BEAMLINES: "beamline", DETECTORS: "detector interface"}
 

@@ -237,11 +237,14 @@ def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:
             )
         if missing > unsent:
             log.warning(
-                "%s: %s lost %d of %d frames; they are left out, and no other frame's angle changes",
+                "%s: %s lost %d of %d frames; %s",
                 phase.name,
                 detector.name,
                 missing - unsent,
                 phase.num,
+                "they are left out, and no other frame's angle changes"
+                if detector.has_counters
+                else "it does not number its triggers, so which ones is unknown, and its angles are marked as uncertain",
             )
 
 
