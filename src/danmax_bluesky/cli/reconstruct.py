@@ -55,7 +55,7 @@ def _what_is_missing(record: RunRecord) -> str:
         return f"it is no tomography but {record.start.get('plan_name', 'another plan')}"
     if not record.is_complete:
         return f"it is {record.status}, and only a complete scan is reconstructed"
-    if record.start["scan"].get("helical"):
+    if record.start.get("scan", {}).get("helical"):
         return "it is helical: a row of the detector saw another height of the sample at each angle"
     tables = [table for table in read_run(record).tables.values() if has_dxchange(table)]
     if not tables:

@@ -244,7 +244,7 @@ def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:
                 phase.num,
                 "they are left out, and no other frame's angle changes"
                 if detector.has_counters
-                else "it does not number its triggers, so which ones is unknown, and its angles are marked as uncertain",
+                else "it does not number its triggers, so nobody knows which; its angles are marked as uncertain",
             )
 
 

@@ -5,6 +5,7 @@ pixel of a frame tells what was in the beam while its gate was open: DARK with t
 sample, and else 1000 + 100 for each degree of the angle at mid exposure.
 """
 
+import asyncio
 import functools
 import json
 import signal
@@ -240,10 +241,13 @@ class Beamline:
         records.add(epics_signal_r(float, f"pva://{PREFIX}RING"))
         records.add(epics_signal_rw(int, f"pva://{PREFIX}LOSE"))
 
-        def lose(number):
+        async def lose_in_world(number):
             hub.world.faults.clear()
             if number:
                 hub.world.faults.lose_frames(CAMERA, number)
+
+        def lose(number):
+            asyncio.run_coroutine_threadsafe(lose_in_world(number), hub._loop).result(10)
 
         records.puts[f"{PREFIX}LOSE"] = (lose, None)
         self.pvs["fast_shutter", "state"] = [(f"{PREFIX}SHUTTER_RBV", str)]
