@@ -7,7 +7,7 @@ DATA := $(firstword $(DANMAX_TEST_DATA) $(wildcard ../shared/data))
 export OMP_NUM_THREADS ?= 2
 unexport PYTHONDONTWRITEBYTECODE  # each process would compile thousands of files of libraries anew: seconds at every start
 
-.PHONY: help install demo test unit lint types layers docs bench campaign wheel clean
+.PHONY: help install demo test unit lint types layers docs generated bench campaign wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -41,6 +41,10 @@ layers: install  ## who may import whom
 
 docs: install  ## every link and every row of the feature table holds
 	$(BIN)/python -m pytest tests/unit/test_docs.py
+
+generated: install  ## write again what is made from the descriptions of options: reference pages, keywords
+	$(BIN)/python -m danmax_bluesky.testing.generated
+	$(BIN)/ruff format src/danmax_bluesky/tomography/scan_arguments.py
 
 bench: install  ## benchmarks; prints tables
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done

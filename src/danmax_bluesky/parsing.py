@@ -11,10 +11,10 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeGuard
 
 import yaml
 from pydantic import ValidationError
@@ -50,8 +50,18 @@ _LONG_KEY = re.compile(rf"{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{DEEPEST}}}")
 """A dotted key of TOML with more parts than tables may lie in each other."""
 
 
+def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    """True for a mapping, of whatever keys and values."""
+    return isinstance(value, Mapping)
+
+
+def is_listed(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """True for a list or a tuple, of whatever items."""
+    return isinstance(value, list | tuple)
+
+
 @contextmanager
-def opened(path: Path, error: type[DanmaxError]) -> Iterator[BinaryIO]:
+def opened(path: Path, error: type[DanmaxError]) -> Generator[BinaryIO]:
     """A file to read bytes from; a pipe, a device or a folder is refused, and never waited for.
 
     Args:
@@ -77,7 +87,7 @@ def opened(path: Path, error: type[DanmaxError]) -> Iterator[BinaryIO]:
 @contextmanager
 def expecting(
     where: str | Path, error: type[DanmaxError], remedy: str = "restore it from a backup, or name another"
-) -> Iterator[None]:
+) -> Generator[None]:
     """Say in one error what is wrong, if what another program wrote is not made as the reader inside expects.
 
     Args:
@@ -254,7 +264,8 @@ def _yaml(text: str | bytes) -> Any:
         if node is None:
             return None
         _refuse_bombs(node)
-        return loader.construct_document(node)
+        document: Any = loader.construct_document(node)  # pyright: ignore[reportUnknownMemberType]
+        return document
     finally:
         loader.dispose()
 
@@ -283,9 +294,9 @@ def _check(value: Any) -> None:
         item, depth = waiting.pop()
         if depth > DEEPEST:
             raise RecursionError
-        if isinstance(item, dict):
+        if is_mapping(item):
             waiting += [(child, depth + 1) for pair in item.items() for child in pair]
-        elif isinstance(item, list):
+        elif is_listed(item):
             waiting += [(child, depth + 1) for child in item]
         elif isinstance(item, int) and item.bit_length() > _MOST_BITS:
             raise ValueError(f"a whole number has more than {_MOST_BITS} bits")

@@ -44,6 +44,7 @@ from danmax_bluesky.plans.interrupts import ending_moves, interruptible
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.run_description import describing_runs
 from danmax_bluesky.plans.user import Plans
+from danmax_bluesky.reprs import html_table
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import RunMetadata, refuse_reserved, start_metadata
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
@@ -275,6 +276,33 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        said = self._summary()
+        lines = [f"<Session on {said.pop('beamline')}>", *(f"  {name:<13} {text}" for name, text in said.items())]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_table("Session", self._summary())
+
+    def _summary(self) -> dict[str, str]:
+        """What there is to know of a session at a glance."""
+        settings, missing = self.settings, self.beamline.missing
+        rows = {
+            "beamline": "the simulated beamline" if self.beamline.twin else f"the beamline {settings.beamline}",
+            "proposal": f"{settings.proposal}, visit {settings.visit}",
+            "sample": settings.sample or "without a name",
+            "files go to": str(self.paths.visit.raw),
+            "motors": ", ".join(self.beamline.motors),
+            "detectors": ", ".join(self.beamline.cameras),
+        }
+        if missing:
+            rows["NOT connected"] = ", ".join(missing)
+        if self.last_run is not None:
+            rows["last scan"] = (
+                f"{self.last_run['scan_id']}: {self.last_run.get('command') or self.last_run['plan_name']}"
+            )
+        return {**rows, "RunEngine": str(self.RE.state)}
 
     def files_table(self) -> Table:
         """What the last run left behind, where, and how to open it."""

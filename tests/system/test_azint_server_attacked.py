@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 
@@ -13,7 +14,7 @@ import pytest
 import zmq
 
 from danmax_bluesky.errors import SettingsError
-from danmax_bluesky.pipelines.azint_http import remove_token, write_token
+from danmax_bluesky.pipelines.azint_http import ServiceServer, remove_token, write_token
 from danmax_bluesky.pipelines.azint_service import IntegrationService
 from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.testing.waiting import eventually
@@ -120,6 +121,26 @@ def test_connections_beyond_the_most_are_turned_away_and_come_again_later(serve)
         for connection in half_open:
             connection.close()
     assert client("/status")["result"] == "no queue"
+
+
+def test_a_connection_that_is_closed_counts_no_more_though_its_thread_is_slow_to_end(serve, monkeypatch):
+    """On a busy machine a client sees its connection closed, and comes again, before that thread goes on."""
+    may_end = threading.Event()
+    close = ServiceServer.shutdown_request
+
+    def close_and_linger(server, request):
+        close(server, request)
+        may_end.wait(60)
+
+    client = serve(most=1)
+    monkeypatch.setattr(ServiceServer, "shutdown_request", close_and_linger)
+    try:
+        with socket.create_connection(("127.0.0.1", int(client.address.rpartition(":")[2])), 30) as first:
+            first.shutdown(socket.SHUT_WR)
+            assert first.recv(100) == b""
+        assert client("/status")["result"] == "no queue"
+    finally:
+        may_end.set()
 
 
 def test_nothing_outside_the_root_is_reached_through_links(root, serve, tmp_path_factory):

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from bluesky.utils import FailedStatus
 
+from danmax_bluesky.errors import StorageError
 from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import Measured, recording
+from danmax_bluesky.tomography.translations import Line
 
 DARK, FLAT, PROJECTION, ALIGNMENT = 2, 1, 0, -1
 MONITOR = "pcap_ts_trig"
@@ -43,13 +45,13 @@ class Case:
     counted: bool = True
 
 
-def tomography(kind, *fields, flag="110000", num=9, end_deg=90, **more):
+def tomography(kind, *fields, flag="110000", num=9, end_deg=90, positions=None, **more):
     def plan(session):
         return session.plans.tomo_scan(
             kind, "tom_ry", 0, end_deg, num, 0.02, npt_fields=2, fields_flag=flag, configurator=False, **more
         )
 
-    return Case(plan, list(fields))
+    return Case(plan, list(fields), positions or {}, 1e-5)
 
 
 def diffraction(name, num, *arguments, positions=None, counted=True, **more):
@@ -77,6 +79,7 @@ def plain(make, num, positions):
 
 FIELDS = [DARK] * 2 + [FLAT] * 2
 X, Y = {"tom_sam_x": "x_mm"}, {"tom_sam_y": "y_mm"}
+HELIX = {"motor": "tom_sam_y", "pitch_mm": 0.4}
 TOMOGRAPHIES = {
     "continuous": tomography("ascanct", *FIELDS, *[PROJECTION] * 10),
     "steps": tomography("ascan", *FIELDS, *[PROJECTION] * 6, num=5),
@@ -91,6 +94,12 @@ TOMOGRAPHIES = {
     "relative": tomography("dscanct", *FIELDS, *[PROJECTION] * 10),
     "triggered at each angle": tomography("ascanct", *FIELDS, *[PROJECTION] * 10, every_position=True),
     "back and forth": tomography("ascanct", *FIELDS, *[PROJECTION] * 20, turns=2, back_and_forth=True),
+    "relative steps": tomography("dscan", *FIELDS, *[PROJECTION] * 6, num=5),
+    "interlaced": tomography("ascanct", *FIELDS, *[PROJECTION] * 19, turns=2, end_deg=180, angles="interlaced"),
+    "golden": tomography("ascan", *FIELDS, *[PROJECTION] * 6, num=5, angles="golden"),
+    "golden, continuous": tomography("ascanct", *FIELDS, *[PROJECTION] * 6, num=5, angles="golden"),
+    "helical": tomography("ascanct", *FIELDS, *[PROJECTION] * 10, helical=HELIX, positions=Y),
+    "helical steps": tomography("ascan", *FIELDS, *[PROJECTION] * 6, num=5, helical=HELIX, positions=Y),
 }
 TRIGGERED = {
     "count": diffraction("azint_count", 6, 6, 0.02),
@@ -180,29 +189,75 @@ def same_times(found, truth):
 @pytest.mark.parametrize(("case", "lost"), cases(TOMOGRAPHIES))
 def test_every_number_of_a_tomography_is_true(imaging, case, lost):
     run, truth, kept = measure(imaging, case, "orca", lost)
+    check_tomography(run, truth, kept, case)
+    with h5py.File(run.files.dxchange("orca", alone=True)) as file:
+        for name, key in (("theta_white", FLAT), ("theta_dark", DARK)):
+            np.testing.assert_allclose(file[f"exchange/{name}"][:], truth["angle_deg"][truth["kind"] == key], atol=1e-4)
+
+
+@pytest.mark.parametrize("lost", losses(14, 4).values(), ids=losses(14, 4))
+def test_every_number_of_a_mosaic_is_true_at_each_place(imaging, lost):
+    """Each place is a run with triggers of its own, of which the same are lost; the first place has the fields."""
+    places = Line(motor="tom_sam_y", step=1.0, num=2) * Line(motor="tom_sam_x", step=0.5, num=2)
+    case = tomography("ascanct", flag="110000", places=places)
+    faults = imaging.beamline.twin.faults
+    faults.lose_frames("orca", *lost)
+    try:
+        with recording(imaging) as runs:
+            imaging.RE(case.plan(imaging))
+    finally:
+        faults.camera("orca").lost.clear()
+    assert len(runs) == 4
+    for index, (run, place) in enumerate(zip(runs, [(0, 0), (0, 0.5), (1, 0.5), (1, 0)], strict=True)):
+        kinds = [*(FIELDS if index == 0 else ()), *[PROJECTION] * 10]
+        kept = np.setdiff1d(np.arange(len(kinds)), lost)
+        truth = {name: values[kept] for name, values in run.truth["orca"].items()}
+        truth["kind"] = np.array(kinds)[kept]
+        check_tomography(
+            run, truth, kept, case, shared=0 if index == 0 else len(FIELDS) - len(set(lost) & set(range(4)))
+        )
+        here = truth["kind"] == PROJECTION
+        np.testing.assert_allclose(truth["y_mm"][here], place[0], atol=1e-3)
+        np.testing.assert_allclose(truth["x_mm"][here], place[1], atol=1e-3)
+        assert run.record.start["series"]["offsets_mm"] == {"tom_sam_y": place[0], "tom_sam_x": place[1]}
+
+
+def check_tomography(run, truth, kept, case, shared=0):
+    """Master, NXtomo and DXchange of a run.
+
+    Args:
+        shared: how many frames of another run, its darks and flats, stand before this run's own in NXtomo.
+    """
     kind = truth["kind"]
     scan = open_scan(run.files.master)
     frames = scan.detector("orca")
-    assert frames["image_key_control"].values.tolist() == kind.tolist()
-    assert frames["trigger"].values.tolist() == kept.tolist()
-    same_angles(frames["rotation_angle"].values, truth)
-    same_times(frames["timestamp"].values, truth)
-    assert not np.any(frames["rotation_angle_flag"].values & ~AngleFlag.WRAPPED)  # which is measured all the same
+    own = slice(shared, None)
+    assert frames["image_key_control"].values[own].tolist() == kind.tolist()
+    assert frames["trigger"].values[own].tolist() == kept.tolist()
+    same_angles(frames["rotation_angle"].values[own], truth)
+    same_times(frames["timestamp"].values[own], truth)
+    assert not np.any(frames["rotation_angle_flag"].values[own] & ~AngleFlag.WRAPPED)  # a wrapped one is measured
     assert set(frames["count_time"].values) == {0.02}
     with h5py.File(run.files.master) as file:
         entry = file["entry_orca"]
-        same_angles(entry["sample/rotation_angle"][:], truth)
-        assert entry["instrument/detector/image_key"][:].tolist() == np.maximum(kind, 0).tolist()
+        same_angles(entry["sample/rotation_angle"][own], truth)
+        assert entry["instrument/detector/image_key"][own].tolist() == np.maximum(kind, 0).tolist()
         same_angles(file["entry/frames/orca/rotation_angle"][:], truth)
         same_times(file["entry/frames/orca/timestamp"][:], truth)
         assert file["entry/frames/orca/trigger"][:].tolist() == kept.tolist()
         assert file["entry/instrument/orca/image_key_control"][:].tolist() == kind.tolist()
-        pictures = file["entry_orca/instrument/detector/data"][:]
+        for name, true in case.positions.items():
+            np.testing.assert_allclose(file[f"entry/frames/orca/{name}"][:], truth[true], atol=case.within)
+        pictures = entry["instrument/detector/data"][:]
+        keys = entry["instrument/detector/image_key_control"][:]
     with h5py.File(run.files.dxchange("orca", alone=True)) as file:
-        for name, key in (("theta", PROJECTION), ("theta_white", FLAT), ("theta_dark", DARK)):
-            data = {"theta": "data", "theta_white": "data_white", "theta_dark": "data_dark"}[name]
-            np.testing.assert_allclose(file[f"exchange/{name}"][:], truth["angle_deg"][kind == key], atol=1e-4)
-            np.testing.assert_array_equal(file[f"exchange/{data}"][:], pictures[kind == key])
+        np.testing.assert_allclose(file["exchange/theta"][:], truth["angle_deg"][kind == PROJECTION], atol=1e-4)
+        for name, key in (("data", PROJECTION), ("data_white", FLAT), ("data_dark", DARK)):
+            np.testing.assert_array_equal(file[f"exchange/{name}"][:], pictures[keys == key])
+        if "tom_sam_y" in case.positions:
+            np.testing.assert_allclose(
+                file["exchange/sample_y"][:], truth["y_mm"][kind == PROJECTION], atol=case.within
+            )
     exported = open_scan(run.files.dxchange("orca", alone=True))
     np.testing.assert_allclose(exported.angles.values, truth["angle_deg"][kind == PROJECTION], atol=1e-4)
 
@@ -237,20 +292,27 @@ def test_every_number_of_a_scan_of_points_is_true(points, tmp_path, case, lost):
     check_diffraction(points, tmp_path, case, lost)
 
 
-@pytest.mark.parametrize("name", ["step scan", "bluesky scan"])
-def test_a_frame_that_is_lost_at_a_point_ends_the_scan_and_those_before_are_true(points, name):
+@pytest.mark.parametrize("lost", [0, 2])
+@pytest.mark.parametrize("name", POINTS)
+def test_a_frame_that_is_lost_at_a_point_ends_the_scan_and_those_before_are_true(points, name, lost):
     case = POINTS[name]
     faults = points.beamline.twin.faults
-    faults.lose_frames("pilatus", 2)
+    faults.lose_frames("pilatus", lost)
     with recording(points) as runs, pytest.raises(FailedStatus, match="pilatus"):
         points.RE(case.plan(points))
     faults.camera("pilatus").lost.clear()
     points.RE(bps.mv(points.rig.shutter, "closed"))
     (run,) = runs
     assert run.record.status == "failed"
-    frames = open_scan(run.files.master).detector("pilatus")
-    assert frames["trigger"].values.tolist() == [0, 1]
-    np.testing.assert_allclose(frames["tom_sam_x"].values, run.truth["pilatus"]["x_mm"][:2], atol=1e-3)
+    scan = open_scan(run.files.master)
+    if lost == 0:
+        with pytest.raises(StorageError, match="no frames of pilatus"):
+            scan.detector("pilatus")
+        return
+    frames = scan.detector("pilatus")
+    assert frames["trigger"].values.tolist() == list(range(lost))
+    for column, true in case.positions.items():
+        np.testing.assert_allclose(frames[column].values, run.truth["pilatus"][true][:lost], atol=1e-3)
 
 
 def check_diffraction(session, tmp_path, case, lost):

@@ -15,7 +15,7 @@ from danmax_bluesky.devices.shutter import ShutterLogic
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.plans.classic import ascan
 from danmax_bluesky.plans.powder import azint_points
-from danmax_bluesky.plans.stubs import leave
+from danmax_bluesky.plans.stubs import end_safely
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
@@ -265,7 +265,7 @@ def test_a_shutter_that_does_not_answer_at_once_is_closed_and_motors_are_put_bac
         return close(self, where)
 
     monkeypatch.setattr(type(shutter), "set", refuse)
-    session.RE(leave(session.rig, (("tom_sam_x", 0.3),)))
+    session.RE(end_safely(session.rig, (("tom_sam_x", 0.3),)))
     assert refused == ["closed", "closed"]
     assert value(session, shutter.state) == "closed"
     assert value(session, motor.readback) == pytest.approx(0.3, abs=1e-3)
@@ -275,5 +275,5 @@ def test_a_shutter_that_does_not_answer_at_once_is_closed_and_motors_are_put_bac
 
     monkeypatch.setattr(type(shutter), "set", never)
     with pytest.raises(TimeoutError, match="no answer"):
-        session.RE(leave(session.rig, (("tom_sam_x", 0.0),)))
+        session.RE(end_safely(session.rig, (("tom_sam_x", 0.0),)))
     assert value(session, motor.readback) == pytest.approx(0.0, abs=1e-3)

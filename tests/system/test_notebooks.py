@@ -42,7 +42,7 @@ def test_the_first_steps_lead_from_a_session_to_a_pattern(tmp_path):
     assert "BlueskyRun" in shown
     assert "361, 64, 256" in shown
     pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     for picture in pictures:
         pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(picture)))
         assert min(pixels.shape[:2]) > 200

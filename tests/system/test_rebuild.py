@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
-from danmax_bluesky.plans import classic
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.provenance_journal import Provenance, read_table
@@ -104,7 +103,7 @@ def test_every_kind_of_measurement_is_repeated_from_its_file(sessions, tmp_path,
     with sessions() as session:
         plans = {
             "mesh": session.plans.mesh("tom_sam_x", 0, 1, 1, "tom_sam_y", 0, 2, 2, 0.02, snake=False, sample="CeO2"),
-            "ascan": classic.ascan(session.rig, "tom_sam_x", 0.0, 1.0, 2, 0.02),
+            "ascan": session.plans.ascan("tom_sam_x", 0.0, 1.0, 2, 0.02),
         }
         done = {name: measured(session, plan) for name, plan in plans.items()}
     monkeypatch.setenv("DANMAX_DATA_ROOT", str(tmp_path / "again"))

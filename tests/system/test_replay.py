@@ -12,7 +12,7 @@ from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.tomography.phases import Phase, unique_names
 
 ORDER = (("flat", 50), ("dark", 50), ("proj", 3001), ("flat", 50), ("dark", 50))
-EXPOSURE_S, PERIOD_S = 0.001, 0.0011
+EXPOSURE_US, PERIOD_US = 1000, 1100
 
 
 def recorded_phases(moving_deg, parked_deg):
@@ -21,12 +21,12 @@ def recorded_phases(moving_deg, parked_deg):
     sweep = {
         "motion": "sweep",
         "angles_deg": tuple(np.linspace(moving_deg[0], moving_deg[-1], num).tolist()),
-        "speed_deg_s": float(moving_deg[-1] - moving_deg[0]) / ((num - 1) * PERIOD_S),
+        "speed_deg_s": float(moving_deg[-1] - moving_deg[0]) / ((num - 1) * PERIOD_US * 1e-6),
     }
     return unique_names(
-        Phase("proj", "projection", count, EXPOSURE_S, PERIOD_S, parked_deg=moving_deg[0], **sweep)
+        Phase("proj", "projection", count, EXPOSURE_US, PERIOD_US, parked_deg=moving_deg[0], **sweep)
         if name == "proj"
-        else Phase(name, name, count, EXPOSURE_S, PERIOD_S, parked_deg=parked_deg)
+        else Phase(name, name, count, EXPOSURE_US, PERIOD_US, parked_deg=parked_deg)
         for name, count in ORDER
     )
 

@@ -219,7 +219,7 @@ def test_the_position_is_shown_while_a_motor_moves(slow, capsys):
         ("mv", "tom_samx 1", "there are tom_ry, tom_sam_x"),
         ("ascan", "tom_sam_x 0 1 1.5 0.1", "no whole number"),
         ("ascan", "tom_sam_x 0 1 0 0.1", "at least 1 interval"),
-        ("ascan", "tom_sam_x 0 1 2", "it takes a motor, start, end"),
+        ("ascan", "tom_sam_x 0 1 2", "it takes motor, start, end"),
         ("ct", "-1", "more than 0 s"),
         ("tomoscan", "ascanct tom_ry 0 1 2 0.1 7", "7 is too much"),
     ],
@@ -264,6 +264,48 @@ def test_a_step_scan_takes_a_frame_at_every_position(typed):
     assert events == pytest.approx([0.0, 1.0, 2.0], abs=1e-3)
     assert documents[0][1]["command"] == "ascan tom_sam_x 0 2 2 0.01"
     assert documents[-1][1]["num_events"] == {"baseline": 2, "primary": 3}
+
+
+def test_a_scan_around_a_position_ends_where_it_began_and_says_how_it_was_called(typed):
+    session, words, _ = typed
+    words.mv("tom_sam_x 1")
+    words.dscan("tom_sam_x -0.5 0.5 2 0.01 --sample tooth")
+    start = session.last_run
+    assert (start["plan_name"], start["sample"]["name"]) == ("dscan", "tooth")
+    assert start["call"] == {
+        "plan": "dscan", "motor": "tom_sam_x", "start": -0.5, "end": 0.5, "nsteps": 2, "exp_time": 0.01,
+    }  # fmt: skip
+    (row,) = rows_of(session, "tom_sam_x")
+    assert row.position == pytest.approx(1.0, abs=1e-3)
+    session.RE(session.plans.mv("tom_sam_x", 0.0))
+
+
+def rows_of(session, *names):
+    """What the plan `wm` returns."""
+    rows = []
+
+    def plan():
+        rows.extend((yield from session.plans.wm(*names)))
+
+    session.RE(plan())
+    return rows
+
+
+def test_words_that_are_plans_too_need_no_percent_sign(typed):
+    session, _, _ = typed
+    shell = InteractiveShell()
+    before = session.RE.md
+    try:
+        install(shell, session, Console(file=io.StringIO()))
+        shell.run_cell("mv tom_sam_x 0.75")
+        assert value(session, session.beamline.motors["tom_sam_x"].readback) == pytest.approx(0.75, abs=1e-3)
+        shell.run_cell("RE(mv('tom_sam_x', 0.25))")
+        assert value(session, session.beamline.motors["tom_sam_x"].readback) == pytest.approx(0.25, abs=1e-3)
+        assert shell.run_cell("ct = 5").success
+        assert shell.run_cell("ct").result == 5
+        assert shell.run_cell("tomo_scan").result == session.plans.tomo_scan
+    finally:
+        session.RE.md = before
 
 
 def test_a_step_scan_is_tabulated_and_plotted_while_it_goes_on(typed, capsys):

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import AcquisitionError, PreflightError
+from danmax_bluesky.plans.segment import sequencer_table
 from danmax_bluesky.testing.scanning import measured
+from danmax_bluesky.tomography import preflight, scan_plan
 
 DANMAX = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()"]
 
@@ -101,3 +104,65 @@ def test_a_dry_run_from_the_shell_prints_the_phases_and_the_time(tmp_path):
     for phase in ("dark", "flat", "proj", "ortho", "flat_after", "dark_after"):
         assert phase in done.stdout
     assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_a_scan_is_planned_once_and_measured_as_it_was_judged(sessions, monkeypatch):
+    session = sessions()
+    calls = SimpleNamespace(phases=0, rows=0, plans=[], sent=[])
+    plan_phases, gate_rows, judge = preflight.plan_phases, scan_plan.gate_rows, preflight.predicted_time_s
+
+    def count_phases(*args):
+        calls.phases += 1
+        return plan_phases(*args)
+
+    def count_rows(*args, **kwargs):
+        calls.rows += 1
+        return gate_rows(*args, **kwargs)
+
+    def note_plan(scan, planned, facts):
+        calls.plans.append(planned)
+        return judge(scan, planned, facts)
+
+    monkeypatch.setattr(preflight, "plan_phases", count_phases)
+    monkeypatch.setattr(scan_plan, "gate_rows", count_rows)
+    monkeypatch.setattr(preflight, "predicted_time_s", note_plan)
+
+    def note_table(message):
+        if message.command == "prepare" and message.obj is session.rig.sequencer:
+            calls.sent.append(message.args[0].sequence_table)
+
+    session.RE.msg_hook = note_table
+    try:
+        run = measured(
+            session,
+            session.plans.tomo_scan(
+                "ascanct", "tom_ry", 0, 90, 45, 0.005, npt_fields=2, helical="tom_sam_y:0.5", fields_flag="110101"
+            ),
+        )
+    finally:
+        session.RE.msg_hook = None
+    (judged,) = calls.plans
+    assert (calls.phases, calls.rows) == (1, len(judged))
+    rig = session.rig.with_detectors(("orca",))
+    assert [table.model_dump() for table in calls.sent] == [
+        sequencer_table(rig, planned.rows).model_dump() for planned in judged
+    ]
+    assert [segment.name for segment in run.record.segments] == [planned.name for planned in judged]
+
+
+def test_the_shell_takes_every_parameter_of_a_scan(tmp_path):
+    """As the prompt does: those of the angles, the fields, and the translations too."""
+    command = [*DANMAX, "tomoscan", "ascanct", "tom_ry", "0", "180", "60", "0.01", "--npt-fields", "3"]
+    command += ["--angles", "golden", "--turns", "2", "--flats-every", "70", "--no-get-ortho", "--flat-angle-deg", "90"]
+    command += ["--helical", "tom_sam_y:0.5", "--places", "tom_sam_x:0:0.5:2", "--dry-run"]
+    command += ["--data-root", str(tmp_path), "--set", "twin.clock=fast", "--set", "catalog.kind=off"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "fields_flag 110111" in done.stdout
+    assert "flat_001" in done.stdout
+    assert "list 0 to" in done.stdout
+    wrong = subprocess.run(
+        [*command, "--helical", "tom_sam_y"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert wrong.returncode == 1
+    assert "give 2 values with colons between them, motor:pitch_mm" in wrong.stderr

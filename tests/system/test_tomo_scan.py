@@ -17,8 +17,8 @@ from danmax_bluesky.runs.frame_table import AngleFlag, ImageKey
 from danmax_bluesky.runs.trigger_angles import far_from_plan
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import measured
-from danmax_bluesky.tomography.phases import plan_phases
 from danmax_bluesky.tomography.scan import FIELDS, TomoScan
+from danmax_bluesky.tomography.scan_phases import plan_phases
 
 N = 36
 DRIFT_PX = (30.0, 0.0)

@@ -13,7 +13,10 @@ HEAVY = {"scipy", "pyFAI", "fabio", "numba", "matplotlib", "xarray", "dask", "pa
 @pytest.mark.parametrize(
     ("module", "spared"),
     [
-        ("danmax_bluesky.cli", {"numpy", "bluesky", "ophyd_async", "h5py", "IPython", *HEAVY}),
+        (
+            "danmax_bluesky.cli",
+            {"pydantic", "yaml", "rich", "numpy", "bluesky", "ophyd_async", "h5py", "IPython", *HEAVY},
+        ),
         ("danmax_bluesky.shell.start", HEAVY),
     ],
 )

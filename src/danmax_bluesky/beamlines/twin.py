@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bluesky.protocols import Reading
 from ophyd_async.core import (
@@ -35,6 +35,9 @@ from danmax_bluesky.twin.panda import COMPARES, SEQUENCERS, VirtualPanda
 from danmax_bluesky.twin.surroundings import surroundings
 from danmax_bluesky.twin.world import World
 
+if TYPE_CHECKING:
+    from danmax_bluesky.twin.sources.phantom import Truth
+
 _BLOCKS = {f"seq.{number}": block for number, block in enumerate(SEQUENCERS, 1)} | {
     f"pcomp.{number}": block for number, block in enumerate(COMPARES, 1)
 }
@@ -50,6 +53,17 @@ class Twin:
     def faults(self) -> Faults:
         """What can be made to go wrong."""
         return self.world.faults
+
+    def true_slice(self, detector: str, row: int) -> "Truth":
+        """What a slice of the phantom would show if it were perfect.
+
+        Args:
+            detector: name of the imaging camera.
+            row: of the camera.
+        """
+        from danmax_bluesky.twin.sources.phantom import truth_slice  # late: its kernels are compiled
+
+        return truth_slice(self.world.camera_config(detector), row)
 
 
 async def make(settings: Settings, path_provider: PathProvider, make_process: MakeProcess = CameraProcess) -> Beamline:

@@ -2,6 +2,8 @@
 
 Every command is a module of this package with a click command named `command`; it is imported when it is asked for.
 Every setting is an option of every command: `--data-root`, `--twin.seed`, `--detectors.orca.width`.
+
+`danmax --help` shall answer at once: what only a command needs, settings and rich's console among it, is imported late.
 """
 
 import importlib
@@ -9,14 +11,14 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.markup import escape
 
-from danmax_bluesky.config import Settings, load_settings, repeated, setting_keys
 from danmax_bluesky.errors import DanmaxError
-from danmax_bluesky.screen import screen
+
+if TYPE_CHECKING:
+    from danmax_bluesky.config import Settings
 
 COMMANDS = {
     "demo": "measure a tomography and a powder pattern on the simulated beamline, and show the pictures",
@@ -49,7 +51,7 @@ COMMANDS = {
 _COMMON = {"data_root", "proposal", "visit", "folder", "sample"}
 _OPTIONS = "danmax_bluesky.options"
 
-SettingsSource = Callable[[], Settings]
+SettingsSource = Callable[[], "Settings"]
 
 
 class _LazyGroup(click.Group):
@@ -94,12 +96,16 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        screen(stderr=True).print("interrupted")
+        click.echo("interrupted", err=True)
         sys.exit(130)
     except Exception as error:
         told = _told(error)
         if told is None:
             raise
+        from rich.markup import escape
+
+        from danmax_bluesky.screen import screen
+
         screen(stderr=True).print(f"[bold red]error:[/] {escape(str(told))}", soft_wrap=True, highlight=False)
         sys.exit(1)
 
@@ -125,8 +131,10 @@ def _told(error: Exception) -> DanmaxError | None:
     return reason if isinstance(error, FailedStatus) and isinstance(reason, DanmaxError) else None
 
 
-def settings_over(recorded: Mapping[str, Any] | None) -> Settings:
+def settings_over(recorded: Mapping[str, Any] | None) -> "Settings":
     """How another session measured, with everything on top of it that file, environment and options say now."""
+    from danmax_bluesky.config import load_settings, repeated
+
     options = dict(click.get_current_context().meta.get(_OPTIONS, {}))
     return load_settings(options.pop("settings", None), options, None if recorded is None else repeated(recorded))
 
@@ -135,8 +143,10 @@ def _source(ctx: click.Context) -> SettingsSource:
     """Read the settings once, when a command first asks for them."""
     known: list[Settings] = []
 
-    def settings() -> Settings:
+    def settings() -> "Settings":
         if not known:
+            from danmax_bluesky.config import load_settings
+
             options = dict(ctx.meta.get(_OPTIONS, {}))
             known.append(load_settings(options.pop("settings", None), options))
         return known[0]
@@ -157,6 +167,8 @@ def _accept_settings(command: click.Command) -> None:
 
 
 def _setting_options() -> Iterator[click.Option]:
+    from danmax_bluesky.config import setting_keys
+
     def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value is not None:
             key = "settings" if parameter.name == "settings_file" else str(parameter.metavar)

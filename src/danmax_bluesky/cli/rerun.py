@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.callbacks import dxchange, rebuild
 from danmax_bluesky.callbacks import provenance_writer as acquisition
@@ -22,22 +21,18 @@ from danmax_bluesky.formats.tree import Copying
 from danmax_bluesky.pipelines import slice_process
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.pipelines.slice_request import ReconstructionJob
-from danmax_bluesky.plans import classic
+from danmax_bluesky.plans.calls import recorded_call
 from danmax_bluesky.plans.user import Plans, plan_names
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.screen import screen
-from danmax_bluesky.session import Session
 from danmax_bluesky.storage import transfer
 from danmax_bluesky.storage.journals import ended_record_of, journals_below, record_of
 from danmax_bluesky.storage.provenance_journal import read_details, read_table
 from danmax_bluesky.storage.recovery import healed, recover
 from danmax_bluesky.storage.write import owner_of
-from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.tori import ReconstructionSettings
-
-_CLASSIC = {"ct": classic.ct, "ascan": classic.ascan}
 
 
 @click.command("rerun")
@@ -131,38 +126,26 @@ def _chunks(copying: Mapping[str, Any]) -> tuple[int, ...] | None:
     return tuple(copying["chunks"]) if copying["chunks"] else None
 
 
-def _check_arguments(name: str, call: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+def _check_arguments(name: str, call: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
     """Refuse what a plan does not take, or what says more than how to measure."""
-    if name == "tomo_scan":
-        allowed = {*TomoScan.model_fields, "configurator"}
-    else:
-        plan = _CLASSIC[name] if name in _CLASSIC else getattr(Plans, name)
-        allowed = set(inspect.signature(plan).parameters) - {"self", "rig", "md", *told}
+    allowed = set(inspect.signature(getattr(Plans, name)).parameters) - {"self", "dry_run", *stated}
     if strange := set(call) - allowed:
         raise FormatError(f"a {name} cannot be measured again: its file names {', '.join(sorted(strange))}")
 
 
 def _measure(parameters: Mapping[str, Any]) -> None:
-    """Measure again what a start document tells of: by its scan value, or by how its plan was called.
+    """Measure again what a start document says of its plan and how it was called.
 
     How it was measured is taken over, unless something else is said now.
     """
-    call = dict(parameters.get("call") or {})
-    name = call.pop("plan", None) or parameters.get("plan_name")
-    told = {"command": parameters.get("command"), "sample": sample_of(parameters)}
-    if name == "tomo_scan" and parameters.get("scan"):
-        call = {key: value for key, value in parameters["scan"].items() if value is not None}
-        call["configurator"] = False  # what the scan did not have must not come from there
-    elif not call or name not in (*plan_names(), *_CLASSIC):
-        raise FormatError(f"a {name} cannot be measured again: its file does not tell how the plan was called")
-    elif name not in _CLASSIC:
-        told["detectors"] = tuple(parameters.get("detectors") or ())
-    _check_arguments(str(name), call, told)
-
-    def plan(session: Session) -> MsgGenerator[Any]:
-        if name not in _CLASSIC:
-            return getattr(session.plans, name)(**call, **told)
-        md = {"command": told["command"], "sample": told["sample"]}
-        return _CLASSIC[name](session.rig, **call, md=md)
-
-    run_and_report(settings_over(parameters.get("settings")), plan)
+    name, call = recorded_call(parameters)
+    if not call or name not in plan_names():
+        asked_for = name or parameters.get("plan_name")
+        raise FormatError(f"a {asked_for} cannot be measured again: its file does not tell how the plan was called")
+    stated: dict[str, Any] = {"command": parameters.get("command"), "sample": sample_of(parameters)}
+    if "detectors" in inspect.signature(getattr(Plans, name)).parameters:
+        stated["detectors"] = tuple(parameters.get("detectors") or ())
+    _check_arguments(name, call, stated)
+    run_and_report(
+        settings_over(parameters.get("settings")), lambda session: getattr(session.plans, name)(**call, **stated)
+    )

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+import tomli_w
 
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.cli import SettingsSource
-from danmax_bluesky.cli.settings import as_toml
 
 
 @click.command("twin")
@@ -91,7 +92,7 @@ def _serve_world(
         if write_settings is not None:
             found = addresses_as_settings(hub.settings, addresses)
             found |= {"panda": prefix, "panda_server": addresses["panda_server"]}
-            write_settings.write_text(as_toml(found) + "\n", encoding="utf-8")
+            write_file(write_settings, tomli_w.dumps(found), replace=True)
         click.echo(announce(addresses))
         supervisor.run()
     finally:

@@ -6,16 +6,18 @@ otherwise: the latest word wins.
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.config.settings import Settings
 from danmax_bluesky.errors import SettingsError
+from danmax_bluesky.parsing import expecting, parse, read_text
 
 KEYS = ("proposal", "visit", "folder", "sample")
 _FILE = "place.json"
+_REMEDY = "move the file away"
 
 
 def state_folder(data_root: Path, proposal: str, visit: str) -> Path:
@@ -48,10 +50,7 @@ def remember(settings: Settings, changes: Mapping[str, str]) -> None:
     entries = _read(path) | {key: {"instead_of": said[key], "now": value} for key, value in changes.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(entries, stream, indent=1)
-        os.replace(temporary, path)
+        write_file(path, json.dumps(entries, indent=1), replace=True, mode=0o664)  # whoever measures next reads it
     except OSError as error:
         raise SettingsError(
             f"{path} cannot be written ({error.strerror}), so {', '.join(changes)} stay as they are; choose a data "
@@ -64,10 +63,8 @@ def _path(said: Mapping[str, Any]) -> Path:
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return {key: {name: str(entry[name]) for name in ("instead_of", "now")} for key, entry in entries.items()}
-    except (FileNotFoundError, NotADirectoryError, PermissionError):  # whoever measures there is told by the data root
+    if not os.access(path, os.R_OK):  # whoever measures there is told by the data root
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SettingsError(f"{path} cannot be read ({error}); move the file away") from error
+    entries = parse(read_text(path, SettingsError), "JSON", path, SettingsError, remedy=_REMEDY)
+    with expecting(path, SettingsError, _REMEDY):
+        return {key: {name: str(entry[name]) for name in ("instead_of", "now")} for key, entry in entries.items()}

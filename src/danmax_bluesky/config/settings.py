@@ -24,6 +24,7 @@ from danmax_bluesky.config.extensions import BEAMLINES, check_installed
 from danmax_bluesky.config.names import check_device_names
 from danmax_bluesky.config.recipes import RecipeSettings, check_names
 from danmax_bluesky.config.values import NAME, AbsolutePath, Identifier, Model, as_text, several
+from danmax_bluesky.reprs import html_table
 
 TWIN = "twin"
 """Name of the simulated beamline, which knows the geometry of its own detectors."""
@@ -170,6 +171,11 @@ class Settings(Model):
     storage: StorageSettings = StorageSettings()
     twin: TwinSettings = TwinSettings()
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings that differ from the usual ones; `danmax settings` lists all of them."""
+        rows = {str(name): repr(value) for name, value in self.__repr_args__()}
+        return html_table("Settings", rows or {"": "the usual ones: the simulated beamline"})
 
     @property
     def said(self) -> dict[str, Any]:

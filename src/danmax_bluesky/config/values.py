@@ -1,11 +1,14 @@
 """What all settings are made of: models that refuse what they do not know, absolute paths, names."""
 
 import re
+from collections.abc import Iterable
 from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from danmax_bluesky.reprs import changed_arguments
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -45,3 +48,7 @@ class Model(BaseModel):
     """A group of settings that refuses unknown keys and does not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What a repr says: the settings that differ from the usual ones."""
+        return changed_arguments(self, super().__repr_args__())

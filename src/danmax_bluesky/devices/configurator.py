@@ -29,13 +29,10 @@ from danmax_bluesky.devices.configurator_store import (
     PARAMETERS,
     RECORDS,
     ConfiguratorStore,
-    Parameter,
-    ParameterError,
-    Value,
     parameter,
-    scan_arguments,
 )
 from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.tomography.parameters import Parameter, ParameterError, Value, scan_arguments
 
 __all__ = [
     "BY_NAME",

@@ -6,25 +6,19 @@ and flats are, what the scan is doing, how long it will take. This module knows 
 `configurator.Configurator` and the Tango server serve the same file, and may do so at the same time.
 """
 
-import difflib
-import errno
 import json
-import math
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from danmax_bluesky.errors import ScanError, StorageError
-from danmax_bluesky.parsing import parse, read_text, shown
-from danmax_bluesky.storage.atomic_files import whole_file
-from danmax_bluesky.tomography.scan import FIELDS
-
-Value = bool | int | float | str
+from danmax_bluesky.atomic_files import write_file
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.parsing import nearest, parse, read_text
+from danmax_bluesky.storage.locks import held
+from danmax_bluesky.tomography.parameters import Parameter, ParameterError, Value, parameters_of
+from danmax_bluesky.tomography.scan import TomoScan
 
 _FORMAT = "danmax configurator 1"
 _EMPTY = json.dumps({"format": _FORMAT, "values": {}})
@@ -32,132 +26,8 @@ _REMEDY = "move the file away to start again from the defaults"
 _LOCK_TIMEOUT_S = 5.0
 
 
-class ParameterError(ScanError):
-    """A scan parameter does not exist, or may not have this value."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One named value of the configurator.
-
-    Attributes:
-        name: as in Python and on the command line.
-        default: what it is until somebody sets it; its type is the parameter's type.
-        description: one line for a person.
-        units: UDUNITS spelling, "" for none.
-        low: smallest value allowed, None for no limit.
-        high: largest value allowed, None for no limit.
-        choices: the texts allowed, empty for any.
-        pattern: regular expression that a text has to match as a whole, "" for any.
-        attribute: name in the control system, when it is not `name`.
-        record: written by the scan for others to read, no input of the next scan.
-        reported: a record that a scan alone can know, so that no client of the control system may set it.
-    """
-
-    name: str
-    default: Value
-    description: str
-    units: str = ""
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    pattern: str = ""
-    attribute: str = ""
-    record: bool = False
-    reported: bool = False
-
-    @property
-    def kind(self) -> type[Value]:
-        """The type of its values: bool, int, float or str."""
-        return type(self.default)
-
-    @property
-    def label(self) -> str:
-        """Its name in the control system."""
-        return self.attribute or self.name
-
-    def check(self, value: Any) -> Value:
-        """The value in the parameter's type.
-
-        Raises:
-            ParameterError: it is of another type, out of limits, or not one of the choices.
-        """
-        found = self._converted(value)
-        unit = f" {self.units}" if self.units else ""
-        if isinstance(found, float | int) and not isinstance(found, bool):
-            if not math.isfinite(found):
-                raise ParameterError(f"{self.name} = {shown(value)} is no finite number")
-            if self.low is not None and found < self.low:
-                raise ParameterError(f"{self.name} = {found:g}{unit} is below its limit of {self.low:g}{unit}")
-            if self.high is not None and found > self.high:
-                raise ParameterError(f"{self.name} = {found:g}{unit} is above its limit of {self.high:g}{unit}")
-        if self.choices and found not in self.choices:
-            raise ParameterError(f"{self.name} = {shown(value)} is none of {', '.join(map(repr, self.choices))}")
-        if self.pattern and not re.fullmatch(self.pattern, str(found)):
-            raise ParameterError(f"{self.name} = {shown(value)} does not read as it must: {self.description}")
-        return found
-
-    def _converted(self, value: Any) -> Value:
-        item = getattr(value, "item", None)
-        plain: Any = item() if callable(item) else value
-        match self.default:
-            case bool():
-                fits = isinstance(plain, bool)
-            case int():
-                fits = (isinstance(plain, int) and not isinstance(plain, bool)) or (
-                    isinstance(plain, float) and plain.is_integer()
-                )
-            case float():
-                fits = isinstance(plain, int | float) and not isinstance(plain, bool)
-            case _:
-                fits = isinstance(plain, str)
-        if not fits:
-            kind = type(value).__name__
-            raise ParameterError(f"{self.name} = {shown(value)} is a {kind}, not a {self.kind.__name__}")
-        return self.kind(plain)
-
-
-PARAMETERS: tuple[Parameter, ...] = (
-    Parameter(
-        "scan_type",
-        "ascanct",
-        "ascan and dscan stop at every angle, ascanct and dscanct do not; timescan does not follow the angle; "
-        "dscan and dscanct start where rotation stands",
-        choices=("ascan", "ascanct", "dscan", "dscanct", "timescan"),
-    ),
-    Parameter("rot_mot", "tom_ry", "rotation motor", pattern=".+"),
-    Parameter("scan_start", 0.0, "first angle", "deg", -1e6, 1e6),
-    Parameter("scan_end", 180.0, "last angle", "deg", -1e6, 1e6),
-    Parameter("nsteps", 1800, "intervals: n of them take n + 1 projections", low=0, high=10_000_000),
-    Parameter("exp_time", 0.01, "exposure of a projection", "s", 1e-6, 4000.0),
-    Parameter("latency", 0.0, "dead time between exposures, beside the detector's own", "s", 0, 4000.0),
-    Parameter("npt_fields", 20, "dark frames, and flat frames", low=0, high=1_000_000),
-    Parameter("npt_darks", -1, "dark frames; -1 takes npt_fields", low=-1, high=1_000_000),
-    Parameter("npt_flats", -1, "flat frames; -1 takes npt_fields", low=-1, high=1_000_000),
-    Parameter("flat_exp_time", 0.0, "exposure of a flat; 0 takes exp_time", "s", 0, 4000.0),
-    Parameter("tomo_det", "", "2D detectors by name, with spaces between; empty takes the active ones"),
-    Parameter("posflat", "", "name of the flat position; empty takes that of the settings"),
-    Parameter("flat_rotate", False, "rotate to flat_angle_deg before the sample moves out for flats"),
-    Parameter("flat_angle_deg", 0.0, "where to rotate for flats, if flat_rotate", "deg", -1e6, 1e6),
-    Parameter("condition", 0.0, "wait after the shutter opens for a flat", "s", 0, 86400.0),
-    Parameter("condition_stable", False, "wait until the flat is stable instead of for a time"),
-    Parameter("tori_name", "default", "name of the reconstruction settings", pattern=".+"),
-    Parameter("center", "auto", "where the centre of rotation comes from", choices=("auto", "tori")),
-    Parameter("fields_flag", "1" * len(FIELDS), f"{len(FIELDS)} digits 0 or 1: {', '.join(FIELDS)}", pattern="[01]{6}"),
-    Parameter(
-        "angles",
-        "linear",
-        "order in which the angles are taken",
-        choices=("linear", "interlaced", "golden", "van_der_corput"),
-    ),
-    Parameter("turns", 1, "how often the range is passed", low=1, high=100_000),
-    Parameter("back_and_forth", False, "each turn is a sweep of its own, every second one backwards"),
-    Parameter("flats_every", 0, "take flats again after this many projections; 0 never", low=0, high=10_000_000),
-    Parameter("velocity_deg_s", 0.0, "timescan: speed of the rotation; 0 leaves it at rest", "deg/s", -1e4, 1e4),
-    Parameter("every_position", False, "ascanct, dscanct: trigger on every position, not in time"),
-    Parameter("helical_motor", "", "translation that goes with the rotation; empty for none"),
-    Parameter("helical_pitch_mm", 0.0, "its travel in one turn", "mm", -1e4, 1e4),
-)
+PARAMETERS: tuple[Parameter, ...] = parameters_of(TomoScan)
+"""The inputs of the next scan, made from the description of a scan."""
 
 
 def _report(
@@ -199,75 +69,7 @@ def parameter(name: str) -> Parameter:
     """
     if name in BY_NAME:
         return BY_NAME[name]
-    close = difflib.get_close_matches(name, BY_NAME, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ParameterError(f"no scan parameter {name!r}: {hint}there are {', '.join(BY_NAME)}")
-
-
-def scan_arguments(values: Mapping[str, Value], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a `TomoScan`: what was given, and the configurator's values for the rest.
-
-    Args:
-        values: parameter -> value, as `scan_parameters()` tells them.
-        given: arguments that win; of `fields_flag` and the six options any may be given.
-
-    Returns:
-        Arguments of `TomoScan`; parameters that are at "takes another" or "none" are left out.
-    """
-    kept = {name: value for name, value in values.items() if name in BY_NAME and not BY_NAME[name].record}
-    flag = str(kept.pop("fields_flag"))
-    options = {} if given.get("fields_flag") else {name: digit == "1" for name, digit in zip(FIELDS, flag, strict=True)}
-    options |= _asked_for(options, kept, given)
-    rotates, stable = kept.pop("flat_rotate"), kept.pop("condition_stable")
-    motor, pitch_mm = kept.pop("helical_motor"), kept.pop("helical_pitch_mm")
-    kept |= {"tomo_det": tuple(str(kept["tomo_det"]).split())}
-    unset = [name for name in ("npt_darks", "npt_flats") if kept[name] == -1 or given.get("npt_fields") is not None]
-    unset += [
-        name for name, off in (("flat_exp_time", not kept["flat_exp_time"]), ("flat_angle_deg", not rotates)) if off
-    ]
-    arguments: dict[str, Any] = {name: value for name, value in kept.items() if name not in unset}
-    if stable:
-        arguments["condition"] = "stable"
-    if motor:
-        arguments["helical"] = {"motor": motor, "pitch_mm": pitch_mm}
-    if isinstance(given.get("angles"), list | tuple) and "nsteps" not in given:
-        arguments["nsteps"] = len(given["angles"]) - 1
-    return {**arguments, **options, **given}
-
-
-def _asked_for(options: Mapping[str, bool], kept: dict[str, Any], given: Mapping[str, Any]) -> dict[str, bool]:
-    """What counts of darks and flats that were just named say of taking them, against what is only remembered.
-
-    Args:
-        options: get_dark and the others as remembered; empty where a flag was given.
-        kept: remembered values; a count that contradicts what was just asked for is put right in it.
-        given: what was just asked for.
-
-    Returns:
-        The options that follow from it.
-
-    Raises:
-        ScanError: two things that were just asked for contradict each other.
-    """
-    changed: dict[str, bool] = {}
-    for what, pair in (("darks", ("get_dark", "get_dark_after")), ("flats", ("get_flat", "get_flat_after"))):
-        count = given.get(f"npt_{what}")
-        wanted = {name: bool(given.get(name, options.get(name))) for name in pair}
-        if count is None:
-            asked = any(given.get(name) for name in pair)
-            if asked and not given.get("npt_fields") and kept.get(f"npt_{what}") == 0:
-                kept[f"npt_{what}"] = int(kept["npt_fields"]) or BY_NAME["npt_fields"].default
-        elif not count:
-            changed |= {name: False for name in pair if name not in given and options}
-            if what == "flats" and "flats_every" not in given:
-                kept["flats_every"] = 0
-        elif options and not any(wanted.values()):
-            refused = [name for name in pair if name in given]
-            if refused:
-                others = " and ".join(f"{name} = False" for name in pair)
-                raise ScanError(f"npt_{what} = {count} asks for {what}, but {others} take none; leave one of them out")
-            changed[pair[0]] = True
-    return changed
+    raise ParameterError(f"no scan parameter {name!r}: {nearest(name, BY_NAME)}")
 
 
 class ConfiguratorStore:
@@ -286,7 +88,6 @@ class ConfiguratorStore:
     def move(self, path: Path) -> None:
         """Read and write another file from now on; nothing is copied."""
         self.path = path
-        self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=_LOCK_TIMEOUT_S)
 
     def entries(self) -> dict[str, Stored]:
         """Every parameter and record with its value and the time it was set.
@@ -374,21 +175,9 @@ class ConfiguratorStore:
     def _change(self, new: Mapping[str, Any], gone: tuple[str, ...]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock:
+            with held(self.path.with_name(f"{self.path.name}.lock"), _LOCK_TIMEOUT_S):
                 kept = {name: entry for name, entry in self._load().items() if name not in gone}
-                self._replace(json.dumps({"format": _FORMAT, "values": {**kept, **new}}, indent=1))
-        except Timeout:
-            raise StorageError(
-                f"scan parameters {self.path}: another process has held {self._lock.lock_file} for more than "
-                f"{_LOCK_TIMEOUT_S:g} s; end that process"
-            ) from None
+                text = json.dumps({"format": _FORMAT, "values": {**kept, **new}}, indent=1)
+                write_file(self.path, text, replace=True, mode=0o664)
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise StorageError(
-                    f"{self._lock.lock_file} is a link, and no lock is taken through links; remove it"
-                ) from None
             raise StorageError(f"scan parameters {self.path} cannot be written: {error.strerror}") from error
-
-    def _replace(self, text: str) -> None:
-        with whole_file(self.path, replace=True, mode=0o664) as temporary:
-            temporary.write_text(text, encoding="utf-8")

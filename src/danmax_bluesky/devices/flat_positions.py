@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import tomli_w
+
+from danmax_bluesky.atomic_files import NameTakenError, write_file
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.parsing import expecting, parse, read_text
-from danmax_bluesky.storage.atomic_files import NameTakenError, whole_file
 
 OF_THE_SETTINGS = "settings"
 OUT = "out"
@@ -138,8 +140,7 @@ class FlatPositions:
             raise PositionError(f"the name {OF_THE_SETTINGS!r} belongs to the position of the settings; take another")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(path, replace=replace, mode=0o664) as temporary:
-                temporary.write_text(_to_toml(position), encoding="utf-8")
+            write_file(path, _to_toml(position), replace=replace, mode=0o664)
         except NameTakenError:
             raise PositionError(
                 f"position {position.name!r} exists already ({path}); take another name, or ask to replace it"
@@ -236,17 +237,15 @@ def _from_toml(name: str, content: Mapping[str, Any]) -> FlatPosition:
 
 def _to_toml(position: FlatPosition) -> str:
     units = dict(position.units)
-    lines = [f"comment = {_text(position.comment)}", f"saved = {_text(position.saved)}"]
-    if position.rotate_first_deg is not None:
-        lines.append(f"rotate_first_deg = {float(position.rotate_first_deg)!r}")
-    for motor, value in position.moves:
-        lines += ["", "[[move]]", f"motor = {_text(motor)}", f"position = {float(value)!r}"]
-        if motor in units:
-            lines.append(f"units = {_text(units[motor])}")
-    return "\n".join(lines) + "\n"
-
-
-def _text(value: str) -> str:
-    """A TOML basic string; what cannot be printed is escaped."""
-    plain = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in plain) + '"'
+    angle = position.rotate_first_deg
+    return tomli_w.dumps(
+        {
+            "comment": position.comment,
+            "saved": position.saved,
+            **({} if angle is None else {"rotate_first_deg": float(angle)}),
+            "move": [
+                {"motor": motor, "position": float(value), **({"units": units[motor]} if motor in units else {})}
+                for motor, value in position.moves
+            ],
+        }
+    )

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.parsing import expecting, parse, read_text
 from danmax_bluesky.storage.text_files import write_text
 
 log = logging.getLogger(__name__)
+_REMEDY = "move the file away"
 
 
 class Homes:
@@ -59,10 +61,9 @@ class Homes:
 
 def _read(path: Path) -> dict[str, float]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): float(home) for name, home in found.items() if math.isfinite(float(home))}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        log.warning("%s cannot be read (%s); look yourself whether the sample is in the beam", path, error)
+        entries = parse(read_text(path, StorageError, missing="{}"), "JSON", path, StorageError, remedy=_REMEDY)
+        with expecting(path, StorageError, _REMEDY):
+            return {str(name): float(home) for name, home in entries.items() if math.isfinite(float(home))}
+    except StorageError as error:
+        log.warning("%s; look yourself whether the sample is in the beam", error)
         return {}

@@ -11,10 +11,12 @@ Staging and unstaging stop the motor: an aborted plan unstages, and the RunEngin
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+from bluesky.run_engine import call_in_bluesky_event_loop, in_bluesky_event_loop
 from ophyd_async.core import (
     CALCULATE_TIMEOUT,
     DEFAULT_TIMEOUT,
@@ -37,15 +39,48 @@ from ophyd_async.core import (
 )
 
 from danmax_bluesky.devices.connect import SoftConnector, woken_by
-from danmax_bluesky.errors import DeviceError
+from danmax_bluesky.devices.protocols import MotorDevice
+from danmax_bluesky.errors import DanmaxError, DeviceError
 
 _GRACE_S = 1.0  # a readback may arrive after the state that says the motor rests
 _START_S = 5.0  # from the command to the state that says the motor moves
+_SHOWN_WITHIN_S = 3.0  # a prompt shows a motor without its position rather than waiting longer
 _REST_S = 10.0  # from the stop, beyond the deceleration, to the state that says the motor rests
 
 
 def _quantity(value: float, units: str) -> str:
     return f"{value:g} {units}".rstrip()
+
+
+class MotorState(NamedTuple):
+    """Where a motor stands, and how far it may go.
+
+    Attributes:
+        position: in `units`.
+        units: of all three numbers, "" if none are known.
+        low_limit: the lowest position that it may be moved to.
+        high_limit: the highest.
+    """
+
+    position: float
+    units: str
+    low_limit: float
+    high_limit: float
+
+
+async def motor_state(motor: MotorDevice) -> MotorState:
+    """Where a motor stands now, and how far it may go.
+
+    Raises:
+        DeviceError: it does not answer.
+    """
+    units, position, low, high = await asyncio.gather(
+        motor.movable_logic.get_units_precision(),
+        motor.readback.get_value(),
+        motor.low_limit.get_value(),
+        motor.high_limit.get_value(),
+    )
+    return MotorState(position, units[0] or "", low, high)
 
 
 @dataclass
@@ -340,4 +375,18 @@ class Motor(SafeMotion, StandardReadable):
             moving=self.moving,
             halt=self.stop_motion.execute,
             tolerance=self.tolerance,
+        )
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What a prompt or a notebook shows: the position too, which `repr` does not read since Bluesky logs it."""
+        try:
+            if in_bluesky_event_loop():
+                raise RuntimeError("the loop that would answer is the one that asks")
+            now = call_in_bluesky_event_loop(motor_state(self), _SHOWN_WITHIN_S)
+        except (DanmaxError, CancelledError, RuntimeError, TimeoutError) as error:
+            printer.text(f"<Motor {self.name}: its position cannot be read ({error or 'it does not answer'})>")
+            return
+        units = f" {now.units}" if now.units else ""
+        printer.text(
+            f"<Motor {self.name}: at {now.position:.6g}{units}, limits {now.low_limit:g} to {now.high_limit:g}{units}>"
         )

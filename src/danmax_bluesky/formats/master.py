@@ -30,7 +30,7 @@ from danmax_bluesky.formats.provenance_table import Action, process_groups, proc
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import NOTES, sample_of
-from danmax_bluesky.runs.record import RunRecord, Segment
+from danmax_bluesky.runs.record import RunRecord, Segment, rotation_of
 
 PROVENANCE = "/entry/provenance"
 _SHIFT_TEXT = "index, among all frames, of the frame whose shift since the projection at its angle is given"
@@ -324,7 +324,7 @@ def _picture(record: RunRecord, table: FrameTable, folder: Path) -> Group:
 def _turns(record: RunRecord, table: FrameTable, frames: np.ndarray) -> bool:
     """True if the frames differ by their angles, all of which are known."""
     angles = table.angle_deg[frames]
-    turned = table.has_rotation or (record.start.get("rotation") or {}).get("motor") in record.start.get("motors", ())
+    turned = table.has_rotation or rotation_of(record.start).get("motor") in record.start.get("motors", ())
     return bool(turned and np.all(np.isfinite(angles)) and (table.has_rotation or np.ptp(angles) > 0))
 
 

@@ -80,7 +80,7 @@ class Column:
     dtype: str = "<f8"
     units: str = ""
     shape: tuple[int, ...] = ()
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class AzintHeader:
     monitor: str = ""
     monitor_reference: float = 1.0
     sample: str = ""
-    scan: Mapping[str, Any] = field(default_factory=dict)
+    scan: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def nxazint_tree(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from danmax_bluesky.formats.nexus import storable
 from danmax_bluesky.formats.tree import Dataset, Group, Node, nx
-from danmax_bluesky.parsing import complaints
+from danmax_bluesky.parsing import complaints, is_listed, is_mapping
 
 COLUMNS = ("actor", "start_time", "end_time", "status", "message", "reference", "description")
 TABLE_DTYPE = np.dtype([(column, object) for column in COLUMNS])
@@ -88,10 +88,10 @@ class Action:
     end_time: str = ""
     message: str = ""
     description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     inputs: tuple[FileNote, ...] = ()
     outputs: tuple[FileNote, ...] = ()
-    software: Mapping[str, str] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict[str, str])
     host: str = ""
     user: str = ""
     changes: int = 1
@@ -121,10 +121,10 @@ class _Event(BaseModel):
     end_time: str = ""
     message: str = ""
     description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[FileNote] = Field(default_factory=list)
-    outputs: list[FileNote] = Field(default_factory=list)
-    software: dict[str, str] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    inputs: list[FileNote] = Field(default_factory=list[FileNote])
+    outputs: list[FileNote] = Field(default_factory=list[FileNote])
+    software: dict[str, str] = Field(default_factory=dict[str, str])
     host: str = ""
     user: str = ""
 
@@ -258,9 +258,8 @@ def _values(values: Mapping[str, Any]) -> Group:
     children: dict[str, Node] = {}
     for key, value in values.items():
         name = str(key).replace("/", "_") or "_"
-        nested = isinstance(value, Mapping) or (
-            isinstance(value, list | tuple)
-            and (not value or any(isinstance(item, Mapping | list | tuple) for item in value))
+        nested = is_mapping(value) or (
+            is_listed(value) and (not value or any(is_mapping(item) or is_listed(item) for item in value))
         )
         if nested:
             children[name] = Dataset(json.dumps(value, default=str), {"type": "application/json"})

@@ -64,8 +64,8 @@ class LogLine:
     plan: str = ""
     command: str = ""
     detectors: tuple[str, ...] = ()
-    rows: Mapping[str, int] = field(default_factory=dict)
-    missing: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict[str, int])
+    missing: Mapping[str, int] = field(default_factory=dict[str, int])
     status: str = "open"
     reason: str = ""
     uid: str = ""

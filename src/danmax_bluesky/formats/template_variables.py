@@ -1,7 +1,7 @@
 """What is known of a run, by the names that `${...}` in a DXchange configuration may use."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from danmax_bluesky.formats.nexus import SAMPLE_STAGE, detector_settings, iso, relative, stage_positions
 from danmax_bluesky.formats.nxtomo import sample_pixel_m
+from danmax_bluesky.parsing import is_listed, is_mapping
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
@@ -74,7 +75,7 @@ def resolve(value: Any, facts: Mapping[str, Any]) -> Any:
     Returns:
         The value, or `Unresolved` if one of the names stands for nothing.
     """
-    if isinstance(value, list | tuple):
+    if is_listed(value):
         parts = [resolve(item, facts) for item in value]
         return next((part for part in parts if isinstance(part, Unresolved)), parts)
     if not isinstance(value, str):
@@ -96,12 +97,12 @@ def look_up(name: str, facts: Mapping[str, Any]) -> Any:
     value: Any = facts
     walked: list[str] = []
     for part in name.strip().split("."):
-        if isinstance(value, Mapping) and part in value:
+        if is_mapping(value) and part in value:
             value = value[part]
-        elif isinstance(value, list | tuple) and part.isdigit() and int(part) < len(value):
+        elif is_listed(value) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
         else:
-            known = ", ".join(sorted(map(str, value))) if isinstance(value, Mapping) else type(value).__name__
+            known = ", ".join(sorted(map(str, value))) if is_mapping(value) else type(value).__name__
             return Unresolved(f"${{{name}}}: no {part!r} in {'.'.join(walked) or 'what is known'}, which has: {known}")
         walked.append(part)
     if value is None or (isinstance(value, str) and not value):
@@ -110,7 +111,8 @@ def look_up(name: str, facts: Mapping[str, Any]) -> Any:
 
 
 def _first_user(record: RunRecord) -> Mapping[str, Any]:
-    return next(iter(record.start.get("users") or ()), {})
+    users: Sequence[Mapping[str, Any]] = record.start.get("users") or ()
+    return users[0] if users else {}
 
 
 def _detector(record: RunRecord, table: FrameTable, folder: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Dataset:
     """
 
     value: Any
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     chunks: tuple[int, ...] | None = None
     maxshape: tuple[int | None, ...] | None = None
     compression: str | None = None
@@ -110,7 +110,7 @@ class CopyFrom:
     file: str
     path: str
     region: tuple[tuple[int, int, int], ...] = ()
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class VirtualDataset:
     sources: tuple[FrameSlice, ...]
     dtype: str
     fill_value: int | float = 65535
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     scales: tuple[str | None, ...] = ()
     copying: Copying | None = None
 
@@ -148,8 +148,8 @@ class Group:
         attrs: HDF5 attributes, `NX_class` among them.
     """
 
-    children: Mapping[str, "Node"] = field(default_factory=dict)
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    children: Mapping[str, "Node"] = field(default_factory=dict[str, "Node"])
+    attrs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __getitem__(self, path: str) -> "Node":
         """The node at a path such as "entry/instrument/orca"; KeyError names the part that is missing."""

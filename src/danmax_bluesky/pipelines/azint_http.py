@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.pipelines.azint_service import IntegrationService
-from danmax_bluesky.storage.atomic_files import whole_file
 
 LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 16 << 20
@@ -83,12 +83,16 @@ class ServiceServer(ThreadingHTTPServer):
                 request.sendall(_TOO_MANY)
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """What the thread does."""
         try:
-            super().process_request_thread(request, client_address)
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._free.release()
+            raise
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer the requests of a connection; whoever sees it closed may come again at once."""
+        try:
+            super().finish_request(request, client_address)
         finally:
             self._free.release()
 
@@ -109,8 +113,7 @@ def write_token(path: Path, token: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with whole_file(path, replace=True, mode=0o600) as temporary:
-        temporary.write_text(token + "\n", encoding="utf-8")
+    write_file(path, token + "\n", replace=True, mode=0o600)
 
 
 def remove_token(path: Path, token: str) -> None:

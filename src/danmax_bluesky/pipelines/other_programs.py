@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky import parsing
+from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import FormatError, SettingsError
 from danmax_bluesky.parsing import parse, shown
 from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
@@ -19,7 +20,6 @@ from danmax_bluesky.scattering.calibration_files import (
     saxsdog_calibration,
 )
 from danmax_bluesky.scattering.geometry import Geometry
-from danmax_bluesky.storage.atomic_files import whole_file
 from danmax_bluesky.storage.frames import read_mask
 from danmax_bluesky.storage.text_files import write_text
 

@@ -4,30 +4,22 @@ The catalogue reads journals; so the patterns of a scan are in it a moment after
 one whose frames were integrated. A process that takes over from one that died continues the same journal.
 """
 
-import fcntl
-import logging
-import os
+import itertools
 import time
-import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from event_model import ComposeStreamResource
+from event_model import ComposeEvent, ComposeStop, ComposeStreamDatum, StreamRange, compose_run
 
-from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.storage.atomic_files import open_unlinked
-from danmax_bluesky.storage.files import explain
-from danmax_bluesky.storage.journal import encoded, read_journal
+from danmax_bluesky.storage.journal import Journal, read_journal
 
 PATTERNS = "patterns"
 INTEGRALS = "integrals"
 _MIMETYPE = "application/x-hdf5"
 _KEPT = ("proposal", "visit", "data_root", "sample", "users", "command", "source")
-_log = logging.getLogger(__name__)
 
 
 def journal_path(output: Path) -> Path:
@@ -46,9 +38,7 @@ class DerivedRun:
         integrals: names of the integral parameters.
 
     Attributes:
-        uid: of this run.
-        path: of its journal.
-        rows: how many patterns were told of.
+        path: of the journal of this run.
 
     Raises:
         StorageError: the journal cannot be written.
@@ -64,19 +54,27 @@ class DerivedRun:
     ) -> None:
         self.path = journal_path(output)
         self._integrals = list(integrals)
-        self._resources: dict[str, str] = {}
-        self._descriptors: dict[str, str] = {}
-        self.rows = self._events = 0
-        self.uid = ""
-        known = self._restored()
-        try:
-            self._stream = open(self.path, "a", encoding="utf-8", opener=open_unlinked)
-            with suppress(OSError):
-                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StorageError(explain(self.path, error)) from error
-        if not known:
+        self._descriptors: dict[str, Any] = {}
+        self._resources: list[Any] = []
+        self._next = {PATTERNS: 1, INTEGRALS: 1}
+        documents = self._left_behind()
+        self._journal = Journal(self.path, resume=True)
+        if documents:
+            self._continue(documents)
+        else:
             self._begin(output, start, recipe, datasets)
+        self._compose_datum = [ComposeStreamDatum(each, itertools.count(self.rows)) for each in self._resources]
+        self._compose_event = ComposeEvent(self._descriptors[INTEGRALS], self._next)
+
+    @property
+    def uid(self) -> str:
+        """The uid of this run."""
+        return self._start["uid"]
+
+    @property
+    def rows(self) -> int:
+        """How many patterns were documented."""
+        return self._next[PATTERNS] - 1
 
     def append(self, rows: int, integrals: Mapping[str, np.ndarray]) -> None:
         """Tell that there are so many patterns now.
@@ -85,84 +83,50 @@ class DerivedRun:
             rows: in the file.
             integrals: name -> values of the patterns that were not told of yet, shape (rows - self.rows,).
         """
-        if rows <= self.rows:
+        fresh = rows - self.rows
+        if fresh <= 0:
             return
-        for key, resource in self._resources.items():
-            self._emit(
-                "stream_datum",
-                {
-                    "uid": f"{resource}/{key}/{self.rows}",
-                    "stream_resource": resource,
-                    "descriptor": self._descriptors[PATTERNS],
-                    "indices": {"start": self.rows, "stop": rows},
-                    "seq_nums": {"start": self.rows + 1, "stop": rows + 1},
-                },
-            )
+        indices = StreamRange(start=self.rows, stop=rows)
+        seq_nums = StreamRange(start=self.rows + 1, stop=rows + 1)
+        descriptor = self._descriptors[PATTERNS]
+        for compose in self._compose_datum:  # a check against the schema would take longer than the pattern's writing
+            self._journal.write("stream_datum", compose(indices, seq_nums, descriptor, validate=False))
         now = time.time()
-        for place in range(rows - self.rows):
-            values = {name: float(integrals[name][place]) for name in self._integrals}
-            self._events += 1
-            self._emit(
-                "event",
-                {
-                    "uid": str(uuid.uuid4()),
-                    "time": now,
-                    "seq_num": self._events,
-                    "descriptor": self._descriptors[INTEGRALS],
-                    "data": values,
-                    "timestamps": dict.fromkeys(values, now),
-                    "filled": {},
-                },
-            )
-        self.rows = rows
+        for row in range(fresh):
+            values = {name: float(integrals[name][row]) for name in self._integrals}
+            times = dict.fromkeys(values, now)
+            self._journal.write("event", self._compose_event(values, times, time=now, validate=False))
+        self._next[PATTERNS] = rows + 1
 
     def stop(self, exit_status: Literal["success", "abort", "fail"], reason: str = "") -> None:
         """End the run."""
-        self._emit(
-            "stop",
-            {
-                "uid": str(uuid.uuid4()),
-                "run_start": self.uid,
-                "time": time.time(),
-                "exit_status": exit_status,
-                "reason": reason,
-                "num_events": {PATTERNS: self.rows, INTEGRALS: self._events},
-            },
-        )
+        self._journal.write("stop", ComposeStop(self._start, self._next, [])(exit_status, reason))
         self.close()
 
     def close(self) -> None:
         """Leave the journal as it is; it may be continued."""
-        self._stream.close()
+        self._journal.close()
 
-    def _restored(self) -> bool:
-        """Read what a process before this one told; False if there is nothing to continue."""
-        if not self.path.exists():
-            return False
-        documents = list(read_journal(self.path))
-        self._cut_torn_line()
-        if not documents or documents[-1][0] == "stop":
+    def _left_behind(self) -> list[tuple[str, Any]]:
+        """What a process before this one documented; empty if there is nothing to continue."""
+        documents = list(read_journal(self.path)) if self.path.exists() else []
+        if self.path.exists() and (not documents or documents[-1][0] == "stop"):
             self.path.rename(self.path.with_name(f"{self.path.stem}.{int(time.time())}.jsonl"))
-            return False
+            return []
+        return documents
+
+    def _continue(self, documents: Sequence[tuple[str, Any]]) -> None:
         for name, doc in documents:
             if name == "start":
-                self.uid = doc["uid"]
+                self._start = doc
             elif name == "descriptor":
-                self._descriptors[doc["name"]] = doc["uid"]
+                self._descriptors[doc["name"]] = doc
             elif name == "stream_resource":
-                self._resources[doc["data_key"]] = doc["uid"]
+                self._resources.append(doc)
             elif name == "stream_datum":
-                self.rows = max(self.rows, doc["indices"]["stop"])
+                self._next[PATTERNS] = max(self._next[PATTERNS], doc["seq_nums"]["stop"])
             elif name == "event":
-                self._events = max(self._events, doc["seq_num"])
-        return True
-
-    def _cut_torn_line(self) -> None:
-        """Take away half a line that a crash or a full disk left at the end; the next one would be joined to it."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self.path, whole)
+                self._next[INTEGRALS] = max(self._next[INTEGRALS], doc["seq_num"] + 1)
 
     def _begin(
         self,
@@ -171,64 +135,42 @@ class DerivedRun:
         recipe: Mapping[str, Any],
         datasets: Mapping[str, tuple[str, tuple[int, ...]]],
     ) -> None:
-        self.uid = str(uuid.uuid4())
-        now = time.time()
-        folder = ScanFiles.of(start).folder
-        document = {
-            "uid": self.uid,
-            "time": now,
-            "plan_name": "azint",
-            "scan_id": start["scan_id"],
-            "folder": f"azint/{folder}",
-            "derived_from": start["uid"],
-            "recipe": dict(recipe),
-            "segments": [],
-            **{key: start[key] for key in _KEPT if key in start},
-        }
-        self._emit("start", document)
-        keys = {
-            key: {
-                "source": f"file:{output}",
-                "dtype": "array",
-                "dtype_numpy": "<f4",
-                "shape": list(shape),
-                "external": "STREAM:",
+        source = f"file:{output}"
+        run = compose_run(
+            metadata={
+                "plan_name": "azint",
+                "scan_id": start["scan_id"],
+                "folder": f"azint/{ScanFiles.of(start).folder}",
+                "derived_from": start["uid"],
+                "recipe": dict(recipe),
+                "segments": [],
+                **{key: start[key] for key in _KEPT if key in start},
             }
-            for key, (_, shape) in datasets.items()
+        )
+        self._start = run.start_doc
+        self._journal.write("start", self._start)
+        array = {"source": source, "dtype": "array", "dtype_numpy": "<f4", "external": "STREAM:"}
+        number = {"source": source, "dtype": "number", "shape": []}
+        streams = {
+            PATTERNS: {key: {**array, "shape": list(shape)} for key, (_, shape) in datasets.items()},
+            INTEGRALS: {name: dict(number) for name in self._integrals},
         }
-        self._descriptor(PATTERNS, keys, now, [])
-        numbers = {name: {"source": f"file:{output}", "dtype": "number", "shape": []} for name in self._integrals}
-        self._descriptor(INTEGRALS, numbers, now, self._integrals[:1])
-        compose = ComposeStreamResource(start=document)  # type: ignore[arg-type]
+        for name, keys in streams.items():
+            self._descriptors[name] = run.compose_descriptor(
+                name,
+                keys,
+                hints={"azint": {"fields": self._integrals[:1] if name == INTEGRALS else []}},
+                configuration={"azint": {"data": {}, "timestamps": {}, "data_keys": {}}},
+                object_keys={"azint": list(keys)},
+            ).descriptor_doc
+            self._journal.write("descriptor", self._descriptors[name])
+        assert run.compose_stream_resource is not None
         for key, (dataset, shape) in datasets.items():
-            bundle = compose(
+            bundle = run.compose_stream_resource(
                 mimetype=_MIMETYPE,
                 uri=f"file://localhost{output}",
                 data_key=key,
                 parameters={"dataset": dataset, "chunk_shape": [1, *shape]},
             )
-            self._resources[key] = bundle.stream_resource_doc["uid"]
-            self._emit("stream_resource", bundle.stream_resource_doc)
-
-    def _descriptor(self, name: str, keys: Mapping[str, Any], now: float, hinted: Sequence[str]) -> None:
-        self._descriptors[name] = str(uuid.uuid4())
-        self._emit(
-            "descriptor",
-            {
-                "uid": self._descriptors[name],
-                "run_start": self.uid,
-                "name": name,
-                "time": now,
-                "data_keys": dict(keys),
-                "object_keys": {"azint": list(keys)},
-                "hints": {"azint": {"fields": list(hinted)}},
-                "configuration": {"azint": {"data": {}, "timestamps": {}, "data_keys": {}}},
-            },
-        )
-
-    def _emit(self, name: str, document: Any) -> None:
-        try:
-            self._stream.write(encoded(name, document) + "\n")
-            self._stream.flush()
-        except OSError as error:
-            raise StorageError(explain(self.path, error)) from error
+            self._resources.append(bundle.stream_resource_doc)
+            self._journal.write("stream_resource", bundle.stream_resource_doc)

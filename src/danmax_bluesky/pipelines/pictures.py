@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from danmax_bluesky.storage.atomic_files import whole_file
+from danmax_bluesky.atomic_files import whole_file
 
 
 def save_image(path: Path, image: np.ndarray, title: str, *, label: str = "counts", log: bool = False) -> Path:

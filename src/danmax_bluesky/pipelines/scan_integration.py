@@ -50,9 +50,9 @@ class IntegrationReport:
 
 
 def integrate_scan(
-    source: Path | Sequence[Path],
+    source: str | Path | Sequence[str | Path],
     settings: RecipeSettings | Mapping[str, Any],
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
     dataset: str | None = None,
     rows: Sequence[tuple[int, int]] | None = None,
@@ -65,6 +65,9 @@ def integrate_scan(
     progress: Progress | None = None,
 ) -> IntegrationReport:
     """Integrate the frames of a finished scan by one recipe.
+
+        report = integrate("scan-0007_pilatus.h5", Recipe(poni="cal.poni", mask="mask.npy"), "scan-0007_mine.h5")
+        patterns = read_patterns(report.output)
 
     Args:
         source: the detector file, or several files that hold its frames.
@@ -90,7 +93,7 @@ def integrate_scan(
     if info is None:
         info, rows, columns, ended_well = what_is_known(first, rows, columns)
         complete = complete and ended_well
-    frames = open_frames(source, dataset)
+    frames = open_frames(_paths(source), dataset)
     try:
         stretches = [range(a, b) for a, b in rows] if rows is not None else [range(len(frames))]
         numbers = [number for stretch in stretches for number in stretch]
@@ -99,7 +102,7 @@ def integrate_scan(
         info = with_columns_of(info, frames, columns)
         prepared = prepare(recipe_settings(settings), frames, first, info)
         integrators = integrators_of(prepared.recipes)
-        target = output or output_path(first, prepared.settings.name)
+        target = Path(output).absolute() if output else output_path(first, prepared.settings.name)
         sink = RecipeOutput(prepared, integrators, target, info, frames.inputs, if_exists)
         errors: dict[int, str] = {}
         done = sink.resumed
@@ -131,8 +134,8 @@ def integrate_scan(
     return IntegrationReport(target, done, sink.resumed, seconds, errors, problems, warnings, prepared.notes)
 
 
-def _paths(source: Path | Sequence[Path]) -> list[Path]:
-    return [source] if isinstance(source, Path) else list(source)
+def _paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(path) for path in ([source] if isinstance(source, str | Path) else source)]
 
 
 def what_is_known(

@@ -1,4 +1,4 @@
-"""Slices from a measured tomography: in the process that calls, or in one of its own.
+"""Slices from a measured tomography: as arrays, or as a file, written by whoever calls or in a process of its own.
 
     python -m danmax_bluesky.pipelines.slice_process JOB
 
@@ -9,7 +9,7 @@ sample is still mounted, or the whole volume, as the settings file says that the
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from danmax_bluesky.pipelines.slice_request import ACTOR, ReconstructionJob, cov
 from danmax_bluesky.runs.frame_table import angle_remarks
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance_journal import Provenance
-from danmax_bluesky.storage.reading import open_scan
+from danmax_bluesky.storage.reading import Scan, open_scan
 from danmax_bluesky.storage.slice_writer import write_slices
 from danmax_bluesky.tomography.centre import find_centre
 from danmax_bluesky.tomography.darks_and_flats import PerFrame, moments_of
-from danmax_bluesky.tomography.direct_fourier import DirectFourier, sinogram
+from danmax_bluesky.tomography.direct_fourier import DirectFourier, Reconstruction, sinogram
 from danmax_bluesky.tomography.field import NOT_RIGHT, field_remark
-from danmax_bluesky.tomography.tori import ReconstructionSettings
+from danmax_bluesky.tomography.tori import ReconstructionSettings, Window
 
 CENTRE_ROWS = 12
 """Rows of the middle half of the field, where light and sample are, that the rotation axis is found from."""
@@ -64,6 +64,64 @@ def reconstruct_scan(job: ReconstructionJob) -> Path:
     for remark in remarks:
         _log.warning("%s, %s: %s", job.stem, job.detector, remark)
     return job.output
+
+
+def reconstruct(
+    scan: Scan | str | Path,
+    rows: int | Sequence[int] | None = None,
+    *,
+    detector: str | None = None,
+    centre_px: float | None = None,
+    window: Window = "ramp",
+    edge_px: int = 0,
+) -> Reconstruction:
+    """Slices of a measured tomography as arrays; nothing is written.
+
+        result = reconstruct("scan-0012.h5", rows=range(500, 510))
+        result.volume, result.centre_px
+
+    Each projection is divided by the flats nearest to it in time, the rotation axis is found from the data, and a slice
+    holds the attenuation of each pixel.
+
+    Args:
+        scan: from `open_scan`, or the path of its file.
+        rows: row, or rows, of the detector that become slices; None takes the one in the middle.
+        detector: name; None takes the first that has frames.
+        centre_px: column of the rotation axis, 0 at the middle of the first column; None finds it.
+        window: softens high frequencies: "ramp" does not, "shepp-logan", "cosine" and "hann" do so more and more.
+        edge_px: columns of continuation on either side; an eighth to a quarter of the width for a sample that is wider
+            than the field.
+
+    Raises:
+        ScanError: there is nothing to reconstruct from: no flats, less than half a turn, or no such row.
+        StorageError: frames cannot be read.
+    """
+    opened = scan if isinstance(scan, Scan) else open_scan(scan)
+    frames = opened.detector(detector)
+    name = detector or next(iter(opened.detectors))
+    stacks = _Stacks.of(frames, name)
+    wanted = [stacks.height // 2] if rows is None else [rows] if isinstance(rows, int) else [int(row) for row in rows]
+    if outside := [row for row in wanted if not 0 <= row < stacks.height]:
+        raise ScanError(
+            f"rows = {outside[0]}: frames of {name} have the rows 0 to {stacks.height - 1}; name one of them"
+        )
+    if not wanted:
+        raise ScanError("rows: none are named; name one, or leave them out for the one in the middle")
+    axis_px = centre_px
+    if axis_px is None:
+        central = np.linspace(stacks.height / 4, 3 * stacks.height / 4, CENTRE_ROWS, endpoint=False).astype(int)
+        axis_px = find_centre(stacks.sinograms(sorted({*central.tolist()})), stacks.theta_deg).centre_px
+    engine = DirectFourier(
+        stacks.width, stacks.theta_deg, axis_px, window=window, edge_px=edge_px, batch=max(2, min(8, len(wanted)))
+    )
+    volume = np.empty((len(wanted), stacks.width, stacks.width), np.float32)
+    remark = ""
+    for start in range(0, len(wanted), stacks.rows_at_once):
+        lines = stacks.sinograms(wanted[start : start + stacks.rows_at_once])
+        volume[start : start + len(lines)] = engine(lines)
+        remark = remark or field_remark(lines, stacks.theta_deg, axis_px, edge_px)
+    angles = frames["rotation_angle"].values[frames["image_key_control"].values == _PROJECTION]
+    return Reconstruction(volume, axis_px, int(np.sum(~np.isfinite(angles))), remark)
 
 
 def _reconstruct(job: ReconstructionJob) -> tuple[list[Path], list[str]]:

@@ -14,13 +14,20 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.guards import unbroken
 from danmax_bluesky.plans.powder import azint_count, reachable
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import in_the_beam, leave, nothing_is_away, require_rearmable_detectors, staged
+from danmax_bluesky.plans.stubs import (
+    end_safely,
+    in_the_beam,
+    nothing_is_away,
+    read_position,
+    read_setpoints,
+    require_rearmable_detectors,
+    staged,
+)
 
 
 def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
     """One exposure of every detector of the rig."""
-    call = {"plan": "ct", "exposure_s": exposure_s}
-    return (yield from azint_count(rig, 1, exposure_s, md={"plan_name": "ct", "call": call, **(md or {})}))
+    return (yield from azint_count(rig, 1, exposure_s, md={"plan_name": "ct", **(md or {})}))
 
 
 def ascan(
@@ -31,6 +38,7 @@ def ascan(
     nsteps: int,
     exposure_s: float,
     *,
+    relative: bool = False,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
     """A motor stops at nsteps + 1 equally spaced positions; at each every detector exposes, and counters are read.
@@ -42,6 +50,7 @@ def ascan(
         end: last position.
         nsteps: intervals.
         exposure_s: seconds.
+        relative: the positions count from where the motor stands, and it returns there.
         md: for the start document.
 
     Raises:
@@ -55,19 +64,13 @@ def ascan(
         raise ScanError(f"nsteps = {nsteps}: at least 1 interval is needed; use ct for a single exposure")
     if not exposure_s > 0 or not math.isfinite(exposure_s):
         raise ScanError(f"exp_time = {exposure_s} s: an exposure takes time; give more than 0 s")
-    positions = np.linspace(start, end, nsteps + 1)
+    origin = (yield from read_position(mover)) if relative else 0.0
+    positions = origin + np.linspace(start, end, nsteps + 1)
     yield from reachable(rig, (motor,), [(float(position),) for position in positions])
+    home = (yield from read_setpoints(rig, (motor,))) if relative else ()
     segment = {"name": "primary", "kind": "data", "num": nsteps + 1, "exposure_s": exposure_s, "period_s": exposure_s}
     start_doc = {
-        "plan_name": "ascan",
-        "call": {
-            "plan": "ascan",
-            "motor": motor,
-            "start": start,
-            "end": end,
-            "nsteps": nsteps,
-            "exposure_s": exposure_s,
-        },
+        "plan_name": "dscan" if relative else "ascan",
         "detectors": [detector.name for detector in rig.detectors],
         "motors": [motor],
         "hints": {"dimensions": [([mover.name], "primary")]},
@@ -91,4 +94,4 @@ def ascan(
             yield from unbroken(rig.shutter, reading, f"the exposure at {motor} = {position:g}")
 
     told = bpp.inject_md_wrapper(measure(), start_doc)
-    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig)))
+    return (yield from bpp.finalize_wrapper(told, lambda: end_safely(rig, home)))

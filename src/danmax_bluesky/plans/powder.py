@@ -21,23 +21,25 @@ from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.segment import Flight, flight_of
 from danmax_bluesky.plans.stubs import (
     close_shutter,
+    end_safely,
     in_the_beam,
-    leave,
     nothing_is_away,
     open_shutter,
     position_units,
     read_position,
+    read_setpoints,
     require_rearmable_detectors,
     restore_positions,
     staged,
     wait_for_beam,
-    where,
 )
 from danmax_bluesky.plans.tomography import measure_phases, readouts, slowest_readout_s
 from danmax_bluesky.tomography.beamline_state import MotorFacts
-from danmax_bluesky.tomography.phases import Phase, period_us, plan_phases
+from danmax_bluesky.tomography.phases import Phase, period_us
 from danmax_bluesky.tomography.preflight import rotation_problems
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.scan_phases import plan_phases
+from danmax_bluesky.tomography.scan_plan import PlannedPhase, plan_each
 from danmax_bluesky.tomography.triggers import run_up
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ def azint_count(
     if latency_s < 0:
         raise ScanError(f"latency = {latency_s} s: give 0 s or more")
     exposure, period = period_us(exposure_s, latency_s, slowest_readout_s((yield from readouts(rig))))
-    phase = Phase("primary", "data", num, exposure / 1e6, period / 1e6)
+    phase = Phase("primary", "data", num, exposure, period)
     return (yield from _measured(rig, (phase,), {"plan_name": "azint_count", **(md or {})}))
 
 
@@ -106,10 +108,12 @@ def azint_sweep(
         fields_flag="000000",
     )
     phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
-    primary = [replace(phase, name="primary", kind="data") for phase in phases]
-    if problems := rotation_problems(scan, primary, (yield from _facts(rig.rotation)), rig.scale):
+    rotation = yield from _facts(rig.rotation)
+    data = [replace(phase, name="primary", kind="data") for phase in phases]
+    primary = plan_each(data, rig.scale, rotation.acceleration_s)
+    if problems := rotation_problems(scan, primary, rotation, rig.scale):
         raise PreflightError(problems)
-    home = (yield from where(rig, (rig.rotation.name,))) if back else ()
+    home = (yield from read_setpoints(rig, (rig.rotation.name,))) if back else ()
     plan = _measured(rig, primary, {"plan_name": "azint_scan", **(md or {})})
     return (yield from bpp.finalize_wrapper(plan, lambda: restore_positions(rig, home)))
 
@@ -155,9 +159,9 @@ def azint_fly(
     step = (end - start) / intervals
     dead_s = max(slowest_readout_s((yield from readouts(rig))), abs(step) / fastest - exposure_s)
     exposure, period = period_us(exposure_s, 0.0, dead_s)
-    phase = Phase("primary", "data", intervals + 1, exposure / 1e6, period / 1e6)
-    flight = flight_of(motor, phase, step, start)
+    phase = Phase("primary", "data", intervals + 1, exposure, period)
     acceleration_s = float((yield from bps.rd(moved.acceleration_time)))
+    flight = flight_of(motor, phase, step, start, acceleration_s)
     before = run_up(flight.motion.speed, acceleration_s, 0.0)
     ends = (flight.motion.start, -before), (flight.motion.end, before)
     reach = [(place + (beyond if step > 0 else -beyond),) for place, beyond in ends]
@@ -171,7 +175,7 @@ def azint_fly(
         )
     units = yield from position_units(moved)
     told = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
-    home = (yield from where(rig, (motor,))) if back else ()
+    home = (yield from read_setpoints(rig, (motor,))) if back else ()
     plan = bpp.monitor_during_wrapper(_measured(rig, (phase,), told, flight), [moved.readback])
     return (yield from bpp.finalize_wrapper(plan, lambda: restore_positions(rig, home)))
 
@@ -213,7 +217,7 @@ def azint_points(
     _positive(exposure_s)
     moved = [rig.motor(name) for name in motors]
     yield from reachable(rig, motors, points)
-    home = (yield from where(rig, motors)) if back else ()
+    home = (yield from read_setpoints(rig, motors)) if back else ()
     num = most or len(points)
     segment = {"name": "primary", "kind": "data", "num": num, "exposure_s": exposure_s}
     dimensions = [([name], "primary") for name in motors] or [(["time"], "primary")]
@@ -263,7 +267,7 @@ def azint_points(
                 yield from open_shutter(rig)
 
     told = bpp.inject_md_wrapper(run(), start)
-    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, home)))
+    return (yield from bpp.finalize_wrapper(told, lambda: end_safely(rig, home)))
 
 
 def _is_number(value: Any) -> bool:
@@ -271,7 +275,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _measured(
-    rig: Rig, phases: Sequence[Phase], md: Mapping[str, Any], flight: Flight | None = None
+    rig: Rig, phases: Sequence[PlannedPhase | Phase], md: Mapping[str, Any], flight: Flight | None = None
 ) -> MsgGenerator[str]:
     """Measure phases; the integrals of the latest frame are noted meanwhile, a few times a second."""
     told = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}

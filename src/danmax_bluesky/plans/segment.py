@@ -13,22 +13,14 @@ from bluesky.utils import Msg, MsgGenerator
 from ophyd_async.core import FlyMotorInfo
 from ophyd_async.fastcs.panda import SeqTable, SeqTableInfo, SeqTrigger
 
-from danmax_bluesky.errors import AcquisitionError, ScanError
+from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.plans.dark_flat_location import frames_so_far, publish_dark_flat_location
 from danmax_bluesky.plans.guards import PauseGuard, Quietly, StallWatch
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import read_position, shut, surely, wait_for_beam
 from danmax_bluesky.tomography.phases import Phase, segment_metadata
-from danmax_bluesky.tomography.triggers import (
-    GateRow,
-    SweepMotion,
-    gate_rows,
-    run_up,
-    split_tables,
-    sweep_motion,
-    travel_mm,
-    travel_motion,
-)
+from danmax_bluesky.tomography.scan_plan import PlannedPhase, plan_phase
+from danmax_bluesky.tomography.triggers import GateRow, SweepMotion, travel_mm
 
 COLLECT_EVERY_S = 0.25
 FLIGHT_LEAD_S = 0.05
@@ -55,14 +47,21 @@ class Flight:
         motor: its name.
         motion: the part at constant speed, with room before the first and after the last exposure.
         lead_s: time at constant speed before the first exposure begins.
+        acceleration_s: time from rest to that speed.
     """
 
     motor: str
     motion: SweepMotion
     lead_s: float
+    acceleration_s: float
+
+    @property
+    def waiting_row(self) -> GateRow:
+        """The row of the sequencer with which it waits, once the motor moves, for the first exposure."""
+        return GateRow(low_us=round((self.acceleration_s + self.lead_s) * 1e6), gate=False)
 
 
-def flight_of(motor: str, phase: Phase, step: float, start: float) -> Flight:
+def flight_of(motor: str, phase: Phase, step: float, start: float, acceleration_s: float) -> Flight:
     """The flight that takes a motor by one step from each exposure of a phase to the next.
 
     Args:
@@ -70,15 +69,16 @@ def flight_of(motor: str, phase: Phase, step: float, start: float) -> Flight:
         phase: at rest as far as rotation is concerned.
         step: in the motor's units, negative to fall.
         start: position at the middle of the first exposure.
+        acceleration_s: time that the motor takes from rest to any speed.
     """
     speed = step / phase.period_s
     begin = start - speed * (phase.exposure_s / 2 + FLIGHT_LEAD_S)
     time_s = FLIGHT_LEAD_S + phase.duration_s + FLIGHT_ROOM_S
-    return Flight(motor, SweepMotion(begin, begin + speed * time_s, time_s), FLIGHT_LEAD_S)
+    return Flight(motor, SweepMotion(begin, begin + speed * time_s, time_s), FLIGHT_LEAD_S, acceleration_s)
 
 
-def take(
-    rig: Rig, phase: Phase, homes: Mapping[str, float] | None = None, flight: Flight | None = None
+def measure_phase(
+    rig: Rig, phase: PlannedPhase | Phase, homes: Mapping[str, float] | None = None, flight: Flight | None = None
 ) -> MsgGenerator[None]:
     """Measure one phase: its own stream, from the first gate to the last frame.
 
@@ -86,33 +86,44 @@ def take(
 
     Args:
         rig: the devices.
-        phase: what is to be measured.
+        phase: what is to be measured; one that is not planned yet is planned first.
         homes: where the translations that go with the rotation stood when the scan began; None takes where they are.
         flight: of a motor meanwhile, for a phase at rest.
 
     Raises:
+        ScanError: the phase cannot be measured.
         AcquisitionError: a camera stalled, or gave no frame at all.
     """
-    known = dict(homes or {})
-    for travel in phase.travels:
-        if travel.motor not in known:
-            known[travel.motor] = yield from read_position(rig.motor(travel.motor))
+    (planned,) = yield from planned_phases(rig, (phase,))
+    stood = dict(homes or {})
+    for travel in planned.phase.travels:
+        if travel.motor not in stood:
+            stood[travel.motor] = yield from read_position(rig.motor(travel.motor))
     yield from wait_for_beam(rig)
-    yield from bpp.rewindable_wrapper(_take(rig, phase, known, flight), False)
+    yield from bpp.rewindable_wrapper(_measure(rig, planned, stood, flight), False)
 
 
-def _take(rig: Rig, phase: Phase, homes: Mapping[str, float], flight: Flight | None) -> MsgGenerator[None]:
-    phase = replace(phase, name=rig.panda.new_segment(phase.name))
+def planned_phases(rig: Rig, phases: Sequence[PlannedPhase | Phase]) -> MsgGenerator[tuple[PlannedPhase, ...]]:
+    """The phases with the rows and moves that are sent for them; what is planned already stays as it is.
+
+    Raises:
+        ScanError: a phase cannot be measured.
+    """
+    acceleration_s = 0.0
+    if any(isinstance(phase, Phase) for phase in phases):
+        acceleration_s = float((yield from bps.rd(rig.rotation.acceleration_time)))
+    planned = [plan_phase(p, rig.scale, acceleration_s) if isinstance(p, Phase) else p for p in phases]
+    return tuple(phase.checked() for phase in planned)
+
+
+def _measure(rig: Rig, planned: PlannedPhase, homes: Mapping[str, float], flight: Flight | None) -> MsgGenerator[None]:
+    phase = replace(planned.phase, name=rig.panda.new_segment(planned.name))
     guard = PauseGuard(rig.shutter)
     yield Msg("null", guard)  # so that the RunEngine knows whom to tell of a pause
     devices = (*rig.detectors, rig.panda)
-    moving = phase.motion in ("sweep", "list", "free")
-    rows = yield from _rows(rig, phase)
-    if flight is not None:
-        acceleration_s = float((yield from bps.rd(rig.motor(flight.motor).acceleration_time)))
-        rows = (GateRow(low_us=round((acceleration_s + flight.lead_s) * 1e6), gate=False), *rows)
+    rows = planned.rows if flight is None else (flight.waiting_row, *planned.rows)
     table = SeqTableInfo(sequence_table=sequencer_table(rig, rows), repeats=1)
-    flown = yield from _prepare_motion(rig, phase, homes) if moving else _prepare_carried(rig, flight)
+    flown = yield from (_prepare_motion(rig, planned, homes) if flight is None else _prepare_carried(rig, flight))
     yield from bps.abs_set(rig.panda.segment, json.dumps(segment_metadata(phase)), wait=True)
     yield from bps.declare_stream(*devices, name=phase.name, collect=True)
     for device in devices:
@@ -176,10 +187,10 @@ def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> Ms
     for detector in detectors:
         receiving.append((yield from bps.complete(detector, wait=False, group="fly")))
     watch = StallWatch(patience_s(rig, phase))
-    told = done = False
+    announced = done = False
     while not done:
-        if not told and all(status.done for status in sending):
-            told = True
+        if not announced and all(status.done for status in sending):
+            announced = True
             for detector in detectors:
                 yield from bps.abs_set(detector.triggers_done, True, wait=True)
         statuses = sending + receiving
@@ -264,18 +275,20 @@ def sequencer_table(rig: Rig, rows: Sequence[GateRow]) -> SeqTable:
     return table
 
 
-def _prepare_motion(rig: Rig, phase: Phase, homes: Mapping[str, float]) -> MsgGenerator[tuple[Any, ...]]:
+def _prepare_motion(rig: Rig, planned: PlannedPhase, homes: Mapping[str, float]) -> MsgGenerator[tuple[Any, ...]]:
     """Bring the axes that will move to where they run up from.
 
     Returns:
-        the axes, rotation last.
+        the axes, rotation last; none if rotation does not sweep.
     """
+    if planned.sweep is None:
+        return ()
     flown = []
-    for travel in phase.travels:
+    for travel, motion in zip(planned.phase.travels, planned.travels, strict=True):
         motor = rig.motor(travel.motor)
-        yield from _prepare_flight(motor, travel_motion(phase, travel), homes[travel.motor])
+        yield from _prepare_flight(motor, motion, homes[travel.motor])
         flown.append(motor)
-    yield from _prepare_flight(rig.rotation, sweep_motion(phase), 0.0)
+    yield from _prepare_flight(rig.rotation, planned.sweep, 0.0)
     yield from bps.wait(group="motion")
     return (*flown, rig.rotation)
 
@@ -296,26 +309,16 @@ def _step_by_step(
     devices = (*rig.detectors, rig.panda)
     watch = StallWatch(patience_s(rig, phase))
     for index, angle_deg in enumerate(phase.angles_deg):
-        places: list[Any] = [rig.rotation, angle_deg]
+        targets: list[Any] = [rig.rotation, angle_deg]
         for travel in phase.travels:
-            places += [rig.motor(travel.motor), homes[travel.motor] + travel_mm(phase, travel, index)]
-        yield from bps.mv(*places)
+            targets += [rig.motor(travel.motor), homes[travel.motor] + travel_mm(phase, travel, index)]
+        yield from bps.mv(*targets)
         guard.check(phase.name)
         yield from bps.prepare(rig.sequencer, table, wait=True)
         yield from bps.kickoff(rig.sequencer, wait=True)
         yield from bps.complete(rig.sequencer, wait=True)
         yield from bps.collect(*devices, name=phase.name)
         yield from _look(rig, watch)
-
-
-def _rows(rig: Rig, phase: Phase) -> MsgGenerator[tuple[GateRow, ...]]:
-    """The rows of the sequencer for a phase: ONE table, since a sweep cannot wait for another."""
-    acceleration_s = yield from bps.rd(rig.rotation.acceleration_time)
-    before_deg = run_up(phase.speed_deg_s, acceleration_s)
-    tables = split_tables(gate_rows(phase, rig.scale, run_up_deg=before_deg or 1.0))
-    if len(tables) != 1:
-        raise ScanError(f"{phase.name}: {len(tables)} tables of the sequencer for one sweep; use fewer angles")
-    return tables[0]
 
 
 def _label(devices: Sequence[Any], text: str) -> MsgGenerator[None]:
@@ -326,10 +329,8 @@ def _label(devices: Sequence[Any], text: str) -> MsgGenerator[None]:
         yield from bps.wait(group="label")
 
 
-def _prepare_carried(rig: Rig, flight: Flight | None) -> MsgGenerator[tuple[Any, ...]]:
+def _prepare_carried(rig: Rig, flight: Flight) -> MsgGenerator[tuple[Any, ...]]:
     """Bring the motor that flies past to where it runs up from."""
-    if flight is None:
-        return ()
     motor = rig.motor(flight.motor)
     yield from _prepare_flight(motor, flight.motion, 0.0)
     yield from bps.wait(group="motion")

@@ -119,7 +119,7 @@ Bluesky's own leaves devices staged, or unstages them while the next plan begins
 """
 
 
-def leave(rig: Rig, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
+def end_safely(rig: Rig, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
     """What a scan ends with, however it ended: the shutter closed, and then the motors put back.
 
     A shutter that does not answer is asked again for some seconds, and the motors are put back in any case. An end that
@@ -143,7 +143,7 @@ def _close_surely(rig: Rig) -> MsgGenerator[None]:
 def shut(rig: Rig) -> MsgGenerator[None]:
     """Close the shutter before anything else is done about an error, which stays the one that is seen.
 
-    A shutter that does not answer holds up nothing: `leave` asks it again.
+    A shutter that does not answer holds up nothing: `end_safely` asks it again.
     """
     yield from bps.wait_for([rig.shutter.shut])
 
@@ -160,13 +160,13 @@ def in_the_beam(rig: Rig, plan: MsgGenerator[None]) -> MsgGenerator[None]:
     )
 
 
-def where(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
+def read_setpoints(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
     """Where these motors stand, in their order: what `restore_positions` takes; until then they count as away."""
-    places = []
+    positions = []
     for name in motors:
-        places.append((name, (yield from read_position(rig.motor(name)))))
-    rig.homes.depart(places)
-    return tuple(places)
+        positions.append((name, (yield from read_position(rig.motor(name)))))
+    rig.homes.depart(positions)
+    return tuple(positions)
 
 
 def read_position(motor: MotorDevice) -> MsgGenerator[float]:

@@ -9,31 +9,29 @@ from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.segment import Flight, patience_s, take
+from danmax_bluesky.plans.segment import Flight, measure_phase, patience_s, planned_phases
 from danmax_bluesky.plans.stubs import (
     arm,
     close_shutter,
+    end_safely,
     in_the_beam,
-    leave,
     move_in_order,
     position_units,
-    read_position,
+    read_setpoints,
     restore_positions,
     staged,
     wait_until_stable,
-    where,
 )
 from danmax_bluesky.tomography.phases import (
     Kind,
     Phase,
-    plan_phases,
     resting,
     segments_metadata,
     stepping,
     sweeping,
     total_frames,
 )
-from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.scan_plan import PlannedPhase, ScanPlan
 from danmax_bluesky.tomography.series import phases_of_place
 from danmax_bluesky.tomography.translations import Places
 
@@ -52,7 +50,9 @@ class OutOfTheBeam(Protocol):
         ...
 
 
-def darks(rig: Rig, frames: Phase | int, exposure_s: float = 0.0, *, name: str = "") -> MsgGenerator[None]:
+def darks(
+    rig: Rig, frames: PlannedPhase | Phase | int, exposure_s: float = 0.0, *, name: str = ""
+) -> MsgGenerator[None]:
     """Frames with the shutter closed.
 
     Args:
@@ -66,12 +66,12 @@ def darks(rig: Rig, frames: Phase | int, exposure_s: float = 0.0, *, name: str =
     """
     phase = yield from _phase(rig, "dark", frames, exposure_s, name)
     yield from close_shutter(rig)
-    yield from take(rig, phase)
+    yield from measure_phase(rig, phase)
 
 
 def flats(
     rig: Rig,
-    frames: Phase | int,
+    frames: PlannedPhase | Phase | int,
     exposure_s: float = 0.0,
     *,
     out: OutOfTheBeam,
@@ -98,25 +98,25 @@ def flats(
     phase = yield from _phase(rig, "flat", frames, exposure_s, name)
     turn_deg = out.rotate_first_deg if angle_deg is None else angle_deg
     moves = (*(() if turn_deg is None else ((rig.rotation.name, turn_deg),)), *out.moves)
-    places = yield from where(rig, [name for name, _ in moves])
+    positions = yield from read_setpoints(rig, [name for name, _ in moves])
 
     def expose() -> MsgGenerator[None]:
         if condition == "stable":
             yield from wait_until_stable(rig)
         elif condition:
             yield from bps.sleep(condition)
-        yield from take(rig, phase)
+        yield from measure_phase(rig, phase)
 
     def measure() -> MsgGenerator[None]:
         yield from move_in_order(rig, moves)
         yield from in_the_beam(rig, expose())
 
-    yield from bpp.finalize_wrapper(measure(), lambda: restore_positions(rig, places))
+    yield from bpp.finalize_wrapper(measure(), lambda: restore_positions(rig, positions))
 
 
 def projections(
     rig: Rig,
-    frames: Phase | int,
+    frames: PlannedPhase | Phase | int,
     exposure_s: float = 0.0,
     *,
     start_deg: float = 0.0,
@@ -140,15 +140,15 @@ def projections(
     Raises:
         ScanError: a number is out of range.
     """
-    if not isinstance(frames, Phase):
+    if not isinstance(frames, PlannedPhase | Phase):
         readout_s = slowest_readout_s((yield from readouts(rig)))
         frames = sweeping(start_deg, end_deg, frames, exposure_s, readout_s, name)
-    yield from in_the_beam(rig, take(rig, frames, homes, flight))
+    yield from in_the_beam(rig, measure_phase(rig, frames, homes, flight))
 
 
 def orthogonal_return(
     rig: Rig,
-    frames: Phase | Sequence[float],
+    frames: PlannedPhase | Phase | Sequence[float],
     exposure_s: float = 0.0,
     *,
     homes: Mapping[str, float] | None = None,
@@ -166,14 +166,16 @@ def orthogonal_return(
     Raises:
         ScanError: a number is out of range.
     """
-    if not isinstance(frames, Phase):
+    if not isinstance(frames, PlannedPhase | Phase):
         readout_s = slowest_readout_s((yield from readouts(rig)))
         frames = stepping("alignment", frames, exposure_s, readout_s, name)
-    yield from in_the_beam(rig, take(rig, frames, homes))
+    yield from in_the_beam(rig, measure_phase(rig, frames, homes))
 
 
-def _phase(rig: Rig, kind: Kind, frames: Phase | int, exposure_s: float, name: str) -> MsgGenerator[Phase]:
-    if isinstance(frames, Phase):
+def _phase(
+    rig: Rig, kind: Kind, frames: PlannedPhase | Phase | int, exposure_s: float, name: str
+) -> MsgGenerator[PlannedPhase | Phase]:
+    if isinstance(frames, PlannedPhase | Phase):
         return frames
     return resting(kind, frames, exposure_s, slowest_readout_s((yield from readouts(rig))), name)
 
@@ -185,7 +187,7 @@ def return_to_start(rig: Rig, start_deg: float) -> MsgGenerator[None]:
 
 def measure_phases(
     rig: Rig,
-    phases: Sequence[Phase],
+    phases: Sequence[PlannedPhase | Phase],
     out: OutOfTheBeam | None = None,
     *,
     condition: float | Literal["stable"] = 0.0,
@@ -201,7 +203,7 @@ def measure_phases(
 
     Args:
         rig: the devices.
-        phases: in any order.
+        phases: in any order; those that are not planned are planned before anything moves.
         out: the position for flats; needed if there are any.
         condition: seconds to wait after the shutter opened for flats, or "stable".
         flat_angle_deg: where to rotate for flats, degrees; None leaves it to the position.
@@ -214,16 +216,18 @@ def measure_phases(
     """
     if out is None and any(phase.kind == "flat" for phase in phases):
         raise ScanError("flats are asked for, and no position with the sample out of the beam is given; set posflat")
-    travelling = tuple(dict.fromkeys(travel.motor for phase in phases for travel in phase.travels))
-    places = yield from where(rig, travelling)
-    homes = dict(places)
+    planned = yield from planned_phases(rig, phases)
+    exposed = [item.phase for item in planned]
+    travelling = tuple(dict.fromkeys(travel.motor for phase in exposed for travel in phase.travels))
+    positions = yield from read_setpoints(rig, travelling)
+    homes = dict(positions)
     flown: dict[str, str] = {}
     for name in travelling:
         flown[name] = yield from position_units(rig.motor(name))
     start = {
         "detectors": [detector.name for detector in rig.detectors],
         "motors": [rig.rotation.name, *travelling],
-        "segments": segments_metadata(phases),
+        "segments": segments_metadata(exposed),
         **({"flown": flown} if flown else {}),
         **md,
     }
@@ -241,21 +245,21 @@ def measure_phases(
     @bpp.monitor_during_decorator([rig.motor(name).readback for name in travelling])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
-        yield from arm(rig, total_frames(phases), max(ph.longest_wait_s + patience_s(rig, ph) for ph in phases))
-        for phase in phases:
+        yield from arm(rig, total_frames(exposed), max(ph.longest_wait_s + patience_s(rig, ph) for ph in exposed))
+        for phase in planned:
             yield from bps.checkpoint()  # a pause that was asked for lands here, with the shutter closed
             yield from verbs[phase.kind](rig, phase)
         if end_with is not None:
             yield from end_with()
 
     # Injected, not passed to `open_run`: a message has a field of its own that is called `command`.
-    told = bpp.inject_md_wrapper(run(), start)
+    described = bpp.inject_md_wrapper(run(), start)
 
-    return (yield from bpp.finalize_wrapper(told, lambda: leave(rig, places)))
+    return (yield from bpp.finalize_wrapper(described, lambda: end_safely(rig, positions)))
 
 
 def tomo_scan(
-    rig: Rig, scan: TomoScan, out: OutOfTheBeam | None = None, *, md: Mapping[str, Any] | None = None
+    rig: Rig, plan: ScanPlan, out: OutOfTheBeam | None = None, *, md: Mapping[str, Any] | None = None
 ) -> MsgGenerator[str]:
     """The DanMAX tomography: darks, flats, projections, orthogonal frames, flats and darks after, and back.
 
@@ -264,32 +268,34 @@ def tomo_scan(
 
     Args:
         rig: the devices; its detectors are armed.
-        scan: everything that was asked for; it stands in the start document.
+        plan: what a preflight has judged; its scan stands in the start document.
         out: the position for flats.
         md: for the start document.
 
     Returns:
         the uid of the run, of a series that of its first.
     """
-    start_deg = yield from read_position(rig.rotation)
-    home = (yield from where(rig, (rig.rotation.name,))) if scan.return_to_start else ()
-    phases = plan_phases(scan, start_deg, slowest_readout_s((yield from readouts(rig))))
-    back = (lambda: return_to_start(rig, start_deg)) if scan.return_to_start else None
-    told = {"plan_name": "tomo_scan", "scan": scan.model_dump(mode="json"), **(md or {})}
+    scan = plan.scan
+    home = (yield from read_setpoints(rig, (rig.rotation.name,))) if scan.return_to_start else ()
+    back = (lambda: return_to_start(rig, plan.start_deg)) if scan.return_to_start else None
+    start = {"plan_name": "tomo_scan", "scan": scan.model_dump(mode="json"), **(md or {})}
 
-    def at_one_place(here: Sequence[Phase], more: Mapping[str, Any]) -> MsgGenerator[str]:
+    def at_one_place(here: Sequence[PlannedPhase], more: Mapping[str, Any]) -> MsgGenerator[str]:
         how = {"condition": scan.condition, "flat_angle_deg": scan.flat_angle_deg, "end_with": back}
-        return (yield from measure_phases(rig, here, out, **how, md={**told, **more}))
+        return (yield from measure_phases(rig, here, out, **how, md={**start, **more}))
 
-    whole = at_one_place(phases, {}) if scan.places is None else series(rig, scan.places, phases, at_one_place)
+    if scan.places is None:
+        whole = at_one_place(plan.phases, {})
+    else:
+        whole = series(rig, scan.places, plan.phases, at_one_place)
     return (yield from bpp.finalize_wrapper(whole, lambda: restore_positions(rig, home)))
 
 
 def series(
     rig: Rig,
     places: Places,
-    phases: Sequence[Phase],
-    measure: Callable[[Sequence[Phase], Mapping[str, Any]], MsgGenerator[str]],
+    phases: Sequence[PlannedPhase],
+    measure: Callable[[Sequence[PlannedPhase], Mapping[str, Any]], MsgGenerator[str]],
 ) -> MsgGenerator[str]:
     """The same scan at several places; the motors are put back where they stood, also after an error.
 
@@ -302,17 +308,17 @@ def series(
     Returns:
         the uid of the first run.
     """
-    homes = yield from where(rig, places.motors)
+    homes = yield from read_setpoints(rig, places.motors)
 
     def visit() -> MsgGenerator[str]:
-        fields: dict[str, Any] = {}
+        first: dict[str, Any] = {}
         for index, offsets in enumerate(places.offsets_mm()):
             here = phases_of_place(phases, index, len(places))
             yield from move_in_order(rig, [(name, home + offsets[name]) for name, home in homes])
-            told = {"index": index, "of": len(places), "offsets_mm": offsets, **fields}
-            uid = yield from measure(here, {"series": told})
-            fields = fields or {"fields_uid": uid, "fields_scan": rig.latest_scan()}
-        return fields["fields_uid"]
+            stands = {"index": index, "of": len(places), "offsets_mm": offsets, **first}
+            uid = yield from measure(here, {"series": stands})
+            first = first or {"fields_uid": uid, "fields_scan": rig.latest_scan()}
+        return first["fields_uid"]
 
     return (yield from bpp.finalize_wrapper(visit(), lambda: restore_positions(rig, homes)))
 

@@ -174,10 +174,10 @@ class FrameTable:
     index: np.ndarray
     time_s: np.ndarray
     exposure_s: np.ndarray
-    lost: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    uncertain: Mapping[str, str] = field(default_factory=dict)
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    uncertain: Mapping[str, str] = field(default_factory=dict[str, str])
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    units: Mapping[str, str] = field(default_factory=dict[str, str])
     monitor: np.ndarray | None = None
     shifts: Shifts | None = None
     has_rotation: bool = False
@@ -207,7 +207,8 @@ class FrameTable:
         """NumPy type string that holds the pixels of these frames, which may lie in files of different types."""
         if not self.dtypes or not len(frames):
             return self.dtype
-        return np.result_type(*{self.dtypes[index] for index in self.file_index[frames]}).str
+        files: list[int] = np.unique(self.file_index[frames]).tolist()
+        return np.result_type(*{self.dtypes[index] for index in files}).str
 
     @property
     def recorded(self) -> dict[str, tuple[np.ndarray, str]]:

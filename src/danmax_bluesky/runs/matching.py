@@ -16,7 +16,7 @@ import numpy as np
 
 from danmax_bluesky.runs.audit import PhaseAudit, audit_phase
 from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG, KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
-from danmax_bluesky.runs.record import MONITOR, FrameSource, RunRecord, Segment, is_image, units_of
+from danmax_bluesky.runs.record import MONITOR, FrameSource, RunRecord, Segment, is_image, rotation_of, units_of
 from danmax_bluesky.runs.trigger_angles import NEEDS_ANGLE, TriggerAngles, segment_angles
 
 INTEGRALS = "_integrals_monitor"
@@ -310,7 +310,7 @@ def expected_columns(
                 and owners.get(key) not in cameras
             }
     found |= {name: str(units) for name, units in start.get("flown", {}).items()}
-    motor = (start.get("rotation") or {}).get("motor")
+    motor: str | None = rotation_of(start).get("motor")
     if motor and any(name == motor or name.startswith(f"{motor}_") for name in found):
         found |= {ANGLE: "degree", ANGLE_FLAG: ""}
     return found
@@ -349,7 +349,7 @@ def _had_beam(record: RunRecord, segment: Segment, index: np.ndarray) -> np.ndar
     The PandA captures, with each trigger, two inputs that tell whether the shutter was open and beam in the ring.
     """
     bits = segment.columns.get("pcap_bits0")
-    capture = record.start.get("capture") or {}
+    capture: Mapping[str, int | None] = record.start.get("capture") or {}
     wanted = sum(1 << bit for bit in (capture.get("shutter_bit"), capture.get("beam_bit")) if bit is not None)
     had = np.ones(len(index), bool)
     if bits is None or not wanted or segment.kind not in ("flat", "projection", "alignment", "data"):

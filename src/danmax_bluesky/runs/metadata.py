@@ -7,12 +7,15 @@ every file of a scan is made. Which keys may be set is said here, and what a val
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from datetime import date, time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.parsing import is_listed, is_mapping
 from danmax_bluesky.runs.start_document import RunStart, container_of, keys
 
 NOTES = "metadata_notes"
@@ -141,8 +144,8 @@ def start_metadata(said: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str,
 def with_people_and_sample(start: RunStart) -> RunStart:
     """A start document as `start_metadata` makes it, also of a run that was measured before there was such a rule."""
     sample, users = start.get("sample"), start.get("users")
-    fits = isinstance(sample, Mapping | None) and isinstance(users, list | tuple | None)
-    if fits and all(isinstance(user, Mapping) for user in users or ()):
+    fits = (sample is None or is_mapping(sample)) and (users is None or is_listed(users))
+    if fits and all(is_mapping(user) for user in users or ()):
         return start
     return {**start, "sample": _sample(sample)[0], "users": _users(users)}
 
@@ -163,7 +166,7 @@ def holdable(value: Any, where: str = "", depth: int = 0) -> tuple[Any, list[str
     if depth > _DEEPEST:
         return str(value)[:1000], [f"{where}: nested more than {_DEEPEST} times, recorded as text"]
     if isinstance(value, np.generic):
-        value = value.item()
+        value = cast(Any, value).item()
     if value is None or isinstance(value, bool | float):
         return value, []
     if isinstance(value, int):
@@ -176,18 +179,19 @@ def holdable(value: Any, where: str = "", depth: int = 0) -> tuple[Any, list[str
         text = holdable_text(value)
         changed = text != value
         return text, [f"{where}: characters that a file cannot hold are spelled out: {text!r}"] if changed else []
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+    if _is_array(value) and value.dtype.kind in "biuf":
         return value, []
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return _holdable_mapping(value, where, depth)
     if isinstance(value, list | tuple | set | frozenset | np.ndarray):
-        items = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
+        inside = cast(Iterable[Any], value)
+        items = sorted(inside, key=str) if isinstance(value, set | frozenset) else list(inside)
         parts = [holdable(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(items)]
         plain = [part for part, _ in parts]
         return (tuple(plain) if isinstance(value, tuple) else plain), [note for _, notes in parts for note in notes]
     if isinstance(value, Path):
         return holdable(str(value), where, depth)
-    text = value.isoformat() if hasattr(value, "isoformat") else holdable_text(str(value))
+    text = value.isoformat() if isinstance(value, date | time) else holdable_text(str(value))
     return text, [f"{where}: {type(value).__name__} recorded as text"]
 
 
@@ -232,9 +236,13 @@ def _holdable_mapping(value: Mapping[Any, Any], where: str, depth: int) -> tuple
     return plain, notes
 
 
+def _is_array(value: object) -> TypeGuard[NDArray[Any]]:
+    return isinstance(value, np.ndarray)
+
+
 def _sample(sample: Any) -> tuple[dict[str, Any], list[str]]:
     """The sample as a mapping with its name."""
-    if isinstance(sample, Mapping):
+    if is_mapping(sample):
         name, note = _name(sample.get("name"), "sample.name")
         return {**sample, "name": name}, note
     name, note = _name(sample, "sample")
@@ -249,7 +257,7 @@ def _name(value: Any, where: str) -> tuple[str, list[str]]:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:g}", []
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(value), []
+        return str(cast(Any, value)), []
     return str(value), [f"{where}: {type(value).__name__} recorded as text"]
 
 
@@ -258,7 +266,8 @@ def _users(users: Any) -> list[dict[str, Any]]:
     if users is None:
         return []
     alone = isinstance(users, Mapping | str | bytes) or not isinstance(users, Iterable)
+    several = cast(Iterable[Any], [users] if alone else users)
     return [
-        {**user, "name": _name(user.get("name"), "")[0]} if isinstance(user, Mapping) else {"name": _name(user, "")[0]}
-        for user in ([users] if alone else users)
+        {**user, "name": _name(user.get("name"), "")[0]} if is_mapping(user) else {"name": _name(user, "")[0]}
+        for user in several
     ]

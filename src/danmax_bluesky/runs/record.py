@@ -95,15 +95,15 @@ class Segment:
     name: str
     kind: str
     planned: int | None
-    plan: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict[str, Any])
     first_trigger: int | None = None
-    external: Mapping[str, FrameSource] = field(default_factory=dict)
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
+    external: Mapping[str, FrameSource] = field(default_factory=dict[str, FrameSource])
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    units: Mapping[str, str] = field(default_factory=dict[str, str])
     times: Sequence[float] = ()
-    configuration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    configuration_units: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    hints: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    configuration_units: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __len__(self) -> int:
         """Number of rows on record: of the longest external key, or of the events."""
@@ -170,7 +170,8 @@ class RunRecord:
     def device_name(self, role: str) -> str:
         """What the device of a role is called in this run: of "panda", "shutter", "ring_current" or "beam_monitor"."""
         usual = DeviceNames.model_fields[role].default
-        return str((self.start.get("device_names") or {}).get(role, usual))
+        named: Mapping[str, str] = self.start.get("device_names") or {}
+        return str(named.get(role, usual))
 
     @property
     def planned(self) -> dict[str, int]:
@@ -180,9 +181,10 @@ class RunRecord:
 
     def plan_of(self, name: str) -> Mapping[str, Any]:
         """What was planned for a segment, begun or not, as `Segment.plan`; {} if nobody said."""
-        return next((segment.plan for segment in self.segments if segment.name == name), None) or next(
-            (entry for entry in self.start.get("segments", ()) if entry["name"] == name), {}
-        )
+        declared = next((segment.plan for segment in self.segments if segment.name == name), None)
+        promised: Sequence[Mapping[str, Any]] = self.start.get("segments", ())
+        nothing: Mapping[str, Any] = {}
+        return declared or next((entry for entry in promised if entry["name"] == name), nothing)
 
     @property
     def missing(self) -> dict[str, int]:
@@ -239,7 +241,7 @@ class RecordBuilder(DocumentRouter):
     """Folds the documents of one run; feed it with `builder(name, doc)` and ask for `builder.record`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self._start: RunStart | None = None
         self._stop: Mapping[str, Any] | None = None
         self._descriptors: dict[str, Mapping[str, Any]] = {}
@@ -378,8 +380,14 @@ def units_of(start: Mapping[str, Any], key: str, described: Mapping[str, Any]) -
         return str(described["units"])
     if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
         return "s"
-    motor = (start.get("rotation") or {}).get("motor", "")
+    motor = str(rotation_of(start).get("motor", ""))
     return "counts" if motor and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")) else ""
+
+
+def rotation_of(start: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a start document says of the rotation: motor, counts_per_deg, offset_deg; {} if nothing turns."""
+    rotation: Mapping[str, Any] | None = start.get("rotation")
+    return rotation or {}
 
 
 def fold(documents: Iterable[tuple[str, Any]]) -> RunRecord:

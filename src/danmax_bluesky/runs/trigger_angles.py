@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.runs.frame_table import AngleFlag
-from danmax_bluesky.runs.record import RunRecord, Segment
+from danmax_bluesky.runs.record import RunRecord, Segment, rotation_of
 from danmax_bluesky.tomography.angles import mid_exposure_angles, with_estimates
 from danmax_bluesky.tomography.phases import planned_angles_deg
 from danmax_bluesky.tomography.triggers import EncoderScale
@@ -41,8 +41,8 @@ def segment_angles(record: RunRecord, segment: Segment) -> TriggerAngles:
     plan (flagged as such), nothing (NaN, flagged as missing). Triggers beyond what the PandA captured have the plan's.
     Single angles that the PandA did not capture, or that cannot be true, are estimated from their neighbours.
     """
-    rotation = record.start.get("rotation") or {}
-    motor = rotation.get("motor", "")
+    rotation = rotation_of(record.start)
+    motor = str(rotation.get("motor", ""))
     promised = segment.plan or {"num": len(segment)}
     tolerance_deg = farthest_deg(record) if promised.get("motion") in TRIGGERED else None
     planned_deg = planned_angles_deg(promised)
@@ -64,7 +64,7 @@ def farthest_deg(record: RunRecord) -> float | None:
 
     None where no steps are planned.
     """
-    steps = []
+    steps: list[float] = []
     for name in record.planned:
         entry = record.plan_of(name)
         if entry.get("motion") in TRIGGERED:
@@ -82,17 +82,17 @@ def far_from_plan(record: RunRecord) -> list[str]:
     Args:
         record: with scalars loaded (`storage.scalars.load_scalars`).
     """
-    told = []
+    sentences: list[str] = []
     for segment in record.segments:
         flag = segment_angles(record, segment).flag
         rows = np.flatnonzero((flag & AngleFlag.DEVIATES > 0) & (flag & AngleFlag.RECONSTRUCTED == 0))
         if rows.size:
-            told.append(
+            sentences.append(
                 f"{segment.name}: {rows.size} angles lie more than {farthest_deg(record):.3g} degrees from the "
                 f"plan, from exposure {rows[0] + 1} on; the files hold those that were measured. Look at the speed of "
                 "the rotation, and at counts_per_deg and offset_deg of its encoder"
             )
-    return told
+    return sentences
 
 
 def estimated_or_unknown(record: RunRecord) -> list[str]:
@@ -103,7 +103,7 @@ def estimated_or_unknown(record: RunRecord) -> list[str]:
     Args:
         record: with scalars loaded (`storage.scalars.load_scalars`).
     """
-    sentences = []
+    sentences: list[str] = []
     for segment in record.segments:
         flag = segment_angles(record, segment).flag
         estimated = (flag & AngleFlag.RECONSTRUCTED > 0) & (flag & AngleFlag.WRAPPED == 0)

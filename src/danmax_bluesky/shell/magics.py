@@ -1,23 +1,25 @@
-"""The words that users of Sardana type: %mv, %mvr, %wa, %ct, %ascan, %ascanct, %tomoscan."""
+"""The words that users of Sardana type: %mv, %mvr, %wa, %ct, %ascan, %dscan, %mesh, %ascanct, %tomoscan."""
 
 import asyncio
 import contextlib
-import shlex
-from collections.abc import Coroutine, Generator, Sequence
+import functools
+import re
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import bluesky.plan_stubs as bps
 import numpy as np
-from bluesky.utils import MsgGenerator, ProgressBarManager
+from bluesky.utils import ProgressBarManager
 from rich.console import Console
 from rich.table import Table
 
 from danmax_bluesky.devices.disconnects import format_missing_devices
-from danmax_bluesky.errors import DanmaxError, ScanError
-from danmax_bluesky.plans import classic
-from danmax_bluesky.plans.stubs import read_position
+from danmax_bluesky.errors import ScanError
+from danmax_bluesky.plans.calls import bind
+from danmax_bluesky.plans.motor_table import motor_row
+from danmax_bluesky.plans.signature import options_of_plan, positional
+from danmax_bluesky.plans.user import Plans
 from danmax_bluesky.session import Session
-from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.shell.words import missing, parse, words_of
 
 T = TypeVar("T")
 ANSWER_S = 30.0
@@ -29,6 +31,8 @@ WORDS = {
     "mvr": "%mvr MOTOR DISTANCE [...]               the same, from where they stand",
     "ct": "%ct [SECONDS]                           expose every active detector once",
     "ascan": "%ascan MOTOR START END NSTEPS SECONDS     stop at NSTEPS + 1 positions",
+    "dscan": "%dscan MOTOR START END NSTEPS SECONDS     the same around where the motor stands, and back",
+    "mesh": "%mesh SLOW START END NSTEPS FAST START END NSTEPS SECONDS   a map of diffraction",
     "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
     "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
     "newsample": "%newsample NAME                         another sample is in the beam",
@@ -57,9 +61,14 @@ class Magics:
         aliases.default_aliases = [alias for alias in aliases.default_aliases if alias[0] not in WORDS]
         for word in WORDS:
             shell.register_magic_function(getattr(self, word), "line", word)
-            if word in ("wm", "mv", "umv", "mvr", "ascan", "ascanct", "tomoscan"):
-                shell.set_hook("complete_command", self._complete, str_key=f"%{word}")
-                shell.set_hook("complete_command", self._complete, str_key=word)
+            if completed := self._completed(word):
+                shell.set_hook("complete_command", completed, str_key=f"%{word}")
+                shell.set_hook("complete_command", completed, str_key=word)
+        shell.input_transformers_cleanup.append(functools.partial(as_words, self._is_plan(shell)))
+
+    def _is_plan(self, shell: Any) -> Callable[[str], bool]:
+        """Whether a name at the prompt is the plan of this session, and nothing that the user has called so."""
+        return lambda word: shell.user_ns.get(word, self) == getattr(self._session.plans, word, None)
 
     def wa(self, line: str = "") -> None:
         """Where all motors stand."""
@@ -85,50 +94,42 @@ class Magics:
         """Expose every active detector once, and tell what is in the frames."""
         from danmax_bluesky.storage.frames import open_frames  # late: what reads frames takes a second to import
 
-        exposure_s = _number(line or "1", "exposure")
-        self._run(classic.ct(self._session.rig, exposure_s, md=self._md(f"ct {exposure_s:g}")))
+        values, named = parse(line, Plans.ct)
+        self._measure("ct", line, values, named)
+        exposure_s = self._session.last_run["call"]["exp_time"] if self._session.last_run else 0.0
         table = Table("detector", "mean", "min", "max", title=f"{exposure_s:g} s")
-        for detector in self._session.rig.detectors:
-            with contextlib.closing(open_frames(self._file_of(detector.name))) as frames:
+        for name in self._session.last_run["detectors"] if self._session.last_run else ():
+            with contextlib.closing(open_frames(self._file_of(name))) as frames:
                 frame = np.empty(frames.shape, frames.dtype)
                 frames.read_into(len(frames) - 1, frame)
-            table.add_row(detector.name, f"{frame.mean():.6g}", f"{frame.min():g}", f"{frame.max():g}")
+            table.add_row(name, f"{frame.mean():.6g}", f"{frame.min():g}", f"{frame.max():g}")
         self._console.print(table)
 
     def ascan(self, line: str) -> None:
         """Stop at equally spaced positions of a motor, and expose every active detector at each."""
-        motor, start, end, nsteps, exposure_s = self._scan(line, "ascan")
-        self._run(
-            classic.ascan(
-                self._session.rig, motor, start, end, nsteps, exposure_s, md=self._md(f"ascan {line.strip()}")
-            )
-        )
+        self._measure("ascan", line, *parse(line, Plans.ascan))
+
+    def dscan(self, line: str) -> None:
+        """Stop at equally spaced positions around where a motor stands, expose at each, and bring it back."""
+        self._measure("dscan", line, *parse(line, Plans.dscan))
+
+    def mesh(self, line: str) -> None:
+        """Map diffraction over two motors, and bring them back."""
+        self._measure("mesh", line, *parse(line, Plans.mesh))
 
     def ascanct(self, line: str) -> None:
         """Expose while the rotation turns, without stopping; no tomography, so the configurator has no part in it."""
-        motor, start, end, nsteps, exposure_s = self._scan(line, "ascanct")
-        self._run(
-            self._session.plans.tomo_scan(
-                "ascanct",
-                motor,
-                start,
-                end,
-                nsteps,
-                exposure_s,
-                fields_flag="000000",
-                configurator=False,
-                command=f"ascanct {line.strip()}",
-            )
-        )
+        values, named = parse(line, Plans.ascan)
+        self._check("ascanct", line, values, named, Plans.ascan)
+        call = bind(self._session.plans.ascan, tuple(values), named).arguments
+        motor, *numbers = (call[name] for name in ("motor", "start", "end", "nsteps", "exp_time"))
+        named = {"fields_flag": "000000", "configurator": False, "tomo_det": call.get("detectors", ())}
+        named |= {"sample": call.get("sample")}
+        self._measure("tomo_scan", line, ["ascanct", self._motor(motor).name, *numbers], named, word="ascanct")
 
     def tomoscan(self, line: str) -> None:
         """Measure a tomography, in the words of `danmax tomoscan`; what is not named comes from the configurator."""
-        positional, named = parse(line)
-        names = ("scan_type", "rot_mot", "scan_start", "scan_end", "nsteps", "exp_time")
-        if len(positional) > len(names):
-            raise ScanError(f"%tomoscan {line}: {positional[len(names)]!r} is too much; it takes {', '.join(names)}")
-        arguments = {**dict(zip(names, positional, strict=False)), **named}
-        self._run(self._session.plans.tomo_scan(**arguments, command=f"tomoscan {line.strip()}"))
+        self._measure("tomo_scan", line, *parse(line), word="tomoscan")
 
     def newsample(self, line: str) -> None:
         """Another sample is in the beam."""
@@ -144,9 +145,9 @@ class Magics:
 
     def reconnect(self, line: str = "") -> None:
         """Try again what is not connected."""
-        missing = self._wait(self._session.beamline.reconnect())
+        absent = self._wait(self._session.beamline.reconnect())
         self._console.print(
-            f"NOT connected:\n{format_missing_devices(missing)}" if missing else "everything is connected",
+            f"NOT connected:\n{format_missing_devices(absent)}" if absent else "everything is connected",
             highlight=False,
             markup=False,
         )
@@ -163,48 +164,50 @@ class Magics:
         return words
 
     def _move(self, word: str, line: str) -> None:
+        plan = getattr(self._session.plans, word)
         words = words_of(line)
         if not words or len(words) % 2:
             what = "distances" if word == "mvr" else "positions"
             raise ScanError(f"%{word} {line}: give motors and {what} in pairs, as in %{word} tom_sam_x 1.5 tom_sam_y 0")
-        pairs = [(self._motor(name), _number(text, name)) for name, text in zip(words[::2], words[1::2], strict=True)]
-
-        def travel() -> MsgGenerator[None]:
-            targets: list[Any] = []
-            for motor, value in pairs:
-                targets += [motor, value + (yield from read_position(motor)) if word == "mvr" else value]
-            yield from bps.mv(*targets)
-
+        for name, text in zip(words[::2], words[1::2], strict=True):
+            _number(text, self._motor(name).name)
         engine = self._session.RE
         before = engine.waiting_hook
         if self._console.is_terminal or self._console.is_jupyter:
             engine.waiting_hook = ProgressBarManager()  # pyright: ignore[reportAttributeAccessIssue]
         try:
-            self._run(travel())
+            self._run(plan(*words))
         finally:
             engine.waiting_hook = before
-        self._show([motor.name for motor, _ in pairs])
+        self._show(words[::2])
 
-    def _complete(self, shell: Any, event: Any) -> list[str]:
-        return list(self._session.beamline.motors)
+    def _completed(self, word: str) -> Callable[[Any, Any], list[str]] | None:
+        """What completes a word: names of motors, and the options of the plan that it runs; None for nothing."""
+        plan = getattr(Plans, {"tomoscan": "tomo_scan", "ascanct": "ascan"}.get(word, word), None)
+        if plan is None or word in ("wa", "ct"):
+            return None
+        options = [f"--{o.word}" for o in options_of_plan(plan) if o.name not in dict(positional(plan))]
 
-    def _scan(self, line: str, word: str) -> tuple[str, float, float, int, float]:
-        words = words_of(line)
-        if len(words) != 5:
-            raise ScanError(f"%{word} {line}: it takes a motor, start, end, intervals and seconds; see %danmax")
-        start, end, exposure_s = (
-            _number(words[index], name) for index, name in ((1, "start"), (2, "end"), (4, "time"))
-        )
-        steps = _number(words[3], "nsteps")
-        if not steps.is_integer():
-            raise ScanError(f"%{word} {line}: nsteps = {words[3]} is no whole number")
-        return self._motor(words[0]).name, start, end, int(steps), exposure_s
+        def complete(shell: Any, event: Any) -> list[str]:
+            return [*self._session.beamline.motors, *options]
+
+        return complete
+
+    def _measure(self, plan: str, line: str, values: Sequence[Any], named: Mapping[str, Any], word: str = "") -> None:
+        """Run a plan of the session with the words that were typed after its name."""
+        bound: Any = getattr(self._session.plans, plan)
+        self._check(word or plan, line, values, named, bound)
+        self._run(bound(*values, **{"command": f"{word or plan} {line.strip()}".strip(), **named}))
+
+    def _check(
+        self, word: str, line: str, values: Sequence[Any], named: Mapping[str, Any], plan: Callable[..., Any]
+    ) -> None:
+        if lacking := missing(plan, values, named):
+            takes = ", ".join(name for name, _ in positional(plan))
+            raise ScanError(f"%{word} {line}: {', '.join(lacking)} missing; it takes {takes}; see %danmax")
 
     def _motor(self, name: str) -> Any:
         return self._session.rig.motor(name)
-
-    def _md(self, command: str) -> dict[str, Any]:
-        return {"command": command}
 
     def _run(self, plan: Generator[Any, Any, Any]) -> None:
         if self._session.RE.state == "paused":
@@ -217,110 +220,35 @@ class Magics:
         return file
 
     def _show(self, names: Sequence[str]) -> None:
-        missing = self._session.beamline.missing
+        absent = self._session.beamline.missing
         table = Table("motor", "position", "units", "low limit", "high limit", "description")
         for name in names:
-            row = ["", "", "", ""] if name in missing else self._wait(self._place(name))
-            about = "not connected" if name in missing else self._session.settings.motors[name].description
+            row = ("", "", "", "") if name in absent else self._wait(motor_row(self._motor(name))).cells
+            about = "not connected" if name in absent else self._session.settings.motors[name].description
             table.add_row(name, *row, about)
         self._console.print(table)
-
-    async def _place(self, name: str) -> list[str]:
-        motor = self._session.beamline.motors[name]
-        try:
-            position, low, high, keys = await asyncio.gather(
-                motor.readback.get_value(), motor.low_limit.get_value(), motor.high_limit.get_value(), motor.describe()
-            )
-        except DanmaxError as error:
-            return [str(error), "", "", ""]
-        return [f"{position:.6g}", keys[name].get("units") or "", f"{low:g}", f"{high:g}"]
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._session.RE.loop).result(ANSWER_S)
 
 
-def words_of(line: str) -> list[str]:
-    """The words of a line, as a shell would take them.
+def as_words(is_plan: Callable[[str], bool], lines: list[str]) -> list[str]:
+    """A cell of one line that begins with a word that is also a plan, and goes on as no Python does, with its `%`.
 
-    Raises:
-        ScanError: a quote is not closed.
+    So `mv tom_sam_x 1.5` is understood although `mv` is also a plan, and `mv = 3` and `RE(mv(...))` stay Python.
+
+    Args:
+        is_plan: whether a name at the prompt is a plan.
+        lines: of the cell.
     """
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise ScanError(f"{line}: {str(error).lower()}; close the quote, or leave it out") from None
+    if len(lines) == 1 and (match := re.match(r"(\w+)(\s+[\w.+'\"-].*|\s*)$", lines[0], flags=re.DOTALL)):
+        rest = match[2].split()
+        if match[1] in WORDS and is_plan(match[1]) and (not rest or rest[0] not in _OPERATORS):
+            return [f"%{lines[0]}"]
+    return lines
 
 
-def parse(line: str) -> tuple[list[Any], dict[str, Any]]:
-    """Words of a command line as positional and named arguments of a plan: `--npt-fields 20`, `npt_fields=20`.
-
-    An option that is true or false may stand alone, `--get-ortho`, and is true then.
-
-    Raises:
-        ScanError: an option without a value, or a quote that is not closed.
-    """
-    positional: list[Any] = []
-    named: dict[str, Any] = {}
-    words = words_of(line)
-    while words:
-        word = words.pop(0)
-        if word.startswith("--"):
-            key, equals, text = word[2:].partition("=")
-            if key == "dry-run":
-                named["dry_run"] = True
-                continue
-            if not equals:
-                if words and not words[0].startswith("--") and (_is_truth(words[0]) or not _is_flag(key)):
-                    text = words.pop(0)
-                elif _is_flag(key):
-                    text = "true"
-                else:
-                    raise ScanError(f"--{key} needs a value, as in --{key} {'bone' if _name_of(key) in _TEXTS else 20}")
-            _name(named, key, text)
-        elif "=" in word:
-            key, _, text = word.partition("=")
-            _name(named, key, text)
-        else:
-            positional.append(_plain(word))
-    return positional, named
-
-
-_LONG = {"tori": "tori_name", "det": "tomo_det"}
-_TEXTS = {"fields_flag", "sample", "posflat", "tori_name", "center", "angles"}
-
-
-def _name(named: dict[str, Any], key: str, text: str) -> None:
-    name = _name_of(key)
-    value = text if name in _TEXTS else _plain(text)
-    if name == "tomo_det":
-        value = (*named.get(name, ()), text)
-    elif _is_flag(key) and value in (0, 1):
-        value = bool(value)
-    named[name] = value
-
-
-def _name_of(key: str) -> str:
-    name = key.replace("-", "_")
-    return _LONG.get(name, name)
-
-
-def _is_flag(key: str) -> bool:
-    """Whether the plan's parameter of this name is true or false."""
-    field = TomoScan.model_fields.get(_name_of(key))
-    return field is not None and field.annotation is bool
-
-
-def _is_truth(text: str) -> bool:
-    return text.lower() in ("true", "false", "0", "1")
-
-
-def _plain(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+_OPERATORS = ("+", "-", "and", "if", "in", "is", "not", "or")
 
 
 def _number(text: str, what: str) -> float:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.parsing import parse, read_text, shown
 from danmax_bluesky.runs.metadata import RESERVED, RunMetadata
-from danmax_bluesky.storage.atomic_files import whole_file
 
 _log = logging.getLogger(__name__)
 _NOT_KEPT = ("scan_id", "sample")
@@ -80,7 +80,7 @@ class StoredMetadata(RunMetadata):
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             kept = {key: value for key, value in self._added.items() if key not in _NOT_KEPT}
-            with whole_file(self._path, replace=True, mode=0o664) as temporary:  # the next user of the visit reads it
-                temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+            content = json.dumps(kept, indent=1)
+            write_file(self._path, content, replace=True, mode=0o664)  # the next user of the visit reads it
         except OSError as error:
             raise StorageError(f"metadata {self._path} cannot be written: {error.strerror}") from error

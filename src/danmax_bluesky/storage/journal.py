@@ -3,7 +3,6 @@
 It is the truth from which every derived file of a run is made again. Nothing is ever changed in it.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -14,13 +13,13 @@ from typing import IO, Any
 import numpy as np
 from event_model import DocumentNames
 
+from danmax_bluesky.atomic_files import open_unlinked
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.parsing import MEBIBYTE, opened
 from danmax_bluesky.storage.files import explain
+from danmax_bluesky.storage.json_lines import JsonLines, cut_torn_line
+from danmax_bluesky.storage.locks import lock_stream
 
 _log = logging.getLogger(__name__)
-LONGEST_LINE = 256 * MEBIBYTE
-"""Of a journal: a line that goes on is no document, and would fill the memory."""
 _WORTH_A_FLUSH_TO_DISK = {"start", "descriptor", "stop"}
 
 
@@ -47,31 +46,36 @@ def _plain(value: Any) -> Any:
 
 
 class Journal:
-    """Appends the documents of one run to a file that must not exist before.
+    """Appends the documents of one run to a file.
 
     Each document is handed to the system at once, so that a killed process loses none; start, descriptors and stop
     are flushed to the disk too. While the journal is open it carries a lock by which others see that the run lives.
 
     Args:
         path: the file; its folder must exist.
+        resume: continue a file that is there, from its last whole line on; else it must not exist before.
 
     Raises:
         StorageError: the file exists already, or cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
         self._broken = False
         try:
+            if resume and path.exists():
+                cut_torn_line(path)
             # a lone surrogate, as of a name that is no UTF-8, becomes the escape by which JSON reads it back
-            self._stream: IO[str] = path.open("x", encoding="utf-8", errors="backslashreplace")
+            self._stream: IO[str] = open(
+                path, "a" if resume else "x", encoding="utf-8", errors="backslashreplace", opener=open_unlinked
+            )
         except FileExistsError:
             raise StorageError(f"{path} exists already: a run with this number left it; claim another number") from None
         except OSError as error:
             raise StorageError(explain(path, error)) from error
         self._identity = os.fstat(self._stream.fileno())
         try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_stream(self._stream)
         except OSError as error:
             _log.warning("%s cannot be locked (%s); a rebuild will not see that the run is alive", path, error)
 
@@ -131,12 +135,22 @@ def is_being_written(path: Path) -> bool:
         raise StorageError(f"{path} cannot be opened: {error.strerror}") from None
     with stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not lock_stream(stream, shared=True)
         except OSError as error:
             _log.warning("%s: whether this run is still measured cannot be told (%s)", path, error.strerror)
-    return False
+            return False
+
+
+def document_of(value: Any) -> tuple[str, dict[str, Any]]:
+    """The document that a line of a journal holds.
+
+    Raises:
+        TypeError, ValueError: it holds none.
+    """
+    name, document = value
+    if name not in DocumentNames.__members__ or not isinstance(document, dict):
+        raise ValueError("it holds no document")
+    return name, document
 
 
 def read_journal(path: Path) -> Iterator[tuple[str, Any]]:
@@ -147,19 +161,10 @@ def read_journal(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         StorageError: the file cannot be read, or is damaged before its last line.
     """
-    with opened(path, StorageError) as stream:
-        number = 0
-        torn: str | None = None
-        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):
-            if torn is not None:
-                raise StorageError(f"{path}, line {number - 1} is damaged: {torn}; recover the file from a backup")
-            try:
-                name, doc = json.loads(line)
-                if name not in DocumentNames.__members__ or not isinstance(doc, dict):
-                    raise ValueError("it holds no document")
-            except (ValueError, TypeError, RecursionError) as error:
-                torn = " ".join(str(error).split())
-                continue
-            yield name, doc
-        if torn is not None:
-            _log.warning("%s: the last line, %d, is torn and left out: the process died while it wrote", path, number)
+
+    def damaged(number: int, reason: str, is_last: bool) -> None:
+        if not is_last:
+            raise StorageError(f"{path}, line {number} is damaged: {reason}; recover the file from a backup")
+        _log.warning("%s: the last line, %d, is torn and left out: the process died while it wrote", path, number)
+
+    return JsonLines(path, document_of, damaged).read()

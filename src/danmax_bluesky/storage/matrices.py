@@ -6,13 +6,14 @@ mapped file in memory, however many processes use it.
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from danmax_bluesky.atomic_files import unguessable_name
 
 KEPT_BYTES = 4 << 30
 _COMPLETE = "complete"
@@ -54,7 +55,7 @@ class MatrixCache:
         place = self.folder / key
         if place.exists():
             return
-        temporary = self.folder / f".{key}.{os.getpid()}-{secrets.token_hex(4)}"
+        temporary = unguessable_name(place)
         try:
             temporary.mkdir(parents=True)
             for name, array in arrays.items():

@@ -258,8 +258,11 @@ class StoredPatterns:
         return norms * self.monitor.reshape((-1,) + (1,) * (norms.ndim - 1))
 
 
-def read_patterns(path: Path, layout: str | None = None, first: int = 0) -> StoredPatterns:
+def read_patterns(path: str | Path, layout: str | None = None, first: int = 0) -> StoredPatterns:
     """The patterns of a file.
+
+        patterns = read_patterns("process/azint/day1/scan-0007_pilatus_integrated.h5")
+        plt.errorbar(patterns.radial_axis, patterns.intensity[0], patterns.sigma[0])
 
     Args:
         path: written by this program, finished or not.
@@ -269,7 +272,7 @@ def read_patterns(path: Path, layout: str | None = None, first: int = 0) -> Stor
     Raises:
         StorageError: it cannot be read, or holds no patterns.
     """
-    with open_to_read(path) as file:
+    with open_to_read(Path(path)) as file:
         group: Any = file.get(f"/entry/{layout}/data" if layout else "/entry/data") or file.get("/entry/data")
         if group is None or "I" not in group:
             raise StorageError(f"{path} holds no patterns at /entry/data; was it written by another program?")

@@ -5,7 +5,6 @@ updated, since its file was held by another program, is brought up to date by th
 """
 
 import dataclasses
-import fcntl
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats import dxchange, master
 from danmax_bluesky.formats.nexus import iso
@@ -36,13 +36,12 @@ from danmax_bluesky.formats.provenance_table import (
     process_groups,
 )
 from danmax_bluesky.formats.tree import Dataset, Group
-from danmax_bluesky.parsing import opened, parse
+from danmax_bluesky.parsing import parse
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import holdable_text
 from danmax_bluesky.storage import environment
-from danmax_bluesky.storage.atomic_files import open_unlinked, whole_file
 from danmax_bluesky.storage.files import explain, open_to_read, values_of
-from danmax_bluesky.storage.journal import LONGEST_LINE
+from danmax_bluesky.storage.json_lines import JsonLines, append_line
 from danmax_bluesky.storage.locks import scan_lock
 from danmax_bluesky.storage.write import IN_MEMORY, TABLE_TYPE, image_of, write_into
 
@@ -214,10 +213,10 @@ class Provenance:
                 aside.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StorageError(explain(aside, error)) from error
-            _append_line(aside, {**event, "time": iso(time.time())})
+            _append(aside, event)
             return  # no table can follow it
         with scan_lock(self.files.raw, self.files.stem):
-            _append_line(self.path, {**event, "time": iso(time.time())})
+            _append(self.path, event)
             for problem in self._synchronise():
                 _log.warning("%s", problem)
 
@@ -248,36 +247,20 @@ def follows_the_journal(path: str | Path) -> bool:
     return name.endswith("dxchange.h5") or "_" not in name
 
 
-def _append_line(path: Path, event: dict[str, Any]) -> None:
-    """Append one line, whole and on disk; a torn line that a crash left is ended first."""
-    line = (json.dumps(event, default=str, separators=(",", ":")) + "\n").encode()
+def _append(path: Path, event: Mapping[str, Any]) -> None:
+    """Append one line, whole and on disk."""
+    line = json.dumps({**event, "time": iso(time.time())}, default=str, separators=(",", ":"))
     try:
-        with open(path, "ab", opener=open_unlinked) as stream:
-            with suppress(OSError):
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            if stream.tell() and not _ends_a_line(path):
-                line = b"\n" + line
-            stream.write(line)
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(path, line, to_disk=True)
     except OSError as error:
         raise StorageError(explain(path, error)) from error
 
 
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b"\n"
-
-
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    with opened(path, StorageError) as stream:
-        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):
-            try:
-                yield event_of(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                reason = " ".join(str(error).split())
-                _log.warning("%s: line %d is damaged, and left out (%.200s)", path, number, reason)
+    def damaged(number: int, reason: str, _is_last: bool) -> None:
+        _log.warning("%s: line %d is damaged, and left out (%.200s)", path, number, reason)
+
+    return JsonLines(path, event_of, damaged).read()
 
 
 def _moment(event: Mapping[str, Any]) -> float:

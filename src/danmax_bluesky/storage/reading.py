@@ -1,8 +1,7 @@
-"""A scan as arrays that are read when they are used, with a name for everything that is not there."""
+"""Opens a scan: arrays that are read when they are used, with a name for everything that is not there."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ from danmax_bluesky.storage.frame_stack import FrameStack
 from danmax_bluesky.storage.h5_lookup import attribute, class_of, column, node_at, plain, stack_of, text_at
 from danmax_bluesky.storage.provenance_journal import read_table
 from danmax_bluesky.storage.references import references
+from danmax_bluesky.storage.scan import Scan
 
 BLOCK_BYTES = 64 * 2**20
 MOST_BLOCKS = 1_000_000
-_KEYS = {"projections": (ImageKey.PROJECTION,), "flats": (ImageKey.FLAT,), "darks": (ImageKey.DARK,)}
-_KEYS |= {"alignment": (ImageKey.ALIGNMENT,)}
 _TRANSLATIONS = {"x_translation": "sample_x", "y_translation": "sample_y", "z_translation": "sample_z"}
 """Positions of the sample stage at each frame: name in NXtomo -> name in a DXchange file."""
 _NO_COORDINATES = ("frame_row", "segment")
@@ -40,109 +38,12 @@ _EXCHANGED: Mapping[str, tuple[str, float]] = {
 """What each frame has beside it in an exchange group: as it is called here -> (there, where the file does not tell)."""
 
 
-@dataclass(frozen=True)
-class Scan:
-    """A measured scan.
-
-    Attributes:
-        path: the file that was opened.
-        title: the command as typed.
-        status: "complete", "incomplete", "aborted", "failed", "open", or "" where the file does not tell.
-        uid: of the run, or "".
-        detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame, as far as they are
-            known, its `rotation_angle` in degrees with its `rotation_angle_flag` (as `AngleFlag`), `image_key`,
-            `image_key_control`, exposure `count_time` in s, `time` (the middle of the exposure, seconds since 1970,
-            UTC), `sequence_number` in the order taken over all kinds, `ring_current` in mA, `scale` (what the counts of
-            a flat above the dark were multiplied by, so that it looks as if it had been exposed as long as a
-            projection), and, where the sample stage moved, its `x_translation`, `y_translation` (the height) and
-            `z_translation`.
-        positions: segment -> Dataset of what was recorded for each row of it; "" for files without segments.
-        snapshots: "start" and "end" -> Dataset of scalars, each with its units.
-        provenance: the rows of the process table.
-        missing: what the file points to and is not there, one sentence each.
-    """
-
-    path: Path
-    title: str = ""
-    status: str = ""
-    uid: str = ""
-    detectors: Mapping[str, xr.Dataset] = field(default_factory=dict)
-    positions: Mapping[str, xr.Dataset] = field(default_factory=dict)
-    snapshots: Mapping[str, xr.Dataset] = field(default_factory=dict)
-    provenance: tuple[Mapping[str, str], ...] = ()
-    missing: tuple[str, ...] = ()
-
-    def detector(self, name: str | None = None) -> xr.Dataset:
-        """The frames of a detector; without a name those of the only, or first, one.
-
-        Raises:
-            StorageError: there are none, with what is missing.
-        """
-        if name is None and self.detectors:
-            return next(iter(self.detectors.values()))
-        if name is None or name not in self.detectors:
-            known = ", ".join(self.detectors) or "none"
-            lost = "".join(f"\n  {text}" for text in self.missing)
-            raise StorageError(f"{self.path}: no frames of {name or 'any detector'}; with frames: {known}{lost}")
-        return self.detectors[name]
-
-    @property
-    def frames(self) -> xr.DataArray:
-        """The projections, or the frames of a scan that has no darks and flats."""
-        return self._of("projections")
-
-    @property
-    def flats(self) -> xr.DataArray:
-        """The flat fields."""
-        return self._of("flats")
-
-    @property
-    def darks(self) -> xr.DataArray:
-        """The dark fields."""
-        return self._of("darks")
-
-    @property
-    def alignment(self) -> xr.DataArray:
-        """The frames taken on the way back, to see whether the sample has moved."""
-        return self._of("alignment")
-
-    @property
-    def angles(self) -> xr.DataArray:
-        """Rotation at mid exposure of each projection, degrees.
-
-        Raises:
-            StorageError: the scan knows no angles.
-        """
-        frames = self.frames
-        if "rotation_angle" not in frames.coords:
-            raise StorageError(
-                f"{self.path}: the angles are not known" + "".join(f"\n  {text}" for text in self.missing)
-            )
-        return frames["rotation_angle"]
-
-    def _of(self, kind: str) -> xr.DataArray:
-        dataset = self.detector()
-        if self.status == "open":
-            raise StorageError(
-                f"{self.path}: the run is still open, and what each of its frames shows is not known before it ends; "
-                "wait for its end, or `danmax rebuild` it if its program died"
-            )
-        if "image_key_control" not in dataset.coords:
-            return dataset["data"] if kind == "projections" else dataset["data"].isel(frame=slice(0))
-        wanted = np.isin(dataset["image_key_control"].values, [int(key) for key in _KEYS[kind]])
-        return _selected(dataset["data"], np.flatnonzero(wanted))
-
-    def __repr__(self) -> str:
-        lines = [f"<Scan {self.path.name}: {self.title} ({self.status or 'status not told'})>"]
-        for name, dataset in self.detectors.items():
-            lines.append(f"  {name}: {dict(dataset.sizes)} {dataset['data'].dtype}")
-        lines += [f"  missing: {text}" for text in self.missing[:5]]
-        lines += [f"  and {len(self.missing) - 5} more missing"] if len(self.missing) > 5 else []
-        return "\n".join(lines)
-
-
 def open_scan(path: str | Path) -> Scan:
     """Open a scan: its master, its DXchange file, or any NeXus file with frames of a detector.
+
+        scan = open_scan("scan-0012.h5")
+        scan.frames, scan.flats, scan.darks, scan.angles  # read when they are used
+        scan.plot()
 
     Of a run that has just ended the files may still be on their way: they are waited for. Of one that is still measured
     it is not known yet what each frame shows, so that frames, flats, darks and angles are errors; the detector's own
@@ -435,12 +336,3 @@ def _entry(file: h5py.File) -> str:
     named = file.attrs.get("default", "entry")
     name = named.decode() if isinstance(named, bytes) else str(named)
     return name if name in file and name.startswith("entry") else "entry"
-
-
-def _selected(frames: xr.DataArray, rows: np.ndarray) -> xr.DataArray:
-    """Some of the frames: as slices, which are read as such; picked one by one, whole blocks would be read for each."""
-    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
-    parts = [frames.isel(frame=slice(int(run[0]), int(run[-1]) + 1)) for run in runs]
-    if len(parts) <= 1:
-        return parts[0] if parts else frames.isel(frame=slice(0))
-    return xr.concat(parts, "frame", coords="minimal", join="override", combine_attrs="override")

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.atomic_files import whole_file
 from danmax_bluesky.storage.files import explain
 
 
@@ -27,7 +27,6 @@ def write_text(path: Path, text: str, *, is_ours: Callable[[str], bool]) -> None
                 return
             if not is_ours(there):
                 raise StorageError(f"{path} was written by somebody else and is not replaced; rename it first")
-        with whole_file(path, replace=True) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(path, text, replace=True)
     except OSError as error:
         raise StorageError(explain(path, error)) from error

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from danmax_bluesky.atomic_files import flush_to_disk, whole_file, write_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance_table import Action, FileNote, Status
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.storage.atomic_files import flush_to_disk, whole_file
 from danmax_bluesky.storage.checksums import WHOLE, changed
 from danmax_bluesky.storage.files import explain
 from danmax_bluesky.storage.listing import computed_files
@@ -187,8 +187,7 @@ class _Copying:
         for (_, there), content in zip(_journals(self._files, self._target), told, strict=True):
             if content:
                 there.parent.mkdir(parents=True, exist_ok=True)
-                with whole_file(there, replace=True) as temporary:
-                    temporary.write_bytes(content)
+                write_file(there, content, replace=True)
         return Provenance(self._target).actions()
 
     def _differs(self, note: FileNote) -> str:

@@ -11,11 +11,11 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance_table import COLUMNS
 from danmax_bluesky.formats.tree import CopyFrom, Dataset, ExternalLink, Group, Node, SoftLink, VirtualDataset
 from danmax_bluesky.runs.metadata import holdable_name, holdable_text
-from danmax_bluesky.storage.atomic_files import whole_file
 from danmax_bluesky.storage.copying import copy_frames, copy_values
 from danmax_bluesky.storage.files import explain, open_to_read
 

@@ -120,6 +120,6 @@ class BeamlineFacts:
     monitor: bool = False
     shutter_s: float = 0.0
     overhead_s: float = 0.2
-    missing: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict[str, str])
     all_motors: tuple[str, ...] = ()
     all_detectors: tuple[str, ...] = ()

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from danmax_bluesky.tomography.beamline_state import BeamlineFacts, MotorFacts
-from danmax_bluesky.tomography.phases import Phase
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.scan_plan import PlannedPhase
 from danmax_bluesky.tomography.series import number_of_places, phases_of_place
-from danmax_bluesky.tomography.triggers import sweep_motion
 
 
-def predicted_time_s(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFacts) -> float:
+def predicted_time_s(scan: TomoScan, phases: Sequence[PlannedPhase], facts: BeamlineFacts) -> float:
     """Seconds from the first motion to the end of the last, all places together; motors move one after another."""
     of = number_of_places(scan)
     total = sum(_place_s(scan, phases_of_place(phases, index, of), facts) for index in range(of))
@@ -23,7 +22,7 @@ def predicted_time_s(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFac
     return total
 
 
-def _place_s(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFacts) -> float:
+def _place_s(scan: TomoScan, phases: Sequence[PlannedPhase], facts: BeamlineFacts) -> float:
     """Seconds for one run."""
     rotation = facts.motors[facts.rotation]
     at_deg = rotation.position
@@ -40,9 +39,10 @@ def _place_s(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFacts) -> f
 
 
 def _phase_s(
-    scan: TomoScan, phase: Phase, facts: BeamlineFacts, rotation: MotorFacts, at_deg: float
+    scan: TomoScan, planned: PlannedPhase, facts: BeamlineFacts, rotation: MotorFacts, at_deg: float
 ) -> tuple[float, float]:
     """Seconds for one phase, and where rotation stands afterwards."""
+    phase = planned.phase
     if phase.kind == "flat":
         out = (facts.flat_positions or {}).get(scan.posflat)
         moves = out.moves if out else ()
@@ -61,8 +61,7 @@ def _phase_s(
             seconds += rotation.move_s(angle - at_deg)
             at_deg = angle
         return seconds, at_deg
-    if phase.motion in ("sweep", "list", "free"):
-        motion = sweep_motion(phase)
+    if (motion := planned.sweep) is not None:
         ramp = motion.speed * rotation.acceleration_s / 2
         seconds = rotation.move_s(motion.start - ramp - at_deg) + 2 * rotation.acceleration_s + motion.time_s
         return seconds, motion.end + ramp

@@ -11,19 +11,13 @@ from typing import Literal
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.tomography.beamline_state import BeamlineFacts, DetectorFacts, MotorFacts
 from danmax_bluesky.tomography.duration import predicted_time_s
-from danmax_bluesky.tomography.phases import Phase, plan_phases, total_frames
+from danmax_bluesky.tomography.phases import Phase
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.scan_phases import plan_phases
+from danmax_bluesky.tomography.scan_plan import PlannedPhase, ScanPlan, plan_each
 from danmax_bluesky.tomography.series import number_of_places, phases_of_place
 from danmax_bluesky.tomography.tori import tori_refusal
-from danmax_bluesky.tomography.triggers import (
-    EncoderScale,
-    exposure_start_deg,
-    gate_rows,
-    run_up,
-    split_tables,
-    sweep_motion,
-    travel_motion,
-)
+from danmax_bluesky.tomography.triggers import EncoderScale
 
 Severity = Literal["error", "warning", "note"]
 BLUR_PX = 1.0
@@ -51,81 +45,101 @@ class Preflight:
 
     Attributes:
         findings: errors first, then warnings, then notes.
-        phases: as planned for one place; empty if the scan could not be planned.
+        plan: what is going to be done, once no finding forbids it; None if the scan could not be planned.
         detectors: names of the detectors that would be armed.
         frame_bytes: disk space for all frames of all detectors and places, uncompressed, bytes.
         predicted_s: time for everything, seconds; 0 if the scan could not be planned.
     """
 
     findings: tuple[Finding, ...]
-    phases: tuple[Phase, ...] = ()
+    plan: ScanPlan | None = None
     detectors: tuple[str, ...] = ()
     frame_bytes: int = 0
     predicted_s: float = 0.0
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What is exposed at one place; empty if the scan could not be planned."""
+        return tuple(planned.phase for planned in self.plan.phases) if self.plan else ()
 
     @property
     def errors(self) -> tuple[str, ...]:
         """The findings that forbid the scan."""
         return tuple(finding.text for finding in self.findings if finding.severity == "error")
 
-    def refuse(self) -> None:
-        """Raise PreflightError if anything forbids the scan."""
+    def raise_if_errors(self) -> None:
+        """Let the scan be measured only if nothing forbids it.
+
+        Raises:
+            PreflightError: with every reason.
+        """
         if self.errors:
             raise PreflightError(self.errors)
 
 
 def preflight(scan: TomoScan, facts: BeamlineFacts) -> Preflight:
-    """Judge a scan against what is known of the beamline."""
-    found = list(_names(scan, facts))
+    """Judge a scan against what is known of the beamline, and plan it."""
+    findings = list(_names(scan, facts))
     chosen = scan.tomo_det or facts.active
     detectors = [facts.detectors[name] for name in chosen if name in facts.detectors]
+    findings += _storage_problems(facts)
+    plan: ScanPlan | None = None
     rotation = facts.motors.get(facts.rotation)
-    found += _storage_problems(facts)
-    phases: tuple[Phase, ...] = ()
     if rotation is not None:
         try:
             phases = plan_phases(scan, rotation.position, max((d.readout_s for d in detectors), default=0.0))
+            planned = plan_each(phases, facts.scale, rotation.acceleration_s)
+            plan = ScanPlan(scan, rotation.position, planned)
         except ScanError as error:
-            found.append(Finding("error", str(error)))
-    of = number_of_places(scan)
-    frames = sum(total_frames(phases_of_place(phases, index, of)) for index in range(of))
-    size = frames * sum(d.frame_bytes for d in detectors)
-    found += [finding for detector in detectors for finding in _detector(scan, phases, detector)]
-    found += _disk(size, facts)
+            findings.append(Finding("error", str(error)))
+    size = 0
+    if plan is not None:
+        of = number_of_places(scan)
+        frames = sum(planned.num for index in range(of) for planned in phases_of_place(plan.phases, index, of))
+        size = frames * sum(d.frame_bytes for d in detectors)
     predicted = 0.0
-    if rotation is not None and phases:
-        found += _rotation(scan, phases, rotation, facts.scale)
-        found += [finding for phase in phases for finding in _blur(scan, phase, detectors)]
-        found += [finding for phase in phases for finding in _triggers(phase, rotation, facts.scale)]
-        found += _translations(scan, phases, facts)
-        predicted = predicted_time_s(scan, phases, facts)
-        if scan.condition == "stable" and any(phase.kind == "flat" for phase in phases) and not facts.monitor:
-            found.append(
-                Finding(
-                    "error",
-                    "condition 'stable': there is no beam monitor that could tell when the beam is stable; give "
-                    "condition in seconds, or set beam_monitor in the settings",
-                )
-            )
-        if scan.get_ortho and not any(phase.kind == "alignment" for phase in phases):
-            found.append(
-                Finding("note", "get_ortho: the scan passes no angle 90 degrees before its end; none is taken")
-            )
-    found += _flat_position(scan, facts)
+    timed = [planned.phase for planned in plan.phases] if plan else []
+    findings += [finding for detector in detectors for finding in _detector(scan, timed, detector)]
+    findings += _disk(size, facts)
+    if rotation is not None and plan is not None:
+        findings += _planned(plan, rotation, detectors, facts)
+        predicted = predicted_time_s(scan, plan.phases, facts)
+    findings += _flat_position(scan, facts)
     order = ("error", "warning", "note")
-    unique = tuple(dict.fromkeys(sorted(found, key=lambda finding: order.index(finding.severity))))
-    return Preflight(unique, phases, tuple(chosen), size, predicted)
+    unique = tuple(dict.fromkeys(sorted(findings, key=lambda finding: order.index(finding.severity))))
+    return Preflight(unique, plan, tuple(chosen), size, predicted)
 
 
 def rotation_problems(
-    scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, scale: EncoderScale
+    scan: TomoScan, phases: Sequence[PlannedPhase], rotation: MotorFacts, scale: EncoderScale
 ) -> tuple[str, ...]:
     """Why rotation cannot turn as these phases ask for: limits with the ramps, speed, and what its encoder can tell."""
-    found = [
+    findings = [
         *_rotation(scan, phases, rotation, scale),
-        *(finding for phase in phases for finding in _triggers(phase, rotation, scale)),
+        *(finding for phase in phases for finding in _triggers(phase, scale)),
     ]
-    return tuple(dict.fromkeys(finding.text for finding in found if finding.severity == "error"))
+    return tuple(dict.fromkeys(finding.text for finding in findings if finding.severity == "error"))
+
+
+def _planned(
+    plan: ScanPlan, rotation: MotorFacts, detectors: Sequence[DetectorFacts], facts: BeamlineFacts
+) -> Iterator[Finding]:
+    """What is wrong with a scan as it is planned."""
+    scan = plan.scan
+    yield from _rotation(scan, plan.phases, rotation, facts.scale)
+    for planned in plan.phases:
+        yield from _blur(scan, planned.phase, detectors)
+    for planned in plan.phases:
+        yield from _triggers(planned, facts.scale)
+    yield from _translations(scan, plan.phases, facts)
+    if scan.condition == "stable" and plan.takes_flats and not facts.monitor:
+        yield Finding(
+            "error",
+            "condition 'stable': there is no beam monitor that could tell when the beam is stable; give "
+            "condition in seconds, or set beam_monitor in the settings",
+        )
+    if scan.get_ortho and not any(planned.kind == "alignment" for planned in plan.phases):
+        yield Finding("note", "get_ortho: the scan passes no angle 90 degrees before its end; none is taken")
 
 
 def _names(scan: TomoScan, facts: BeamlineFacts) -> Iterator[Finding]:
@@ -213,23 +227,25 @@ def _disk(size: int, facts: BeamlineFacts) -> Iterator[Finding]:
         )
 
 
-def _rotation(scan: TomoScan, phases: Sequence[Phase], rotation: MotorFacts, scale: EncoderScale) -> Iterator[Finding]:
+def _rotation(
+    scan: TomoScan, phases: Sequence[PlannedPhase], rotation: MotorFacts, scale: EncoderScale
+) -> Iterator[Finding]:
     low, high = math.inf, -math.inf
     fastest = 0.0
     at_deg = rotation.position
-    for phase in phases:
-        places = [at_deg]
+    for planned in phases:
+        phase, motion = planned.phase, planned.sweep
+        angles = [at_deg]
         if phase.motion == "step":
-            places = list(phase.angles_deg)
-        elif phase.motion in ("sweep", "list", "free"):
-            motion = sweep_motion(phase)
+            angles = list(phase.angles_deg)
+        elif motion is not None:
             ramp = motion.speed * rotation.acceleration_s / 2
-            places = [motion.start - ramp, motion.end + ramp]
+            angles = [motion.start - ramp, motion.end + ramp]
         if phase.kind == "flat" and scan.flat_angle_deg is not None:
-            places.append(scan.flat_angle_deg)
+            angles.append(scan.flat_angle_deg)
         else:
-            at_deg = places[-1]
-        low, high = min(low, *places), max(high, *places)
+            at_deg = angles[-1]
+        low, high = min(low, *angles), max(high, *angles)
         fastest = max(fastest, abs(phase.speed_deg_s))
     for limit, value, beyond in (
         (rotation.low_limit, low, low < rotation.low_limit),
@@ -280,7 +296,8 @@ def _blur(scan: TomoScan, phase: Phase, detectors: Sequence[DetectorFacts]) -> I
             )
 
 
-def _triggers(phase: Phase, rotation: MotorFacts, scale: EncoderScale) -> Iterator[Finding]:
+def _triggers(planned: PlannedPhase, scale: EncoderScale) -> Iterator[Finding]:
+    phase = planned.phase
     turned = abs(phase.speed_deg_s) * phase.exposure_s
     if turned > scale.period_deg / 2:
         yield Finding(
@@ -288,34 +305,23 @@ def _triggers(phase: Phase, rotation: MotorFacts, scale: EncoderScale) -> Iterat
             f"{phase.name}: rotation turns {turned:.4g} degrees in one exposure, and its encoder tells angles apart "
             f"only below {scale.period_deg / 2:.4g}; shorten exp_time, or turn more slowly",
         )
-    before_deg = max(run_up(phase.speed_deg_s, rotation.acceleration_s), 1e-6)
-    try:
-        tables = split_tables(gate_rows(phase, scale, run_up_deg=before_deg))
-    except ScanError as error:
-        yield Finding("error", str(error))
-        return
-    if len(tables) > 1:
-        first = exposure_start_deg(phase) if phase.angles_deg else phase.parked_deg
-        yield Finding(
-            "error",
-            f"{phase.name}: from {first:.4g} degrees on, {len(tables)} tables of the sequencer would be needed in one "
-            "go; set flats_every, or use fewer angles in a sweep",
-        )
+    if planned.problem:
+        yield Finding("error", planned.problem)
 
 
-def _translations(scan: TomoScan, phases: Sequence[Phase], facts: BeamlineFacts) -> Iterator[Finding]:
+def _translations(scan: TomoScan, phases: Sequence[PlannedPhase], facts: BeamlineFacts) -> Iterator[Finding]:
     wanted: dict[str, list[float]] = {}
     for place in scan.places.offsets_mm() if scan.places else ():
         for name, offset in place.items():
             wanted.setdefault(name, []).append(offset)
-    for phase in phases:
-        for travel in phase.travels:
+    for planned in phases:
+        moves = planned.travels or (None,) * len(planned.phase.travels)
+        for travel, motion in zip(planned.phase.travels, moves, strict=True):
             offsets = wanted.setdefault(travel.motor, [])
             motor = facts.motors.get(travel.motor)
-            if motor is None or phase.motion not in ("sweep", "list"):
+            if motor is None or motion is None:
                 offsets += [travel.start_mm, travel.end_mm]
                 continue
-            motion = travel_motion(phase, travel)
             ramp = motion.speed * motor.acceleration_s / 2
             offsets += [motion.start - ramp, motion.end + ramp]
             if abs(motion.speed) > motor.max_velocity:

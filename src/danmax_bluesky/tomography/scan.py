@@ -1,12 +1,15 @@
 """The tomography scan as a value: validated, serialisable, and enough to measure it again."""
 
-import difflib
 import itertools
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.options import About
+from danmax_bluesky.parsing import nearest
+from danmax_bluesky.reprs import changed_arguments
 from danmax_bluesky.tomography.sequences import AngleList, AngleSequence, Interlaced, Linear
 from danmax_bluesky.tomography.translations import Helical, Places
 
@@ -14,14 +17,27 @@ FIELDS = ("get_dark", "get_flat", "get_ortho", "get_flat_after", "get_dark_after
 """The six options in the order of the digits of `fields_flag`. This is the only place that knows the order."""
 
 ScanType = Literal["ascan", "ascanct", "dscan", "dscanct", "timescan"]
+OF_ANGLES = ("ascan", "ascanct", "dscan", "dscanct")
+"""The types of scan in which frames are taken at angles that were chosen."""
 LONGEST_S = 4000.0
 """A row of the sequencer counts microseconds in 32 bits, that is 4294 s."""
+LONGEST_WAIT_S = 86400.0
+FURTHEST_DEG = 1e6
+MOST_FRAMES = 10_000_000
+
+WAY, EXPOSURES, FLATS, PHASES = "The scan", "Exposures", "Darks and flats", "What is measured"
+ANGLES, PLACES, SLICES = "Order of the angles", "Translations", "Slices"
+"""The groups of the options, in the words of the reference page."""
 
 
 class TomoScan(BaseModel):
     """A tomography scan with every parameter.
 
-    It refuses what cannot be measured anywhere; what this beamline cannot measure is for the preflight to say.
+    It refuses what cannot be measured anywhere; what this beamline cannot measure is for the preflight to say. This is
+    the only description of the scan's parameters: command line, configurator, control system, queue, signature of
+    `tomo_scan` and reference page are made from its fields (see `danmax_bluesky.options`). A new parameter is a field
+    here, and what the plan does with it.
+
     `scan.model_dump(mode="json")` stands in the start document, `TomoScan.model_validate(...)` gives the scan back.
 
     Raises:
@@ -30,60 +46,125 @@ class TomoScan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
-    scan_type: ScanType = Field(
-        description="a: absolute, d: relative to where rotation stands; ct: continuous, otherwise step by step; "
-        "timescan: frames in time, rotation at rest or turning freely"
+    scan_type: Annotated[ScanType, About(WAY, usual="ascanct")] = Field(
+        description="ascan and dscan stop at every angle, ascanct and dscanct do not; timescan takes frames in time, "
+        "with rotation at rest or turning freely; dscan and dscanct count from where rotation stands"
     )
-    rot_mot: str = Field(default="tom_ry", min_length=1, description="rotation motor")
-    scan_start: float = Field(default=0.0, description="first angle, degrees")
-    scan_end: float = Field(default=0.0, description="last angle of one turn, degrees")
-    nsteps: int = Field(ge=0, le=10_000_000, description="INTERVALS of one turn: n of them give n + 1 projections")
-    exp_time: float = Field(ge=1e-6, le=LONGEST_S, description="exposure of one projection, seconds")
-    latency: float = Field(
-        default=0.0, ge=0, le=LONGEST_S, description="dead time asked for between exposures, seconds"
+    rot_mot: Annotated[str, About(WAY)] = Field(default="tom_ry", min_length=1, description="rotation motor")
+    scan_start: Annotated[float, About(WAY, "deg")] = Field(
+        default=0.0, ge=-FURTHEST_DEG, le=FURTHEST_DEG, description="first angle"
     )
-    npt_fields: int = Field(default=20, ge=0, le=1_000_000, description="number of dark, and of flat, frames")
-    npt_darks: int | None = Field(
-        default=None, ge=0, le=1_000_000, description="number of dark frames; None takes npt_fields"
+    scan_end: Annotated[float, About(WAY, "deg")] = Field(
+        default=180.0, ge=-FURTHEST_DEG, le=FURTHEST_DEG, description="last angle of one turn"
     )
-    npt_flats: int | None = Field(
-        default=None, ge=0, le=1_000_000, description="number of flat frames; None takes npt_fields"
+    nsteps: Annotated[int, About(WAY, usual=1800)] = Field(
+        ge=0, le=MOST_FRAMES, description="INTERVALS of one turn: n of them give n + 1 projections"
     )
-    flat_exp_time: float | None = Field(
-        default=None, ge=1e-6, le=LONGEST_S, description="exposure of one flat, seconds; None takes exp_time"
+    exp_time: Annotated[float, About(WAY, "s", usual=0.01)] = Field(
+        ge=1e-6, le=LONGEST_S, description="exposure of one projection"
     )
-    tomo_det: tuple[str, ...] = Field(default=(), description="2D detectors; empty takes the active ones")
-    posflat: str = Field(default="", description="named flat position; empty takes the one in the settings")
-    flat_angle_deg: float | None = Field(
+    latency: Annotated[float, About(EXPOSURES, "s")] = Field(
+        default=0.0,
+        ge=0,
+        le=LONGEST_S,
+        description="dead time between exposures, at least the detector's own",
+    )
+    tomo_det: Annotated[tuple[str, ...], About(EXPOSURES, word="det", accepts="Sequence[str] | str")] = Field(
+        default=(), description="2D detectors by name; empty takes the active ones"
+    )
+    npt_fields: Annotated[int, About(FLATS)] = Field(
+        default=20, ge=0, le=1_000_000, description="number of dark frames, and of flat frames"
+    )
+    npt_darks: Annotated[int | None, About(FLATS, unset=-1)] = Field(
+        default=None, ge=0, le=1_000_000, description="number of dark frames, where it is not npt_fields"
+    )
+    npt_flats: Annotated[int | None, About(FLATS, unset=-1)] = Field(
+        default=None, ge=0, le=1_000_000, description="number of flat frames, where it is not npt_fields"
+    )
+    flat_exp_time: Annotated[float | None, About(FLATS, "s", unset=0.0)] = Field(
+        default=None, ge=1e-6, le=LONGEST_S, description="exposure of one flat, where it is not exp_time"
+    )
+    flats_every: Annotated[int, About(FLATS)] = Field(
+        default=0, ge=0, le=MOST_FRAMES, description="take flats again after this many projections; 0 never"
+    )
+    posflat: Annotated[str, About(FLATS)] = Field(
+        default="", description="named position with the sample out of the beam; empty takes the one of the settings"
+    )
+    flat_angle_deg: Annotated[
+        float | None, About(FLATS, "deg", switch=("flat_rotate", "rotate to flat_angle_deg for flats"))
+    ] = Field(
         default=None,
-        description="rotate here before the sample moves out for flats, degrees; None leaves rotation alone",
+        ge=-FURTHEST_DEG,
+        le=FURTHEST_DEG,
+        description="rotate here before the sample moves out for flats; without it rotation stays",
     )
-    condition: float | Literal["stable"] = Field(
-        default=0.0, description="seconds to wait after the shutter opens for flats, or 'stable'"
+    condition: Annotated[
+        float | Literal["stable"],
+        About(FLATS, "s", low=0, high=LONGEST_WAIT_S, switch=("condition_stable", "wait until the beam is stable")),
+    ] = Field(default=0.0, description="wait after the shutter opens for flats; stable waits for the beam monitor")
+    tori_name: Annotated[str, About(SLICES, word="tori")] = Field(
+        default="default", min_length=1, description="settings file of the reconstruction; none makes no slices"
     )
-    tori_name: str = Field(default="default", min_length=1, description="settings file of the reconstruction")
-    center: Literal["auto", "tori"] = Field(default="auto", description="where the centre of rotation comes from")
-    get_dark: bool = Field(default=True, description="dark frames before")
-    get_flat: bool = Field(default=True, description="flat frames before")
-    get_ortho: bool = Field(default=True, description="a frame every 90 degrees on the way back")
-    get_flat_after: bool = Field(default=True, description="flat frames after")
-    get_dark_after: bool = Field(default=True, description="dark frames after")
-    return_to_start: bool = Field(default=True, description="rotate back to where rotation stood")
-    fields_flag: str = Field(
-        default="", description=f"the six options as binary digits, in the order {', '.join(FIELDS)}"
+    center: Annotated[Literal["auto", "tori"], About(SLICES)] = Field(
+        default="auto", description="where the centre of rotation comes from"
     )
-    angles: AngleSequence = Field(default=Linear(), description="in which order the angles are taken")
-    turns: int = Field(default=1, ge=1, le=100_000, description="how often the range is passed")
-    back_and_forth: bool = Field(
+    get_dark: Annotated[bool, About(PHASES)] = Field(default=True, description="dark frames before")
+    get_flat: Annotated[bool, About(PHASES)] = Field(default=True, description="flat frames before")
+    get_ortho: Annotated[bool, About(PHASES)] = Field(
+        default=True, description="a frame every 90 degrees on the way back"
+    )
+    get_flat_after: Annotated[bool, About(PHASES)] = Field(default=True, description="flat frames after")
+    get_dark_after: Annotated[bool, About(PHASES)] = Field(default=True, description="dark frames after")
+    return_to_start: Annotated[bool, About(PHASES)] = Field(
+        default=True, description="rotate back to where rotation stood"
+    )
+    fields_flag: Annotated[str, About(PHASES, usual="1" * len(FIELDS), pattern="[01]{6}")] = Field(
+        default="", description=f"{len(FIELDS)} digits 0 or 1, the options {', '.join(FIELDS)} in this order"
+    )
+    angles: Annotated[
+        AngleSequence,
+        About(ANGLES, only_for=OF_ANGLES, accepts="AngleSequence | Sequence[float] | str", example="golden"),
+    ] = Field(
+        default=Linear(),
+        description="order in which the angles are taken: linear, interlaced, golden, van_der_corput, or a list",
+    )
+    turns: Annotated[int, About(ANGLES, only_for=OF_ANGLES)] = Field(
+        default=1, ge=1, le=100_000, description="how often the range is passed"
+    )
+    back_and_forth: Annotated[bool, About(ANGLES, only_for=OF_ANGLES)] = Field(
         default=False, description="each turn is a sweep of its own, every second one backwards"
     )
-    flats_every: int = Field(default=0, ge=0, description="take flats again after this many projections; 0 never")
-    velocity_deg_s: float = Field(
-        default=0.0, description="timescan: rotation turns freely at this speed; 0 leaves it at rest"
+    velocity_deg_s: Annotated[float, About(ANGLES, "deg/s", only_for=("timescan",))] = Field(
+        default=0.0, ge=-1e4, le=1e4, description="rotation turns freely at this speed; 0 leaves it at rest"
     )
-    every_position: bool = Field(default=False, description="ascanct, dscanct: trigger on every position, not in time")
-    helical: Helical | None = Field(default=None, description="a translation that goes with the rotation")
-    places: Places | None = Field(default=None, description="a vertical or mosaic series: one scan at each place")
+    every_position: Annotated[bool, About(ANGLES, only_for=("ascanct", "dscanct"))] = Field(
+        default=False, description="trigger on every position, not in time"
+    )
+    helical: Annotated[
+        Helical | None,
+        About(
+            PLACES,
+            only_for=OF_ANGLES,
+            accepts="Helical | Mapping[str, Any] | str | None",
+            example="tom_sam_y:0.5",
+        ),
+    ] = Field(default=None, description="a translation that goes with the rotation: motor:millimetres in one turn")
+    places: Annotated[
+        Places | None,
+        About(
+            PLACES,
+            accepts="Places | Line | Mapping[str, Any] | str | None",
+            example="tom_sam_y:0:0.5:4,tom_sam_x:0:1:3",
+        ),
+    ] = Field(
+        default=None,
+        description="a vertical or mosaic series, one scan at each place: motor:start:step:number in millimetres, for "
+        "several motors the slowest first, with commas between them",
+    )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What a repr says: the parameters that differ from the usual ones."""
+        return changed_arguments(self, super().__repr_args__())
 
     if not TYPE_CHECKING:  # the type checker keeps the signature that pydantic derives from the fields
 
@@ -124,8 +205,8 @@ class TomoScan(BaseModel):
     @field_validator("condition")
     @classmethod
     def _a_wait_is_not_negative(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and not 0 <= value <= 86400:
-            raise ValueError("must be 'stable', or seconds from 0 to 86400")
+        if isinstance(value, float) and not 0 <= value <= LONGEST_WAIT_S:
+            raise ValueError(f"must be 'stable', or seconds from 0 to {LONGEST_WAIT_S:g}")
         return value
 
     @model_validator(mode="after")
@@ -280,10 +361,7 @@ def _sentence(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "scan"
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-        known = sorted(TomoScan.model_fields)
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-        return f"{key} = {problem['input']!r}: a scan has no such parameter; {hint}"
+        return f"{key} = {problem['input']!r}: a scan has no such parameter; {nearest(name, TomoScan.model_fields)}"
     field = TomoScan.model_fields.get(name)
     meaning = f"; {name} is: {field.description}" if field and field.description else ""
     if problem["type"] == "missing":

@@ -71,7 +71,9 @@ class AngleList(_Sequence):
 
 
 def _from_short_form(value: Any) -> Any:
-    """Accept "golden" for {"kind": "golden"}, and a sequence of numbers for an `AngleList`."""
+    """Accept "golden" for {"kind": "golden"}, and a sequence of numbers, or "0,1,5", for an `AngleList`."""
+    if isinstance(value, str) and "," in value:
+        value = [float(word) for word in value.strip("[]( )").split(",") if word.strip()]
     if isinstance(value, str):
         return {"kind": value}
     if isinstance(value, list | tuple | np.ndarray):

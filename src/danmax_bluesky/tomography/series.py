@@ -1,9 +1,13 @@
 """A vertical or mosaic series: which phases are measured at which place."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from danmax_bluesky.tomography.phases import Phase
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.scan_plan import PlannedPhase
+
+PhaseT = TypeVar("PhaseT", Phase, PlannedPhase)
 
 BEFORE = ("dark", "flat")
 AFTER = ("flat_after", "dark_after")
@@ -14,7 +18,7 @@ def number_of_places(scan: TomoScan) -> int:
     return len(scan.places) if scan.places else 1
 
 
-def phases_of_place(phases: Sequence[Phase], index: int, of: int) -> tuple[Phase, ...]:
+def phases_of_place(phases: Sequence[PhaseT], index: int, of: int) -> tuple[PhaseT, ...]:
     """What is measured at one place: all places share the fields that the first, and after it all the last, takes.
 
     Args:

@@ -5,9 +5,12 @@ A `Helical` moves while the sample turns. A `Line` is a set of places, `Line * L
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import from_json
+
+from danmax_bluesky.options import About
 
 Millimetres = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -16,11 +19,35 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _in_words(model: type[BaseModel], value: Any) -> Any:
+    """The fields of a model from one word, as a command line has it: values with colons between them, or JSON.
+
+    Raises:
+        ValueError: there are more or fewer values than the model has fields.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        return from_json(value)
+    fields, words = list(model.model_fields), [word.strip() for word in value.split(":")]
+    if len(words) != len(fields):
+        raise ValueError(f"give {len(fields)} values with colons between them, {':'.join(fields)}")
+    return dict(zip(fields, words, strict=True))
+
+
 class Helical(_Value):
     """A translation proportional to the rotation, relative to where the motor stands when the scan begins."""
 
-    motor: str = Field(min_length=1, description="translation motor, such as tom_sam_y")
-    pitch_mm: float = Field(description="travel in one turn of 360 degrees, millimetres; the sign is the direction")
+    motor: str = Field(min_length=1, description="translation that goes with the rotation, such as tom_sam_y")
+    pitch_mm: Annotated[float, About(unit="mm")] = Field(
+        ge=-1e4, le=1e4, description="its travel in one turn of 360 degrees; the sign is the direction"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, value: Any) -> Any:
+        """Accept "tom_sam_y:0.5"."""
+        return _in_words(cls, value)
 
     def offset_mm(self, turned_deg: float) -> float:
         """Millimetres travelled after the rotation turned by this angle, always counted as positive turning."""
@@ -34,6 +61,12 @@ class Line(_Value):
     start: Millimetres = 0.0
     step: Millimetres = Field(description="distance between neighbours, millimetres")
     num: int = Field(ge=1, le=10_000, description="number of places")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, value: Any) -> Any:
+        """Accept "tom_sam_y:0:0.5:4"."""
+        return _in_words(cls, value)
 
     def offsets_mm(self) -> tuple[float, ...]:
         """The places, millimetres."""
@@ -52,6 +85,14 @@ class Places(_Value):
     lines: tuple[Line, ...] = Field(min_length=1, max_length=4)
     snake: bool = True
     repeats: int = Field(default=1, ge=1, description="how often all places are visited")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, value: Any) -> Any:
+        """Accept a single line, and "tom_sam_y:0:0.5:4,tom_sam_x:0:1:3"."""
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            return {"lines": value.split(",")}
+        return {"lines": (value,)} if isinstance(value, Line) else _in_words(cls, value)
 
     @property
     def motors(self) -> tuple[str, ...]:

@@ -186,8 +186,7 @@ def gate_rows(phase: Phase, scale: EncoderScale | None = None, *, run_up_deg: fl
     Raises:
         ScanError: if rotation would wait where the jitter of the encoder can cross the wrap, or a number does not fit.
     """
-    high = round(phase.exposure_s * 1e6)
-    low = max(1, round(phase.period_s * 1e6) - high)
+    high, low = phase.exposure_us, max(1, phase.period_us - phase.exposure_us)
     if phase.motion == "step":
         return (GateRow(high_us=high, low_us=low),)
     if phase.motion == "rest":

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from danmax_bluesky.cli.tomoscan import command_line
+from danmax_bluesky.cli.plan_options import command_line
 
 
 @pytest.mark.parametrize(

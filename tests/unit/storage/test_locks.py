@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.locks import WriterLock, has_writer
+from danmax_bluesky.storage.locks import Lock, WriterLock, has_writer, held, is_locked
 
 HOLD = """
 import sys
@@ -74,3 +74,29 @@ def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
     (tmp_path / "azint").write_text("no folder")
     with pytest.raises(StorageError, match="azint"):
         WriterLock(tmp_path / "azint" / "patterns.h5")
+
+
+def test_who_waits_too_long_for_a_lock_is_told_what_to_end(tmp_path):
+    path = tmp_path / "parameters.lock"
+    with held(path, 0.01):
+        with pytest.raises(StorageError, match=r"parameters\.lock was held by another process for 0\.01 s; end that"):
+            with held(path, 0.01):
+                pass
+    with held(path, 0.01):
+        pass
+
+
+def test_a_lock_that_is_shared_is_held_by_nobody_alone(tmp_path):
+    path = tmp_path / "sessions.lock"
+    first, second, alone = Lock(path), Lock(path), Lock(path)
+    first.share()
+    second.share()
+    assert not is_locked(path)
+    assert not alone.acquire()
+    first.release()
+    second.release()
+    assert alone.acquire()
+    assert is_locked(path)
+    assert not first.is_free
+    alone.release()
+    assert first.is_free

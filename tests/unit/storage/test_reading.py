@@ -24,7 +24,7 @@ def test_a_scan_gives_its_frames_by_kind_with_their_angles(run, name):
     assert scan.angles.attrs["units"] == "degree"
     assert (scan.status, scan.uid, scan.missing) == ("complete", run.start["uid"], ())
     assert [row["actor"] for row in scan.provenance] == ["acquisition", "dxchange"]
-    assert "orca: {'frame': 49" in repr(scan)
+    assert "orca: 31 projections, 8 flats, 8 darks, 2 alignment, " in repr(scan)
 
 
 def test_frames_are_read_when_they_are_used(run):

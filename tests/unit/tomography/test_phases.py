@@ -5,15 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danmax_bluesky.tomography.phases import (
-    orthogonal_targets,
-    period_us,
-    plan_phases,
-    planned_angles_deg,
-    segments_metadata,
-    total_frames,
-)
+from danmax_bluesky.tomography.phases import period_us, planned_angles_deg, segments_metadata, total_frames
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.scan_phases import orthogonal_targets, plan_phases
 from danmax_bluesky.tomography.triggers import travel_mm
 
 

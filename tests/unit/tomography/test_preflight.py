@@ -50,7 +50,7 @@ def texts(severity, *arguments):
 def test_a_scan_that_fits_is_let_through_with_its_size_and_time():
     result = preflight(scan(), FACTS)
     assert result.errors == ()
-    result.refuse()
+    result.raise_if_errors()
     frames = 20 + 20 + 3601 + 1 + 20 + 20
     assert result.frame_bytes == frames * 2048 * 512 * 2
     assert 3601 * 0.011 < result.predicted_s < 3601 * 0.011 + 20
@@ -120,7 +120,7 @@ def test_each_problem_is_an_error_with_value_limit_and_way_out(wrong, known, tex
     result = preflight(scan(**wrong), known)
     assert any(re.search(text, error) for error in result.errors), result.errors
     with pytest.raises(PreflightError, match="nothing was moved"):
-        result.refuse()
+        result.raise_if_errors()
 
 
 def test_waiting_where_the_encoder_wraps_is_found_before_the_scan():

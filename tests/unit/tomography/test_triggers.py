@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.tomography.phases import plan_phases
 from danmax_bluesky.tomography.scan import TomoScan
+from danmax_bluesky.tomography.scan_phases import plan_phases
 from danmax_bluesky.tomography.triggers import (
     EncoderScale,
     GateRow,

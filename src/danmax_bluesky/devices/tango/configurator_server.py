@@ -15,8 +15,9 @@ import tango
 from tango import AttrWriteType, AutoTangoMonitor, DevState, EnsureOmniThread, Except
 from tango.server import Device, attribute, command, device_property
 
-from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore, Parameter, ParameterError, Value
+from danmax_bluesky.devices.configurator_store import BY_NAME, ConfiguratorStore
 from danmax_bluesky.errors import DanmaxError, SettingsError
+from danmax_bluesky.tomography.parameters import Parameter, ParameterError, Value
 
 DEVICE = "danmax/tomo/configurator"
 SERVER = "TomoConfigurator"

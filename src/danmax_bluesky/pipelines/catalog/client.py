@@ -11,9 +11,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import httpx
+from rich.table import Table
 
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.formats.scan_log import LogLine, line_of_documents
+from danmax_bluesky.pipelines.catalog.run_table import table_of
 
 STATUSES = ("complete", "incomplete", "failed", "aborted", "open")
 Moment = str | float | datetime | date | timedelta
@@ -33,7 +35,7 @@ def connect(uri: str, api_key: str = "") -> Any:
     from bluesky_tiled_plugins.clients.catalog_of_bluesky_runs import CatalogOfBlueskyRuns
 
     try:
-        catalog = open_catalog(uri, api_key)
+        catalog = open_client(uri, api_key)
     except (httpx.HTTPError, ValueError, RuntimeError) as error:
         raise CatalogError(f"the catalogue at {uri} does not answer as it should: {error}") from error
     if not isinstance(catalog, CatalogOfBlueskyRuns):
@@ -44,7 +46,7 @@ def connect(uri: str, api_key: str = "") -> Any:
     return measured(catalog).sort(("start.time", 1))
 
 
-def open_catalog(uri: str, api_key: str, timeout: httpx.Timeout | None = None) -> Any:
+def open_client(uri: str, api_key: str, timeout: httpx.Timeout | None = None) -> Any:
     """A client of whatever is at `uri`; nothing stays open if that fails.
 
     Raises:
@@ -76,7 +78,10 @@ def find_runs(
     until: Moment | None = None,
     derived: bool = False,
 ) -> Any:
-    """The runs that are all of these, as a catalogue again: `find_runs(cat, sample="bone")[-1]`.
+    """The runs that are all of these, as a catalogue again.
+
+        bone = find_runs(catalog, sample="bone", plan="tomo_scan", since="2d")
+        bone[-1]["proj"]["orca"].read()  # the projections of the latest of them
 
     Args:
         catalog: a client, or the result of another search.
@@ -158,6 +163,18 @@ def queries(
     elif status is not None:
         raise CatalogError(f"status {status!r}: must be one of {', '.join(STATUSES)}")
     return wanted
+
+
+def list_runs(catalog: Any, last: int | None = 20) -> Table:
+    """The runs of a catalogue as a table, which a notebook shows and `rich.print` prints.
+
+        list_runs(find_runs(catalog, sample="bone"), last=10)
+
+    Args:
+        catalog: from `open_catalog` or a session, or the result of `find_runs`.
+        last: only so many, the latest ones; None takes all.
+    """
+    return table_of(lines(catalog, last))
 
 
 def lines(catalog: Any, last: int | None = None) -> list[LogLine]:

@@ -5,7 +5,6 @@ the journal, so that nothing is there twice and nothing is missing.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
@@ -13,7 +12,8 @@ from typing import Any, Protocol
 
 from danmax_bluesky.errors import FormatError
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
-from danmax_bluesky.storage.journal import is_being_written
+from danmax_bluesky.storage.journal import document_of, is_being_written
+from danmax_bluesky.storage.json_lines import JsonLines
 
 Document = tuple[str, dict[str, Any]]
 SUCCESSOR_S = 600.0
@@ -21,56 +21,29 @@ SUCCESSOR_S = 600.0
 
 
 class JournalTail:
-    """Reads a journal as it grows.
-
-    Args:
-        path: of the journal; it need not exist yet.
-    """
+    """Reads a journal as it grows; it need not exist yet."""
 
     def __init__(self, path: Path) -> None:
+        self._lines = JsonLines(path, document_of, self._refuse, grows=True)
         self.path = path
-        self._offset = 0
-        self._line = 0
-        self._seen = 0
+        self.rewind = self._lines.rewind
 
     @property
     def has_more(self) -> bool:
         """True if the file grew since it was read."""
-        try:
-            return self.path.stat().st_size > self._seen
-        except OSError:
-            return False
+        return self._lines.has_more
 
     def read(self) -> list[Document]:
         """The documents that were added since the last call; a line is read once it is whole.
 
         Raises:
             FormatError: a whole line is no `[name, document]`.
-            OSError: the file exists and cannot be read.
+            StorageError: the file exists and cannot be read.
         """
-        try:
-            with self.path.open("rb") as stream:
-                stream.seek(self._offset)
-                text = stream.read()
-        except FileNotFoundError:
-            return []
-        whole = text[: text.rfind(b"\n") + 1]
-        documents = [self._parse(line) for line in whole.splitlines()]
-        self._seen = self._offset + len(text)
-        self._offset += len(whole)
-        return documents
+        return list(self._lines.read()) if self.path.exists() else []
 
-    def rewind(self) -> None:
-        """Begin again with the first document."""
-        self._offset = self._line = self._seen = 0
-
-    def _parse(self, line: bytes) -> Document:
-        self._line += 1
-        try:
-            name, document = json.loads(line)
-        except (ValueError, TypeError) as error:
-            raise FormatError(f"{self.path}, line {self._line} is no [name, document]: {error}") from None
-        return name, document
+    def _refuse(self, number: int, reason: str, _is_last: bool) -> None:
+        raise FormatError(f"{self.path}, line {number} is no [name, document]: {reason}")
 
 
 def coalesce(documents: Iterable[Document]) -> list[Document]:

@@ -9,7 +9,6 @@ feeder-*.lock       held by the feeder: there is one for each catalogue
 catalog.db, tables.duckdb, arrays/    what the embedded server keeps
 """
 
-import fcntl
 import json
 import os
 import re
@@ -19,11 +18,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from danmax_bluesky.atomic_files import NameTakenError, write_file
 from danmax_bluesky.config import Settings
 from danmax_bluesky.errors import CatalogError
-from danmax_bluesky.storage.atomic_files import NameTakenError, open_unlinked, whole_file
+from danmax_bluesky.parsing import parse, read_text
+from danmax_bluesky.storage.json_lines import JsonLines, append_line
+from danmax_bluesky.storage.locks import Lock
 
 EMBEDDED = "embedded"
 _OURS = re.compile(r"http://127\.0\.0\.1:\d{1,5}/api/v1/")
@@ -62,49 +64,6 @@ class KnownRun:
 
     uid: str
     journal: Path
-
-
-class Lock:
-    """A lock on a file that the system releases when its process ends, however it ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stream: IO[bytes] | None = None
-
-    def share(self) -> None:
-        """Take the lock together with others, waiting while somebody has it alone."""
-        if self._stream is None:
-            stream = open(self.path, "ab", opener=open_unlinked)
-            fcntl.flock(stream, fcntl.LOCK_SH)
-            self._stream = stream
-
-    def acquire(self) -> bool:
-        """Take the lock alone, without waiting; False if anybody has it."""
-        if self._stream is not None:
-            return True
-        stream = open(self.path, "ab", opener=open_unlinked)
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.close()
-            return False
-        self._stream = stream
-        return True
-
-    def release(self) -> None:
-        """Give the lock back; nothing happens if it is not held."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    @property
-    def is_free(self) -> bool:
-        """True if nobody holds the lock at this moment."""
-        probe = Lock(self.path)
-        try:
-            return probe.acquire()
-        finally:
-            probe.release()
 
 
 @dataclass(frozen=True)
@@ -172,8 +131,8 @@ class CatalogPlace:
         """The embedded server's secret, made when first asked for."""
         path = self.directory / "api_key"
         if not path.exists():
-            with suppress(NameTakenError), whole_file(path, mode=0o600) as temporary:
-                temporary.write_text(secrets.token_hex(32), encoding="ascii")
+            with suppress(NameTakenError):
+                write_file(path, secrets.token_hex(32), mode=0o600)
         try:
             return path.read_text(encoding="ascii")
         except PermissionError as error:
@@ -184,7 +143,7 @@ class CatalogPlace:
 
     def announce(self, uid: str, journal: Path) -> None:
         """Tell the feeder of a run; one short write."""
-        _append(self.runs, {"uid": uid, "journal": str(journal)})
+        append_line(self.runs, json.dumps({"uid": uid, "journal": str(journal)}))
 
     def known_runs(self) -> list[KnownRun]:
         """Every run that was announced, each once, in the order of its announcement."""
@@ -193,7 +152,7 @@ class CatalogPlace:
 
     def note_delivered(self, uid: str, outcome: str = WHOLE) -> None:
         """Write down that a run needs no further work: "whole", or why it was refused."""
-        _append(self.delivered, {"uid": uid, "outcome": outcome})
+        append_line(self.delivered, json.dumps({"uid": uid, "outcome": outcome}))
 
     def outcomes(self) -> dict[str, str]:
         """Run -> "whole", or why the catalogue refused it."""
@@ -201,9 +160,7 @@ class CatalogPlace:
 
     def note_server(self, address: ServerAddress) -> None:
         """Write down where the server answers."""
-        path = self.directory / "server.json"
-        with whole_file(path, replace=True) as temporary:
-            temporary.write_text(json.dumps(asdict(address)), encoding="utf-8")
+        write_file(self.directory / "server.json", json.dumps(asdict(address)), replace=True)
 
     def server(self) -> ServerAddress | None:
         """Where the embedded server answered last; None if there never was one.
@@ -215,9 +172,9 @@ class CatalogPlace:
         try:
             if path.stat().st_uid != os.geteuid():
                 return None
-            address = ServerAddress(**json.loads(path.read_text(encoding="utf-8")))
+            address = ServerAddress(**parse(read_text(path, CatalogError), "JSON", path, CatalogError))
             return address if _OURS.fullmatch(address.uri) else None
-        except (OSError, ValueError, TypeError, RecursionError):
+        except (OSError, TypeError, CatalogError):
             return None
 
     def new_address(self, port: int) -> ServerAddress:
@@ -243,22 +200,7 @@ def place_of(settings: Settings) -> CatalogPlace:
             raise CatalogError("catalog.kind is 'off': there is no catalogue; set it to 'embedded' or 'remote'")
 
 
-def _append(path: Path, entry: dict[str, Any]) -> None:
-    """Add one line in one write: lines of several processes do not mix, and a torn one before it stays alone."""
-    line = f"\n{json.dumps(entry)}\n"
-    descriptor = open_unlinked(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
-
-
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file; a torn last one is not there yet."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines():
-        with suppress(ValueError):
-            yield json.loads(line)
+    """The whole lines of a file; a torn one is not there."""
+    lines: JsonLines[dict[str, Any]] = JsonLines(path, dict, lambda *_: None)
+    return lines.read() if path.exists() else iter(())

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.pipelines.catalog.delivery import Delivery
-from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace, Lock
+from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace
 from danmax_bluesky.pipelines.catalog.outages import is_outage
 from danmax_bluesky.pipelines.catalog.server import answers, start_server
 from danmax_bluesky.pipelines.scan_log import VisitLog
+from danmax_bluesky.storage.locks import Lock
 
 if TYPE_CHECKING:
     from danmax_bluesky.pipelines.catalog.target import TiledTarget

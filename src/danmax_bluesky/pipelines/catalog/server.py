@@ -8,20 +8,20 @@ DuckDB (SQLite has no columns of arrays); frames stay in the detectors' files be
 import asyncio
 import logging
 import os
-import secrets
 import socket
 import subprocess
 import sys
 import threading
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+from danmax_bluesky.atomic_files import open_unlinked, whole_file
 from danmax_bluesky.errors import CatalogError
 from danmax_bluesky.pipelines.catalog.directory import CatalogPlace, ServerAddress
-from danmax_bluesky.storage.atomic_files import open_unlinked
 
 SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 _LOG = logging.getLogger(__name__)
@@ -80,23 +80,23 @@ def configuration(place: CatalogPlace, readable: Path) -> dict[str, Any]:
     }
 
 
-class _NewDatabase:
-    """Makes an empty catalogue, if there is none, that appears whole, or not at all, in a process of its own."""
-
-    def __init__(self, place: CatalogPlace) -> None:
-        self._place = place
-        self._path = path = place.directory / "catalog.db"
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}")
-        program = [sys.executable, "-m", "tiled", "catalog", "init", f"sqlite:///{self._temporary}"]
-        self._process = None if path.exists() else subprocess.Popen(program, stdin=subprocess.DEVNULL)
-
-    def wait(self) -> None:
-        """Wait until it is there."""
-        if self._process is not None:
-            if status := self._process.wait():
-                raise CatalogError(f"no catalogue can be made at {self._path}: Tiled ended with status {status}")
-            self._place.delivered.unlink(missing_ok=True)  # nothing is in it yet
-            os.replace(self._temporary, self._path)
+@contextmanager
+def _database(place: CatalogPlace) -> Iterator[None]:
+    """Make an empty catalogue, if there is none, beside what the `with` block does; it is there when the block ends."""
+    path = place.directory / "catalog.db"
+    if path.exists():
+        yield
+        return
+    with whole_file(path, replace=True) as temporary:
+        program = [sys.executable, "-m", "tiled", "catalog", "init", f"sqlite:///{temporary}"]
+        process = subprocess.Popen(program, stdin=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            status = process.wait()
+        if status:
+            raise CatalogError(f"no catalogue can be made at {path}: Tiled ended with status {status}")
+        place.delivered.unlink(missing_ok=True)  # nothing is in it yet
 
 
 def _listen(preferred: int) -> socket.socket:
@@ -131,12 +131,10 @@ def main(directory: str, readable: str) -> None:
     """Serve until standard input ends."""
     place = CatalogPlace(Path(directory))
     (place.directory / "arrays").mkdir(parents=True, exist_ok=True)
-    database = _NewDatabase(place)
+    with _database(place):
+        import uvicorn  # these take seconds, while the database is made
+        from tiled.server.app import build_app_from_config
 
-    import uvicorn  # these take seconds, while the database is made
-    from tiled.server.app import build_app_from_config
-
-    database.wait()
     before = place.server()
     listener = _listen(before.port if before else 0)
     address = place.new_address(listener.getsockname()[1])

@@ -3,12 +3,12 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from danmax_bluesky.config import Settings
+from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.errors import CatalogError, StorageError
 from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace, Lock, place_of
 from danmax_bluesky.pipelines.catalog.feeder import spawn
@@ -185,6 +185,38 @@ class CatalogService:
                 if os.waitpid(pid, os.WNOHANG) == (0, 0):
                     continue
             self._children.discard(pid)
+
+
+@contextmanager
+def open_catalog(settings: Settings | None = None) -> Iterator[Any]:
+    """The runs of a data root, in the order of measurement, without a session.
+
+        with open_catalog(load_settings(options={"data_root": "/data"})) as catalog:
+            run = find_runs(catalog, sample="bone")[-1]
+
+    `catalog[-1]` is the latest run, `catalog[12]` the latest with scan number 12. If no session has the catalogue's
+    server running, it is started first, which takes some 15 s. A session has its catalogue as `session.catalog`.
+
+    Args:
+        settings: that say where the data root or the remote catalogue is; None takes those of the settings file and the
+            environment.
+
+    Raises:
+        CatalogError: the catalogue is turned off, holds no run, or does not answer.
+        SettingsError: the settings cannot be used.
+    """
+    chosen = settings or load_settings()
+    service = CatalogService.of(chosen)
+    if service.place.is_embedded and not service.place.runs.exists():
+        raise CatalogError(
+            f"data_root = {chosen.data_root}: no run was measured there with a catalogue; name another data root, or "
+            "let `danmax runs --rescan` look for runs that were measured without one"
+        )
+    service.start()
+    try:
+        yield service.connect()
+    finally:
+        service.close(wait_s=0.0)
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -14,7 +14,7 @@ from tiled.structures.core import Spec
 
 from danmax_bluesky.formats.scan_log import rows_of
 from danmax_bluesky.pipelines.catalog import file_slices
-from danmax_bluesky.pipelines.catalog.client import open_catalog
+from danmax_bluesky.pipelines.catalog.client import open_client
 from danmax_bluesky.pipelines.catalog.outages import LostRequestError
 from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.runs.matching import frame_tables
@@ -69,7 +69,7 @@ class TiledTarget:
 
     def __init__(self, uri: str, api_key: str) -> None:
         file_slices.register()
-        self._catalog = open_catalog(uri, api_key, _TIMEOUT)
+        self._catalog = open_client(uri, api_key, _TIMEOUT)
         self._context = self._catalog.context
         self._requests = _Requests(self._context.http_client)
 

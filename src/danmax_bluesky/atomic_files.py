@@ -20,6 +20,11 @@ class NameTakenError(StorageError):
     """A file that was not there before has the name now."""
 
 
+def unguessable_name(path: Path) -> Path:
+    """A hidden name in the folder of a path, under which it can be made before it gets its own."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}.partial")
+
+
 @contextmanager
 def whole_file(path: Path, *, replace: bool | Callable[[], object] = False, mode: int | None = None) -> Iterator[Path]:
     """Give an empty file to be written, which gets its name in one step when the `with` block ends.
@@ -39,7 +44,7 @@ def whole_file(path: Path, *, replace: bool | Callable[[], object] = False, mode
         NameTakenError: there is such a file, and `replace` is False.
         OSError: the folder is missing or may not be written to, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}.partial")
+    temporary = unguessable_name(path)
     try:
         made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else mode)
         try:
@@ -63,6 +68,19 @@ def whole_file(path: Path, *, replace: bool | Callable[[], object] = False, mode
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_file(
+    path: Path, content: str | bytes, *, replace: bool | Callable[[], object] = False, mode: int | None = None
+) -> None:
+    """Write a text, in UTF-8, or bytes to a file that appears whole; the arguments are those of `whole_file`.
+
+    Raises:
+        NameTakenError: there is such a file, and `replace` is False.
+        OSError: the folder is missing or may not be written to, or the disk is full.
+    """
+    with whole_file(path, replace=replace, mode=mode) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def open_unlinked(path: Path | str, flags: int) -> int:

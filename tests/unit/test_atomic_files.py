@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from danmax_bluesky.atomic_files import NameTakenError, open_unlinked, whole_file, write_file
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.atomic_files import NameTakenError, open_unlinked, whole_file
 
 
 def write(path, text, **options):
@@ -70,3 +70,14 @@ def test_who_may_read_it_is_said_or_left_to_the_user(tmp_path, mode, expected):
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == expected
+
+
+@pytest.mark.parametrize("content", ["ångström\n", b"\x00\xff"])
+def test_texts_and_bytes_are_written_whole_over_what_was_there(tmp_path, content):
+    path = tmp_path / "a"
+    write_file(path, "longer than what follows")
+    with pytest.raises(NameTakenError, match="left as it is"):
+        write_file(path, content)
+    write_file(path, content, replace=True, mode=0o600)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert (os.listdir(tmp_path), path.stat().st_mode & 0o777) == (["a"], 0o600)

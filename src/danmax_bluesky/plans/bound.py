@@ -1,0 +1,70 @@
+"""What the plans of a session have in common: the devices and settings that they are bound to."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from danmax_bluesky.config import Settings
+from danmax_bluesky.devices.configurator_store import ConfiguratorStore
+from danmax_bluesky.devices.flat_positions import FlatPositions
+from danmax_bluesky.devices.paths import VisitPaths
+from danmax_bluesky.errors import ScanError
+from danmax_bluesky.options import About
+from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.tomography.scan import LONGEST_S
+
+Exposure = Annotated[float, About(unit="s"), Field(ge=1e-6, le=LONGEST_S)]
+"""An exposure, seconds, as a form shows it."""
+Detectors = Annotated[tuple[str, ...], About(word="det")]
+"""Names of detectors; a command line names them one by one."""
+
+
+class BoundPlans:
+    """The devices and settings of a session, for its plans.
+
+    Args:
+        rig: the devices.
+        settings: detectors and their kinds.
+        visit: folders of the visit.
+        tell: takes a text for the person at the prompt.
+    """
+
+    def __init__(
+        self, rig: Rig, settings: Settings, visit: VisitPaths, tell: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        self.tell = tell
+        self.configurator = ConfiguratorStore(visit.state / "configurator.json")
+        self._rig = rig
+        self._settings = settings
+        self._visit = visit
+        self.positions = FlatPositions(visit.positions)
+
+    @property
+    def settings(self) -> Settings:
+        """What the plans go by; another visit brings its own scan parameters and named positions."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self._visit = VisitPaths.of(settings)
+        self.configurator.move(self._visit.state / "configurator.json")
+        self.positions = FlatPositions(self._visit.positions)
+
+    def _active(self, kind: str) -> tuple[str, ...]:
+        """Names of the active detectors of a kind.
+
+        Raises:
+            ScanError: there is none.
+        """
+        names = tuple(
+            name for name, detector in self._settings.detectors.items() if detector.active and detector.kind == kind
+        )
+        if not names:
+            raise ScanError(f"no active {kind} detector; name one, or set detectors.<name>.active in the settings")
+        return names
+
+    def _md(self, command: str | None, sample: str | None) -> dict[str, Any]:
+        """What the start document of every plan says."""
+        return {"command": command, **({} if sample is None else {"sample": sample})}

@@ -1,0 +1,92 @@
+"""How a plan was called: checked before anything moves, written into each run, and read from there to measure again."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import bluesky.preprocessors as bpp
+from bluesky.utils import MsgGenerator
+
+from danmax_bluesky.errors import ScanError
+from danmax_bluesky.options import options_of
+from danmax_bluesky.parsing import nearest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_STATED_OTHERWISE = {"self", "detectors", "sample", "command", "dry_run", "configurator"}
+"""What a start document says in keys of their own, or what does not belong to the measurement."""
+_EARLIER_NAMES = {"ct": {"exposure_s": "exp_time"}, "ascan": {"exposure_s": "exp_time"}}
+"""Plan -> name of a parameter in the runs of earlier versions -> its name now."""
+
+
+def record_call(plan: Callable[P, MsgGenerator[T]]) -> Callable[P, MsgGenerator[T]]:
+    """Decorates a plan of a session: each of its runs says how the plan was called.
+
+    The start document has the arguments as `call`; what stands in it as a value of its own, as the parameters of a
+    tomography stand in `scan`, is not repeated. The text of the call stands for `command` where none is given.
+
+    Raises:
+        ScanError: when the plan is called, an argument is unknown, missing or too much.
+    """
+    signature = inspect.signature(plan)
+    model = getattr(plan, "model", None)
+    left_out = _STATED_OTHERWISE | ({option.name for option in options_of(model)} if model else set())
+
+    @functools.wraps(plan)
+    def recorded(*args: P.args, **kwargs: P.kwargs) -> MsgGenerator[T]:
+        bound = bind(plan, args, kwargs)
+        bound.apply_defaults()
+        call = {key: value for key, value in bound.arguments.items() if key not in left_out}
+        given: dict[str, Any] = dict(kwargs)
+        if "command" in signature.parameters and given.get("command") is None:
+            given["command"] = call_text(plan.__name__, args[1:], given)
+        started: Any = plan(*args, **given)  # type: ignore[call-arg]
+        return bpp.inject_md_wrapper(started, {"call": {"plan": plan.__name__, **call}})  # type: ignore[return-value]
+
+    return recorded
+
+
+def bind(plan: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+    """The arguments of a call by their names.
+
+    Raises:
+        ScanError: one is unknown, missing or too much; it names those that the plan takes.
+    """
+    signature = inspect.signature(plan)
+    names = [name for name in signature.parameters if name != "self"]
+    for name, value in kwargs.items():
+        if name not in names:
+            raise ScanError(f"{name} = {value!r}: {plan.__name__} has no such parameter; {nearest(name, names)}")
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise ScanError(f"{plan.__name__}: {error}; it takes {', '.join(names)}") from None
+
+
+def call_text(plan: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """How a plan was called, as Python would have it; what the start document says by itself is left out."""
+    words = [repr(value) for value in args]
+    words += [f"{name}={value!r}" for name, value in kwargs.items() if name not in _STATED_OTHERWISE]
+    return f"{plan}({', '.join(words)})"
+
+
+def recorded_call(start: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The plan of a run, and the arguments with which it was called; those of `scan` are among them.
+
+    Args:
+        start: the start document, of this version or an earlier one.
+
+    Returns:
+        name of the plan, "" if the run does not say; and its arguments, {} if the run does not say.
+    """
+    call = dict(start.get("call") or {})
+    scan = start.get("scan")
+    name = str(call.pop("plan", None) or (scan and start.get("plan_name")) or "")
+    earlier = _EARLIER_NAMES.get(name, {})
+    call = {str(earlier.get(key, key)): value for key, value in call.items()}
+    if scan and name == "tomo_scan":
+        parameters: dict[str, Any] = {key: value for key, value in scan.items() if value is not None}
+        return name, {**parameters, **call, "configurator": False}  # what the scan lacked must not come from there
+    return name, call

@@ -1,0 +1,242 @@
+"""Diffraction as a user calls it: names and numbers in, one generator out."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bluesky.utils import MsgGenerator
+
+from danmax_bluesky.errors import PreflightError, ScanError
+from danmax_bluesky.plans import adaptive, powder
+from danmax_bluesky.plans.bound import BoundPlans, Detectors, Exposure
+from danmax_bluesky.plans.calls import record_call
+from danmax_bluesky.plans.recipes import recipe_findings
+from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.stubs import read_position
+
+
+class DiffractionPlans(BoundPlans):
+    """Plans whose frames are integrated while they are measured."""
+
+    @record_call
+    def azint_count(
+        self,
+        num: int,
+        exp_time: Exposure,
+        *,
+        latency: float = 0.0,
+        until: str = "",
+        detectors: Detectors = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Expose the diffraction detector `num` times and integrate: `azint_count(10, 0.5)`.
+
+        With `until` it is a time series that ends by itself, as in `azint_count(1000, 0.5, until="I0 < 50%")`: each
+        exposure then waits until the one before is integrated.
+
+        Args:
+            num: number of exposures.
+            exp_time: exposure, seconds.
+            latency: dead time between exposures, seconds.
+            until: an integral parameter of the pattern (I0, I1, I2, correlation_length; with several recipes
+                <detector>_<recipe>_I0), a sign, and a number, or a percentage of the first; empty for all exposures.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+        """
+        rig, md = self._diffraction(detectors, command, sample)
+        if not until:
+            return (yield from powder.azint_count(rig, num, exp_time, latency, md=md))
+        if num < 1:
+            raise ScanError(f"num = {num}: at least 1 exposure is needed")
+        points: list[powder.Point] = [()] * num
+        steered = self._steered(rig, until)
+        md["plan_name"] = "azint_count"
+        return (yield from powder.azint_points(rig, (), points, exp_time, course=steered, pause_s=latency, md=md))
+
+    @record_call
+    def azint_scan(
+        self,
+        motor: str,
+        start: float,
+        end: float,
+        intervals: int,
+        exp_time: Exposure,
+        *,
+        relative: bool = False,
+        continuous: bool = False,
+        until: str = "",
+        detectors: Detectors = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Expose the diffraction detector at positions of a motor: `azint_scan("tom_sam_x", -1, 1, 20, 0.1)`.
+
+        Anything that is set to a number is a motor here, a temperature too.
+
+        Args:
+            motor: any motor.
+            start: first position, in the motor's units.
+            end: last position.
+            intervals: n of them give n + 1 exposures.
+            exp_time: exposure, seconds.
+            relative: positions count from where the motor stands, and it returns there.
+            continuous: the motor does not stop. The rotation triggers by its encoder; the exposures of another motor
+                are timed, and where it was at each of them is noted.
+            until: ends the scan early, as in `azint_count`; not for a continuous one.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+        """
+        rig, md = self._diffraction(detectors, command, sample)
+        if continuous and until:
+            raise ScanError("until: a continuous scan does not wait for its patterns; leave continuous out")
+        origin = (yield from read_position(rig.motor(motor))) if relative else 0.0
+        first, last = origin + start, origin + end
+        if continuous and motor == rig.rotation.name:
+            return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, back=relative, md=md))
+        if continuous:
+            return (yield from powder.azint_fly(rig, motor, first, last, intervals, exp_time, back=relative, md=md))
+        points = powder.line(first, last, intervals)
+        course = self._steered(rig, until, motor) if until else None
+        md["plan_name"] = "azint_scan"
+        return (yield from powder.azint_points(rig, (motor,), points, exp_time, course=course, back=relative, md=md))
+
+    @record_call
+    def azint_adaptive(
+        self,
+        motor: str,
+        start: float,
+        end: float,
+        exp_time: Exposure,
+        change: float,
+        smallest: float,
+        largest: float,
+        *,
+        key: str = "I0",
+        detectors: Detectors = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Scan a motor in steps that follow the patterns: `azint_adaptive("tom_sam_x", -1, 1, 0.1, 50, 0.01, 0.2)`.
+
+        Args:
+            motor: any motor.
+            start: first position, in the motor's units.
+            end: last position.
+            exp_time: exposure, seconds.
+            change: of the integral parameter from one point to the next that is aimed for.
+            smallest: step, in the motor's units.
+            largest: step.
+            key: which integral parameter; with several recipes <detector>_<recipe>_I0.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+        """
+        rig, md = self._diffraction(detectors, command, sample)
+        self._must_be_read(rig, key, (motor,))
+        if not 0 < smallest <= largest or not change > 0:
+            raise ScanError(
+                f"change = {change:g}, smallest = {smallest:g}, largest = {largest:g}: all must be above 0, and the "
+                "smallest step not above the largest"
+            )
+        ends = [(start,), (end,)]
+        most = 4 * math.ceil(abs(end - start) / smallest) + 1  # steps that are gone back count too
+        course = functools.partial(_along, start, end, key, change, smallest, largest)
+        md["plan_name"] = "azint_adaptive"
+        return (
+            yield from powder.azint_points(rig, (motor,), ends, exp_time, course=course, most=most, back=False, md=md)
+        )
+
+    @record_call
+    def mesh(
+        self,
+        slow: str,
+        slow_start: float,
+        slow_end: float,
+        slow_intervals: int,
+        fast: str,
+        fast_start: float,
+        fast_end: float,
+        fast_intervals: int,
+        exp_time: Exposure,
+        *,
+        snake: bool = True,
+        detectors: Detectors = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Map diffraction: `mesh("tom_sam_y", 0, 1, 10, "tom_sam_x", -1, 1, 20, 0.1)`; the motors are put back.
+
+        Args:
+            slow: the motor that moves once in a row.
+            slow_start: its first position, in its units.
+            slow_end: its last position.
+            slow_intervals: n of them give n + 1 rows.
+            fast: the motor that moves within a row.
+            fast_start: its first position.
+            fast_end: its last position.
+            fast_intervals: n of them give n + 1 columns.
+            exp_time: exposure, seconds.
+            snake: every second row goes back.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+        """
+        rows = powder.line(slow_start, slow_end, slow_intervals)
+        columns = powder.line(fast_start, fast_end, fast_intervals)
+        rig, md = self._diffraction(detectors, command, sample)
+        md |= {"plan_name": "mesh", "shape": [len(rows), len(columns)], "snaking": [False, snake]}
+        md |= {"extents": [[slow_start, slow_end], [fast_start, fast_end]], "hints": {"gridding": "rectilinear"}}
+        points = powder.grid(rows, columns, snake)
+        return (yield from powder.azint_points(rig, (slow, fast), points, exp_time, md=md))
+
+    def _diffraction(
+        self, detectors: tuple[str, ...], command: str | None, sample: str | None
+    ) -> tuple[Rig, dict[str, Any]]:
+        """The rig with the detectors of a diffraction plan, and what its start document says."""
+        rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
+        names = {detector.name for detector in rig.detectors}
+        recipes = [recipe for recipe in self._settings.recipes if recipe.detector in names]
+        if self._settings.formats.integrate and (problems := list(recipe_findings(recipes, self._settings.beamline))):
+            raise PreflightError(problems)
+        return rig, {**self._md(command, sample), "recipes": [recipe.model_dump(mode="json") for recipe in recipes]}
+
+    def _steered(self, rig: Rig, until: str, *motors: str) -> Callable[[Sequence[powder.Point]], adaptive.PointPolicy]:
+        """A course that ends once the condition is met."""
+        condition = adaptive.Condition.parse(until)
+        self._must_be_read(rig, condition.key, motors)
+        return functools.partial(adaptive.until, condition=condition)
+
+    def _must_be_read(self, rig: Rig, key: str, motors: Sequence[str]) -> None:
+        """Refuse, before anything moves, to be steered by what will not be read."""
+        if not rig.integrated:
+            raise ScanError(
+                "no armed detector is integrated while it is measured, so nothing can be steered by its patterns; "
+                "set formats.integrate, and a recipe for the detector"
+            )
+        integrals = [name for device in rig.integrated.values() for name in device.keys]
+        adaptive.select_reading(dict.fromkeys([*integrals, *motors, rig.ring_current.name], 0.0), key)
+
+
+def _along(
+    start: float, end: float, key: str, change: float, smallest: float, largest: float, _ends: Sequence[powder.Point]
+) -> adaptive.PointPolicy:
+    return adaptive.adaptive(start, end, key, change, smallest, largest)

@@ -1,0 +1,159 @@
+"""Figures of what a scan measured."""
+
+import io
+import sys
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.files import open_to_read, values_of
+from danmax_bluesky.storage.patterns import StoredPatterns
+from danmax_bluesky.storage.scan import Scan
+
+_DARKEST, _BRIGHTEST = 0.5, 99.5
+"""Percentiles of a picture between which its greys lie."""
+
+
+def plot_scan(scan: Scan) -> Figure:
+    """A figure of what a plan measured; see `Scan.plot`.
+
+    Raises:
+        StorageError: the scan holds no frames.
+    """
+    figure = _new_figure()
+    if scan.pattern_files():
+        _plot_patterns(figure, scan, scan.patterns())
+    elif len(scan.detector().coords) and len(scan.flats):
+        _plot_tomography(figure, scan)
+    else:
+        name = next(iter(scan.detectors), None)
+        frames = scan.detector(name)["data"]
+        if not len(frames):
+            raise StorageError(f"{scan.path}: it holds no frame; nothing can be shown")
+        axes = figure.subplots()
+        _show(figure, axes, frames[-1].values, "counts")
+        axes.set_title(f"{name}: frame {len(frames)} of {len(frames)}")
+    figure.suptitle(f"{scan.path.stem}: {_shortened(scan.title)}", fontsize="medium")
+    return figure
+
+
+class _ShownFigure(Figure):
+    """A figure that a notebook shows, whatever became of matplotlib's own set-up there."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=100)
+        return stream.getvalue()
+
+
+def _new_figure() -> Figure:
+    """A window where the prompt has windows; else a figure that a notebook shows and `savefig` saves."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None and pyplot.isinteractive() and "inline" not in matplotlib.get_backend():
+        return pyplot.figure(layout="constrained")
+    return _ShownFigure(layout="constrained")
+
+
+def _plot_tomography(figure: Figure, scan: Scan) -> None:
+    """A projection divided by the flats, and a slice where one is reconstructed."""
+    slices = scan.slice_files()
+    figure.set_size_inches(10 if slices else 7, 4)
+    axes = np.atleast_1d(np.asarray(figure.subplots(1, 2 if slices else 1)))
+    projection = len(scan.frames) // 2
+    dark = scan.darks.mean("frame").values if len(scan.darks) else 0.0
+    light = scan.flats[:10].mean("frame").values - dark
+    with np.errstate(divide="ignore", invalid="ignore"):
+        transmission = np.where(light > 0, (scan.frames[projection].values - dark) / light, np.nan)
+    _show(figure, axes[0], transmission, "transmission")
+    angle = float(scan.angles[projection]) if "rotation_angle" in scan.frames.coords else np.nan
+    axes[0].set_title(f"projection {projection + 1} of {len(scan.frames)}, at {angle:.4g} degrees")
+    if slices:
+        with open_to_read(slices[0]) as file:
+            volume: Any = file["entry/data/data"]
+            unit = volume.attrs.get("units", "")
+            middle = len(volume) // 2
+            numbers: Any = file["entry/data/row"]
+            image, row = values_of(volume, slice(middle, middle + 1))[0], int(values_of(numbers)[middle])
+        _show(figure, axes[1], image, f"attenuation / ({unit})" if unit else "attenuation")
+        axes[1].set_title(f"slice of row {row}")
+
+
+def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None:
+    """A map for a mesh, patterns one below the other for a series or a scan of a motor, a curve for one of them."""
+    motors = [name for name in scan.start.get("motors", ()) if name in patterns.columns]
+    axes = figure.subplots()
+    label = f"{patterns.quantity} / {patterns.unit}"
+    rows = patterns.intensity if patterns.intensity.ndim == 2 else np.nanmean(patterns.intensity, axis=1)
+    if len(motors) == 2:
+        slow, fast = (np.asarray(patterns.columns[name], float) for name in motors)
+        with np.errstate(all="ignore"):
+            mean = np.nanmean(rows, axis=1)
+        grid = _grid(scan, slow, fast, mean)
+        if grid is None:
+            drawn: Any = axes.scatter(fast, slow, c=mean)
+        else:
+            drawn = axes.pcolormesh(*grid, shading="nearest")
+        figure.colorbar(drawn, ax=axes, label="mean intensity of the pattern")
+        axes.set(xlabel=_label(scan, motors[1]), ylabel=_label(scan, motors[0]))
+    elif len(rows) == 1:
+        axes.plot(patterns.radial_axis, rows[0], lw=0.9)
+        if patterns.sigma is not None and patterns.sigma.ndim == 2:
+            low, high = rows[0] - patterns.sigma[0], rows[0] + patterns.sigma[0]
+            axes.fill_between(patterns.radial_axis, low, high, alpha=0.3, lw=0)
+        axes.set(xlabel=label, ylabel="intensity")
+    else:
+        at = np.asarray(patterns.columns[motors[0]], float) if motors else np.arange(len(rows), dtype=float)
+        order = np.argsort(at, kind="stable")
+        drawn = axes.pcolormesh(
+            patterns.radial_axis, at[order], rows[order], shading="nearest", rasterized=True, **_greys(rows)
+        )
+        figure.colorbar(drawn, ax=axes, label="intensity")
+        axes.set(xlabel=label, ylabel=_label(scan, motors[0]) if motors else "exposure")
+
+
+def _grid(
+    scan: Scan, slow: np.ndarray, fast: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Columns, rows and values of a mesh, NaN where nothing was measured; None for points that lie on no mesh.
+
+    Each value goes to the planned point that is nearest to where it was measured.
+    """
+    shape, extents = scan.start.get("shape"), scan.start.get("extents")
+    if not shape or not extents or min(shape) < 2:
+        return None
+    rows, columns = (np.linspace(first, last, count) for (first, last), count in zip(extents, shape, strict=True))
+    image = np.full(shape, np.nan)
+    nearest = (np.abs(at[:, None] - planned).argmin(axis=1) for at, planned in ((slow, rows), (fast, columns)))
+    image[tuple(nearest)] = values
+    return columns, rows, image
+
+
+def _label(scan: Scan, motor: str) -> str:
+    """The motor with its unit, where the file says it."""
+    units = [table[motor].attrs.get("units", "") for table in scan.positions.values() if motor in table]
+    return f"{motor} / {units[0]}" if units and units[0] else motor
+
+
+def _greys(image: np.ndarray) -> dict[str, Any]:
+    """Limits of the greys or colours of a picture, as keywords of matplotlib."""
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return {}
+    low, high = np.percentile(finite, [_DARKEST, _BRIGHTEST])
+    return {"vmin": float(low), "vmax": float(high)}
+
+
+def _show(figure: Figure, axes: Axes, image: np.ndarray, label: str) -> None:
+    height, width = image.shape
+    aspect = "equal" if 0.2 < height / width < 5 else "auto"
+    drawn = axes.imshow(image, cmap="gray", aspect=aspect, interpolation="nearest", **_greys(image))
+    axes.set(xlabel="column", ylabel="row")
+    figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
+
+
+def _shortened(text: str, longest: int = 80) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
