@@ -12,6 +12,8 @@ The settings then name it: `beamline = "i99"`, `detectors.orca.interface = "frel
 listed here, so that a source tree finds it however it was installed; it is loaded in the same way.
 """
 
+import re
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -76,3 +78,28 @@ def load_installed(group: str, name: str) -> Any:
         raise SettingsError(
             f"{_NOUNS[group]} {name!r} cannot be loaded from {entry.module}:{entry.attr} ({error}); install {needed}"
         ) from error
+
+
+def load_factory(setting: str, text: str) -> Callable[..., Any]:
+    """A function that the settings name as "package.module:function".
+
+    Args:
+        setting: that names it, for messages.
+        text: its value.
+
+    Raises:
+        SettingsError: it is not written so, or cannot be imported, or is nothing that can be called.
+    """
+    entry = EntryPoint(setting, text, "")
+    try:
+        if not all(part.isidentifier() for part in re.split(r"[.:]", text)) or text.count(":") != 1:
+            raise ValueError("it is not written as package.module:function")
+        made = entry.load()
+        if not callable(made):
+            raise ValueError(f"it is a {type(made).__name__}, and not a function")
+    except Exception as error:  # the module of a user may fail in any way while it is imported
+        raise SettingsError(
+            f"setting {setting!r} = {text!r} cannot be used ({type(error).__name__}: {error}); write the name of a "
+            "function as package.module:function, and install its package beside this one"
+        ) from error
+    return made
