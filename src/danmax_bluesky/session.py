@@ -28,12 +28,13 @@ from danmax_bluesky.callbacks.provenance_writer import ProvenanceRecorder
 from danmax_bluesky.callbacks.reconstruct_slices import Reconstruct
 from danmax_bluesky.callbacks.scan_status import ScanRecords
 from danmax_bluesky.config import Settings, changed, load_settings, remember
+from danmax_bluesky.config.extensions import load_factory
 from danmax_bluesky.devices.figures_of_merit import Integrals
 from danmax_bluesky.devices.flat_positions import FlatPosition, position_of
 from danmax_bluesky.devices.homes import Homes
 from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
-from danmax_bluesky.errors import AcquisitionError, CatalogError, ScanError
+from danmax_bluesky.errors import AcquisitionError, CatalogError, ScanError, SettingsError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
 from danmax_bluesky.pipelines.catalog.session_catalog import NOT_INSTALLED, CatalogService, tiled_is_installed
 from danmax_bluesky.pipelines.worker_messages import Outcome
@@ -102,6 +103,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        own = {name: _own_callback(name, load_factory("callbacks", name), settings) for name in settings.callbacks}
         visit = VisitPaths.of(settings)
         visit.create()
         self.paths = ScanPaths(visit)
@@ -132,6 +134,8 @@ class Session:
             self.RE.preprocessors.append(naming_losses(self.beamline.losses))
             self.plans = Plans(self.rig, settings, visit, log.info)
             self._subscribe()
+            for name, consumer in own.items():
+                self._guarded(consumer, name)
             self._exit.callback(self._end_plan)
         except BaseException:
             self._exit.close()
@@ -438,6 +442,24 @@ async def _cancel_what_waits() -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _own_callback(name: str, factory: Callable[[Settings], Any], settings: Settings) -> Callable[[str, Any], Any]:
+    """What a user's function makes of the settings; it is called with every document of every run.
+
+    Raises:
+        SettingsError: the function fails, or returns nothing that can be called.
+    """
+    try:
+        consumer = factory(settings)
+    except Exception as error:
+        raise SettingsError(f"setting 'callbacks': {name} failed: {type(error).__name__}: {error}") from error
+    if not callable(consumer):
+        raise SettingsError(
+            f"setting 'callbacks': {name} returned {consumer!r}; it has to return a function of the name and the "
+            "content of a document"
+        )
+    return consumer
 
 
 def _recorded(settings: Settings) -> dict[str, Any]:

@@ -42,7 +42,7 @@ if __name__ == "__main__":
 
 HANGING = """
 import sys, threading
-from danmax_bluesky.callbacks import behind, nexus
+from danmax_bluesky.callbacks import buffered, nexus
 from danmax_bluesky.config import load_settings
 from danmax_bluesky.session import make_session
 
@@ -50,7 +50,7 @@ def hang(record, dxchange=None, write=nexus.write_master):
     return threading.Event().wait() if record.stop is not None else write(record, dxchange)
 
 if __name__ == "__main__":
-    behind.TELL_EVERY_S, nexus.write_master = 0.2, hang
+    buffered.TELL_EVERY_S, nexus.write_master = 0.2, hang
     settings = load_settings(options={
         "twin.clock": "fast", "formats.integrate": False, "catalog.kind": "off", "data_root": sys.argv[1],
         "detectors.pilatus.width": 487, "detectors.pilatus.height": 407, "sample": "CeO2"})

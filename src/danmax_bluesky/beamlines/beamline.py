@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ophyd_async.core import PathProvider
 
 from danmax_bluesky.config import Settings
-from danmax_bluesky.config.extensions import BEAMLINES, load_installed
+from danmax_bluesky.config.extensions import BEAMLINES, DETECTORS, load_installed
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.counter import Counter
 from danmax_bluesky.devices.disconnects import LinkLostError
@@ -176,6 +176,18 @@ async def make_beamline(settings: Settings, path_provider: PathProvider) -> Beam
     """
     make: MakeBeamline = load_installed(BEAMLINES, settings.beamline)
     return await make(settings, path_provider)
+
+
+def make_detectors(settings: Settings, path_provider: PathProvider) -> dict[str, FrameDetector]:
+    """Each detector of the settings, as its interface makes it; none is connected yet.
+
+    Raises:
+        SettingsError: an interface cannot be loaded.
+    """
+    return {
+        name: load_installed(DETECTORS, detector.interface)(name, detector, settings, path_provider)
+        for name, detector in settings.detectors.items()
+    }
 
 
 async def _called(work: Callable[[], None]) -> None:

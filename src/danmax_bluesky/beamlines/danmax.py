@@ -1,21 +1,18 @@
 """DanMAX, or the twin's servers: Tango for all but the PandA, which is found by PVAccess."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 from ophyd_async.core import PathProvider
 
-from danmax_bluesky.beamlines.beamline import Beamline
+from danmax_bluesky.beamlines.beamline import Beamline, make_detectors
 from danmax_bluesky.beamlines.connections import NO_ADDRESS, Connections
 from danmax_bluesky.config import MotorSettings, Settings
-from danmax_bluesky.config.extensions import DETECTORS, load_installed
 from danmax_bluesky.devices import pva
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.counter import Counter
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
-from danmax_bluesky.devices.protocols import FrameDetector
 from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
 from danmax_bluesky.devices.snapshot import Snapshot
@@ -83,14 +80,6 @@ def make_motor(name: str, motor: MotorSettings, settings: Settings) -> Motor:
     """A motor of Sardana's Pool."""
     connector = make_connector(name, motor.address, tables.motor(motor), motor.attributes, settings.tango)
     return Motor(name, connector, tolerance=motor.arrives_within)
-
-
-def make_detectors(settings: Settings, path_provider: PathProvider) -> Mapping[str, FrameDetector]:
-    """Each detector of the settings, as its interface makes it."""
-    return {
-        name: load_installed(DETECTORS, detector.interface)(name, detector, settings, path_provider)
-        for name, detector in settings.detectors.items()
-    }
 
 
 def make_shutter(settings: Settings) -> Shutter:

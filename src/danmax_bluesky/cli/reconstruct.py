@@ -49,11 +49,11 @@ def _what_is_missing(record: RunRecord, tori_name: str) -> str:
         return f"it is no tomography but {record.start.get('plan_name', 'another plan')}"
     if not record.is_complete:
         return f"it is {record.status}, and only a complete scan is reconstructed"
-    if record.start["scan"].get("helical"):
+    if record.start.get("scan", {}).get("helical"):
         return "it is helical: a row of the detector saw another height of the sample at each angle"
     if tori_name == NONE:
         return f"--tori {NONE} asks for no reconstruction; leave it out, or name a settings file"
-    if not tori_name and record.start["scan"].get("tori_name") == NONE:
+    if not tori_name and record.start.get("scan", {}).get("tori_name") == NONE:
         return f"it was measured with --tori {NONE}, which asks for no slices; say --tori {DEFAULT} to make them"
     tables = [table for table in read_run(record).tables.values() if has_dxchange(table)]
     if not tables:

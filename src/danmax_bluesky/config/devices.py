@@ -78,14 +78,18 @@ class DetectorSettings(Model):
     """A 2D detector: its kind, its pixels, and its place in the beam."""
 
     kind: Literal["imaging", "counting"] = Field(description="a camera of 16 bits, or a counting detector of 32")
-    address: str = Field(default="", description="Tango device; empty on the twin")
+    address: str = Field(
+        default="", description="Tango device, or prefix of the PVs of an areaDetector; empty on the twin"
+    )
     interface: str = Field(
         default="danmax",
-        description="how it is controlled: danmax or lima over Tango, or what another package adds as the entry point "
-        "danmax_bluesky.detectors",
+        description="how it is controlled: danmax or lima over Tango, areadetector in EPICS, or what another package "
+        "adds as the entry point danmax_bluesky.detectors",
     )
     attributes: dict[str, str] = Field(
-        default_factory=dict, description="what its Tango attributes are called when not as usual"
+        default_factory=dict,
+        description="what its Tango attributes are called when not as usual; of an areaDetector, what TriggerMode "
+        "calls internal, edge and level",
     )
     dataset: str = Field(
         default="",

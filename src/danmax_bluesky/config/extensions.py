@@ -6,12 +6,14 @@ A package says in its `pyproject.toml` what it adds:
     i99 = "my_package.beamline:make"
 
     [project.entry-points."danmax_bluesky.detectors"]
-    areadetector = "my_package.detectors:make"
+    frelon = "my_package.detectors:make"
 
-The settings then name it: `beamline = "i99"`, `detectors.orca.interface = "areadetector"`. What this package ships is
+The settings then name it: `beamline = "i99"`, `detectors.orca.interface = "frelon"`. What this package ships is
 listed here, so that a source tree finds it however it was installed; it is loaded in the same way.
 """
 
+import re
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -27,6 +29,7 @@ _SHIPPED = (
     EntryPoint("danmax", "danmax_bluesky.beamlines.danmax:make [tango,epics]", BEAMLINES),
     EntryPoint("danmax", "danmax_bluesky.devices.tango.detectors:danmax [tango]", DETECTORS),
     EntryPoint("lima", "danmax_bluesky.devices.tango.detectors:lima [tango]", DETECTORS),
+    EntryPoint("areadetector", "danmax_bluesky.devices.epics.area_detector:make [epics]", DETECTORS),
 )
 _NOUNS = {BEAMLINES: "beamline", DETECTORS: "detector interface"}
 
@@ -75,3 +78,28 @@ def load_installed(group: str, name: str) -> Any:
         raise SettingsError(
             f"{_NOUNS[group]} {name!r} cannot be loaded from {entry.module}:{entry.attr} ({error}); install {needed}"
         ) from error
+
+
+def load_factory(setting: str, text: str) -> Callable[..., Any]:
+    """A function that the settings name as "package.module:function".
+
+    Args:
+        setting: that names it, for messages.
+        text: its value.
+
+    Raises:
+        SettingsError: it is not written so, or cannot be imported, or is nothing that can be called.
+    """
+    entry = EntryPoint(setting, text, "")
+    try:
+        if not all(part.isidentifier() for part in re.split(r"[.:]", text)) or text.count(":") != 1:
+            raise ValueError("it is not written as package.module:function")
+        made = entry.load()
+        if not callable(made):
+            raise ValueError(f"it is a {type(made).__name__}, and not a function")
+    except Exception as error:  # the module of a user may fail in any way while it is imported
+        raise SettingsError(
+            f"setting {setting!r} = {text!r} cannot be used ({type(error).__name__}: {error}); write the name of a "
+            "function as package.module:function, and install its package beside this one"
+        ) from error
+    return made

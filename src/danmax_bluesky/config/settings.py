@@ -167,6 +167,11 @@ class Settings(Model):
     )
     recipes: tuple[RecipeSettings, ...] = (RecipeSettings(),)
     formats: FormatSettings = FormatSettings()
+    callbacks: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
+        default=(),
+        description="functions of your own, package.module:function, that take the settings and return what is called "
+        "with the name and the content of every document",
+    )
     catalog: CatalogSettings = CatalogSettings()
     storage: StorageSettings = StorageSettings()
     twin: TwinSettings = TwinSettings()

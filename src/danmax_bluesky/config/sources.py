@@ -104,6 +104,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     """Let a partial entry for a motor, detector or value of the snapshot that is there change only what it names.
 
+    `false` in the place of an entry leaves that motor, detector or value out.
+
     What the snapshot would record by itself is left to the motor or counter of the same name, if the settings name one.
     """
     merged = dict(raw)
@@ -116,10 +118,11 @@ def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
                 devices = [raw.get(setting) for setting in ("motors", "detectors", "counters")]
                 devices_named = {name for entries in devices if isinstance(entries, dict) for name in entries}
                 usual = {name: entry for name, entry in usual.items() if name not in devices_named}
-            merged[key] = usual | {
+            both = usual | {
                 name: {**usual.get(name, {}), **entry} if isinstance(entry, dict) else entry
                 for name, entry in given.items()
             }
+            merged[key] = {name: entry for name, entry in both.items() if not (name in usual and entry is False)}
     return merged
 
 

@@ -10,6 +10,7 @@ Staging and unstaging stop the motor: an aborted plan unstages, and the RunEngin
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -109,7 +110,7 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
     low_limit: SignalR[float]
     high_limit: SignalR[float]
     moving: SignalR[bool]
-    stop_motion: TriggerableCommand
+    halt: Callable[[], Awaitable[Any]]
     tolerance: float
     _flight: Flight | None = field(default=None, init=False)
     _velocity_before: float | None = field(default=None, init=False)
@@ -186,7 +187,7 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
         """Stop, wait until the motor rests, and give it back the velocity it had before a flight."""
         self._called_off = True
         flight, self._flight = self._flight, None
-        await self.stop_motion.execute()
+        await self.halt()
         if flight and flight.status and not flight.status.done:
             flight.stopped = True if flight.stopped is None else flight.stopped
             flight.status.task.cancel()
@@ -281,7 +282,60 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
         await ctx.status  # raises what went wrong
 
 
-class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorInfo, Flight]):
+class SafeMotion(StandardMovable[float], StandardFlyable[FlyMotorInfo, Any]):
+    """Moves and flies as `MotorLogic` does, whatever class the signals come from; mix it in before that class."""
+
+    _asked: AsyncStatus | WatchableAsyncStatus[float] | None = None
+
+    @cached_property
+    def motion_logic(self) -> MotorLogic:
+        """How it moves and flies."""
+        raise NotImplementedError(f"{type(self).__name__} has to say which of its signals a MotorLogic uses")
+
+    @cached_property
+    def movable_logic(self) -> MotorLogic:
+        """How it moves."""
+        return self.motion_logic
+
+    @cached_property
+    def flyable_logic(self) -> MotorLogic:
+        """How it flies."""
+        return self.motion_logic
+
+    def set(self, new_position: float, timeout: CalculatableTimeout = CALCULATE_TIMEOUT) -> WatchableAsyncStatus[float]:
+        """Move to a position, in the motor's units."""
+        self.motion_logic.asked()
+        self._asked = status = super().set(new_position, timeout)
+        return status
+
+    def prepare(self, value: FlyMotorInfo) -> AsyncStatus:
+        """Bring the motor to where a flight runs up from."""
+        self.motion_logic.asked()
+        self._asked = status = super().prepare(value)
+        return status
+
+    def kickoff(self) -> AsyncStatus:
+        """Begin the flight."""
+        self.motion_logic.asked()
+        self._asked = status = super().kickoff()
+        return status
+
+    async def stop(self, success: bool = False) -> None:
+        """Stop a move or a flight; returns when the motor rests, and nothing that was asked for will move it any more.
+
+        A move first looks at limits and speeds, for as long as its controller takes to answer. One that is stopped
+        meanwhile must not begin afterwards.
+
+        Args:
+            success: False makes the move or flight in progress fail, True lets it end early without an error.
+        """
+        self.motion_logic.mark_stopped(success)
+        await super().stop(success)
+        if self._asked is not None:
+            await asyncio.wait({self._asked.task})
+
+
+class Motor(SafeMotion, StandardReadable):
     """A motor: readable, movable, flyable. Its reading bears its own name.
 
     Args:
@@ -293,7 +347,6 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
         tolerance: the same.
     """
 
-    _asked: AsyncStatus | WatchableAsyncStatus[float] | None = None
     readback: Annotated[SignalR[float], StandardReadableFormat.HINTED_SIGNAL]
     setpoint: SignalRW[float]
     velocity: Annotated[SignalRW[float], StandardReadableFormat.CONFIG_SIGNAL]
@@ -309,7 +362,8 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
         super().__init__(name=name, connector=connector or SoftConnector())
 
     @cached_property
-    def _logic(self) -> MotorLogic:
+    def motion_logic(self) -> MotorLogic:
+        """How it moves and flies."""
         return MotorLogic(
             setpoint=self.setpoint,
             readback=self.readback,
@@ -319,7 +373,7 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
             low_limit=self.low_limit,
             high_limit=self.high_limit,
             moving=self.moving,
-            stop_motion=self.stop_motion,
+            halt=self.stop_motion.execute,
             tolerance=self.tolerance,
         )
 
@@ -336,45 +390,3 @@ class Motor(StandardReadable, StandardMovable[float], StandardFlyable[FlyMotorIn
         printer.text(
             f"<Motor {self.name}: at {now.position:.6g}{units}, limits {now.low_limit:g} to {now.high_limit:g}{units}>"
         )
-
-    @cached_property
-    def movable_logic(self) -> MotorLogic:
-        """How it moves."""
-        return self._logic
-
-    @cached_property
-    def flyable_logic(self) -> MotorLogic:
-        """How it flies."""
-        return self._logic
-
-    def set(self, new_position: float, timeout: CalculatableTimeout = CALCULATE_TIMEOUT) -> WatchableAsyncStatus[float]:
-        """Move to a position, in the motor's units."""
-        self._logic.asked()
-        self._asked = status = super().set(new_position, timeout)
-        return status
-
-    def prepare(self, value: FlyMotorInfo) -> AsyncStatus:
-        """Bring the motor to where a flight runs up from."""
-        self._logic.asked()
-        self._asked = status = super().prepare(value)
-        return status
-
-    def kickoff(self) -> AsyncStatus:
-        """Begin the flight."""
-        self._logic.asked()
-        self._asked = status = super().kickoff()
-        return status
-
-    async def stop(self, success: bool = False) -> None:
-        """Stop a move or a flight; returns when the motor rests, and nothing that was asked for will move it any more.
-
-        A move first looks at limits and speeds, for as long as its controller takes to answer. One that is stopped
-        meanwhile must not begin afterwards.
-
-        Args:
-            success: False makes the move or flight in progress fail, True lets it end early without an error.
-        """
-        self._logic.mark_stopped(success)
-        await super().stop(success)
-        if self._asked is not None:
-            await asyncio.wait({self._asked.task})

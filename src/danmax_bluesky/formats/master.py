@@ -356,8 +356,8 @@ def _documents(record: RunRecord) -> Group:
     documents: dict[str, Node] = {"start": Dataset(_json(record.start), {"type": "application/json"})}
     if record.stop is not None:
         documents["stop"] = Dataset(_json(record.stop), {"type": "application/json"})
-    if record.start.get("scan"):
-        documents["scan"] = Dataset(_json(record.start["scan"]), {"type": "application/json"})
+    if scan := record.start.get("scan"):
+        documents["scan"] = Dataset(_json(scan), {"type": "application/json"})
     return nx("NXcollection", documents)
 
 

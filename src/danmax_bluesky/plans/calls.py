@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import bluesky.preprocessors as bpp
+from bluesky.protocols import HasName
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import ScanError
@@ -25,7 +26,8 @@ def record_call(plan: Callable[P, MsgGenerator[T]]) -> Callable[P, MsgGenerator[
     """Decorates a plan of a session: each of its runs says how the plan was called.
 
     The start document has the arguments as `call`; what stands in it as a value of its own, as the parameters of a
-    tomography stand in `scan`, is not repeated. The text of the call stands for `command` where none is given.
+    tomography stand in `scan`, is not repeated. The text of the call stands for `command` where none is given. A
+    device of the beamline may stand for its name.
 
     Raises:
         ScanError: when the plan is called, an argument is unknown, missing or too much.
@@ -36,16 +38,26 @@ def record_call(plan: Callable[P, MsgGenerator[T]]) -> Callable[P, MsgGenerator[
 
     @functools.wraps(plan)
     def recorded(*args: P.args, **kwargs: P.kwargs) -> MsgGenerator[T]:
-        bound = bind(plan, args, kwargs)
+        named: tuple[Any, ...] = (*args[:1], *map(by_name, args[1:]))
+        given: dict[str, Any] = {key: by_name(value) for key, value in kwargs.items()}
+        bound = bind(plan, named, given)
         bound.apply_defaults()
         call = {key: value for key, value in bound.arguments.items() if key not in left_out}
-        given: dict[str, Any] = dict(kwargs)
         if "command" in signature.parameters and given.get("command") is None:
-            given["command"] = call_text(plan.__name__, args[1:], given)
-        started: Any = plan(*args, **given)  # type: ignore[call-arg]
+            given["command"] = call_text(plan.__name__, named[1:], given)
+        started: Any = plan(*named, **given)  # type: ignore[call-arg]
         return bpp.inject_md_wrapper(started, {"call": {"plan": plan.__name__, **call}})  # type: ignore[return-value]
 
     return recorded
+
+
+def by_name(value: Any) -> Any:
+    """A device as its name, devices in a list as a tuple of theirs; anything else as it is."""
+    if isinstance(value, HasName):
+        return value.name
+    if isinstance(value, list | tuple) and any(isinstance(item, HasName) for item in value):
+        return tuple(map(by_name, value))
+    return value
 
 
 def bind(plan: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:

@@ -246,11 +246,14 @@ def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:
             )
         if missing > unsent:
             log.warning(
-                "%s: %s lost %d of %d frames; they are left out, and no other frame's angle changes",
+                "%s: %s lost %d of %d frames; %s",
                 phase.name,
                 detector.name,
                 missing - unsent,
                 phase.num,
+                "they are left out, and no other frame's angle changes"
+                if detector.has_counters
+                else "it does not number its triggers, so nobody knows which; its angles are marked as uncertain",
             )
 
 

@@ -6,7 +6,7 @@ every file of a scan is made. Which keys may be set is said here, and what a val
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -16,36 +16,32 @@ from numpy.typing import NDArray
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.parsing import is_listed, is_mapping
+from danmax_bluesky.runs.start_document import RunStart, container_of, keys
 
 NOTES = "metadata_notes"
 """Key of the start document with a sentence for each field that could not be recorded as it was given."""
 _OF_THE_PLAN = "it belongs to the program; record your own value under another name, such as my_{key}"
 _OF_THE_SETTINGS = "the settings say it; change {key} there, or record your own value under another name"
+PLACE = ("data_root", "proposal", "visit", "folder")
+"""Keys that say where a scan's files are; nobody but the session may say them."""
 RESERVED = {
     "folder": 'use newfolder("day2") at the prompt or in the queue, or `danmax newfolder day2`',
     "visit": 'use newvisit("2026112108") at the prompt or in the queue, or `danmax newvisit 2026112108`',
     "proposal": 'use newvisit("2026112108", proposal="20260123"), or `danmax newvisit 2026112108 --of 20260123`',
     "data_root": "begin a session with --data-root, DANMAX_DATA_ROOT or the settings file",
-    "source": _OF_THE_SETTINGS,
-    "beamline": _OF_THE_SETTINGS,
-    "detector_settings": _OF_THE_SETTINGS,
-    "descriptions": _OF_THE_SETTINGS,
-    "capture": _OF_THE_SETTINGS,
-    "device_names": _OF_THE_SETTINGS,
-    "recipes": _OF_THE_SETTINGS,
-    **dict.fromkeys(("uid", "time", "versions", "series", "segments", "scan", "call", "rotation"), _OF_THE_PLAN),
-    **dict.fromkeys(("detectors", "motors", "monitor", "integrals", "flown", "hints", NOTES), _OF_THE_PLAN),
+    **{
+        name: _OF_THE_SETTINGS if key.author == "settings" else _OF_THE_PLAN
+        for name, (_, key) in keys().items()
+        if "you" not in key.author and name not in (*PLACE, "scan_id")
+    },
     **dict.fromkeys(("projections", "data_type", "data_groups"), _OF_THE_PLAN),
 }
 """Keys that a user may not set in `RE.md` or in a call, and what to do instead."""
-PLACE = ("data_root", "proposal", "visit", "folder")
-"""Keys that say where a scan's files are; nobody but the session may say them."""
 _OWN = (*PLACE, "source", "beamline")
 _KINDS: dict[str, type] = {
-    **dict.fromkeys(("series", "scan", "call", "rotation", "capture", "descriptions", "detector_settings"), Mapping),
-    "device_names": Mapping,
-    **dict.fromkeys(("integrals", "flown", "hints", "versions"), Mapping),
-    **dict.fromkeys(("segments", "detectors", "motors", "recipes"), Sequence),
+    name: container
+    for name, (kind, _) in keys().items()
+    if name not in ("sample", "users") and (container := container_of(kind))
 }
 """What the program reads from these keys; anything else would cost the files of a scan."""
 _TEXTS = ("command", "plan_name", "group", "owner", "project", "data_session")
@@ -145,7 +141,7 @@ def start_metadata(said: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str,
     return {**plain, **({NOTES: notes} if notes else {})}
 
 
-def with_people_and_sample(start: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_people_and_sample(start: RunStart) -> RunStart:
     """A start document as `start_metadata` makes it, also of a run that was measured before there was such a rule."""
     sample, users = start.get("sample"), start.get("users")
     fits = (sample is None or is_mapping(sample)) and (users is None or is_listed(users))

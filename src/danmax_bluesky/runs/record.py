@@ -20,6 +20,7 @@ from event_model import DocumentRouter
 from danmax_bluesky.config import DeviceNames
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import with_people_and_sample
+from danmax_bluesky.runs.start_document import RunStart
 
 BASELINE = "baseline"
 DECLARATION = "segment"
@@ -144,7 +145,7 @@ class RunRecord:
         raw_folder: where the scan's folder is, if not where the start document says.
     """
 
-    start: Mapping[str, Any]
+    start: RunStart
     stop: Mapping[str, Any] | None = None
     segments: tuple[Segment, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
@@ -241,7 +242,7 @@ class RecordBuilder(DocumentRouter):
 
     def __init__(self) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType]
-        self._start: Mapping[str, Any] | None = None
+        self._start: RunStart | None = None
         self._stop: Mapping[str, Any] | None = None
         self._descriptors: dict[str, Mapping[str, Any]] = {}
         self._resources: dict[str, Mapping[str, Any]] = {}

@@ -70,9 +70,10 @@ def farthest_deg(record: RunRecord) -> float | None:
         if entry.get("motion") in TRIGGERED:
             change = np.abs(np.diff(planned_angles_deg(entry)))
             steps += [float(np.median(change[change > 0]))] if np.any(change > 0) else []
-    if not steps:
+    rotation = record.start.get("rotation")
+    if not steps or rotation is None:
         return None
-    return max(min(steps) / 2, FEW_COUNTS / abs(float(record.start["rotation"]["counts_per_deg"])))
+    return max(min(steps) / 2, FEW_COUNTS / abs(float(rotation["counts_per_deg"])))
 
 
 def far_from_plan(record: RunRecord) -> list[str]:

@@ -123,9 +123,12 @@ class Delivery:
     def visit_folder(self) -> Path | None:
         """The visit that the run belongs to, once its start document was read; None if the journal lies in none."""
         try:
-            parts = PurePath(str(self._builder.record.start["folder"])).parts
-        except (ValueError, KeyError):
+            start = self._builder.record.start
+        except ValueError:
             return None
+        if "folder" not in start:
+            return None
+        parts = PurePath(str(start["folder"])).parts
         here = self.journal.parent
         if here.parts[-len(parts) :] != parts or here.parents[len(parts) - 1].name not in ("raw", "process"):
             return None
