@@ -1,5 +1,7 @@
 """A catalogue of Tiled's in this process, with a scan and the patterns that were integrated from it."""
 
+from types import SimpleNamespace
+
 import pytest
 from bluesky_tiled_plugins.clients.catalog_of_bluesky_runs import CatalogOfBlueskyRuns
 from tiled.catalog import in_memory
@@ -65,10 +67,15 @@ def test_a_search_tells_patterns_only_when_asked(catalog):
     ],
 )
 def test_a_run_that_is_not_there_is_told_in_one_sentence(catalog, which, said):
-    class Session:
-        pass
-
-    session = Session()
-    session.catalog = catalog
     with pytest.raises(CatalogError, match=said):
-        Cat(session)[which]  # type: ignore[arg-type]
+        Cat(session_with(catalog))[which]  # type: ignore[arg-type]
+
+
+def test_the_last_run_is_not_another_one_while_it_is_on_its_way(catalog):
+    with pytest.raises(CatalogError, match=r"cat\[-1\]: 1 run\(s\) are over and not in the catalogue yet"):
+        Cat(session_with(catalog, late=["uid"]))[-1]  # type: ignore[arg-type]
+
+
+def session_with(catalog, late=()):
+    """What `cat` asks of a session: its catalogue, and which runs are over and not in it yet."""
+    return SimpleNamespace(catalog=catalog, catalog_service=SimpleNamespace(late=list(late)))
