@@ -7,7 +7,7 @@ has a name that cannot be guessed and must not exist yet, and what is appended t
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def unguessable_name(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path, *, replace: bool | Callable[[], object] = False, mode: int | None = None) -> Iterator[Path]:
+def whole_file(path: Path, *, replace: bool | Callable[[], object] = False, mode: int | None = None) -> Generator[Path]:
     """Give an empty file to be written, which gets its name in one step when the `with` block ends.
 
     It lies in the same folder, and is on the disk before it gets its name. After an exception nothing of it is left.

@@ -154,3 +154,12 @@ def test_no_kill_loses_a_frame_or_hides_where_the_sample_is(tmp_path, commands, 
                 told = f"{at} ({commands[kind][at]}) + {later_ns / 1e6:g} ms: {type(error).__name__} {error}"
                 failed.append(told[:600])
     assert failed == [], "\n".join([f"{len(failed)} of {trials}", *failed[:20]])
+
+
+def test_a_motor_that_is_away_is_known_after_newvisit_and_in_every_visit_below_the_data_root(session_of):
+    session = session_of()
+    session.newvisit("2026112108")
+    session.rig.homes.depart([("tom_sam_x", 0.0)])
+    other = session_of(data_root=str(session.settings.data_root), visit="2026112109")
+    assert other.rig.homes.away == {"tom_sam_x": 0.0}
+    session.rig.homes.arrived([("tom_sam_x", 0.0)])

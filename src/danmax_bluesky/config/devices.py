@@ -172,7 +172,12 @@ class TangoSettings(Model):
 
 def default_motors() -> dict[str, MotorSettings]:
     """The motors of the twin, by name."""
-    stage = {"units": "mm", "low_limit": -50.0, "high_limit": 50.0, "velocity": 20.0, "max_velocity": 40.0}
+
+    def stage(description: str) -> MotorSettings:
+        return MotorSettings(
+            units="mm", low_limit=-50.0, high_limit=50.0, velocity=20.0, max_velocity=40.0, description=description
+        )
+
     return {
         "tom_ry": MotorSettings(
             units="deg",
@@ -184,9 +189,9 @@ def default_motors() -> dict[str, MotorSettings]:
             settle_time=0.02,
             description="sample rotation",
         ),
-        "tom_sam_x": MotorSettings(**stage, description="sample translation across the beam"),
-        "tom_sam_y": MotorSettings(**stage, description="sample translation, vertical"),
-        "tom_sam_z": MotorSettings(**stage, description="sample translation along the beam"),
+        "tom_sam_x": stage("sample translation across the beam"),
+        "tom_sam_y": stage("sample translation, vertical"),
+        "tom_sam_z": stage("sample translation along the beam"),
     }
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from danmax_bluesky.parsing import shown
+from danmax_bluesky.parsing import is_mapping, shown
 
 _DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TAKEN = {"snapshot", "configurator", "time"}
@@ -25,7 +25,7 @@ def check_device_names(content: Mapping[str, Any], usual: Mapping[str, str]) -> 
     """
     given = content.get("device_names")
     owners: dict[str, str] = {}
-    for role, name in {**usual, **(given if isinstance(given, Mapping) else {})}.items():
+    for role, name in {**usual, **(given if is_mapping(given) else {})}.items():
         setting = f"device_names.{role}"
         if problem := _problem(setting, name, _TAKEN):
             raise ValueError(f"{setting}: {shown(name)} {problem}")
@@ -35,7 +35,7 @@ def check_device_names(content: Mapping[str, Any], usual: Mapping[str, str]) -> 
     taken = _TAKEN | set(owners)
     for setting in ("motors", "detectors", "counters", "snapshot"):
         entries = content.get(setting)
-        for name in entries if isinstance(entries, dict) else ():
+        for name in entries if is_mapping(entries) else ():
             if problem := _problem(setting, name, taken):
                 raise ValueError(f"{setting}: {shown(name)} {problem}")
             if name in owners:

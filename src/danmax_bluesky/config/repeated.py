@@ -7,6 +7,8 @@ servers to call, and who is there, comes from the person who measures and from n
 from collections.abc import Mapping
 from typing import Any
 
+from danmax_bluesky.parsing import is_mapping
+
 _MEASURED_WITH = (
     "sample",
     "source",
@@ -32,12 +34,12 @@ def repeated(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """
     taken = {name: recorded[name] for name in _MEASURED_WITH if name in recorded}
     for group in ("motors", "detectors"):
-        if isinstance(devices := taken.get(group), Mapping):
+        if is_mapping(devices := taken.get(group)):
             taken[group] = {name: _without_calls(device) for name, device in devices.items()}
     return taken
 
 
 def _without_calls(device: Any) -> Any:
-    if not isinstance(device, Mapping):
+    if not is_mapping(device):
         return device
     return {key: value for key, value in device.items() if key not in _CALLED}

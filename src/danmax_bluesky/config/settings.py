@@ -24,6 +24,7 @@ from danmax_bluesky.config.extensions import BEAMLINES, check_installed
 from danmax_bluesky.config.names import check_device_names
 from danmax_bluesky.config.recipes import RecipeSettings, check_names
 from danmax_bluesky.config.values import NAME, AbsolutePath, Identifier, Model, as_text, several
+from danmax_bluesky.parsing import is_mapping
 from danmax_bluesky.reprs import html_table
 
 TWIN = "twin"
@@ -224,7 +225,7 @@ class Settings(Model):
     @model_validator(mode="before")
     @classmethod
     def _names_of_devices(cls, content: Any) -> Any:
-        if isinstance(content, dict):
+        if is_mapping(content):
             check_device_names(content, DeviceNames().model_dump())
         return content
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,7 +13,7 @@ from danmax_bluesky.config.devices import default_detectors, default_motors, def
 from danmax_bluesky.config.remembered import said_since
 from danmax_bluesky.config.settings import Settings
 from danmax_bluesky.errors import SettingsError
-from danmax_bluesky.parsing import complaints, parse, read_text, shown
+from danmax_bluesky.parsing import complaints, is_mapping, parse, read_text, shown
 
 PREFIX = "DANMAX_"
 SETTINGS_FILE_VARIABLE = "DANMAX_SETTINGS"
@@ -38,7 +38,7 @@ def load_settings(
     raw: dict[str, Any] = _read_file(Path(named)) if named else {}
     origin = {key: str(named) for key in _dotted(raw)}
     if base is not None:
-        if not isinstance(base, Mapping):
+        if not is_mapping(cast(Any, base)):
             raise SettingsError(f"the settings as recorded are no keys and values but {shown(base)}; name a file")
         raw = _merged(base, raw)
         origin = dict.fromkeys(_dotted(raw), "as recorded") | origin
@@ -112,15 +112,14 @@ def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     named = {"motors": default_motors(), "detectors": default_detectors(), "snapshot": default_snapshot()}
     for key, defaults in named.items():
         given = raw.get(key, {})
-        if isinstance(given, dict):
+        if is_mapping(given):
             usual = {name: model.model_dump() for name, model in defaults.items()}
             if key == "snapshot":
                 devices = [raw.get(setting) for setting in ("motors", "detectors", "counters")]
-                devices_named = {name for entries in devices if isinstance(entries, dict) for name in entries}
+                devices_named = {name for entries in devices if is_mapping(entries) for name in entries}
                 usual = {name: entry for name, entry in usual.items() if name not in devices_named}
             both = usual | {
-                name: {**usual.get(name, {}), **entry} if isinstance(entry, dict) else entry
-                for name, entry in given.items()
+                name: {**usual.get(name, {}), **entry} if is_mapping(entry) else entry for name, entry in given.items()
             }
             merged[key] = {name: entry for name, entry in both.items() if not (name in usual and entry is False)}
     return merged
@@ -132,10 +131,9 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     if isinstance(value, str):
         value = _meant(value, _annotation(path), key)
     for part in path[:-1]:
-        child = tree.get(part)
-        if not isinstance(child, dict):
-            child = tree[part] = {}
-        tree = child
+        if not isinstance(tree.get(part), dict):
+            tree[part] = {}
+        tree = tree[part]
     tree[path[-1]] = value
 
 
@@ -190,7 +188,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in tree.items():
         yield f"{prefix}{key}"
-        if isinstance(value, dict):
+        if is_mapping(value):
             yield from _dotted(value, f"{prefix}{key}.")
 
 
