@@ -27,7 +27,7 @@ from danmax_bluesky.callbacks.progress import ProgressBars
 from danmax_bluesky.callbacks.provenance_writer import ProvenanceRecorder
 from danmax_bluesky.callbacks.reconstruct_slices import Reconstruct
 from danmax_bluesky.callbacks.scan_status import ScanRecords
-from danmax_bluesky.config import Settings, changed, load_settings, remember
+from danmax_bluesky.config import Settings, beamline_folder, changed, load_settings, remember
 from danmax_bluesky.config.extensions import load_factory
 from danmax_bluesky.devices.figures_of_merit import Integrals
 from danmax_bluesky.devices.flat_positions import FlatPosition, position_of
@@ -116,7 +116,7 @@ class Session:
         )
         self.metadata = RunMetadata(self.RE.md)
         self._open_runs: set[str] = set()
-        homes = Homes(visit.beamline_state / "homes.json")
+        homes = Homes(beamline_folder(settings) / "homes.json", earlier=visit.state / "homes.json")
         endings = Endings(homes)
         self.RE.preprocessors += [interruptible(self.RE), endings.watch]
         self.RE.context_managers += [ending_moves, endings.see_off]

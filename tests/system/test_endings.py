@@ -18,6 +18,7 @@ import pytest
 from bluesky.utils import RunEngineInterrupted
 
 from danmax_bluesky.callbacks.rebuild import rebuild
+from danmax_bluesky.config import beamline_folder
 from danmax_bluesky.devices.homes import Homes
 from danmax_bluesky.errors import DanmaxError, PreflightError
 from danmax_bluesky.plans import classic
@@ -220,7 +221,7 @@ def test_after_a_halt_the_next_scan_waits_until_somebody_says_where_the_sample_b
     assert 1 < there <= 20
     assert value(session, session.beamline.shutter.state) == "closed"
     assert f"tom_sam_x stands at {there:.6g} mm (before: 0)" in caplog.text
-    kept = Homes(session.paths.visit.beamline_state / "homes.json")  # as another session would see it
+    kept = Homes(beamline_folder(session.settings) / "homes.json")  # as another session would see it
     assert kept.away["tom_sam_x"] == 0.0
     for plan in (
         tomo(session),

@@ -25,9 +25,9 @@ def state_folder(data_root: Path, proposal: str, visit: str) -> Path:
     return data_root / proposal / visit / ".danmax"
 
 
-def beamline_folder(data_root: Path) -> Path:
-    """Where the beamline keeps what is true of it in every visit, such as where its motors stood."""
-    return data_root / ".danmax"
+def beamline_folder(settings: Settings) -> Path:
+    """Where a beamline keeps what is true of it in every visit, such as where its motors stood; the twin has its own."""
+    return settings.data_root / ".danmax" / settings.beamline
 
 
 def said_since(settings: Settings) -> dict[str, str]:

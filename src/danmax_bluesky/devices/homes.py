@@ -8,48 +8,62 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.parsing import expecting, parse, read_text
-from danmax_bluesky.storage.text_files import write_text
+from danmax_bluesky.storage.locks import held
 
 log = logging.getLogger(__name__)
 _REMEDY = "move the file away"
+LOCK_S = 5.0
 
 
 class Homes:
     """Motor -> where it stood, in its units, of those that are away.
 
+    Several sessions share the file, and each reads it anew whenever it asks or changes something: what one session
+    learns of a motor counts for all others at once.
+
     Args:
-        path: of the file, which is the same for all visits; None keeps them in memory alone.
+        path: of the file, which is the same for all visits of a beamline; None keeps them in memory alone.
+        earlier: a file of an earlier version, whose entries are taken over once.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, earlier: Path | None = None) -> None:
         self._path = path
-        self._away: dict[str, float] = _read(path) if path is not None else {}
+        self._away: dict[str, float] = {}
+        self._kept = path is not None
         self._taken: Counter[str] = Counter()
+        if earlier is not None and earlier.exists():
+            self._change(lambda away: {**_read(earlier), **away})
+            if self._kept:
+                earlier.unlink(missing_ok=True)
 
     @property
     def away(self) -> Mapping[str, float]:
         """Those that a scan took away and has not brought back."""
+        if self._path is not None and self._kept:
+            self._away = _read(self._path)
         return dict(self._away)
 
     def displaced(self, name: str, position: float) -> str:
         """What is to be said of a motor that is away and stands at this position."""
         home = self._away[name]
         return (
-            f"{name} stands at {position:.6g}, and stood at {home:.6g} before a scan that was cut off and could not "
-            f"bring it back; say at the prompt of `danmax shell` where it belongs: %mv {name} {home:.6g} brings it "
-            f"back, %mv {name} {position:.6g} leaves it where it is"
+            f"{name} stands at {position:.6g}, and stood at {home:.6g} before a scan that has not brought it back. If no "
+            "other session is measuring now, that scan was cut off: say at the prompt of `danmax shell` where the motor "
+            f"belongs: %mv {name} {home:.6g} brings it back, %mv {name} {position:.6g} leaves it where it is"
         )
 
     def depart(self, places: Iterable[tuple[str, float]]) -> None:
         """Motors are about to leave these positions; one that is away already keeps its first."""
         left = dict(places)
         self._taken.update(list(left))
-        self._keep({**left, **self._away})
+        self._change(lambda away: {**left, **away})
 
     def arrived(self, places: Iterable[tuple[str, float]]) -> None:
         """Motors are at these positions; those that left from there are back.
@@ -59,25 +73,45 @@ class Homes:
         """
         now = dict(places)
         self._taken -= Counter(dict.fromkeys(now, 1))
-        back = {name for name, position in now.items() if self._away.get(name) == position and not self._taken[name]}
-        self._keep({name: home for name, home in self._away.items() if name not in back})
+        back = {name for name in now if not self._taken[name]}
+        self._change(lambda away: {name: home for name, home in away.items() if name not in back or now[name] != home})
 
     def forget(self, names: Iterable[str]) -> None:
         """These motors stand where somebody wants them."""
         gone = set(names)
         for name in gone:
             del self._taken[name]
-        self._keep({name: home for name, home in self._away.items() if name not in gone})
+        self._change(lambda away: {name: home for name, home in away.items() if name not in gone})
 
-    def _keep(self, away: dict[str, float]) -> None:
-        if away == self._away:
+    def _change(self, change: Callable[[dict[str, float]], dict[str, float]]) -> None:
+        """Change the entries; no other session changes the file between the reading and the writing."""
+        if self._path is None:
+            self._away = change(self._away)
             return
-        self._away = away
-        if self._path is not None:
-            try:
-                write_text(self._path, json.dumps(away, indent=1) + "\n", is_ours=lambda _text: True)
-            except StorageError as error:  # the scan can do without; only a kill would be forgotten
-                log.warning("where the motors stood is not kept: %s", error)
+        try:
+            _shared_folder(self._path.parent)
+            with held(self._path.with_name(f".{self._path.name}.lock"), LOCK_S):
+                before = dict(self.away)
+                self._away = change(before)
+                if self._away != before or not self._kept:
+                    text = json.dumps(self._away, indent=1) + "\n"
+                    write_file(self._path, text, replace=True, mode=0o664)  # the next user of the beamline changes it
+            self._kept = True
+        except (OSError, StorageError) as error:  # the scan can do without; only a kill would be forgotten
+            self._away = change(dict(self._away))
+            self._kept = False
+            log.warning(
+                "where the motors stood is not kept in %s: %s; see to it that you may write there", self._path, error
+            )
+
+
+def _shared_folder(folder: Path) -> None:
+    """Make a folder in which everybody of the group may write."""
+    for made in (folder.parent, folder):
+        if not made.exists():
+            made.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):
+                made.chmod(0o2775)
 
 
 def _read(path: Path) -> dict[str, float]:

@@ -17,7 +17,7 @@ from typing import Self
 
 from ophyd_async.core import PathInfo
 
-from danmax_bluesky.config import Settings, beamline_folder, state_folder
+from danmax_bluesky.config import Settings, state_folder
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.folder_walk import check_links, files_below
 
@@ -48,7 +48,6 @@ class VisitPaths:
         self.folder = folder
         self.positions = self.visit_folder / ".positions"
         self.state = state_folder(data_root, proposal, visit)
-        self.beamline_state = beamline_folder(data_root)
         self._claims = self.state / "scans"
         self._roots = roots
 
