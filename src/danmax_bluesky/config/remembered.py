@@ -26,7 +26,7 @@ def state_folder(data_root: Path, proposal: str, visit: str) -> Path:
 
 
 def beamline_folder(settings: Settings) -> Path:
-    """Where a beamline keeps what is true of it in every visit, such as where its motors stood; the twin has its own."""
+    """Where a beamline keeps what is true of it in every visit, such as where its motors stood: each has its own."""
     return settings.data_root / ".danmax" / settings.beamline
 
 

@@ -54,8 +54,8 @@ class Homes:
         """What is to be said of a motor that is away and stands at this position."""
         home = self._away[name]
         return (
-            f"{name} stands at {position:.6g}, and stood at {home:.6g} before a scan that has not brought it back. If no "
-            "other session is measuring now, that scan was cut off: say at the prompt of `danmax shell` where the motor "
+            f"{name} stands at {position:.6g}, and stood at {home:.6g} before a scan that has not brought it back. If "
+            "no other session is measuring now, that scan was cut off: say at the prompt of `danmax shell` where it "
             f"belongs: %mv {name} {home:.6g} brings it back, %mv {name} {position:.6g} leaves it where it is"
         )
 
@@ -100,9 +100,7 @@ class Homes:
         except (OSError, StorageError) as error:  # the scan can do without; only a kill would be forgotten
             self._away = change(dict(self._away))
             self._kept = False
-            log.warning(
-                "where the motors stood is not kept in %s: %s; see to it that you may write there", self._path, error
-            )
+            log.warning("where the motors stood is not kept: %s cannot be written: %s", self._path, error)
 
 
 def _shared_folder(folder: Path) -> None:
