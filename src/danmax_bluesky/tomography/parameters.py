@@ -182,7 +182,7 @@ def values_of(scan: TomoScan) -> dict[str, Value]:
     for option in options_of(type(scan)):
         if option.name not in FIELDS:
             values |= _values(option, getattr(scan, option.name))
-    return {**values, "npt_darks": scan.n_darks, "npt_flats": scan.n_flats}
+    return values
 
 
 def _values(option: Option, value: Any) -> dict[str, Value]:
@@ -302,7 +302,8 @@ def _asked_for(options: Mapping[str, bool], remembered: dict[str, Any], given: M
         wanted = {name: bool(given.get(name, options.get(name))) for name in pair}
         if count is None:
             asked = any(given.get(name) for name in pair)
-            if asked and not given.get("npt_fields") and remembered.get(f"npt_{what}") == 0:
+            number = remembered.get(f"npt_{what}", remembered.get("npt_fields"))
+            if asked and not given.get("npt_fields") and number == 0:
                 usual = TomoScan.model_fields["npt_fields"].default
                 remembered[f"npt_{what}"] = int(remembered.get("npt_fields", usual)) or usual
         elif not count:

@@ -18,6 +18,7 @@ from danmax_bluesky.devices.configurator import (
     scan_arguments,
 )
 from danmax_bluesky.errors import ScanError, StorageError
+from danmax_bluesky.tomography.parameters import values_of
 from danmax_bluesky.tomography.scan import FIELDS, TomoScan
 
 
@@ -82,6 +83,20 @@ def test_a_number_of_fields_that_is_given_holds_for_darks_and_flats(store):
     store.update({"npt_darks": 7, "npt_flats": 9})
     scan = TomoScan(**scan_arguments(store.scan_parameters(), {"npt_fields": 3, "npt_flats": 4}))
     assert (scan.n_darks, scan.n_flats) == (3, 4)
+
+
+def test_the_number_of_fields_that_is_set_after_a_scan_counts(store):
+    scan = TomoScan(**scan_arguments(store.scan_parameters(), {"npt_fields": 5, "npt_flats": 7}))
+    store.update(values_of(scan))
+    assert (store.get("npt_darks"), store.get("npt_flats")) == (-1, 7)
+    store.update({"npt_fields": 30})
+    again = TomoScan(**scan_arguments(store.scan_parameters(), {}))
+    assert (again.n_darks, again.n_flats) == (30, 7)
+    store.update(
+        values_of(TomoScan(**scan_arguments(store.scan_parameters(), {"npt_fields": 0, "fields_flag": "0" * 6})))
+    )
+    darks = TomoScan(**scan_arguments(store.scan_parameters(), {"get_dark": True}))
+    assert (darks.get_dark, darks.n_darks) == (True, 20)
 
 
 def test_what_was_just_asked_beats_what_is_remembered(store):
