@@ -99,6 +99,26 @@ def test_the_number_of_fields_that_is_set_after_a_scan_counts(store):
     assert (darks.get_dark, darks.n_darks) == (True, 20)
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        {"scan_type": "timescan", "velocity_deg_s": 3.0},
+        {"scan_type": "ascan", "angles": [0.0, 1.0, 5.0]},
+        {"scan_type": "ascan", "angles": [0.0, 1.0, 5.0], "turns": 2, "back_and_forth": True},
+    ],
+)
+def test_a_scan_leaves_what_belongs_to_other_scans_as_it_is(store, between):
+    interlaced = {"angles": "interlaced", "turns": 3, "every_position": True, "helical_motor": "tom_sam_y"}
+    store.update({**interlaced, "helical_pitch_mm": 0.5, "velocity_deg_s": 7.0})
+    store.update(values_of(TomoScan(**scan_arguments(store.scan_parameters(), between))))
+    assert {name: store.get(name) for name in interlaced} == interlaced
+    assert store.get("velocity_deg_s") == between.get("velocity_deg_s", 7.0)
+    again = TomoScan(**scan_arguments(store.scan_parameters(), {"scan_type": "ascanct"}))
+    assert (again.angles.kind, again.turns, again.every_position) == ("interlaced", 3, True)
+    bare = TomoScan(**scan_arguments(store.scan_parameters(), {}))
+    assert bare.scan_type == between["scan_type"]
+
+
 def test_what_was_just_asked_beats_what_is_remembered(store):
     store.update({"fields_flag": "000000", "flats_every": 10, "npt_darks": 0})
     asked = TomoScan(**scan_arguments(store.scan_parameters(), {"npt_darks": 1, "npt_flats": 0}))
