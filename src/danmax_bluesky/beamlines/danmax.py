@@ -46,9 +46,7 @@ async def make(settings: Settings, path_provider: PathProvider) -> Beamline:
     motors = {name: make_motor(name, motor, settings) for name, motor in settings.motors.items()}
     cameras = make_detectors(settings, path_provider)
     counters = {name: make_counter(name, settings) for name in settings.counters}
-    shutter = Shutter(
-        names.shutter, make_connector(names.shutter, settings.shutter, tables.SHUTTER, tango.shutter, tango)
-    )
+    shutter = make_shutter(settings)
     ring_current = make_ring_current(settings)
     monitor = make_beam_monitor(settings) if settings.beam_monitor else None
     panda = Panda(settings.panda, path_provider, name=names.panda)

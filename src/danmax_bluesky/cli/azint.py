@@ -74,6 +74,8 @@ def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -
     if options["joined"]:
         join_positions(console, settings, paths, options)
         return
+    if options["monitor_counts"] is not None:
+        raise click.UsageError("--monitor-counts belongs to --join; leave it out, or join positions")
     if not paths and not options["feeder"]:
         raise click.UsageError("name a scan number, a file or a folder")
     if options["rebin"]:

@@ -15,7 +15,7 @@ from danmax_bluesky.pipelines.batch import Source, find_sources
 from danmax_bluesky.pipelines.joined_positions import integrate_positions, joined_path
 from danmax_bluesky.pipelines.opened_positions import Position
 
-ALONE = ("poni", "rebin", "export", "feeder", "follow", "scheduler")
+ALONE = ("poni", "rebin", "export", "feeder", "follow", "scheduler", "workers")
 """Options that say another thing than --join does."""
 
 
@@ -35,7 +35,7 @@ def join_positions(console: Console, settings: SettingsSource, paths: Sequence[P
     """
     if paths:
         raise click.UsageError(f"--join takes a .poni and its frames, each time; {paths[0]} stands beside them")
-    if beside := [name for name in ALONE if options[name]]:
+    if beside := [name for name in ALONE if options[name] and (name, options[name]) != ("workers", 1)]:
         raise click.UsageError(f"--join cannot be used together with --{beside[0]}")
     counts = _numbers(options["monitor_counts"], len(options["joined"]))
     ponis = [poni for poni, _ in options["joined"]]

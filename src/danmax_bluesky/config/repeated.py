@@ -7,6 +7,7 @@ servers to call, and who is there, comes from the person who measures and from n
 from collections.abc import Mapping
 from typing import Any
 
+from danmax_bluesky.config.devices import default_detectors, default_motors
 from danmax_bluesky.parsing import is_mapping
 
 _MEASURED_WITH = (
@@ -29,13 +30,16 @@ _CALLED = ("address", "attributes", "interface")
 def repeated(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The part of recorded settings that says how something was measured.
 
+    A default motor or detector that the recorded settings lack was left out, and is left out again.
+
     Args:
         recorded: settings of a session, nested, as its files tell them.
     """
     taken = {name: recorded[name] for name in _MEASURED_WITH if name in recorded}
-    for group in ("motors", "detectors"):
+    for group, usual in (("motors", default_motors()), ("detectors", default_detectors())):
         if is_mapping(devices := taken.get(group)):
-            taken[group] = {name: _without_calls(device) for name, device in devices.items()}
+            left_out: dict[str, Any] = dict.fromkeys(usual, False)
+            taken[group] = left_out | {name: _without_calls(device) for name, device in devices.items()}
     return taken
 
 

@@ -57,7 +57,7 @@ class DerivedRun:
         self._descriptors: dict[str, Any] = {}
         self._resources: list[Any] = []
         self._next = {PATTERNS: 1, INTEGRALS: 1}
-        documents = self._left_behind()
+        documents = self._left_behind(len(datasets))
         self._journal = Journal(self.path, resume=True)
         if documents:
             self._continue(documents)
@@ -107,10 +107,15 @@ class DerivedRun:
         """Leave the journal as it is; it may be continued."""
         self._journal.close()
 
-    def _left_behind(self) -> list[tuple[str, Any]]:
-        """What a process before this one documented; empty if there is nothing to continue."""
+    def _left_behind(self, num_datasets: int) -> list[tuple[str, Any]]:
+        """What a process before this one documented; empty if there is nothing to continue.
+
+        There is nothing either where that process died before it had described the run in whole.
+        """
         documents = list(read_journal(self.path)) if self.path.exists() else []
-        if self.path.exists() and (not documents or documents[-1][0] == "stop"):
+        names = [name for name, _ in documents]
+        described = names.count("descriptor") >= 2 and names.count("stream_resource") >= num_datasets
+        if self.path.exists() and (not described or names[-1] == "stop"):
             self.path.rename(self.path.with_name(f"{self.path.stem}.{int(time.time())}.jsonl"))
             return []
         return documents

@@ -213,7 +213,12 @@ def measure_phases(
 
     Returns:
         the run's uid.
+
+    Raises:
+        ScanError: there are no phases, or flats without a position with the sample out of the beam.
     """
+    if not phases:
+        raise ScanError("there is nothing to measure: the list of phases is empty; give one phase at least")
     if out is None and any(phase.kind == "flat" for phase in phases):
         raise ScanError("flats are asked for, and no position with the sample out of the beam is given; set posflat")
     planned = yield from planned_phases(rig, phases)

@@ -101,6 +101,6 @@ class MotorPlans(BoundPlans):
         for name, value in zip(words[::2], words[1::2], strict=True):
             try:
                 pairs.append((self._rig.motor(str(name)), float(value)))
-            except ValueError:
+            except (TypeError, ValueError):
                 raise ScanError(f"{name}: {value!r} is no number") from None
         return pairs

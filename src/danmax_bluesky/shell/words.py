@@ -104,8 +104,19 @@ def _name(named: dict[str, Any], option: Option | None, key: str, text: str) -> 
 def _value(option: Option, text: str) -> Any:
     value = option.value_of(text)
     if isinstance(value, str) and option.kind in _NUMBERS:
-        raise ScanError(f"{option.name}: {text!r} is no {_NUMBERS[option.kind]}")
+        number = _number(text) if option.kind is int else None
+        if number is None or not number.is_integer():
+            raise ScanError(f"{option.name}: {text!r} is no {_NUMBERS[option.kind]}")
+        return int(number)
     return value
+
+
+def _number(text: str) -> float | None:
+    """The number that a word is, such as "1e3"; None for any other word."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _is_truth(text: str) -> bool:

@@ -1,8 +1,9 @@
 """Whether the files of a scan are whole: every pointer, every count, every digest that was recorded."""
 
+import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,9 +14,10 @@ import numpy as np
 
 from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.matching import frame_tables
 from danmax_bluesky.runs.record import FrameSource, RunRecord
 from danmax_bluesky.storage.checksums import changed
-from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read
+from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, values_of
 from danmax_bluesky.storage.journal import is_being_written
 from danmax_bluesky.storage.listing import computed_files
 from danmax_bluesky.storage.provenance_journal import Provenance, lasting_notes
@@ -155,12 +157,15 @@ def _run(record: RunRecord) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, files.documents, text)
         else:
             yield Finding(Severity.ERROR, files.documents, "the process that measured died; use `danmax rebuild`")
-        record = recover(record)
+        record = yield from _recovered(record)
+        loaded = load_scalars(record)
     elif not record.is_complete:
-        recovered = recover(record)
-        yield from _undocumented(record, recovered)
-        record = recovered
-    loaded = load_scalars(record)
+        told = record
+        record = yield from _recovered(record)
+        loaded = load_scalars(record)
+        yield from _undocumented(told, loaded)
+    else:
+        loaded = load_scalars(record)
     for problem in loaded.problems:
         yield Finding(Severity.ERROR, files.documents, problem)
     if loaded.missing:
@@ -180,28 +185,44 @@ def _run(record: RunRecord) -> Iterator[Finding]:
                     yield Finding(Severity.ERROR, segment.images[key].file, text)
 
 
-def _undocumented(record: RunRecord, recovered: RunRecord) -> Iterator[Finding]:
-    """Frames of a scan that was halted, as long as its master lacks them."""
-    for key in recovered.image_keys:
-        sources = [segment.images[key] for segment in recovered.segments if key in segment.images]
-        there = {row for source in sources for row in _rows(source)}
+def _recovered(record: RunRecord) -> Generator[Finding, None, RunRecord]:
+    """The record with every row on disk; as its documents tell it where a detector's file cannot be read."""
+    try:
+        return recover(record)
+    except StorageError as error:
+        text = f"which frames are on disk beyond those in the documents cannot be said: {error}"
+        yield Finding(Severity.ERROR, record.files.documents, text)
+        return dataclasses.replace(record, closed=True)
+
+
+def _undocumented(record: RunRecord, loaded: RunRecord) -> Iterator[Finding]:
+    """Frames of a scan that was halted, as long as its master lacks them and a rebuild would put them there.
+
+    A frame that was exposed when the end of a step scan came belongs to no point, and so to no master.
+    """
+    for key, table in frame_tables(loaded).items():
+        there = {int(row) for row in table.row[table.file_index == 0]}
         told = {row for segment in record.segments if key in segment.images for row in _rows(segment.images[key])}
-        if there - told - _rows_in_master(record.files, sources[0].file):
-            text = f"{len(there - told)} frames are on disk that no document tells of; use `danmax rebuild`"
-            yield Finding(Severity.WARNING, sources[0].file, text)
+        missing = there - told - _rows_in_master(record.files, key)
+        if missing:
+            text = f"{len(missing)} frames are on disk that no document tells of; use `danmax rebuild`"
+            yield Finding(Severity.WARNING, table.files[0], text)
 
 
 def _rows(source: FrameSource) -> range:
     return range(source.start, source.stop)
 
 
-def _rows_in_master(files: ScanFiles, detector: Path) -> set[int]:
-    """The rows of a detector's file that the virtual datasets of the master show."""
+def _rows_in_master(files: ScanFiles, detector: str) -> set[int]:
+    """The rows of a detector's file that the master tells of, also where it shows them by a link to all of them."""
     if not files.master.exists():
         return set()
-    with open_to_read(files.master) as master:
-        shown = [source.rows for source in references(master) if source.file == detector]
-        return {int(row) for rows in shown if rows is not None for row in rows}
+    try:
+        with open_to_read(files.master) as master:
+            rows = master.get(f"entry/instrument/{detector}/frame_row")
+            return {int(row) for row in values_of(rows)} if isinstance(rows, h5py.Dataset) else set()
+    except StorageError:
+        return set()  # told by the check of the file
 
 
 def _was_rebuilt(files: ScanFiles) -> bool:

@@ -6,6 +6,7 @@ It is the truth from which every derived file of a run is made again. Nothing is
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -17,9 +18,11 @@ from danmax_bluesky.atomic_files import open_unlinked
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.files import explain
 from danmax_bluesky.storage.json_lines import JsonLines, cut_torn_line
-from danmax_bluesky.storage.locks import lock_stream
+from danmax_bluesky.storage.locks import POLL_S, lock_stream
 
 _log = logging.getLogger(__name__)
+LOCK_WAIT_S = 1.0
+"""How long a journal that is opened waits for its lock."""
 _WORTH_A_FLUSH_TO_DISK = {"start", "descriptor", "stop"}
 
 
@@ -56,7 +59,7 @@ class Journal:
         resume: continue a file that is there, from its last whole line on; else it must not exist before.
 
     Raises:
-        StorageError: the file exists already, or cannot be made.
+        StorageError: the file exists already, or cannot be made; or it is continued, and another process writes it.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
@@ -75,9 +78,24 @@ class Journal:
             raise StorageError(explain(path, error)) from error
         self._identity = os.fstat(self._stream.fileno())
         try:
-            lock_stream(self._stream)
+            is_mine = self._lock()
         except OSError as error:
             _log.warning("%s cannot be locked (%s); a rebuild will not see that the run is alive", path, error)
+            return
+        if not is_mine and resume:
+            self._stream.close()
+            raise StorageError(f"{path} is being written by another process; wait for it, or end it")
+        if not is_mine:
+            _log.warning("%s is locked by another process; a rebuild will not see that the run is alive", path)
+
+    def _lock(self) -> bool:
+        """Lock the file; who only asks whether the run is alive holds it for a moment, which is waited for."""
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while not lock_stream(self._stream):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
 
     def write(self, name: str, doc: Any) -> None:
         """Append one document.

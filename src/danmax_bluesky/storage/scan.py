@@ -16,6 +16,7 @@ from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.listing import computed_files
 from danmax_bluesky.storage.patterns import StoredPatterns, read_patterns
+from danmax_bluesky.storage.recovery import RECOVERED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,7 +117,7 @@ class Scan:
 
         Args:
             detector: name; "" takes the only one that is integrated, or the first.
-            recipe: name; "" likewise.
+            recipe: name; "" likewise. "azint" is the recipe that stands in no file's name.
             layout: "azint1d" or "azint2d" where the file holds both; None takes the one that is plotted.
 
         Raises:
@@ -124,7 +125,10 @@ class Scan:
         """
         files = self.pattern_files()
         asked = [name for name in (detector, recipe) if name]
-        wanted = [path for path in files if all(f"_{name}_" in path.name for name in asked)]
+        in_name = [name for name in asked if name != "azint"]
+        wanted = [path for path in files if all(f"_{name}_" in path.name for name in in_name)]
+        if recipe == "azint":
+            wanted = [path for path in wanted if self._names_no_recipe(path)]
         if not wanted:
             names = ", ".join(path.name for path in files) or "none"
             of = f" of {', '.join(asked)}" if asked else ""
@@ -132,6 +136,12 @@ class Scan:
                 f"{self.path}: no integrated patterns{of}; with patterns: {names}; `danmax azint` integrates a scan"
             )
         return read_patterns(wanted[0], layout)
+
+    def _names_no_recipe(self, patterns: Path) -> bool:
+        """Whether only the detector stands in the name of a file of patterns."""
+        frames = patterns.stem.removesuffix("_integrated")
+        detectors = {*self.detectors, *self.start.get("detectors", ())}
+        return frames in {f"{_stem(self.path)}_{name}{end}" for name in detectors for end in ("", RECOVERED)}
 
     def pattern_files(self) -> list[Path]:
         """The files of integrated patterns that belong to the scan."""

@@ -120,13 +120,15 @@ def _grid(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Columns, rows and values of a mesh, NaN where nothing was measured; None for points that lie on no mesh.
 
-    Each value goes to the planned point that is nearest to where it was measured.
+    Each value goes to the planned point that is nearest to where it was measured; one without a position is left out.
     """
     shape, extents = scan.start.get("shape"), scan.start.get("extents")
     if not shape or not extents or min(shape) < 2:
         return None
     rows, columns = (np.linspace(first, last, count) for (first, last), count in zip(extents, shape, strict=True))
     image = np.full(shape, np.nan)
+    there = np.isfinite(slow) & np.isfinite(fast)
+    slow, fast, values = slow[there], fast[there], values[there]
     nearest = (np.abs(at[:, None] - planned).argmin(axis=1) for at, planned in ((slow, rows), (fast, columns)))
     image[tuple(nearest)] = values
     return columns, rows, image

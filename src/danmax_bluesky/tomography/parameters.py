@@ -24,6 +24,8 @@ from danmax_bluesky.tomography.scan import FIELDS, TomoScan
 from danmax_bluesky.tomography.sequences import AngleList, AngleSequence
 
 Value = bool | int | float | str
+_WITH_ANGLES = ("turns", "back_and_forth")
+"""What belongs to the order of the angles it was given with."""
 
 
 class ParameterError(ScanError):
@@ -176,13 +178,17 @@ def _kinds(option: Option) -> tuple[str, ...] | None:
 def values_of(scan: TomoScan) -> dict[str, Value]:
     """What the parameters hold of a scan, so that the next scan begins there.
 
-    What no parameter can hold, such as a list of angles, leaves its parameters as they are.
+    What no parameter can hold, such as a list of angles, leaves its parameters as they are, and so does what belongs to
+    other types of scan than this one.
     """
+    left = {*FIELDS, *_of_other_types(scan.scan_type)}
+    if isinstance(scan.angles, AngleList):
+        left |= set(_WITH_ANGLES)
     values: dict[str, Value] = {}
     for option in options_of(type(scan)):
-        if option.name not in FIELDS:
+        if option.name not in left:
             values |= _values(option, getattr(scan, option.name))
-    return {**values, "npt_darks": scan.n_darks, "npt_flats": scan.n_flats}
+    return values
 
 
 def _values(option: Option, value: Any) -> dict[str, Value]:
@@ -242,7 +248,7 @@ def scan_arguments(values: Mapping[str, Value], given: Mapping[str, Any]) -> dic
         remembered["nsteps"] = len(listed) - 1
     scan_type = given.get("scan_type", remembered.get("scan_type"))
     if "angles" in given:
-        remembered = {name: value for name, value in remembered.items() if name not in ("turns", "back_and_forth")}
+        remembered = {name: value for name, value in remembered.items() if name not in _WITH_ANGLES}
     return {**_fitting(remembered, scan_type), **options, **given}
 
 
@@ -257,8 +263,13 @@ def _listed_angles(given: Any) -> tuple[float, ...]:
 
 def _fitting(remembered: Mapping[str, Any], scan_type: Any) -> dict[str, Any]:
     """What is remembered, without what belongs to another type of scan than this one."""
-    others = {o.name for o in options_of(TomoScan) if o.about.only_for and scan_type not in o.about.only_for}
+    others = _of_other_types(scan_type)
     return {name: value for name, value in remembered.items() if name not in others}
+
+
+def _of_other_types(scan_type: Any) -> set[str]:
+    """The options that belong to other types of scan than this one."""
+    return {o.name for o in options_of(TomoScan) if o.about.only_for and scan_type not in o.about.only_for}
 
 
 def _arguments(values: Mapping[str, Value]) -> dict[str, Any]:
@@ -302,7 +313,8 @@ def _asked_for(options: Mapping[str, bool], remembered: dict[str, Any], given: M
         wanted = {name: bool(given.get(name, options.get(name))) for name in pair}
         if count is None:
             asked = any(given.get(name) for name in pair)
-            if asked and not given.get("npt_fields") and remembered.get(f"npt_{what}") == 0:
+            number = remembered.get(f"npt_{what}", remembered.get("npt_fields"))
+            if asked and not given.get("npt_fields") and number == 0:
                 usual = TomoScan.model_fields["npt_fields"].default
                 remembered[f"npt_{what}"] = int(remembered.get("npt_fields", usual)) or usual
         elif not count:

@@ -328,6 +328,12 @@ def _contradictions(scan: TomoScan) -> list[str]:
         problems.append(f"every_position belongs to ascanct and dscanct, not to {scan.scan_type}; leave it out")
     if scan.helical and scan.is_timed:
         problems.append("helical needs a scan of angles; use ascanct or dscanct")
+    for name, motors in (
+        ("helical", (scan.helical.motor,) if scan.helical else ()),
+        ("places", scan.places.motors if scan.places else ()),
+    ):
+        if scan.rot_mot in motors:
+            problems.append(f"{name} moves {scan.rot_mot}, which is the rotation of the scan; name a translation")
     if scan.helical and scan.places and scan.helical.motor in scan.places.motors:
         problems.append(f"{scan.helical.motor} is asked to move helically and to the places; use another motor for one")
     duplicates = sorted({name for name in scan.tomo_det if scan.tomo_det.count(name) > 1})

@@ -94,6 +94,13 @@ class Places(_Value):
             return {"lines": value.split(",")}
         return {"lines": (value,)} if isinstance(value, Line) else _in_words(cls, value)
 
+    @model_validator(mode="after")
+    def _each_motor_has_one_line(self) -> Self:
+        twice = sorted({name for name in self.motors if self.motors.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands in two lines; give each motor one line")
+        return self
+
     @property
     def motors(self) -> tuple[str, ...]:
         """The motors, the slowest first."""
@@ -110,7 +117,7 @@ class Places(_Value):
             return self.model_copy(update={"repeats": self.repeats * other})
         more = (other,) if isinstance(other, Line) else other.lines
         repeats = 1 if isinstance(other, Line) else other.repeats
-        return self.model_copy(update={"lines": self.lines + more, "repeats": self.repeats * repeats})
+        return type(self)(lines=self.lines + more, snake=self.snake, repeats=self.repeats * repeats)
 
     def offsets_mm(self) -> tuple[dict[str, float], ...]:
         """Motor -> offset of every place, millimetres, in the order of the visits."""

@@ -15,16 +15,17 @@ from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance_table import FileNote
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.storage.check import check_scan
 from danmax_bluesky.storage.files import open_to_read
 from danmax_bluesky.storage.journal import Journal, encoded, read_journal
 from danmax_bluesky.storage.journals import journals_below, record_of
 from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.recovery import healed
-from danmax_bluesky.testing.compose import compose_tomography
+from danmax_bluesky.testing.compose import Part, compose_tomography, tomography_parts
 from danmax_bluesky.testing.damage import leave_open
 from danmax_bluesky.testing.file_differences import differences
-from danmax_bluesky.testing.replay import measured
+from danmax_bluesky.testing.replay import measured, replay, session_consumers
 
 
 def journal_of(run):
@@ -291,3 +292,32 @@ def test_links_that_were_prepared_for_a_rebuild_are_not_followed(tmp_path):
     rebuild(path)
     assert (run.folder / "scan-0001_orca_recovered.h5").exists()
     assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("parts", "left_open", "asked"),
+    [
+        (tomography_parts(), False, "4"),
+        (tomography_parts(), True, "4"),
+        ([Part("primary", "data", [0.0] * 31)], False, ""),  # its master tells of the last frame already
+    ],
+)
+def test_a_check_asks_for_a_rebuild_of_a_scan_that_was_cut_off_until_there_is_one(tmp_path, parts, left_open, asked):
+    def advice():
+        found = [finding.text for finding in check_scan(record_of(journal)) if "no document tells" in finding.text]
+        return "".join(text.partition(" ")[0] for text in found)
+
+    run = compose_tomography(tmp_path, parts=parts, exit_status="abort")
+    last = [doc for name, doc in run.documents if name == "stream_datum"][-1]["descriptor"]
+    told = [
+        (name, doc)
+        for name, doc in run.documents
+        if not (name == "stream_datum" and doc["descriptor"] == last and doc["indices"]["stop"] % 10)
+    ]
+    replay(dataclasses.replace(run, documents=told), *session_consumers())
+    journal = run.folder / "scan-0001_documents.jsonl"
+    if left_open:
+        leave_open(run.folder / "scan-0001_orca.h5")
+    assert advice() == asked
+    rebuild(journal)
+    assert advice() == ""

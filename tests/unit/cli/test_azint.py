@@ -52,6 +52,15 @@ def test_a_place_without_frames_is_an_error(tmp_path, more):
     assert "pilatus" in text
 
 
+def test_options_that_cannot_go_with_joining_or_without_it_are_refused(frames_file, poni):
+    code, text = danmax("--join", poni, frames_file, "--join", poni, frames_file, "--workers", 2)
+    assert code == 2
+    assert "--join cannot be used together with --workers" in text
+    code, text = danmax(frames_file, "--poni", poni, "--monitor-counts", "1e5,2e5")
+    assert code == 2
+    assert "--monitor-counts belongs to --join" in text
+
+
 def test_recipes_that_would_share_a_file_are_refused(tmp_path, frames_file, poni):
     config = tmp_path / "recipes.json"
     recipes = [{"poni": str(poni), "name": name} for name in ("a", "b")]

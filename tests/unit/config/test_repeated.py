@@ -33,4 +33,17 @@ def test_how_it_was_measured_is_taken_over_and_nothing_else():
 
 @pytest.mark.parametrize("recorded", [{}, {"motors": 3}, {"motors": {"tom_ry": "fast"}}])
 def test_settings_that_are_none_are_no_reason_to_fail_here(recorded):
-    assert repeated(recorded) == recorded
+    taken = repeated(recorded)
+    if isinstance(recorded.get("motors"), dict):  # those that it lacks are left out
+        taken["motors"] = {name: motor for name, motor in taken["motors"].items() if motor is not False}
+    assert taken == recorded
+
+
+def test_devices_that_were_left_out_stay_left_out():
+    without = {"detectors.pilatus": False, "motors.tom_sam_z": False, "recipes": ()}
+    recorded = load_settings(options=without).model_dump(mode="json")
+    again = load_settings(base=repeated(recorded))
+    assert (set(again.detectors), set(again.motors)) == (set(recorded["detectors"]), set(recorded["motors"]))
+    assert "pilatus" not in again.detectors
+    wanted = load_settings(options={"detectors.pilatus": {"width": 77}}, base=repeated(recorded))
+    assert wanted.detectors["pilatus"].width == 77

@@ -18,6 +18,7 @@ from danmax_bluesky.devices.configurator import (
     scan_arguments,
 )
 from danmax_bluesky.errors import ScanError, StorageError
+from danmax_bluesky.tomography.parameters import values_of
 from danmax_bluesky.tomography.scan import FIELDS, TomoScan
 
 
@@ -82,6 +83,40 @@ def test_a_number_of_fields_that_is_given_holds_for_darks_and_flats(store):
     store.update({"npt_darks": 7, "npt_flats": 9})
     scan = TomoScan(**scan_arguments(store.scan_parameters(), {"npt_fields": 3, "npt_flats": 4}))
     assert (scan.n_darks, scan.n_flats) == (3, 4)
+
+
+def test_the_number_of_fields_that_is_set_after_a_scan_counts(store):
+    scan = TomoScan(**scan_arguments(store.scan_parameters(), {"npt_fields": 5, "npt_flats": 7}))
+    store.update(values_of(scan))
+    assert (store.get("npt_darks"), store.get("npt_flats")) == (-1, 7)
+    store.update({"npt_fields": 30})
+    again = TomoScan(**scan_arguments(store.scan_parameters(), {}))
+    assert (again.n_darks, again.n_flats) == (30, 7)
+    store.update(
+        values_of(TomoScan(**scan_arguments(store.scan_parameters(), {"npt_fields": 0, "fields_flag": "0" * 6})))
+    )
+    darks = TomoScan(**scan_arguments(store.scan_parameters(), {"get_dark": True}))
+    assert (darks.get_dark, darks.n_darks) == (True, 20)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        {"scan_type": "timescan", "velocity_deg_s": 3.0},
+        {"scan_type": "ascan", "angles": [0.0, 1.0, 5.0]},
+        {"scan_type": "ascan", "angles": [0.0, 1.0, 5.0], "turns": 2, "back_and_forth": True},
+    ],
+)
+def test_a_scan_leaves_what_belongs_to_other_scans_as_it_is(store, between):
+    interlaced = {"angles": "interlaced", "turns": 3, "every_position": True, "helical_motor": "tom_sam_y"}
+    store.update({**interlaced, "helical_pitch_mm": 0.5, "velocity_deg_s": 7.0})
+    store.update(values_of(TomoScan(**scan_arguments(store.scan_parameters(), between))))
+    assert {name: store.get(name) for name in interlaced} == interlaced
+    assert store.get("velocity_deg_s") == between.get("velocity_deg_s", 7.0)
+    again = TomoScan(**scan_arguments(store.scan_parameters(), {"scan_type": "ascanct"}))
+    assert (again.angles.kind, again.turns, again.every_position) == ("interlaced", 3, True)
+    bare = TomoScan(**scan_arguments(store.scan_parameters(), {}))
+    assert bare.scan_type == between["scan_type"]
 
 
 def test_what_was_just_asked_beats_what_is_remembered(store):

@@ -84,3 +84,17 @@ def test_patterns_that_are_made_again_are_another_run(output):
     assert second.uid != first.uid
     second.stop("success")
     assert len(list(output.parent.glob("*_documents*.jsonl"))) == 2
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 4])
+def test_a_run_that_was_not_described_in_whole_is_begun_again(output, lines):
+    first = made(output)
+    first.close()
+    path = journal_path(output)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
+    second = made(output)
+    assert (second.uid != first.uid, second.rows) == (True, 0)
+    second.append(2, values(2))
+    second.stop("success")
+    assert {len(segment) for segment in fold(read_journal(path)).segments} == {2}
+    assert len(list(output.parent.glob("*_documents.*.jsonl"))) == 1

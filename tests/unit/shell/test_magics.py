@@ -40,6 +40,17 @@ def test_what_is_typed_is_a_scan():
     assert (scan.posflat, scan.fields_flag, scan.n_projections) == ("12", "100001", 1801)
 
 
+def test_a_whole_number_may_be_written_with_an_exponent():
+    assert parse("ascanct tom_ry 0 180 1e3 0.01 --npt-fields 2e1")[1] == {"npt_fields": 20}
+    assert [type(value) for value in parse("ascanct tom_ry 0 180 1e3")[0]][-1] is int
+
+
+@pytest.mark.parametrize("word", ["1.5", "1e-1", "inf", "nan", "many"])
+def test_what_is_no_whole_number_is_refused_where_one_is_needed(word):
+    with pytest.raises(ScanError, match=f"npt_fields: '{word}' is no whole number"):
+        parse(f"--npt-fields {word}")
+
+
 def test_an_option_without_a_value_is_told():
     with pytest.raises(ScanError, match="--npt-fields needs a value"):
         parse("ascanct --npt-fields")

@@ -190,3 +190,18 @@ def test_what_is_computed_from_an_archive_is_noted_below_process_and_found_whole
     assert not any("has changed" in finding.text for finding in check_scan(record_of(files.documents)))
     assert Provenance(files).synchronise() == []
     assert [row["actor"] for row in read_table(files.master)].count("reconstruction") == 3
+
+
+@pytest.mark.parametrize("status", ["abort", "fail", None])
+@pytest.mark.parametrize("name", ["scan-0001_orca.h5", "scan-0001.h5"])
+def test_a_damaged_file_of_a_run_that_was_cut_off_hides_no_other_finding(tmp_path, status, name):
+    run = measured(tmp_path, exit_status=status or "success")
+    journal = run.folder / "scan-0001_documents.jsonl"
+    if status is None:
+        journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
+    (run.folder / "scan-0001_panda.h5").unlink()
+    os.truncate(run.folder / name, 3000)
+    found = "\n".join(errors(run.folder))
+    assert f"{name}: {run.folder / name} is truncated" in found or f"{run.folder / name} is truncated" in found
+    assert "scan-0001_panda.h5 does not exist" in found
+    assert ("the process that measured died" if status is None else "the run is ") in found

@@ -8,6 +8,7 @@ import pytest
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.storage.journal import Journal, is_being_written, read_journal
+from danmax_bluesky.storage.locks import lock_stream
 
 
 def test_documents_come_back_as_they_were(tmp_path):
@@ -88,6 +89,27 @@ def test_others_see_whether_the_run_is_alive(tmp_path):
     assert is_being_written(journal.path)
     journal.close()
     assert not is_being_written(journal.path)
+
+
+def test_who_asks_at_that_moment_leaves_no_journal_without_its_lock(tmp_path, monkeypatch):
+    path = tmp_path / "documents.jsonl"
+    path.touch()
+    with path.open("rb") as probe:
+        assert lock_stream(probe, shared=True)
+        monkeypatch.setattr("time.sleep", lambda _: probe.close())
+        journal = Journal(path, resume=True)
+    assert is_being_written(path)
+    journal.close()
+
+
+def test_a_journal_that_another_process_writes_is_not_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr("danmax_bluesky.storage.journal.LOCK_WAIT_S", 0.0)
+    first = Journal(tmp_path / "documents.jsonl")
+    first.write("start", {"uid": "a"})
+    with pytest.raises(StorageError, match=r"documents\.jsonl is being written by another process"):
+        Journal(first.path, resume=True)
+    first.close()
+    Journal(first.path, resume=True).close()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -93,6 +93,21 @@ def test_what_cannot_be_is_told_with_name_value_and_way_out(wrong, text):
         scan(**wrong)
 
 
+@pytest.mark.parametrize("key", ["helical", "places"])
+def test_the_rotation_is_no_translation_too(key):
+    word = {"helical": "tom_ry:0.5", "places": "tom_sam_x:0:1:3,tom_ry:0:0.5:4"}[key]
+    with pytest.raises(ScanError, match=f"{key} moves tom_ry, which is the rotation of the scan; name a translation"):
+        scan(**{key: word})
+
+
+def test_a_motor_in_two_lines_of_the_places_is_refused():
+    with pytest.raises(ScanError, match="tom_sam_y stands in two lines; give each motor one line"):
+        scan(places="tom_sam_y:0:0.5:4,tom_sam_y:0:1:3")
+    line = Line(motor="tom_sam_y", step=1.0, num=3)
+    with pytest.raises(ValidationError, match="tom_sam_y stands in two lines"):
+        _ = line * line
+
+
 def test_all_wrong_parameters_are_told_at_once():
     with pytest.raises(ScanError) as caught:
         TomoScan.model_validate({"scan_type": "ascan", "exp_time": -1, "latency": -2})
