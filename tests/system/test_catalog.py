@@ -1,14 +1,16 @@
 """A real Tiled server process, a real feeder process and a real client, fed from journals of composed runs."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 from bluesky_tiled_plugins.clients.catalog_of_bluesky_runs import CatalogOfBlueskyRuns
 from click.testing import CliRunner
-from databroker.v1 import Header
 
 from danmax_bluesky.callbacks.catalog import CatalogFeed
 from danmax_bluesky.callbacks.guard import Guard
@@ -130,21 +132,44 @@ def test_a_mesh_has_its_positions_and_its_frames(session, service, catalog, root
     assert len(list(run.documents())) > len(positions)
 
 
-def test_a_run_is_read_through_databroker(session, service, catalog, root):
-    """Programs that users wrote for databroker's first interface ask for a header, its documents and its table."""
+DATABROKER = """
+import json, sys
+from danmax_bluesky.pipelines.catalog.client import connect
+uri, key, uid = sys.argv[1:]
+catalog = connect(uri, key)
+header = catalog.v1[uid]
+assert isinstance(header, Header)
+print(json.dumps({
+    "start": header.start["uid"],
+    "status": header.stop["exit_status"],
+    "streams": header.stream_names,
+    "table": header.table()[["x", "y"]].to_numpy().tolist(),
+    "events": [event["data"]["x"] for event in header.events()],
+    "frames": [frame.tolist() for frame in header.data("pilatus")],
+    "by number": next(iter(catalog.v1(scan_id=60))).start["uid"],
+}))
+"""
+
+
+def test_a_run_is_read_through_databroker(session, service, root):
+    """Programs that users wrote for databroker's first interface ask for a header, its documents and its table.
+
+    They run in a process of their own: once databroker is used, other catalogues of the same process read with it.
+    """
     positions = [(x, 2.0) for x in (0.0, 0.5, 1.0)]
     composed = compose_mesh(root, 60, positions)
     uid = emit(session, composed)
     service.settle(LIMIT_S)
-    header = catalog.v1[uid]
-    assert isinstance(header, Header)
-    assert (header.start["uid"], header.stop["exit_status"]) == (uid, "success")
-    assert header.stream_names == ["pilatus_frames", "primary"]
-    assert header.table()[["x", "y"]].to_numpy().tolist() == [list(row) for row in positions]
-    events = list(header.events())
-    assert [event["data"]["x"] for event in events] == [row[0] for row in positions]
-    np.testing.assert_array_equal(np.stack(list(header.data("pilatus"))), composed.frames["pilatus"])
-    assert next(iter(catalog.v1(scan_id=60))).start["uid"] == uid
+    server = service.place.server()
+    words = [sys.executable, "-c", DATABROKER, server.uri, service.place.api_key(), uid]
+    asked = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert asked.returncode == 0, asked.stderr
+    told = json.loads(asked.stdout.splitlines()[-1])
+    assert (told["start"], told["status"], told["by number"]) == (uid, "success", uid)
+    assert told["streams"] == ["pilatus_frames", "primary"]
+    assert told["table"] == [list(row) for row in positions]
+    assert told["events"] == [row[0] for row in positions]
+    np.testing.assert_array_equal(np.array(told["frames"]), composed.frames["pilatus"])
 
 
 def test_an_aborted_scan_has_the_rows_that_were_taken_and_says_why(session, service, catalog, root):

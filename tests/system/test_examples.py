@@ -132,6 +132,10 @@ def visit(tmp_path_factory):
     (visit / "cal.poni").write_text(small.poni_text())
     (loose / "cal.json").write_text(saxsdog_json(small, {}))
     np.save(visit / "mask.npy", np.zeros((407, 487), bool))
+    frames = visit / "raw" / "day1" / "scan-0007_pilatus.h5"
+    for name in ("low", "high"):  # the same position twice is a pattern too
+        shutil.copy(frames, visit / f"{name}.h5")
+        shutil.copy(visit / "cal.poni", visit / f"{name}.poni")
     return visit, loose
 
 
