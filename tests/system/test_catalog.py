@@ -134,6 +134,7 @@ def test_a_mesh_has_its_positions_and_its_frames(session, service, catalog, root
 
 DATABROKER = """
 import json, sys
+from databroker.v1 import Header
 from danmax_bluesky.pipelines.catalog.client import connect
 uri, key, uid = sys.argv[1:]
 catalog = connect(uri, key)
