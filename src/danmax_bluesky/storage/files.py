@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ import h5py
 import hdf5plugin  # registers the filters  # noqa: F401
 import numpy as np
 from h5py.h5l import TYPE_EXTERNAL
+from h5py.h5o import get_info
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.parsing import expecting, opened
 
 MOST_IN_MEMORY = 8 * 2**30
 """Bytes that one dataset may take when it is read whole."""
+MOST_LINKS = 16
+"""From one dataset to the next, before they are taken to lead on for ever."""
 MOST_ROWS = 100_000_000
 """Of a dataset whose rows are looked at one by one: a day of frames at a kilohertz."""
 _ERRNO = re.compile(r"errno = (\d+)")
@@ -58,30 +61,61 @@ def values_of(dataset: h5py.Dataset, rows: slice | None = None) -> np.ndarray:
             f"{dataset.file.filename}: {dataset.name} of shape {dataset.shape} would take {size / 1e9:.0f} GB of "
             "memory; read it in parts, or see whether it was made on purpose"
         )
-    if dataset.is_virtual:
-        _refuse_endless([dataset])
+    refuse_endless(dataset)
     return dataset[...] if rows is None else dataset[rows]
 
 
-def _refuse_endless(chain: list[h5py.Dataset]) -> None:
-    """Refuse a virtual dataset that is its own source, by which HDF5 would end the process.
+def refuse_endless(dataset: h5py.Dataset) -> None:
+    """Refuse a virtual dataset that is its own source, also by way of other files: HDF5 would end the process.
 
-    Args:
-        chain: virtual datasets of one file, each of which takes values from the next.
+    No values are read. A source that is not there is passed over.
 
     Raises:
-        StorageError: the last one takes them from one of the chain.
+        StorageError: it is, or its sources lead on and on.
     """
-    dataset = chain[-1]
-    file = dataset.file
-    here = (".", file.filename, os.path.basename(file.filename))
-    for name in {source.dset_name for source in dataset.virtual_sources() if source.file_name in here}:
-        below = file.get(name)
-        if not isinstance(below, h5py.Dataset) or not below.is_virtual:
-            continue
-        if below in chain:
-            raise StorageError(f"{file.filename}: {below.name} is a virtual dataset of itself; delete it")
-        _refuse_endless([*chain, below])
+    _refuse_endless(dataset, [], set())
+
+
+def _refuse_endless(dataset: h5py.Dataset, chain: list[tuple[int, int, int]], harmless: set[Any]) -> None:
+    """Look at a dataset that the last one of a chain takes values from; each is a device, a file's number, an address.
+
+    Nothing happens for a dataset that is not virtual, or that was looked at before.
+    """
+    if not dataset.is_virtual:
+        return
+    home = Path(dataset.file.filename)
+    try:
+        status = home.stat()
+    except OSError:
+        return  # it was deleted after it was opened, and nothing else leads to it
+    key = (status.st_dev, status.st_ino, get_info(dataset.id).addr)
+    if key in chain:
+        raise StorageError(f"{home}: {dataset.name} is a virtual dataset of itself; delete it")
+    if len(chain) >= MOST_LINKS:
+        raise StorageError(f"{home}: {dataset.name}: its virtual sources lead on and on; correct one of them")
+    if key in harmless:
+        return
+    for name, path in {(source.file_name, source.dset_name) for source in dataset.virtual_sources()}:
+        with ExitStack() as stack:
+            try:
+                file = dataset.file if name == "." else stack.enter_context(open_to_read(_source_file(name, home)))
+                below = file.get(path)
+            except (StorageError, OSError, RuntimeError, KeyError):
+                continue  # it is not there, or damaged, which its reader meets
+            if isinstance(below, h5py.Dataset):
+                _refuse_endless(below, [*chain, key], harmless)
+    harmless.add(key)
+
+
+def _source_file(name: str, home: Path) -> Path:
+    """Where HDF5 finds the file of a virtual source: beside the file, beside what that is a link to, or from here."""
+    places = [resolved(name, home), resolved(name, home.resolve()), Path(name), home.with_name(Path(name).name)]
+    return next((place for place in places if place.exists()), places[0])
+
+
+def resolved(name: str, home: Path) -> Path:
+    """Where HDF5 looks for a file that another one names: beside it, unless the name is absolute."""
+    return Path(name) if Path(name).is_absolute() else home.parent / name
 
 
 # A finished file opens with any of these. One that is being written, or whose writer died, opens as SWMR only; one that

@@ -10,7 +10,7 @@ import numpy as np
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.frame_table import FrameTable
-from danmax_bluesky.storage.files import first_unwritten, open_to_read
+from danmax_bluesky.storage.files import first_unwritten, open_to_read, refuse_endless
 from danmax_bluesky.storage.references import Reference
 
 
@@ -116,6 +116,7 @@ class FrameStack:
         dataset = file.get(piece.dataset)
         if not isinstance(dataset, h5py.Dataset):
             raise StorageError(f"{piece.file}: no dataset {piece.dataset}; was the file changed?")
+        refuse_endless(dataset)
         if not np.can_cast(dataset.dtype, self.dtype, "safe") or dataset.ndim != self.ndim:
             raise StorageError(f"{piece.file}: {piece.dataset} holds {dataset.dtype} now, expected was {self.dtype}")
         if len(rows) and dataset.shape[0] <= rows.max():

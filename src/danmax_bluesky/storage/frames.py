@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import FormatError, StorageError
-from danmax_bluesky.storage.files import open_to_read
+from danmax_bluesky.storage.files import open_to_read, resolved
 from danmax_bluesky.storage.frames_hdf5 import HDF5_ENDINGS, Hdf5Frames
 from danmax_bluesky.storage.frames_images import ImageFrames
 from danmax_bluesky.storage.frames_protocol import (
@@ -22,7 +22,6 @@ from danmax_bluesky.storage.frames_protocol import (
 )
 from danmax_bluesky.storage.images import decoding
 from danmax_bluesky.storage.pixel_masks import MASK, bad_pixels, groups_of_detectors, is_mask, node_of
-from danmax_bluesky.storage.references import resolved
 
 FIT2D_MASK = ".msk"
 _EIGER = re.compile(r"data_\d{6}")

@@ -18,7 +18,7 @@ import numpy as np
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.parsing import expecting
 from danmax_bluesky.storage import bitshuffle
-from danmax_bluesky.storage.files import open_to_read, values_of
+from danmax_bluesky.storage.files import open_to_read, refuse_endless, values_of
 from danmax_bluesky.storage.frames_protocol import Correction, FrameError, MeanImage, PixelMask, mean_image
 from danmax_bluesky.storage.pixel_masks import MASK, bad_pixels, groups_of_detectors, is_mask, node_of
 
@@ -286,6 +286,7 @@ def _sources(dataset: h5py.Dataset, path: Path) -> list[tuple[Path, str]]:
 
 def _check_sources(dataset: h5py.Dataset, path: Path) -> None:
     """HDF5 answers with fill values, silently, where a source of a virtual dataset is missing."""
+    refuse_endless(dataset)
     for file, name in _sources(dataset, path) if dataset.is_virtual else ():
         if not file.exists():
             raise StorageError(f"{path}::{dataset.name} refers to {file}, which does not exist; put it back beside it")

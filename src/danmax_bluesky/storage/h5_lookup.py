@@ -9,11 +9,9 @@ import numpy as np
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.dxchange import DatasetInfo
-from danmax_bluesky.storage.files import open_to_read, rows_of, values_of
+from danmax_bluesky.storage.files import MOST_LINKS, open_to_read, resolved, rows_of, values_of
 from danmax_bluesky.storage.frame_stack import FrameStack, Piece
-from danmax_bluesky.storage.references import resolved, virtual_sources
-
-MOST_LINKS = 16
+from danmax_bluesky.storage.references import virtual_sources
 
 
 def stack_of(file: h5py.File, path: str, links: int = MOST_LINKS) -> FrameStack | None:

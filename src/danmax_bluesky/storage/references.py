@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.files import MOST_ROWS, open_to_read, rows_of
+from danmax_bluesky.storage.files import MOST_ROWS, open_to_read, resolved, rows_of
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,6 @@ def virtual_sources(dataset: h5py.Dataset, where: str, home: Path) -> Iterator[R
             )
         )  # fmt: skip
     yield from sorted(found, key=lambda reference: int(reference.places[0]) if len(reference.places) else 0)
-
-
-def resolved(name: str, home: Path) -> Path:
-    """Where HDF5 looks for a file that another one names: beside it, unless the name is absolute."""
-    return Path(name) if Path(name).is_absolute() else home.parent / name
 
 
 def _selected(space: h5py.h5s.SpaceID) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:

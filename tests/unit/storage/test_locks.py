@@ -93,7 +93,7 @@ def test_no_lock_that_would_outlive_its_process_is_taken_where_there_are_no_lock
         raise OSError(errno.ENOSYS, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="no locks here|not supported|not available"):
+    with pytest.raises(OSError, match="no locks here"):
         with held(tmp_path / "parameters.lock", 0.01):
             pass
 
