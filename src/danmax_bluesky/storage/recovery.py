@@ -1,6 +1,7 @@
 """What a run that was cut off has left on disk, beyond what its documents tell: its process died, or it was halted."""
 
 import dataclasses
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, No
 from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, promised_bytes
 from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
+
+log = logging.getLogger(__name__)
 
 RECOVERED = "_recovered"
 
@@ -35,8 +38,13 @@ def recover(record: RunRecord) -> RunRecord:
     closed = dataclasses.replace(record, closed=True)
     found: dict[str, dict[str, FrameSource]] = {}
     for device, file in _files(closed).items():
-        for segment, sources in _rows_by_segment(closed, device, file):
-            found.setdefault(segment, {}).update(sources)
+        try:
+            for segment, sources in _rows_by_segment(closed, device, file):
+                found.setdefault(segment, {}).update(sources)
+        except StorageError as error:
+            if record.stop is None:
+                raise
+            log.warning("%s: only the rows that the documents tell of are taken: %s", device, error)
     return dataclasses.replace(closed, segments=tuple(_completed(closed, found)))
 
 
