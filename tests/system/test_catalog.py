@@ -147,7 +147,7 @@ print(json.dumps({
     "table": header.table()[["x", "y"]].to_numpy().tolist(),
     "events": [event["data"]["x"] for event in header.events()],
     "frames": [frame.tolist() for frame in header.data("pilatus")],
-    "by number": next(iter(catalog.v1(scan_id=60))).start["uid"],
+    "by number": next(iter(catalog.v1(scan_id=70))).start["uid"],
 }))
 """
 
@@ -158,7 +158,7 @@ def test_a_run_is_read_through_databroker(session, service, root):
     They run in a process of their own: once databroker is used, other catalogues of the same process read with it.
     """
     positions = [(x, 2.0) for x in (0.0, 0.5, 1.0)]
-    composed = compose_mesh(root, 60, positions)
+    composed = compose_mesh(root, 70, positions)
     uid = emit(session, composed)
     service.settle(LIMIT_S)
     server = service.place.server()

@@ -54,9 +54,10 @@ class Homes:
         """What is to be said of a motor that is away and stands at this position."""
         home = self._away[name]
         return (
-            f"{name} stands at {position:.6g}, and stood at {home:.6g} before a scan that has not brought it back. If "
-            "no other session is measuring now, that scan was cut off: say at the prompt of `danmax shell` where it "
-            f"belongs: %mv {name} {home:.6g} brings it back, %mv {name} {position:.6g} leaves it where it is"
+            f"{name} stands at {position:.6g}, and stood at {home:.6g} before a scan that was cut off and could not "
+            "bring it back. If another session is measuring now, wait for its end; otherwise say at the prompt of "
+            f"`danmax shell` where it belongs: %mv {name} {home:.6g} brings it back, %mv {name} {position:.6g} leaves "
+            "it where it is"
         )
 
     def depart(self, places: Iterable[tuple[str, float]]) -> None:

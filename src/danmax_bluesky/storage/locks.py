@@ -113,7 +113,7 @@ def held(path: Path, timeout_s: float, then: str = "") -> Iterator[None]:
         StorageError: another process did not let go in time, or a link stands there.
         OSError: the file cannot be made, or its file system has no locks.
     """
-    lock = FileLock(path, mode=0o664, fallback_to_soft=False)  # a soft lock would outlive its process
+    lock = FileLock(path, mode=0o664)
     try:
         lock.acquire(timeout=timeout_s, poll_interval=POLL_S)
     except Timeout:

@@ -1,7 +1,5 @@
 """Who may write a file."""
 
-import errno
-import fcntl
 import subprocess
 import sys
 import threading
@@ -86,16 +84,6 @@ def test_who_waits_too_long_for_a_lock_is_told_what_to_end(tmp_path):
                 pass
     with held(path, 0.01):
         pass
-
-
-def test_no_lock_that_would_outlive_its_process_is_taken_where_there_are_no_locks(tmp_path, monkeypatch):
-    def refuse(stream, how):
-        raise OSError(errno.ENOSYS, "no locks here")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="no locks here"):
-        with held(tmp_path / "parameters.lock", 0.01):
-            pass
 
 
 def test_a_lock_that_is_shared_is_held_by_nobody_alone(tmp_path):
