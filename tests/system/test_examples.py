@@ -132,11 +132,15 @@ def visit(tmp_path_factory):
     (visit / "cal.poni").write_text(small.poni_text())
     (loose / "cal.json").write_text(saxsdog_json(small, {}))
     np.save(visit / "mask.npy", np.zeros((407, 487), bool))
-    frames = visit / "raw" / "day1" / "scan-0007_pilatus.h5"
-    for name in ("low", "high"):  # the same position twice is a pattern too
-        shutil.copy(frames, visit / f"{name}.h5")
-        shutil.copy(visit / "cal.poni", visit / f"{name}.poni")
     return visit, loose
+
+
+def two_positions(visit, folder):
+    """Frames and geometry of two positions; the same position twice is a pattern too."""
+    for name in ("low", "high"):
+        shutil.copy(visit / "raw" / "day1" / "scan-0007_pilatus.h5", folder / f"{name}.h5")
+        shutil.copy(visit / "cal.poni", folder / f"{name}.poni")
+    return folder
 
 
 def in_process(root, folder, words, *, integrate=False):
@@ -160,6 +164,8 @@ def test_an_example_of_a_help_works_as_it_stands(visit, tmp_path, example):
     if words[0] == "azint":
         root = measured.parents[1]
         folder = root if "20260000/" in example else measured
+        if "--join" in words:
+            folder = two_positions(measured, tmp_path)
     else:  # measured, or calibrated, where nothing is yet
         root = folder = tmp_path
         shutil.copytree(loose, tmp_path, dirs_exist_ok=True)

@@ -46,7 +46,7 @@ def cluster_client(scheduler: str = "", workers: int = 2) -> AbstractContextMana
             return Client(scheduler, timeout=ANSWER_S, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise SettingsError(f"Dask scheduler {scheduler} does not answer: {error}") from error
-    quiet: dict[str, Any] = {"dashboard_address": None, "host": "127.0.0.1"}
+    quiet: dict[str, Any] = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}  # 8787 may be taken
     cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **quiet)
     return _Owned(cluster, Client(cluster, set_as_default=False))
 
