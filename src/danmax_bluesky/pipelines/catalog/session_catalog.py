@@ -174,10 +174,14 @@ class CatalogService:
         return self._clients[uri]
 
     def _wait_for_ended_runs(self, settle_s: float) -> None:
-        """Wait for the runs that are over and not in the catalogue yet, and say which of them are missing."""
+        """Wait for the runs that are over and not in the catalogue yet, and say which of them are missing.
+
+        Each of them is waited for once: one whose writer died may need ten minutes until it is taken in.
+        """
         outcomes = self.place.outcomes()
         awaited = {run.uid: run.journal for run in self.place.known_runs() if self._is_awaited(run, outcomes)}
-        _wait(lambda: awaited.keys() <= self.place.outcomes().keys(), settle_s)
+        new = awaited.keys() - set(self.late)
+        _wait(lambda: new <= self.place.outcomes().keys(), settle_s)
         outcomes = self.place.outcomes()
         self.late = [uid for uid in awaited if uid not in outcomes]
         if self.late:
