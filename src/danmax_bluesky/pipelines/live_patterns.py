@@ -80,8 +80,8 @@ def run_job(
                 first = max(0, len(sink) - RESTORED)
                 known(sink.prepared.settings.name, sink.index()[first:].tolist(), sink.stored_integrals(first))
         if sinks:
-            told = _PatternListeners(publish, known, runs)
-            _follow(job, frames, sinks, stretches, told, patience_s, warnings)
+            listeners = _PatternListeners(publish, known, runs)
+            _follow(job, frames, sinks, stretches, listeners, patience_s, warnings)
         for sink, run in runs.items():
             _tell(run, sink)
         finished = _finish(job, frames, sinks, stretches, patience_s)
@@ -222,7 +222,7 @@ def _follow(
     frames: Frames,
     sinks: Sequence[RecipeOutput],
     stretches: Stretches,
-    told: _PatternListeners,
+    listeners: _PatternListeners,
     patience_s: float,
     warnings: list[str],
 ) -> None:
@@ -243,7 +243,7 @@ def _follow(
             fresh = block.after(sink.done)
             if fresh is not None:
                 sink.write(fresh)
-                told(sink, fresh, backlog)
+                listeners(sink, fresh, backlog)
 
 
 class Backlog:

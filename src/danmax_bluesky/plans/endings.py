@@ -98,17 +98,17 @@ async def left_behind(rig: Rig) -> list[str]:
     Args:
         rig: the devices. One that does not answer is left out: others say that it is missing.
     """
-    found = []
+    sentences = []
     for name in sorted(set(rig.homes.away) & set(rig.motors)):
         with suppress(Exception):
             at = await rig.motors[name].readback.get_value()
             if abs(at - rig.homes.away[name]) > rig.motors[name].tolerance:
-                found.append(rig.homes.displaced(name, at))
+                sentences.append(rig.homes.displaced(name, at))
     with suppress(Exception):
         state = await rig.shutter.state.get_value()
         if state != CLOSED:
-            found.append(f"{rig.shutter.name} is {state}; RE(bps.mv({rig.shutter.name}, 'closed')) closes it")
-    return found
+            sentences.append(f"{rig.shutter.name} is {state}; RE(bps.mv({rig.shutter.name}, 'closed')) closes it")
+    return sentences
 
 
 async def _standing(motor: MotorDevice, before: float) -> str:

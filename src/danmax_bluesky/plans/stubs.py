@@ -119,13 +119,13 @@ Bluesky's own leaves devices staged, or unstages them while the next plan begins
 """
 
 
-def end_safely(rig: Rig, places: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
+def end_safely(rig: Rig, positions: Sequence[tuple[str, float]] = ()) -> MsgGenerator[None]:
     """What a scan ends with, however it ended: the shutter closed, and then the motors put back.
 
     A shutter that does not answer is asked again for some seconds, and the motors are put back in any case. An end that
     is asked for meanwhile changes nothing of that.
     """
-    yield from bpp.finalize_wrapper(surely(lambda: _close_surely(rig)), lambda: restore_positions(rig, places))
+    yield from bpp.finalize_wrapper(surely(lambda: _close_surely(rig)), lambda: restore_positions(rig, positions))
 
 
 def _close_surely(rig: Rig) -> MsgGenerator[None]:
@@ -193,19 +193,19 @@ def move_in_order(rig: Rig, moves: Sequence[tuple[str, float]]) -> MsgGenerator[
         yield from bps.mv(rig.motor(name), position)
 
 
-def restore_positions(rig: Rig, places: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
+def restore_positions(rig: Rig, positions: Sequence[tuple[str, float]]) -> MsgGenerator[None]:
     """Undo `move_in_order`, whatever happens meanwhile: the motor that moved last goes back first.
 
     Each is stopped before, should it still be on its way. One that fails keeps those after it from moving.
     """
 
     def back() -> MsgGenerator[None]:
-        for name, position in reversed(places):
+        for name, position in reversed(positions):
             motor = rig.motor(name)
             yield from bps.stop(Quietly(motor))  # it may be on its way, or just about to begin
             if abs((yield from bps.rd(motor)) - position) > motor.tolerance:
                 yield from bps.mv(motor, position)
-        rig.homes.arrived(places)
+        rig.homes.arrived(positions)
 
     yield from surely(back)
 

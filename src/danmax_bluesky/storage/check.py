@@ -92,9 +92,9 @@ def _left_behind(files: ScanFiles) -> Iterator[Finding]:
     """What a killed process was writing: it never became a file, and takes its place on the disk."""
     for path in sorted(files.raw.glob(f".{files.stem}[._]*.partial")):
         with suppress(FileNotFoundError):  # finished or given up just now
-            told = path.stat()
-            if time.time() - told.st_mtime > ABANDONED_S:
-                text = f"was never finished: its process died; delete its {told.st_size / 1e6:.1f} MB"
+            status = path.stat()
+            if time.time() - status.st_mtime > ABANDONED_S:
+                text = f"was never finished: its process died; delete its {status.st_size / 1e6:.1f} MB"
                 yield Finding(Severity.WARNING, path, text)
 
 
@@ -160,10 +160,10 @@ def _run(record: RunRecord) -> Iterator[Finding]:
         record = yield from _recovered(record)
         loaded = load_scalars(record)
     elif not record.is_complete:
-        told = record
+        documented = record
         record = yield from _recovered(record)
         loaded = load_scalars(record)
-        yield from _undocumented(told, loaded)
+        yield from _undocumented(documented, loaded)
     else:
         loaded = load_scalars(record)
     for problem in loaded.problems:
@@ -202,8 +202,8 @@ def _undocumented(record: RunRecord, loaded: RunRecord) -> Iterator[Finding]:
     """
     for key, table in frame_tables(loaded).items():
         there = {int(row) for row in table.row[table.file_index == 0]}
-        told = {row for segment in record.segments if key in segment.images for row in _rows(segment.images[key])}
-        missing = there - told - _rows_in_master(record.files, key)
+        documented = {row for segment in record.segments if key in segment.images for row in _rows(segment.images[key])}
+        missing = there - documented - _rows_in_master(record.files, key)
         if missing:
             text = f"{len(missing)} frames are on disk that no document tells of; use `danmax rebuild`"
             yield Finding(Severity.WARNING, table.files[0], text)
@@ -246,12 +246,12 @@ def _digests(files: ScanFiles, *, deep: bool) -> Iterator[Finding]:
     except DanmaxError as error:
         yield Finding(Severity.ERROR, files.provenance, str(error))
         return
-    told: set[str] = set()
+    reported: set[str] = set()
     for note in notes:
         path = Path(os.path.normpath(files.raw / note.path))  # the scan's folder may be a link to another disk
-        difference = "" if note.path in told else changed(note, path, deep=deep)
+        difference = "" if note.path in reported else changed(note, path, deep=deep)
         if difference:
-            told.add(note.path)
+            reported.add(note.path)
             yield Finding(Severity.ERROR, path, f"{difference}; restore it from a backup")
 
 

@@ -109,8 +109,8 @@ def _refuse_endless(dataset: h5py.Dataset, chain: list[tuple[int, int, int]], ha
 
 def _source_file(name: str, home: Path) -> Path:
     """Where HDF5 finds the file of a virtual source: beside the file, beside what that is a link to, or from here."""
-    places = [resolved(name, home), resolved(name, home.resolve()), Path(name), home.with_name(Path(name).name)]
-    return next((place for place in places if place.exists()), places[0])
+    candidates = [resolved(name, home), resolved(name, home.resolve()), Path(name), home.with_name(Path(name).name)]
+    return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
 
 
 def resolved(name: str, home: Path) -> Path:

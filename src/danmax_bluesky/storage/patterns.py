@@ -192,11 +192,11 @@ class StoredRows:
     def read(self, first: int, last: int) -> dict[str, np.ndarray]:
         """Rows of every dataset that is complete, by HDF5 path, and of the index as "index"."""
         index: Any = self._file[INDEX]
-        found = {"index": index[first:last]}
+        columns = {"index": index[first:last]}
         for name in self._rows:
             dataset: Any = self._file[name]
-            found[name] = dataset[first:last]
-        return found
+            columns[name] = dataset[first:last]
+        return columns
 
     def sparse(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
         """Rows of a dataset that not every frame has: number and values, shape (1, ...)."""
@@ -355,10 +355,10 @@ def read_recipe(path: Path, layout: str = "") -> dict[str, Any]:
     """
     name = layout or layouts_of(path)[0]
     with open_to_read(path) as file:
-        found: Any = _group(file, f"/entry/{name}/reduction/input" if name else "/entry/reduction/input")
-        if found is None:
+        recorded: Any = _group(file, f"/entry/{name}/reduction/input" if name else "/entry/reduction/input")
+        if recorded is None:
             raise StorageError(f"{path} does not tell how it was made ({name or '/entry'}/reduction/input)")
-        return {name: _plain(node) for name, node in found.items()}
+        return {name: _plain(node) for name, node in recorded.items()}
 
 
 def _plain(node: Any) -> Any:
@@ -388,11 +388,11 @@ def _group(file: h5py.File, path: str) -> h5py.Group | None:
 
 
 def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
-    found: list[tuple[str, h5py.Dataset]] = []
+    datasets: list[tuple[str, h5py.Dataset]] = []
 
     def visit(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset):
-            found.append((f"/{name}", node))
+            datasets.append((f"/{name}", node))
 
     file.visititems(visit)
-    return found
+    return datasets

@@ -72,13 +72,13 @@ def is_current(path: Path, actions: Sequence[Action], base: str) -> bool:
         StorageError: the file cannot be read.
     """
     with open_to_read(path) as file:
-        found = file.get(f"{base}/table")
-        if not isinstance(found, h5py.Dataset) or len(found) != len(actions):
+        table = file.get(f"{base}/table")
+        if not isinstance(table, h5py.Dataset) or len(table) != len(actions):
             return False
         group: Any = file[base]
         return all(
             _texts(row) == action.row(base) and _changes(group, action) == action.changes
-            for row, action in zip(values_of(found), actions, strict=True)
+            for row, action in zip(values_of(table), actions, strict=True)
         )
 
 
@@ -95,9 +95,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """
     with open_to_read(path) as file:
         for base in (DXCHANGE_BASE, MASTER_BASE):
-            found = file.get(f"{base}/table")
-            if isinstance(found, h5py.Dataset) and found.dtype.names:
-                return [dict(zip(found.dtype.names, _texts(row), strict=True)) for row in values_of(found)]
+            table = file.get(f"{base}/table")
+            if isinstance(table, h5py.Dataset) and table.dtype.names:
+                return [dict(zip(table.dtype.names, _texts(row), strict=True)) for row in values_of(table)]
     raise StorageError(f"{path} has no provenance table; is it a master or a DXchange file of this program?")
 
 
@@ -117,21 +117,21 @@ def read_details(path: Path, row: int) -> dict[str, Any]:
     rows = read_table(path)
     if not 1 <= row <= len(rows):
         raise StorageError(f"{path}: row {row}: there are rows 1 to {len(rows)}")
-    found: dict[str, Any] = dict(rows[row - 1])
+    details: dict[str, Any] = dict(rows[row - 1])
     with open_to_read(path) as file:
-        group: Any = file.get(found["reference"])
+        group: Any = file.get(details["reference"])
         if not isinstance(group, h5py.Group):
-            raise StorageError(f"{path}: row {row} refers to {found['reference']}, which is not there")
+            raise StorageError(f"{path}: row {row} refers to {details['reference']}, which is not there")
         for name, node in (("parameters", "parameters_json"), ("software", "software")):
-            where = f"{path}: {found['reference']}/{node}"
-            found[name] = parse(
+            where = f"{path}: {details['reference']}/{node}"
+            details[name] = parse(
                 _text(group, node), "JSON", where, StorageError, remedy="restore the file from a backup"
             )
         for name in ("input_data", "output_data"):
             columns = {key: _plain_list(values_of(node)) for key, node in _children(group, name).items()}
-            found[name] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        found |= {name: _text(group, name) for name in ("host", "user")}
-    return found
+            details[name] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        details |= {name: _text(group, name) for name in ("host", "user")}
+    return details
 
 
 def _children(group: Any, name: str) -> dict[str, Any]:
@@ -153,18 +153,18 @@ def _texts(row: np.void) -> tuple[str, ...]:
 def _update(file: h5py.File, actions: Sequence[Action], base: str) -> bool:
     """Write the rows and groups that are new or changed; False if there are none."""
     group = file.require_group(base)
-    found = group.get("table")
-    if not isinstance(found, h5py.Dataset):
-        found = group.create_dataset("table", (0,), TABLE_TYPE, chunks=(64,), maxshape=(None,))
-    old = [_texts(row) for row in values_of(found)]
+    table = group.get("table")
+    if not isinstance(table, h5py.Dataset):
+        table = group.create_dataset("table", (0,), TABLE_TYPE, chunks=(64,), maxshape=(None,))
+    old = [_texts(row) for row in values_of(table)]
     changed = len(old) != len(actions)
     if changed:
-        found.resize((len(actions),))
+        table.resize((len(actions),))
     for index, action in enumerate(actions):
         row = action.row(base)
         if index >= len(old) or old[index] != row or _changes(group, action) != action.changes:
             changed = True
-            found[index] = np.array(row, TABLE_DTYPE)
+            table[index] = np.array(row, TABLE_DTYPE)
             tree = actor_group(action)
             if not _retouched(group, action.group, tree):
                 _replace(group, action.group, tree)

@@ -167,11 +167,11 @@ def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]
             first = told_of.get((key, source.file), 0)
             if source.stop <= first:
                 continue  # every row was documented
-            told = external.get(key)
-            if told is None:
+            documented = external.get(key)
+            if documented is None:
                 external[key] = dataclasses.replace(source, start=max(first, source.start))
-            elif told.file == source.file and told.stop == first >= source.start:
-                external[key] = dataclasses.replace(told, stop=source.stop, limit=source.stop)
+            elif documented.file == source.file and documented.stop == first >= source.start:
+                external[key] = dataclasses.replace(documented, stop=source.stop, limit=source.stop)
         yield dataclasses.replace(segment, external=external)
 
 

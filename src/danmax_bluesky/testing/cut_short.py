@@ -110,8 +110,8 @@ def kill(kind: str, options: Mapping[str, Any], notes: Path, at: int, later_ns: 
     if code == 0:
         return None
     assert code == -signal.SIGKILL, f"the session ended with status {code}"
-    told = json.loads(notes.read_text(encoding="utf-8"))
-    return Killed(told["positions"], told["shutter"], tuple(told["cameras"]), told["message"])
+    last = json.loads(notes.read_text(encoding="utf-8"))
+    return Killed(last["positions"], last["shutter"], tuple(last["cameras"]), last["message"])
 
 
 def _run(kind: str, options: dict[str, Any], notes: Path, at: int, later_ns: int) -> None:
@@ -121,13 +121,13 @@ def _run(kind: str, options: dict[str, Any], notes: Path, at: int, later_ns: int
         world, tasks, count = twin.world, [], 0
 
         def end(message: str) -> None:
-            told = {
+            state = {
                 "positions": {name: axis.track.latest[1].target for name, axis in world.axes.items()},
                 "shutter": "open" if world.shutter.state.latest else "closed",
                 "cameras": children_of(os.getpid()),
                 "message": message,
             }
-            notes.write_text(json.dumps(told), encoding="utf-8")
+            notes.write_text(json.dumps(state), encoding="utf-8")
             os.kill(os.getpid(), signal.SIGKILL)
 
         async def end_later(message: str) -> None:

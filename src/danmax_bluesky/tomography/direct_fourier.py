@@ -141,10 +141,10 @@ def angle_weights(theta_deg: np.ndarray, widest: float = 5.0) -> np.ndarray:
     the scan and belongs to nobody.
     """
     folded = np.mod(np.asarray(theta_deg, np.float64), HALF_TURN_DEG)
-    places, which, counts = np.unique(np.round(folded, 7) % HALF_TURN_DEG, return_inverse=True, return_counts=True)
-    if len(places) == 1:
+    angles, which, counts = np.unique(np.round(folded, 7) % HALF_TURN_DEG, return_inverse=True, return_counts=True)
+    if len(angles) == 1:
         return np.full(len(folded), np.pi / len(folded))
-    gaps = np.diff(places, append=places[0] + HALF_TURN_DEG)
+    gaps = np.diff(angles, append=angles[0] + HALF_TURN_DEG)
     gaps = np.where(gaps > widest * np.median(gaps), np.median(gaps), gaps)
     shares = np.deg2rad(gaps + np.roll(gaps, 1)) / 2
     return (shares / counts)[which]
