@@ -98,6 +98,7 @@ ROOMS = {
     "scattering": "geometry, integration",
     "tomography": "scans, angles, slices",
     "config": "settings",
+    "array_types": "kinds of arrays in signatures",
     "atomic_files": "whole files or none",
     "parsing": "texts of others",
     "reprs": "how values look",

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.errors import ScanError
 
 TAPER = 0.5
@@ -70,7 +72,7 @@ class Frames(Protocol):
         ...
 
 
-def phase_correlation_shift(reference: np.ndarray, image: np.ndarray) -> Shift:
+def phase_correlation_shift(reference: RealArray, image: RealArray) -> Shift:
     """Shift of an image with respect to a reference, to a few hundredths of a pixel.
 
     Args:
@@ -104,7 +106,9 @@ def phase_correlation_shift(reference: np.ndarray, image: np.ndarray) -> Shift:
     return Shift(dx, dy, agreement)
 
 
-def nearest_projections(alignment_deg: np.ndarray, projection_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_projections(
+    alignment_deg: NDArray[np.float64], projection_deg: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """The projection nearest in angle to each alignment frame; angles a turn apart are not the same.
 
     Args:
@@ -121,7 +125,7 @@ def nearest_projections(alignment_deg: np.ndarray, projection_deg: np.ndarray) -
         order = known[np.argsort(have[known], kind="stable")]
         ordered = have[order]
         for row in np.flatnonzero(np.isfinite(wanted)):
-            after = min(int(np.searchsorted(ordered, wanted[row])), len(ordered) - 1)
+            after = min(int(np.searchsorted(ordered, float(wanted[row]))), len(ordered) - 1)
             near = (
                 max(0, after - 1)
                 if after and wanted[row] - ordered[after - 1] < ordered[after] - wanted[row]
@@ -133,11 +137,11 @@ def nearest_projections(alignment_deg: np.ndarray, projection_deg: np.ndarray) -
 
 def drift_of_pairs(
     alignment: Frames,
-    alignment_deg: Sequence[float] | np.ndarray,
+    alignment_deg: Sequence[float] | NDArray[np.float64],
     projections: Frames,
-    projection_deg: Sequence[float] | np.ndarray,
-    flat: np.ndarray | None = None,
-    dark: np.ndarray | None = None,
+    projection_deg: Sequence[float] | NDArray[np.float64],
+    flat: RealArray | None = None,
+    dark: RealArray | None = None,
     *,
     farthest_deg: float | None = None,
 ) -> tuple[PairDrift, ...]:
@@ -169,7 +173,7 @@ def drift_of_pairs(
     return tuple(pairs)
 
 
-def transmission(frame: np.ndarray, flat: np.ndarray | None = None, dark: np.ndarray | None = None) -> np.ndarray:
+def transmission(frame: RealArray, flat: RealArray | None = None, dark: RealArray | None = None) -> NDArray[np.float64]:
     """A frame less the dark and divided by the flat, finite everywhere, float64, shape (height, width)."""
     floor = 0.0 if dark is None else dark.astype(np.float64)
     light = frame.astype(np.float64) - floor
@@ -191,7 +195,7 @@ def describe_drift(pairs: Sequence[PairDrift]) -> str:
     return f"sample drift in pixels (x, y): {each}{more}; largest {most:.2f} at {worst.angle_deg:.4g} deg"
 
 
-def _cross_spectrum(reference: np.ndarray, image: np.ndarray) -> np.ndarray:
+def _cross_spectrum(reference: NDArray[np.float64], image: NDArray[np.float64]) -> NDArray[np.complex128]:
     """Weighted cross-spectrum, shape (height, width // 2 + 1), complex128.
 
     Each ring of equal frequency has the weight that its signal deserves over the noise, which is what is left at the
@@ -215,14 +219,14 @@ def _cross_spectrum(reference: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.conj(spectra[0]) * spectra[1] * weight[ring]
 
 
-def _taper(size: int) -> np.ndarray:
+def _taper(size: int) -> NDArray[np.float64]:
     """A window that rises as a cosine over half of `TAPER` at each end, and is nowhere 0 (J. W. Tukey, 1967)."""
     place = np.arange(1, size + 1) / (size + 1)
     edge = np.minimum(np.minimum(place, 1 - place) / (TAPER / 2), 1.0)
     return 0.5 * (1.0 - np.cos(np.pi * edge))
 
 
-def _peak(cross: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float, float]:
+def _peak(cross: NDArray[np.complex128], shape: tuple[int, ...]) -> tuple[float, float, float]:
     """Where the correlation of this half spectrum is highest: rows, columns, and the share that agrees."""
     height, width = shape
     overlap: Any = np.fft.irfft2(cross, s=shape)
@@ -251,7 +255,7 @@ def _peak(cross: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float, floa
     return float(at[0]), float(at[1]), value / total if total else 0.0
 
 
-def _moved_back(image: np.ndarray, dy: float, dx: float) -> np.ndarray:
+def _moved_back(image: NDArray[np.float64], dy: float, dx: float) -> NDArray[np.float64]:
     """The image shifted by a fraction of a pixel; what wraps around lies under the taper."""
     if not dy and not dx:
         return image

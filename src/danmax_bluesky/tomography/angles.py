@@ -12,7 +12,9 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.triggers import EncoderScale
 
@@ -44,12 +46,12 @@ class AnglesResult:
         flags: 0, or a sum of `WRAPPED`, `RECONSTRUCTED`, `DEVIATES` and `MISSING`, uint8, shape (n,).
     """
 
-    angles_deg: np.ndarray
-    flags: np.ndarray
+    angles_deg: NDArray[np.float64]
+    flags: NDArray[np.uint8]
 
     def describe(self) -> str:
         """The flagged frames in words, "" if there are none."""
-        parts = []
+        parts: list[str] = []
         for flag, name in FLAG_NAMES.items():
             rows = np.flatnonzero(self.flags & flag)
             if rows.size:
@@ -57,7 +59,7 @@ class AnglesResult:
                 parts.append(f"{name}: frame {shown}" if rows.size == 1 else f"{name}: {rows.size} frames ({shown})")
         return "; ".join(parts)
 
-    def of_frames(self, trigger_index: np.ndarray) -> "AnglesResult":
+    def of_frames(self, trigger_index: NDArray[np.integer]) -> "AnglesResult":
         """Angles of the frames that were written, from the index of the trigger of each; -1 gives NaN and `MISSING`."""
         index = np.asarray(trigger_index, int)
         known = (index >= 0) & (index < len(self.angles_deg))
@@ -67,7 +69,7 @@ class AnglesResult:
         return AnglesResult(angles, flags)
 
 
-def _unwrap(values: np.ndarray, lap: float) -> np.ndarray:
+def _unwrap(values: NDArray[np.float64], lap: float) -> NDArray[np.float64]:
     if not values.size:
         return values
     return values - lap * np.concatenate(([0.0], np.cumsum(np.round(np.diff(values) / lap))))
@@ -75,11 +77,11 @@ def _unwrap(values: np.ndarray, lap: float) -> np.ndarray:
 
 def mid_exposure_angles(
     scale: EncoderScale,
-    planned_deg: np.ndarray | None = None,
+    planned_deg: NDArray[np.float64] | None = None,
     *,
-    end: np.ndarray | None = None,
-    diff: np.ndarray | None = None,
-    mean: np.ndarray | None = None,
+    end: RealArray | None = None,
+    diff: RealArray | None = None,
+    mean: RealArray | None = None,
     tolerance_deg: float | None = None,
 ) -> AnglesResult:
     """Angles at the middle of the exposures of one phase.
@@ -120,7 +122,7 @@ def mid_exposure_angles(
     return result
 
 
-def lone_outliers(values: np.ndarray, farthest: float) -> np.ndarray:
+def lone_outliers(values: NDArray[np.float64], farthest: float) -> NDArray[np.bool_]:
     """Single values that lie far from every straight line through two of their four nearest neighbours.
 
     A value that goes over to another course for good, or turns back, has neighbours on its own side that lead to it.
@@ -149,7 +151,9 @@ def lone_outliers(values: np.ndarray, farthest: float) -> np.ndarray:
     return lone
 
 
-def with_estimates(result: AnglesResult, planned_deg: np.ndarray, tolerance_deg: float | None = None) -> AnglesResult:
+def with_estimates(
+    result: AnglesResult, planned_deg: NDArray[np.float64], tolerance_deg: float | None = None
+) -> AnglesResult:
     """Estimate the angles that were not measured, or cannot be true, from those of their neighbours.
 
     Between two angles that were measured, the rotation is taken to deviate from its plan in proportion. A single angle
@@ -183,7 +187,7 @@ def with_estimates(result: AnglesResult, planned_deg: np.ndarray, tolerance_deg:
 
 
 def _from_end_and_change(
-    scale: EncoderScale, planned: np.ndarray | None, end: np.ndarray, diff: np.ndarray
+    scale: EncoderScale, planned: NDArray[np.float64] | None, end: NDArray[np.float64], diff: NDArray[np.float64]
 ) -> AnglesResult:
     """Constant speed during the exposure: its middle is half the change before its end."""
     lap = 2.0**scale.bits
@@ -195,7 +199,9 @@ def _from_end_and_change(
     return AnglesResult(angles, flags)
 
 
-def _into_lap_of(scale: EncoderScale, planned: np.ndarray | None, angles: np.ndarray) -> np.ndarray:
+def _into_lap_of(
+    scale: EncoderScale, planned: NDArray[np.float64] | None, angles: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Undo the wraps: near the planned angles, or, without a plan, near the neighbour before.
 
     The phase as a whole may lie far from its plan, even half a lap: what most angles share is settled first.
@@ -214,7 +220,7 @@ def _into_lap_of(scale: EncoderScale, planned: np.ndarray | None, angles: np.nda
     return angles - lap * np.round((deviation - (common - lap * round(common / lap))) / lap)
 
 
-def _from_mean(scale: EncoderScale, planned: np.ndarray | None, mean: np.ndarray) -> AnglesResult:
+def _from_mean(scale: EncoderScale, planned: NDArray[np.float64] | None, mean: NDArray[np.float64]) -> AnglesResult:
     """Means are right except for frames during which the register wrapped, which the neighbours have to replace."""
     raw = mean / scale.counts_per_deg + scale.offset_deg
     expected = _trend(scale, raw) if planned is None else planned
@@ -242,7 +248,9 @@ def _from_mean(scale: EncoderScale, planned: np.ndarray | None, mean: np.ndarray
     return AnglesResult(angles, flags)
 
 
-def between_known(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+def between_known(
+    rows: NDArray[np.integer], known_rows: NDArray[np.integer], known: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Straight lines through what is known, going on with the same slope before the first and after the last."""
     values = np.interp(rows, known_rows, known)
     if len(known) > 1:
@@ -253,12 +261,14 @@ def between_known(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -
     return values
 
 
-def _median_step(expected: np.ndarray) -> float:
+def _median_step(expected: NDArray[np.float64]) -> float:
     steps = np.abs(np.diff(expected))
     return float(np.median(steps[np.isfinite(steps)])) if np.isfinite(steps).any() else 0.0
 
 
-def _near_the_wrap(scale: EncoderScale, probable: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def _near_the_wrap(
+    scale: EncoderScale, probable: NDArray[np.float64], expected: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """True where the register can have wrapped during the exposure: the wrap lies within one step of the frame."""
     step = np.abs(np.gradient(expected)) if len(expected) > 1 else np.zeros(1)
     lap = scale.period_deg
@@ -267,21 +277,21 @@ def _near_the_wrap(scale: EncoderScale, probable: np.ndarray, expected: np.ndarr
     return np.abs(distance - lap * np.round(distance / lap)) <= np.maximum(step, 1e-6)
 
 
-def _trend(scale: EncoderScale, raw: np.ndarray) -> np.ndarray:
+def _trend(scale: EncoderScale, raw: NDArray[np.float64]) -> NDArray[np.float64]:
     """A straight line through angles of equal steps, of which single ones may be nonsense."""
     lap = scale.period_deg
     if len(raw) < 2:
         return raw.copy()
     steps = np.diff(raw)
     step = _circular_median(steps[np.isfinite(steps)], lap)
-    line = step * np.arange(len(raw))
+    line = step * np.arange(len(raw), dtype=np.float64)
     finite = np.isfinite(raw)
     offset = raw[finite] - line[finite]
-    near_first = offset - lap * np.round((offset - offset[0]) / lap)
+    near_first = offset - lap * np.round((offset - float(offset[0])) / lap)
     return line + _circular_median(near_first, lap)
 
 
-def _circular_median(values: np.ndarray, lap: float) -> float:
+def _circular_median(values: NDArray[np.float64], lap: float) -> float:
     """The value that lies nearest to all others, on a circle of this length, given in the lap of most of them."""
     sample = values if len(values) <= 501 else values[np.linspace(0, len(values) - 1, 501).astype(int)]
     apart = sample[:, None] - sample[None]
@@ -289,7 +299,7 @@ def _circular_median(values: np.ndarray, lap: float) -> float:
     return float(sample[np.argmin(np.abs(apart).sum(axis=1))])
 
 
-def covers_half_turn(angle_deg: np.ndarray) -> bool:
+def covers_half_turn(angle_deg: NDArray[np.float64]) -> bool:
     """True if projections at these angles, degrees, see the sample from all sides; an angle may be NaN."""
     finite = angle_deg[np.isfinite(angle_deg)]
     return len(finite) > 1 and float(np.ptp(finite)) >= (HALF_TURN_DEG - 1) * (1 - 1 / len(finite))

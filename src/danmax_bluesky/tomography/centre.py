@@ -8,10 +8,11 @@ energy outside the wedge is a correlation, so that one transform tells it for al
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.fft
+from numpy.typing import NDArray
 from scipy.ndimage import median_filter, uniform_filter1d
 from scipy.optimize import minimize_scalar
 from scipy.signal.windows import tukey
@@ -55,7 +56,7 @@ class Centre:
     spread_px: float = 0.0
 
 
-def find_centre(sinograms: np.ndarray, theta_deg: np.ndarray) -> Centre:
+def find_centre(sinograms: NDArray[np.floating], theta_deg: NDArray[np.float64]) -> Centre:
     """The axis from opposite frames if there are any, and from the spectrum of the sinogram otherwise.
 
     Args:
@@ -87,7 +88,7 @@ def find_centre(sinograms: np.ndarray, theta_deg: np.ndarray) -> Centre:
     return Centre(at, "wedge", len(rows))
 
 
-def opposite_pairs(theta_deg: np.ndarray, width: int, blur_px: float = 0.5) -> np.ndarray:
+def opposite_pairs(theta_deg: NDArray[np.float64], width: int, blur_px: float = 0.5) -> NDArray[np.intp]:
     """Pairs of frames taken 180 degrees apart.
 
     Args:
@@ -110,7 +111,7 @@ def opposite_pairs(theta_deg: np.ndarray, width: int, blur_px: float = 0.5) -> n
     return np.stack([order[close], order[nearest[close]]], axis=1)
 
 
-def centre_from_pair(first: np.ndarray, opposite: np.ndarray) -> float:
+def centre_from_pair(first: NDArray[np.floating], opposite: NDArray[np.floating]) -> float:
     """The axis from two attenuation images taken 180 degrees apart.
 
     Args:
@@ -129,7 +130,7 @@ def centre_from_pair(first: np.ndarray, opposite: np.ndarray) -> float:
         length = width - abs(whole)
         left, right = one[:, max(0, whole) :][:, :length], other[:, max(0, -whole) :][:, :length]
         window = tukey(length + 2, TAPER)[1:-1]
-        spectra: list[Any] = [
+        spectra = [
             scipy.fft.rfft((lines - _mean(lines, window)) * window, axis=1)
             for lines in (left, _moved(right, shift - whole))
         ]
@@ -140,22 +141,22 @@ def centre_from_pair(first: np.ndarray, opposite: np.ndarray) -> float:
     return (width - 1 + shift) / 2
 
 
-def _best_overlap(one: np.ndarray, other: np.ndarray) -> float:
+def _best_overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Whole shift d at which one[:, j + d] looks most like other[:, j], judged by what both show.
 
     The correlation coefficient of each overlap, from sums over it: J. P. Lewis, "Fast normalized cross-correlation"
     (1995).
     """
-    width = one.shape[1]
+    width: int = one.shape[1]
     least = max(2, int(LEAST_OVERLAP * width))
     shifts = np.arange(least - width, width - least + 1)
     count = width - np.abs(shifts)
     length = fast_length(2 * width)
-    spectra: list[Any] = [scipy.fft.rfft(lines, length, axis=1) for lines in (one, other)]
-    products: Any = scipy.fft.irfft(spectra[0] * np.conj(spectra[1]), length, axis=1)
+    spectra = [scipy.fft.rfft(lines, length, axis=1) for lines in (one, other)]
+    products = scipy.fft.irfft(spectra[0] * np.conj(spectra[1]), length, axis=1)
     products = products[:, shifts % length]
 
-    def sums(lines: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def sums(lines: NDArray[np.float64], start: NDArray[np.intp]) -> NDArray[np.float64]:
         running = np.concatenate([np.zeros((len(lines), 1)), np.cumsum(lines, axis=1)], axis=1)
         return running[:, start + count] - running[:, start]
 
@@ -169,19 +170,18 @@ def _best_overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float(shifts[np.argmax(coefficient)])
 
 
-def _mean(lines: np.ndarray, window: np.ndarray) -> np.ndarray:
+def _mean(lines: NDArray[np.floating], window: NDArray[np.float64]) -> NDArray[np.float64]:
     return (lines * window).sum(axis=1, keepdims=True) / window.sum()
 
 
-def _moved(lines: np.ndarray, shift: float) -> np.ndarray:
+def _moved(lines: NDArray[np.floating], shift: float) -> NDArray[np.float64]:
     """Lines moved to rising columns by a fraction of a pixel; what wraps around lies under the taper."""
-    spectrum: Any = scipy.fft.rfft(lines, axis=1)
+    spectrum = scipy.fft.rfft(lines, axis=1)
     turn = np.exp(-2j * np.pi * np.fft.rfftfreq(lines.shape[1]) * shift)
-    moved: Any = scipy.fft.irfft(spectrum * turn, lines.shape[1], axis=1)
-    return moved
+    return scipy.fft.irfft(spectrum * turn, lines.shape[1], axis=1)
 
 
-def _weighted(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _weighted(one: NDArray[np.complex128], other: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """Cross-spectrum summed over the rows; each frequency has the weight of its signal over the noise, up to a limit.
 
     The limit keeps the broadest features from outvoting the others.
@@ -195,18 +195,17 @@ def _weighted(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def fast_length(least: int) -> int:
     """The shortest length of a Fourier transform, not below this, that is quick to compute."""
-    length: Any = scipy.fft.next_fast_len(least)
-    return length
+    return scipy.fft.next_fast_len(least)
 
 
-def _peak(cross: np.ndarray, length: int, near: float | None = None, within: float = 0.0) -> float:
+def _peak(cross: NDArray[np.complex128], length: int, near: float | None = None, within: float = 0.0) -> float:
     """Shift at which a correlation is highest, pixels, from its spectrum as `rfft` gives it, of this length.
 
     With `near`, the highest place `within` this many pixels of it.
     """
     doubled = np.concatenate(([cross[0]], 2 * cross[1:]))  # each frequency but zero stands for itself and its negative
     turn = 2j * np.pi * np.arange(len(cross)) / length
-    overlap: Any = scipy.fft.fftshift(scipy.fft.irfft(cross, length))
+    overlap = scipy.fft.fftshift(scipy.fft.irfft(cross, length))
     shifts = np.arange(length) - length // 2
     if near is not None:
         overlap[np.abs(shifts - near) > within] = -np.inf
@@ -220,7 +219,9 @@ def _peak(cross: np.ndarray, length: int, near: float | None = None, within: flo
     return float(best.x)
 
 
-def centre_from_wedge(sinograms: np.ndarray, theta_deg: np.ndarray, near_px: float | None = None) -> float:
+def centre_from_wedge(
+    sinograms: NDArray[np.floating], theta_deg: NDArray[np.float64], near_px: float | None = None
+) -> float:
     """The axis about which the sinogram, continued to 360 degrees, fits the spectrum of a sinogram best.
 
     Args:
@@ -232,7 +233,7 @@ def centre_from_wedge(sinograms: np.ndarray, theta_deg: np.ndarray, near_px: flo
         ScanError: if they do not cover 180 degrees, or are too few.
     """
     lines = _half_turn(sinograms, np.asarray(theta_deg, np.float64))
-    _, n_angles, width = lines.shape
+    n_angles, width = map(int, lines.shape[1:])
     length = fast_length(2 * width)
     # A point at distance r from the axis stays within |angular| <= 2 pi r across / length; r is at most width / 2.
     angular = np.abs(np.fft.fftfreq(2 * n_angles) * 2 * n_angles)[:, None]
@@ -243,8 +244,8 @@ def centre_from_wedge(sinograms: np.ndarray, theta_deg: np.ndarray, near_px: flo
     mixed = np.zeros(length // 2 + 1, np.complex128)
     for row in lines:
         flat = _without_background(row)
-        spectra: Any = scipy.fft.rfft(np.stack([flat, flat[:, ::-1]]), length, axis=2)
-        both: Any = scipy.fft.fft(spectra, 2 * n_angles, axis=1)
+        spectra = scipy.fft.rfft(np.stack([flat, flat[:, ::-1]]), length, axis=2)
+        both = scipy.fft.fft(spectra, 2 * n_angles, axis=1)
         measured, mirrored = both
         # The energy outside the wedge is that of both halves, whatever the axis, and twice this with the phase of the
         # shift: where it is least, the correlation of one half with the negative of the other is highest.
@@ -253,10 +254,10 @@ def centre_from_wedge(sinograms: np.ndarray, theta_deg: np.ndarray, near_px: flo
     return (width - 1 + _peak(mixed, length, near, 2 * NEAR_PX)) / 2
 
 
-def _half_turn(sinograms: np.ndarray, theta_deg: np.ndarray) -> np.ndarray:
+def _half_turn(sinograms: NDArray[np.floating], theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     """Lines equally spaced over 180 degrees, the end left out, interpolated from those measured."""
     order, ordered = _first_half_turn(theta_deg)
-    count, first = len(ordered), ordered[0]
+    count, first = len(ordered), float(ordered[0])
     if not _has_lines_all_over(theta_deg):
         raise ScanError(
             f"centre of rotation: {count} angles from {first:g} to {ordered[-1]:g} degrees; at least {FEWEST_ANGLES} "
@@ -268,7 +269,7 @@ def _half_turn(sinograms: np.ndarray, theta_deg: np.ndarray) -> np.ndarray:
     return sinograms[:, order[after - 1]] * (1 - share) + sinograms[:, order[after]] * share
 
 
-def _first_half_turn(theta_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _first_half_turn(theta_deg: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Indices and values of the angles in the 180 degrees from the lowest on, rising."""
     order = np.argsort(theta_deg, kind="stable")
     ordered = theta_deg[order]
@@ -276,31 +277,31 @@ def _first_half_turn(theta_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[inside], ordered[inside]
 
 
-def _has_lines_all_over(theta_deg: np.ndarray) -> bool:
+def _has_lines_all_over(theta_deg: NDArray[np.float64]) -> bool:
     _, ordered = _first_half_turn(theta_deg)
     usual = float(np.median(np.diff(ordered))) if len(ordered) > 1 else HALF_TURN_DEG
     return len(ordered) >= FEWEST_ANGLES and ordered[0] + HALF_TURN_DEG - ordered[-1] <= 5 * usual + 1.0
 
 
-def _without_background(lines: np.ndarray) -> np.ndarray:
+def _without_background(lines: NDArray[np.floating]) -> NDArray[np.float64]:
     """The lines less a straight line through both their ends, which then meet the zeros they are padded with."""
     n = max(1, lines.shape[1] // 64)
     left, right = lines[:, :n].mean(axis=1, keepdims=True), lines[:, -n:].mean(axis=1, keepdims=True)
     return (lines - np.linspace(0, 1, lines.shape[1]) * (right - left) - left).astype(np.float64)
 
 
-def _without_stripes(lines: np.ndarray) -> np.ndarray:
+def _without_stripes(lines: NDArray[np.floating]) -> NDArray[np.float64]:
     """Sinograms less what a column always shows and its neighbours do not: it does not turn with the sample."""
     usual = lines.mean(axis=1, dtype=np.float64)
     stripes = usual - median_filter(usual, (1, 9), mode="nearest")
     return lines - stripes[:, None]
 
 
-def _some(count: int, most: int) -> np.ndarray:
+def _some(count: int, most: int) -> NDArray[np.intp]:
     """At most this many indices, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, most).astype(int))
+    return np.unique(np.linspace(0, count - 1, most).astype(np.intp))
 
 
-def _spread(values: np.ndarray) -> float:
+def _spread(values: NDArray[np.float64]) -> float:
     low, high = np.quantile(values, [1 / 6, 5 / 6])
     return float(high - low) / 2

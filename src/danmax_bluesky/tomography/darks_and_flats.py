@@ -7,6 +7,7 @@ straight line in time; before the first group and after the last one it stays as
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,17 +20,23 @@ class PerFrame:
         darks: shape (n_darks,).
     """
 
-    projections: np.ndarray
-    flats: np.ndarray
-    darks: np.ndarray
+    projections: NDArray[np.float64]
+    flats: NDArray[np.float64]
+    darks: NDArray[np.float64]
 
     @classmethod
-    def chosen(cls, values: np.ndarray, projections: np.ndarray, flats: np.ndarray, darks: np.ndarray) -> "PerFrame":
+    def chosen(
+        cls,
+        values: NDArray[np.float64],
+        projections: NDArray[np.intp],
+        flats: NDArray[np.intp],
+        darks: NDArray[np.intp],
+    ) -> "PerFrame":
         """From one array over all frames, shape (n_frames,), and the indices of each kind."""
         return cls(values[projections], values[flats], values[darks])
 
 
-def moments_of(time_s: np.ndarray | None, number: np.ndarray) -> np.ndarray:
+def moments_of(time_s: NDArray[np.float64] | None, number: NDArray[np.integer]) -> NDArray[np.float64]:
     """When each frame was taken: in seconds, or, where a time is not known, as its number in the order taken.
 
     Args:
@@ -41,7 +48,7 @@ def moments_of(time_s: np.ndarray | None, number: np.ndarray) -> np.ndarray:
     return np.asarray(time_s, np.float64)
 
 
-def groups_in_time(fields: np.ndarray, projections: np.ndarray) -> list[np.ndarray]:
+def groups_in_time(fields: NDArray[np.float64], projections: NDArray[np.float64]) -> list[NDArray[np.intp]]:
     """The indices of the fields of each group, groups in the order of time.
 
     Args:
@@ -64,10 +71,10 @@ class FieldInTime:
         moments: the mean moment of each group, rising, shape (n_groups,).
     """
 
-    means: np.ndarray
-    moments: np.ndarray
+    means: NDArray[np.floating]
+    moments: NDArray[np.float64]
 
-    def at(self, moments: np.ndarray, row: int | slice = slice(None)) -> np.ndarray:
+    def at(self, moments: NDArray[np.float64], row: int | slice = slice(None)) -> NDArray[np.floating]:
         """The field at these moments.
 
         Args:

@@ -14,12 +14,13 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import finufft
 import numpy as np
 import scipy.fft
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.angles import HALF_TURN_DEG
 from danmax_bluesky.tomography.centre import fast_length, find_centre
@@ -42,20 +43,20 @@ class Reconstruction:
         remark: what is to be told of the values, "" if the sample fits into the field.
     """
 
-    volume: np.ndarray
+    volume: NDArray[np.float32]
     centre_px: float
     left_out: int = 0
     remark: str = ""
 
 
 def sinogram(
-    projections: np.ndarray,
-    flats: np.ndarray,
-    darks: np.ndarray,
+    projections: RealArray,
+    flats: RealArray,
+    darks: RealArray,
     *,
     moments: PerFrame | None = None,
     light: PerFrame | None = None,
-) -> np.ndarray:
+) -> NDArray[np.float32]:
     """Flat-field correction and logarithm.
 
     Args:
@@ -114,7 +115,7 @@ def _check_lengths(counts: tuple[int, int, int], **given: PerFrame) -> None:
 
 
 def _dark_and_white(
-    flats: np.ndarray, darks: np.ndarray, moments: PerFrame, light: PerFrame
+    flats: RealArray, darks: RealArray, moments: PerFrame, light: PerFrame
 ) -> tuple[FieldInTime, FieldInTime]:
     """The dark, and the counts above it for one unit of light, NaN where there are none; both float32, in time."""
     shape = flats.shape[1:]
@@ -123,9 +124,10 @@ def _dark_and_white(
         np.array([darks[group].mean(axis=0, dtype=np.float64) for group in groups]).reshape(-1, *shape),
         np.array([moments.darks[group].mean() for group in groups]),
     )
-    whites, when = [], []
+    whites: list[NDArray[np.floating]] = []
+    when: list[float] = []
     for group in groups_in_time(moments.flats, moments.projections):
-        when.append(moments.flats[group].mean())
+        when.append(float(moments.flats[group].mean()))
         shares = 1.0 / (len(group) * light.flats[group])
         above = np.einsum("f,fyx->yx", shares, flats[group]) - shares.sum() * dark.at(np.array(when[-1:]))[0]
         whites.append(np.where(above > 0, above, np.nan))
@@ -133,7 +135,7 @@ def _dark_and_white(
     return FieldInTime(dark.means.astype(np.float32), dark.moments), white
 
 
-def angle_weights(theta_deg: np.ndarray, widest: float = 5.0) -> np.ndarray:
+def angle_weights(theta_deg: NDArray[np.float64], widest: float = 5.0) -> NDArray[np.float64]:
     """Share of the half circle that each projection stands for, radians; they add up to pi for full coverage.
 
     Opposite directions see the same lines, so angles count modulo 180 degrees. Each projection has half of the gaps to
@@ -171,7 +173,7 @@ class DirectFourier:
     def __init__(
         self,
         width: int,
-        theta_deg: np.ndarray,
+        theta_deg: NDArray[np.float64],
         centre_px: float,
         *,
         window: Window = "ramp",
@@ -212,7 +214,7 @@ class DirectFourier:
         )
         self._plan.setpts((-k * sin).astype(np.float32).ravel(), (k * cos).astype(np.float32).ravel())
 
-    def __call__(self, sinograms: np.ndarray) -> np.ndarray:
+    def __call__(self, sinograms: NDArray[np.floating]) -> NDArray[np.float32]:
         """Slices from sinograms.
 
         Args:
@@ -232,7 +234,7 @@ class DirectFourier:
             slices[start + 1 : stop : 2] = images.imag[: (stop - start) // 2]
         return slices
 
-    def _batches(self, sinograms: np.ndarray) -> Iterator[tuple[int, Any]]:
+    def _batches(self, sinograms: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.complex64]]]:
         """First slice of each batch, and its slices: neighbours as real and imaginary part of one image."""
         spectra = np.zeros((self.pairs, self.n_angles, self.width), np.complex64)
         for start in range(0, len(sinograms), 2 * self.pairs):
@@ -248,11 +250,11 @@ class DirectFourier:
                 spectra[pair] = self._spectrum(lines.view(np.complex64)[..., 0])
             yield start, self._plan.execute(spectra.reshape(self.pairs, -1))
 
-    def _spectrum(self, lines: np.ndarray) -> np.ndarray:
+    def _spectrum(self, lines: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Spectrum of the filtered lines, each cut to one width around the axis, with all weights."""
         if self._edge:
             lines = np.pad(lines, ((0, 0), (self._edge, self._edge)), mode="edge")
-        work: Any = scipy.fft.fft(lines, self._length, axis=1, workers=self.threads)
+        work = scipy.fft.fft(lines, self._length, axis=1, workers=self.threads)
         work *= self._filter
         work = scipy.fft.ifft(work, axis=1, workers=self.threads, overwrite_x=True)
         work = scipy.fft.fft(work[:, : self.width], axis=1, workers=self.threads)
@@ -260,7 +262,7 @@ class DirectFourier:
         return work
 
 
-def _filter_response(width: int, length: int, first_column: int, edge: int, window: Window) -> np.ndarray:
+def _filter_response(width: int, length: int, first_column: int, edge: int, window: Window) -> NDArray[np.complex64]:
     """Transfer function from padded detector columns to columns around the axis, complex64, shape (length,).
 
     The ramp is cut off at the highest frequency of the pixels and sampled in space, where it is known exactly: 1/4 at
@@ -287,10 +289,10 @@ def _filter_response(width: int, length: int, first_column: int, edge: int, wind
 
 
 def reconstruct_slices(
-    projections: np.ndarray,
-    flats: np.ndarray,
-    darks: np.ndarray,
-    theta_deg: np.ndarray,
+    projections: RealArray,
+    flats: RealArray,
+    darks: RealArray,
+    theta_deg: NDArray[np.float64],
     centre: float | None = None,
     *,
     moments: PerFrame | None = None,

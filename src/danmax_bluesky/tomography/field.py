@@ -6,6 +6,7 @@ complete each other, but only once opposite projections are stitched, which the 
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 EDGE_SHARE = 0.1
 """Share of the largest attenuation from which on the edge of the field shows sample, not air."""
@@ -16,7 +17,7 @@ NOT_RIGHT = "the sample is wider than the field: values are not right"
 """For a picture, in short."""
 
 
-def edge_shares(sinograms: np.ndarray) -> tuple[float, float]:
+def edge_shares(sinograms: NDArray[np.floating]) -> tuple[float, float]:
     """Attenuation at the left and at the right edge of the field, as shares of the largest.
 
     The outermost 64th of the columns is averaged, so that noise is no sample; then most angles and rows are to show as
@@ -39,7 +40,7 @@ def edge_shares(sinograms: np.ndarray) -> tuple[float, float]:
     return max(0.0, left) / largest, max(0.0, right) / largest
 
 
-def reaches_the_edge(sinograms: np.ndarray) -> bool:
+def reaches_the_edge(sinograms: NDArray[np.floating]) -> bool:
     """True if the sample is wider than the field, on either side.
 
     Args:
@@ -48,7 +49,9 @@ def reaches_the_edge(sinograms: np.ndarray) -> bool:
     return max(edge_shares(sinograms)) > EDGE_SHARE
 
 
-def field_remark(sinograms: np.ndarray, theta_deg: np.ndarray, centre_px: float, edge_px: int = 0) -> str:
+def field_remark(
+    sinograms: NDArray[np.floating], theta_deg: NDArray[np.float64], centre_px: float, edge_px: int = 0
+) -> str:
     """What is to be told of slices whose sample is wider than the field, "" if it fits.
 
     Args:

@@ -236,7 +236,7 @@ def scan_arguments(values: Mapping[str, Value], given: Mapping[str, Any]) -> dic
     Raises:
         ScanError: two things that were given contradict each other.
     """
-    left_to_fields = {"npt_darks", "npt_flats"} if given.get("npt_fields") is not None else set()
+    left_to_fields: set[str] = {"npt_darks", "npt_flats"} if given.get("npt_fields") is not None else set()
     remembered = {name: value for name, value in _arguments(values).items() if name not in left_to_fields}
     flag = str(remembered.pop("fields_flag", ""))
     if given.get("fields_flag") or not flag:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danmax_bluesky.config import INSIDE
 from danmax_bluesky.errors import ScanError
@@ -101,7 +102,7 @@ class Phase:
         return self.period_s
 
     @property
-    def frame_angles_deg(self) -> np.ndarray:
+    def frame_angles_deg(self) -> NDArray[np.float64]:
         """Planned angle of each frame, shape (num,), degrees; where rotation is parked, or NaN, for phases at rest."""
         return np.asarray(self.angles_deg, float) if self.angles_deg else np.full(self.num, self.parked_deg)
 
@@ -153,7 +154,11 @@ def sweeping(
 
 
 def stepping(
-    kind: Kind, angles_deg: Sequence[float] | np.ndarray, exposure_s: float, readout_s: float = 0.0, name: str = ""
+    kind: Kind,
+    angles_deg: Sequence[float] | NDArray[np.float64],
+    exposure_s: float,
+    readout_s: float = 0.0,
+    name: str = "",
 ) -> Phase:
     """Exposures at angles at which rotation stops.
 
@@ -225,7 +230,7 @@ def segment_metadata(phase: Phase) -> dict[str, Any]:
     }
 
 
-def planned_angles_deg(segment: Mapping[str, Any]) -> np.ndarray:
+def planned_angles_deg(segment: Mapping[str, Any]) -> NDArray[np.float64]:
     """Planned mid-exposure angles of a segment, from what `segment_metadata` says of it.
 
     Returns:
@@ -235,11 +240,11 @@ def planned_angles_deg(segment: Mapping[str, Any]) -> np.ndarray:
     if segment.get("angles_deg"):
         return np.asarray(segment["angles_deg"], float)
     if "first_deg" in segment:
-        return np.linspace(segment["first_deg"], segment["last_deg"], num)
+        return np.linspace(float(segment["first_deg"]), float(segment["last_deg"]), num)
     return np.full(num, float(segment.get("parked_deg", math.nan)))
 
 
-def as_sweep(phase: Phase, first_deg: float, last_deg: float, angles_deg: np.ndarray | None = None) -> Phase:
+def as_sweep(phase: Phase, first_deg: float, last_deg: float, angles_deg: NDArray[np.float64] | None = None) -> Phase:
     """A stepped phase as a sweep. Its speed follows from the rounded period, so that no error builds up."""
     if first_deg == last_deg:
         raise ScanError(f"{phase.name}: a sweep from {first_deg:g} to {last_deg:g} degrees does not move; rest instead")

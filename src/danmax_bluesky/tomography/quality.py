@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.errors import ScanError
 
 
@@ -26,13 +28,13 @@ class SliceQuality:
     n_pixels: int
 
 
-def disc_mask(size: int, share: float = 0.95) -> np.ndarray:
+def disc_mask(size: int, share: float = 0.95) -> NDArray[np.bool_]:
     """True inside the disc that is inscribed in a square slice, shape (size, size); `share` of its radius."""
     place = np.arange(size) - (size - 1) / 2
     return place[:, None] ** 2 + place[None] ** 2 <= (share * size / 2) ** 2
 
 
-def compare_slices(image: np.ndarray, truth: np.ndarray, share: float = 0.95) -> SliceQuality:
+def compare_slices(image: RealArray, truth: RealArray, share: float = 0.95) -> SliceQuality:
     """Compare a slice with the truth, pixel by pixel.
 
     Args:

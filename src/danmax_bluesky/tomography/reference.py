@@ -92,7 +92,8 @@ def _quoted(value: Any) -> str:
 
 def _docstring(option: Option) -> str:
     words = f'"""{option.sentence}."""'.split(" ")
-    lines, line = [], "   "
+    lines: list[str] = []
+    line = "   "
     for word in words:
         if len(line) + 1 + len(word) > 120:
             lines, line = [*lines, line], "   "

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.options import About
-from danmax_bluesky.parsing import nearest
+from danmax_bluesky.parsing import is_mapping, nearest
 from danmax_bluesky.reprs import changed_arguments
 from danmax_bluesky.tomography.sequences import AngleList, AngleSequence, Interlaced, Linear
 from danmax_bluesky.tomography.translations import Helical, Places
@@ -177,7 +177,7 @@ class TomoScan(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _one_truth_about_the_options(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("fields_flag") in ("", None):
+        if not is_mapping(values) or values.get("fields_flag") in ("", None):
             return values
         flag = str(values["fields_flag"])
         if isinstance(values["fields_flag"], int):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danmax_bluesky.tomography.phases import Kind, Phase, as_sweep, period_us, unique_names
 from danmax_bluesky.tomography.scan import TomoScan
@@ -61,7 +62,9 @@ def plan_phases(scan: TomoScan, start_deg: float, readout_s: float = 0.0) -> tup
     return tuple(plan)
 
 
-def orthogonal_targets(planned_deg: Sequence[float] | np.ndarray, every_deg: float = ORTHOGONAL_DEG) -> list[float]:
+def orthogonal_targets(
+    planned_deg: Sequence[float] | NDArray[np.float64], every_deg: float = ORTHOGONAL_DEG
+) -> list[float]:
     """Angles for frames on the way back: from the last angle towards the first, at angles that were measured.
 
     Args:
@@ -110,12 +113,12 @@ class _Timing:
         middles = start_deg + speed_deg_s * (np.arange(num) * rest.period_s + rest.exposure_s / 2)
         return dataclasses.replace(rest, motion="free", angles_deg=tuple(middles.tolist()), speed_deg_s=speed_deg_s)
 
-    def sweep(self, angles_deg: np.ndarray) -> Phase:
+    def sweep(self, angles_deg: NDArray[np.float64]) -> Phase:
         phase = self.steps("proj", "projection", angles_deg.tolist())
         swept = as_sweep(phase, angles_deg[0], angles_deg[-1], angles_deg)
         return dataclasses.replace(swept, every_position=self.scan.every_position)
 
-    def listed(self, angles_deg: np.ndarray) -> Phase:
+    def listed(self, angles_deg: NDArray[np.float64]) -> Phase:
         phase = self.steps("proj", "projection", angles_deg.tolist())
         steps = np.diff(angles_deg)
         narrowest = float(np.min(np.abs(steps)))
@@ -148,18 +151,18 @@ def _projections(scan: TomoScan, start_deg: float, timing: _Timing) -> list[Phas
     return list(unique_names(phases))
 
 
-def _parts(angles: np.ndarray, size: int) -> list[np.ndarray]:
+def _parts(angles: NDArray[np.float64], size: int) -> list[NDArray[np.float64]]:
     return [angles[start : start + size] for start in range(0, len(angles), size)]
 
 
-def _travels(scan: TomoScan, angles: np.ndarray, origin_deg: float) -> tuple[Travel, ...]:
+def _travels(scan: TomoScan, angles: NDArray[np.float64], origin_deg: float) -> tuple[Travel, ...]:
     if scan.helical is None:
         return ()
     first, last = (scan.helical.offset_mm(float(angle) - origin_deg) for angle in (angles[0], angles[-1]))
     return (Travel(motor=scan.helical.motor, start_mm=first, end_mm=last),)
 
 
-def angle_passes(scan: TomoScan, start_deg: float) -> list[np.ndarray]:
+def angle_passes(scan: TomoScan, start_deg: float) -> list[NDArray[np.float64]]:
     """Mid-exposure angles of each uninterrupted pass, degrees.
 
     One pass in all, or one for each turn if `back_and_forth`, every second one backwards.

@@ -8,7 +8,10 @@ rotation never stops; a step scan takes the same angles inside the range, in the
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from danmax_bluesky.parsing import is_listed
 
 GOLDEN_FRACTION = (np.sqrt(5.0) - 1.0) / 2.0
 
@@ -22,7 +25,7 @@ class Linear(_Sequence):
 
     kind: Literal["linear"] = "linear"
 
-    def fractions(self, nsteps: int, turns: int) -> np.ndarray:
+    def fractions(self, nsteps: int, turns: int) -> NDArray[np.float64]:
         """Positions in units of the range, 0 at the start and `turns` at the end, shape (nsteps * turns + 1,)."""
         return np.arange(nsteps * turns + 1) / nsteps
 
@@ -36,7 +39,7 @@ class Interlaced(_Sequence):
 
     kind: Literal["interlaced"] = "interlaced"
 
-    def fractions(self, nsteps: int, turns: int) -> np.ndarray:
+    def fractions(self, nsteps: int, turns: int) -> NDArray[np.float64]:
         """Positions in units of the range, shape (nsteps * turns + 1,); the last one closes the last turn."""
         shifts = np.argsort(np.argsort(van_der_corput(turns))) / (turns * nsteps)
         inside = np.arange(turns)[:, None] + shifts[:, None] + np.arange(nsteps)[None] / nsteps
@@ -48,7 +51,7 @@ class GoldenAngle(_Sequence):
 
     kind: Literal["golden"] = "golden"
 
-    def fractions(self, nsteps: int, turns: int) -> np.ndarray:
+    def fractions(self, nsteps: int, turns: int) -> NDArray[np.float64]:
         """Positions in units of the range, in [0, 1), in the order of the sequence, shape (nsteps * turns + 1,)."""
         return np.arange(nsteps * turns + 1) * GOLDEN_FRACTION % 1.0
 
@@ -58,7 +61,7 @@ class VanDerCorput(_Sequence):
 
     kind: Literal["van_der_corput"] = "van_der_corput"
 
-    def fractions(self, nsteps: int, turns: int) -> np.ndarray:
+    def fractions(self, nsteps: int, turns: int) -> NDArray[np.float64]:
         """Positions in units of the range, in [0, 1), in the order of the sequence, shape (nsteps * turns + 1,)."""
         return van_der_corput(nsteps * turns + 1)
 
@@ -76,7 +79,7 @@ def _from_short_form(value: Any) -> Any:
         value = [float(word) for word in value.strip("[]( )").split(",") if word.strip()]
     if isinstance(value, str):
         return {"kind": value}
-    if isinstance(value, list | tuple | np.ndarray):
+    if is_listed(value) or isinstance(value, np.ndarray):
         return {"kind": "list", "angles_deg": tuple(float(angle) for angle in value)}
     return value
 
@@ -87,7 +90,7 @@ AngleSequence = Annotated[
 ]
 
 
-def van_der_corput(count: int) -> np.ndarray:
+def van_der_corput(count: int) -> NDArray[np.float64]:
     """The first `count` members of the base-2 van der Corput sequence, in [0, 1), shape (count,)."""
     index = np.arange(count, dtype=np.int64)
     value = np.zeros(count)
@@ -99,7 +102,7 @@ def van_der_corput(count: int) -> np.ndarray:
     return value
 
 
-def sorted_passes(fractions: np.ndarray, nsteps: int, turns: int) -> list[np.ndarray]:
+def sorted_passes(fractions: NDArray[np.float64], nsteps: int, turns: int) -> list[NDArray[np.float64]]:
     """Cut a scattered sequence into one rising array of fractions a turn; the last turn takes the one left over."""
     cuts = [nsteps * turn for turn in range(1, turns)]
     return [np.sort(part) for part in np.split(fractions, cuts)]
