@@ -94,7 +94,7 @@ def test_a_scan_shows_its_frames_by_kind(script):
 
 def test_a_mesh_is_plotted_as_a_map_of_its_positions(sessions):
     session = sessions(**{"formats.integrate": True, "sample": "CeO2"})
-    session.RE(session.plans.mesh("tom_sam_y", 0, 1, 2, "tom_sam_x", -1, 1, 4, 0.02))
+    session.RE(session.plans.mesh("tom_sam_x", -1, 1, 4, "tom_sam_y", 0, 1, 2, 0.02))
     session.wait_for_files()
     figure = session.last_scan().plot()
     collections = [found for axes in figure.axes for found in axes.collections if isinstance(found, QuadMesh)]
