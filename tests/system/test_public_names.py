@@ -88,8 +88,10 @@ def test_a_scan_shows_its_frames_by_kind(script):
     html = script["scan"]._repr_html_()
     assert "<td" in html
     assert "91 projections" in html
-    assert script["scan"].title.startswith("tomo_scan(")
+    assert script["scan"].command.startswith("tomo_scan(")
+    assert script["scan"].title.startswith("ascanct tom_ry 0.0 ")
     assert escape(script["scan"].title) in html
+    assert escape(script["scan"].command) in html
 
 
 def test_a_mesh_is_plotted_as_a_map_of_its_positions(sessions):
