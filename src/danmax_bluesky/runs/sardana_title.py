@@ -48,7 +48,8 @@ def _written(word: Word) -> str:
 
 def _words(record: RunRecord) -> Sequence[Word]:
     start = record.start
-    if scan := start.get("scan"):
+    scan: Mapping[str, Any] = start.get("scan") or {}
+    if {"scan_type", "nsteps", "exp_time"} <= scan.keys():
         return _tomography(scan)
     motors: Sequence[str] = start.get("motors") or ()
     exposure_s = _exposure_s(record)
@@ -68,13 +69,13 @@ def _words(record: RunRecord) -> Sequence[Word]:
             (str(call["motor"]), float(call["start"]), float(call["end"])),
             (intervals, exposure_s, latency_s),
         )
-    turning = [segment.plan for segment in record.segments_of("projection") if "motion" in segment.plan]
+    turning = [segment.plan for segment in record.segments_of("projection") if _ends_deg(segment.plan)]
     angles = [angle for plan in turning for angle in _ends_deg(plan)]
     if angles:
         motor = str(rotation_of(start).get("motor", ""))
         return _along(
             "ascan",
-            turning[0]["motion"] != "step",
+            turning[0].get("motion") != "step",
             (motor, angles[0], angles[-1]),
             (intervals, exposure_s, latency_s),
         )
