@@ -116,7 +116,7 @@ def test_an_aborted_scan_is_in_the_catalogue_with_what_was_taken(session):
 
 
 def test_a_mesh_has_its_positions_and_its_frames(session):
-    start = measure(session, session.plans.mesh("tom_sam_y", 0, 0.2, 1, "tom_sam_x", -0.3, 0.3, 2, 0.05))
+    start = measure(session, session.plans.mesh("tom_sam_x", -0.3, 0.3, 2, "tom_sam_y", 0, 0.2, 1, 0.05))
     run = session.catalog[-1]
     assert run.start["uid"] == start["uid"]
     table = run["primary"].read(["tom_sam_y", "tom_sam_x"])

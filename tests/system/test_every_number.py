@@ -109,7 +109,7 @@ TRIGGERED = {
 POINTS = {
     "step scan": diffraction("azint_scan", 5, "tom_sam_x", -1, 1, 4, 0.02, positions=X, counted=False),
     "mesh": diffraction(
-        *("mesh", 6, "tom_sam_y", 0, 0.2, 1, "tom_sam_x", -0.3, 0.3, 2, 0.02), positions={**X, **Y}, counted=False
+        *("mesh", 6, "tom_sam_x", -0.3, 0.3, 2, "tom_sam_y", 0, 0.2, 1, 0.02), positions={**X, **Y}, counted=False
     ),
     "bluesky count": plain(lambda pilatus: bp.count([pilatus], 4), 4, {}),
     "bluesky scan": plain(lambda pilatus, x: bp.scan([pilatus], x, -1, 1, 5), 5, X),

@@ -51,7 +51,7 @@ def test_a_pause_keeps_the_beam_off_the_sample_and_the_scan_goes_on(sessions, ki
     session = sessions()
     plan = {
         "azint_scan": lambda: session.plans.azint_scan("tom_sam_x", 0, 0.5, 5, 0.05),
-        "mesh": lambda: session.plans.mesh("tom_sam_y", 0, 0.1, 1, "tom_sam_x", 0, 0.2, 2, 0.05),
+        "mesh": lambda: session.plans.mesh("tom_sam_x", 0, 0.2, 2, "tom_sam_y", 0, 0.1, 1, 0.05),
         "ascan": lambda: ascan(session.rig.with_detectors(("pilatus",)), "tom_sam_x", 0, 0.5, 5, 0.05),
     }[kind]()
     paused(session, plan, after=3)

@@ -46,7 +46,7 @@ def test_a_count_is_integrated_and_its_lines_are_where_they_should_be(session):
 
 
 def test_a_mesh_with_snake_keeps_the_position_of_every_pattern(session):
-    record, patterns = measured(session, session.plans.mesh("tom_sam_y", 0, 0.2, 2, "tom_sam_x", -0.3, 0.3, 3, 0.05))
+    record, patterns = measured(session, session.plans.mesh("tom_sam_x", -0.3, 0.3, 3, "tom_sam_y", 0, 0.2, 2, 0.05))
     assert record.is_complete
     assert record.start["shape"] == [3, 4]
     row = np.linspace(-0.3, 0.3, 4)
@@ -87,7 +87,7 @@ def test_bluesky_plots_the_integrals_by_itself(session):
     token = session.RE.subscribe(view)
     try:
         record, _ = measured(session, session.plans.azint_scan("tom_sam_x", -0.9, 0.9, 6, 0.05))
-        mesh, _ = measured(session, session.plans.mesh("tom_sam_y", 0, 0.2, 1, "tom_sam_x", -0.9, 0.9, 3, 0.05))
+        mesh, _ = measured(session, session.plans.mesh("tom_sam_x", -0.9, 0.9, 3, "tom_sam_y", 0, 0.2, 1, 0.05))
     finally:
         session.RE.unsubscribe(token)
     axes = [axis for number in plt.get_fignums() for axis in plt.figure(number).axes]
@@ -170,7 +170,7 @@ def test_a_continuous_scan_of_the_rotation_arms_once(session):
         ("azint_count", (3, -0.1), "exp_time = -0.1"),
         ("azint_scan", ("tom_sam_x", 0, 1, 0, 0.1), "intervals = 0"),
         ("azint_scan", ("nowhere", 0, 1, 5, 0.1), "motor nowhere: there is none"),
-        ("mesh", ("tom_sam_y", 0, 900, 2, "tom_sam_x", 0, 1, 2, 0.1), "limits are -50 to 50"),
+        ("mesh", ("tom_sam_x", 0, 1, 2, "tom_sam_y", 0, 900, 2, 0.1), "limits are -50 to 50"),
     ],
 )
 def test_what_cannot_be_measured_is_told_and_takes_no_number(session, name, arguments, told):

@@ -88,13 +88,15 @@ def test_a_scan_shows_its_frames_by_kind(script):
     html = script["scan"]._repr_html_()
     assert "<td" in html
     assert "91 projections" in html
-    assert script["scan"].title.startswith("tomo_scan(")
+    assert script["scan"].command.startswith("tomo_scan(")
+    assert script["scan"].title.startswith("ascanct tom_ry 0.0 ")
     assert escape(script["scan"].title) in html
+    assert escape(script["scan"].command) in html
 
 
 def test_a_mesh_is_plotted_as_a_map_of_its_positions(sessions):
     session = sessions(**{"formats.integrate": True, "sample": "CeO2"})
-    session.RE(session.plans.mesh("tom_sam_y", 0, 1, 2, "tom_sam_x", -1, 1, 4, 0.02))
+    session.RE(session.plans.mesh("tom_sam_x", -1, 1, 4, "tom_sam_y", 0, 1, 2, 0.02))
     session.wait_for_files()
     figure = session.last_scan().plot()
     collections = [found for axes in figure.axes for found in axes.collections if isinstance(found, QuadMesh)]

@@ -272,7 +272,7 @@ def mesh(tmp_path_factory) -> ScanFiles:
         "data_root": str(tmp_path_factory.mktemp("mesh")),
     }
     with make_session(load_settings(options=options)) as session:
-        session.RE(session.plans.mesh("tom_sam_x", 0, 1, 2, "tom_sam_y", 0, 2, 3, 0.1, sample="CeO2"))
+        session.RE(session.plans.mesh("tom_sam_y", 0, 2, 3, "tom_sam_x", 0, 1, 2, 0.1, sample="CeO2"))
         session.wait_for_files()
         return ScanFiles.of(session.last_run)
 

@@ -103,7 +103,7 @@ def test_an_acquisition_is_measured_again_from_the_file_alone(sessions, tmp_path
 def test_every_kind_of_measurement_is_repeated_from_its_file(sessions, tmp_path, monkeypatch):
     with sessions() as session:
         plans = {
-            "mesh": session.plans.mesh("tom_sam_x", 0, 1, 1, "tom_sam_y", 0, 2, 2, 0.02, snake=False, sample="CeO2"),
+            "mesh": session.plans.mesh("tom_sam_y", 0, 2, 2, "tom_sam_x", 0, 1, 1, 0.02, snake=False, sample="CeO2"),
             "ascan": session.plans.ascan("tom_sam_x", 0.0, 1.0, 2, 0.02),
         }
         done = {name: measured(session, plan) for name, plan in plans.items()}

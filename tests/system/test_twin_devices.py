@@ -72,7 +72,7 @@ class Twin:
         return fold(self.documents)
 
     def file(self, key):
-        return h5py.File(self.folder / f"scan-{self.number:04d}_{key}.h5")
+        return h5py.File(self.folder / f"scan-{self.number:04d}_{key}{'.hdf5' if key == 'panda' else '.h5'}")
 
     def angles(self):
         return self.beamline.twin.world.exposures["orca"]["angle_deg"].tolist()

@@ -15,15 +15,23 @@ import numpy as np
 from bluesky.protocols import Reading, Stoppable
 from ophyd_async.core import (
     AsyncStatus,
+    DetectorAcquireLogic,
+    DetectorDataLogic,
+    DetectorTriggerLogic,
     FlyableLogic,
     PathProvider,
     StandardFlyable,
+    StreamableDataProvider,
+    StreamResourceDataProvider,
+    StreamResourceInfo,
     soft_signal_r_and_setter,
     soft_signal_rw,
 )
 from ophyd_async.fastcs.panda import (
+    DataBlock,
     HDFPanda,
     PandaBitMux,
+    PandaCaptureMode,
     SeqTableInfo,
     StaticPcompFlyableLogic,
     StaticSeqTableFlyableLogic,
@@ -31,10 +39,77 @@ from ophyd_async.fastcs.panda import (
 
 from danmax_bluesky.devices.segments import SegmentedDetector
 from danmax_bluesky.errors import AcquisitionError
+from danmax_bluesky.runs.layout import NO_MASTER
 
 START_S = 5.0
 BRIEF_S = 1.0
 """A sequence that is shorter may be missed by whoever looks ten times a second, as the PandA's server does."""
+
+
+ROWS_PER_CHUNK = 1024
+"""Of a dataset in the PandA's file, as its server writes them."""
+
+
+class CaptureLogic(DetectorDataLogic):
+    """What the PandA captures goes to `scan-####_<name>.hdf5`, a name that DanMAX's programs take for no master.
+
+    ophyd-async's own logic has no other ending than .h5.
+
+    Args:
+        path_provider: tells the folder and the name of the file.
+        data_block: of the PandA, which writes it.
+    """
+
+    def __init__(self, path_provider: PathProvider, data_block: DataBlock) -> None:
+        self._path_provider = path_provider
+        self._data = data_block
+
+    async def prepare_unbounded(self, datakey_name: str) -> StreamableDataProvider:
+        """Open the file, and tell of each dataset that the PandA's DATASETS table names; one float64 a trigger.
+
+        Raises:
+            AcquisitionError: the folder is not there, or the PandA's server may not write to it; or the table is empty.
+        """
+        path = self._path_provider(datakey_name)
+        file_name = f"{path.filename}{NO_MASTER}"
+        await self._data.create_directory.set(path.create_dir_depth)  # before the folder, of which it decides
+        await asyncio.gather(
+            self._data.flush_period.set(0),
+            self._data.hdf_directory.set(str(path.directory_path)),
+            self._data.hdf_file_name.set(file_name),
+            self._data.capture_mode.set(PandaCaptureMode.FOREVER),
+        )
+        if not await self._data.directory_exists.get_value():
+            raise AcquisitionError(
+                f"{datakey_name}: its server cannot write to {path.directory_path}; make the folder, and let the "
+                "server's user write there"
+            )
+        await self._data.capture.set(True)
+        names = (await self._data.datasets.get_value()).name
+        if not len(names):
+            raise AcquisitionError(
+                f"{datakey_name}: its DATASETS table is empty, so nothing would be captured; name what it captures"
+            )
+        resources = [
+            StreamResourceInfo(
+                data_key=name,
+                shape=(),
+                chunk_shape=(ROWS_PER_CHUNK,),
+                dtype_numpy=np.dtype(np.float64).str,
+                parameters={"dataset": f"/{name}"},
+            )
+            for name in names
+        ]
+        return StreamResourceDataProvider(
+            uri=f"{path.directory_uri}{file_name}",
+            resources=resources,
+            mimetype="application/x-hdf5",
+            collections_written_signal=self._data.num_captured,
+        )
+
+    async def stop(self) -> None:
+        """Close the file."""
+        await self._data.capture.set(False)
 
 
 class Panda(HDFPanda, SegmentedDetector):
@@ -53,10 +128,16 @@ class Panda(HDFPanda, SegmentedDetector):
 
     def __init__(self, prefix: str, path_provider: PathProvider, name: str = "") -> None:
         self._segments: list[str] = []
+        self._path_provider = path_provider
         self.segment = soft_signal_rw(str, "")
         self.first_trigger, self._set_first_trigger = soft_signal_r_and_setter(int, 0)
         super().__init__(prefix, path_provider, name)
         self.add_config_signals(self.segment, self.first_trigger)
+
+    def add_detector_logics(self, *logics: DetectorTriggerLogic | DetectorAcquireLogic | DetectorDataLogic) -> None:
+        """Those of ophyd-async, with another one for the file."""
+        ours = CaptureLogic(self._path_provider, self.data)
+        super().add_detector_logics(*(ours if isinstance(logic, DetectorDataLogic) else logic for logic in logics))
 
     def new_segment(self, name: str) -> str:
         """A name for a segment that no other has since it was staged: the one asked for, or that with a number."""

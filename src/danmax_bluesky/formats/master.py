@@ -30,6 +30,7 @@ from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, Soft
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import NOTES, sample_of
 from danmax_bluesky.runs.record import RunRecord, Segment, rotation_of
+from danmax_bluesky.runs.sardana_title import sardana_title
 from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 
 PROVENANCE = "/entry/provenance"
@@ -81,7 +82,8 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, lo
     curves = _curves(record)
     default = next(iter([*pictures, *curves]), None)
     fields: dict[str, Node] = {
-        "title": Dataset(start.get("command") or start.get("plan_name", "")),
+        "title": Dataset(sardana_title(record)),
+        "command": Dataset(str(start.get("command") or ""), {"description": "how the scan was called, as typed"}),
         "entry_identifier": Dataset(record.uid),
         "experiment_identifier": Dataset(str(start.get("proposal", ""))),
         "collection_identifier": Dataset(str(start.get("visit", ""))),

@@ -22,6 +22,7 @@ from danmax_bluesky.formats.tree import Dataset, Group, Node, SoftLink, nx
 from danmax_bluesky.runs.frame_table import SCALE_TEXT, FrameTable
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.sardana_title import sardana_title
 
 # Version of the layout that ESRF's nxtomo package reads: energy in instrument/beam, pixel sizes at the sample, and the
 # axes of McStas: x across the beam, y upwards, z along the beam.
@@ -72,7 +73,7 @@ def nxtomo_entry(record: RunRecord, table: FrameTable, folder: Path, exported: F
         "NXentry",
         {
             "definition": Dataset("NXtomo"),
-            "title": Dataset(record.start.get("command") or record.start.get("plan_name", "")),
+            "title": Dataset(sardana_title(record)),
             **times,
             "entry_identifier": Dataset(record.uid),
             "instrument": _instrument(record, exported, folder, every),

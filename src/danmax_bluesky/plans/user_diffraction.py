@@ -164,14 +164,14 @@ class DiffractionPlans(BoundPlans):
     @record_call
     def mesh(
         self,
-        slow: str,
-        slow_start: float,
-        slow_end: float,
-        slow_intervals: int,
         fast: str,
         fast_start: float,
         fast_end: float,
         fast_intervals: int,
+        slow: str,
+        slow_start: float,
+        slow_end: float,
+        slow_intervals: int,
         exp_time: Exposure,
         *,
         snake: bool = True,
@@ -179,17 +179,19 @@ class DiffractionPlans(BoundPlans):
         sample: str | None = None,
         command: str | None = None,
     ) -> MsgGenerator[str]:
-        """Map diffraction: `mesh("tom_sam_y", 0, 1, 10, "tom_sam_x", -1, 1, 20, 0.1)`; the motors are put back.
+        """Map diffraction: `mesh("tom_sam_x", -1, 1, 20, "tom_sam_y", 0, 1, 10, 0.1)`; the motors are put back.
+
+        The fast motor stands first, as in Sardana.
 
         Args:
+            fast: the motor that moves within a row.
+            fast_start: its first position, in its units.
+            fast_end: its last position.
+            fast_intervals: n of them give n + 1 columns.
             slow: the motor that moves once in a row.
             slow_start: its first position, in its units.
             slow_end: its last position.
             slow_intervals: n of them give n + 1 rows.
-            fast: the motor that moves within a row.
-            fast_start: its first position.
-            fast_end: its last position.
-            fast_intervals: n of them give n + 1 columns.
             exp_time: exposure, seconds.
             snake: every second row goes back.
             detectors: names; empty takes the active counting detectors.

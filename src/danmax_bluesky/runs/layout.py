@@ -10,6 +10,11 @@ from typing import Any
 
 from danmax_bluesky.errors import FormatError
 
+NO_MASTER = ".hdf5"
+"""Ending of an HDF5 file below raw/ that DanMAX's programs must not take for a master, as they take many a `*.h5`."""
+HDF5_SUFFIXES = (".h5", NO_MASTER)
+"""Endings of the HDF5 files of a scan."""
+
 
 def one_name(what: str, value: object) -> str:
     """The value, if it is one name of a file or folder, which leads nowhere else.
@@ -97,8 +102,14 @@ class ScanFiles:
         return self.computed("provenance", "provenance.jsonl")
 
     def detector(self, name: str) -> Path:
-        """The file of a detector, or of the PandA."""
+        """The file of a detector."""
         return self.raw / f"{self.stem}_{one_name('detector', name)}.h5"
+
+    def panda(self, name: str) -> Path:
+        """The file of the PandA; of a scan of an earlier version, which ended in .h5, that one."""
+        path = self.raw / f"{self.stem}_{one_name('panda', name)}{NO_MASTER}"
+        earlier = path.with_suffix(".h5")
+        return earlier if earlier.exists() and not path.exists() else path
 
     def dxchange(self, detector: str, *, alone: bool) -> Path:
         """The DXchange file of a detector; it carries the detector's name unless there is one detector alone."""

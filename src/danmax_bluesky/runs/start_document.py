@@ -69,7 +69,7 @@ class RunStart(TypedDict, total=False):
     versions: Annotated[Mapping[str, str], Key("session", "package -> version of the programs that measure")]
     plan_name: Annotated[str, Key("plan or you", "name of the plan")]
     command: Annotated[
-        str, Key("plan or you", "how the plan was called, as it was typed; it becomes the title of the scan")
+        str, Key("plan or you", "how the plan was called, as it was typed")
     ]
     call: Annotated[Mapping[str, Any], Key("plan", "plan and arguments, by which `danmax rerun` calls it again")]
     scan: Annotated[Mapping[str, Any], Key("plan", "of a tomography: every parameter, as in `TomoScan`")]

@@ -32,7 +32,7 @@ WORDS = {
     "ct": "%ct [SECONDS]                           expose every active detector once",
     "ascan": "%ascan MOTOR START END NSTEPS SECONDS     stop at NSTEPS + 1 positions",
     "dscan": "%dscan MOTOR START END NSTEPS SECONDS     the same around where the motor stands, and back",
-    "mesh": "%mesh SLOW START END NSTEPS FAST START END NSTEPS SECONDS   a map of diffraction",
+    "mesh": "%mesh FAST START END NSTEPS SLOW START END NSTEPS SECONDS   a map of diffraction",
     "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
     "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
     "newsample": "%newsample NAME                         another sample is in the beam",

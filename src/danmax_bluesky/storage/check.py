@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import DanmaxError, StorageError
-from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.layout import HDF5_SUFFIXES, ScanFiles
 from danmax_bluesky.runs.matching import frame_tables
 from danmax_bluesky.runs.record import FrameSource, RunRecord
 from danmax_bluesky.storage.checksums import changed
@@ -77,7 +77,7 @@ def check_scan(record: RunRecord, *, deep: bool = False) -> list[Finding]:
     files = record.files
     found = list(_run(record))
     found += _digests(files, deep=deep)
-    derived = sorted(files.raw.glob(f"{files.stem}*.h5"))
+    derived = sorted(path for end in HDF5_SUFFIXES for path in files.raw.glob(f"{files.stem}*{end}"))
     derived += [path for path in computed_files(files) if path.suffix == ".h5"]
     for path in derived:
         found += check_file(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance_table import FileNote
+from danmax_bluesky.runs.layout import HDF5_SUFFIXES
 from danmax_bluesky.storage.files import is_left_open
 
 WHOLE = "sha256"
@@ -46,7 +47,7 @@ def note_of(path: Path, folder: Path, data: str = "", *, deep: bool = False) -> 
 
 def is_still_open(path: Path) -> bool:
     """True for an HDF5 file that its writer has not closed; False for any other file."""
-    if path.suffix != ".h5" or not path.exists():
+    if path.suffix not in HDF5_SUFFIXES or not path.exists():
         return False
     try:
         return is_left_open(path)

@@ -3,7 +3,7 @@
 import glob
 from pathlib import Path
 
-from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.layout import HDF5_SUFFIXES, ScanFiles
 
 
 def files_of(scan: ScanFiles) -> list[Path]:
@@ -26,6 +26,6 @@ def how_to_open(path: Path) -> str:
         return "silx view"
     if path.name.endswith("_integrated.h5"):
         return "silx view, GSAS-II, pyFAI"
-    if path.suffix == ".h5":
+    if path.suffix in HDF5_SUFFIXES:
         return "silx view, nabu, danmax_bluesky.open_scan" if path.stem.count("_") == 0 else "silx view"
     return {".jsonl": "a text editor; danmax rebuild", ".poni": "pyFAI", ".png": "any viewer"}.get(path.suffix, "")

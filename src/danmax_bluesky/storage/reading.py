@@ -72,6 +72,7 @@ def open_scan(path: str | Path) -> Scan:
         return Scan(
             path=file_path,
             title=text_at(file, f"{entry}/title") or text_at(file, "exchange/title"),
+            command=text_at(file, f"{entry}/command"),
             status=text_at(file, f"{entry}/status") or str(file.attrs.get("run_status", "")),
             uid=text_at(file, f"{entry}/entry_identifier") or str(file.attrs.get("run_uid", "")),
             detectors=detectors,

@@ -14,6 +14,7 @@ import numpy as np
 from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, Node, VirtualDataset
+from danmax_bluesky.runs.layout import NO_MASTER
 from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, promised_bytes
 from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
@@ -53,7 +54,7 @@ def healed(record: RunRecord) -> RunRecord:
 
     A file whose writer died opens as SWMR alone, so that a virtual dataset over it shows nothing; one whose end did not
     fit on the disk does not open at all. It is left as it is, and a clean copy of what is in it,
-    `scan-####_<detector>_recovered.h5`, takes its place in the record. Nothing is written for a file that the journal
+    `scan-####_<detector>_recovered.hdf5`, takes its place in the record. Nothing is written for a file that the journal
     names in another folder than the scan's.
 
     Raises:
@@ -83,7 +84,8 @@ def healed(record: RunRecord) -> RunRecord:
 def _files(record: RunRecord) -> dict[str, Path]:
     """Device -> its file, as the documents tell or as it is always called."""
     scan = record.files
-    named = {name: scan.detector(name) for name in (*record.start.get("detectors", ()), record.device_name("panda"))}
+    named = {name: scan.detector(name) for name in record.start.get("detectors", ())}
+    named[record.device_name("panda")] = scan.panda(record.device_name("panda"))
     for segment in record.segments:
         for key, source in segment.images.items():
             named[key] = source.file
@@ -187,7 +189,7 @@ def _readable(path: Path, owner: str) -> Path:
 
 def _mended_copy(path: Path, owner: str, promised: int) -> Path:
     """Copy a file whose end is missing, with zeros in its place, and without the rows that lay there."""
-    target = path.with_name(f"{path.stem}{RECOVERED}.h5")
+    target = path.with_name(f"{path.stem}{RECOVERED}{NO_MASTER}")
     there = path.stat().st_size
 
     def refuse_of_another_run() -> None:
@@ -218,7 +220,7 @@ def _drop_rows_beyond(node: Any, end: int) -> None:
 
 def _clean_copy(path: Path, owner: str) -> Path:
     """Copy what is readable of a file that was left open; chunks are moved as they lie."""
-    target = path.with_name(f"{path.stem}{RECOVERED}.h5")
+    target = path.with_name(f"{path.stem}{RECOVERED}{NO_MASTER}")
     with open_to_read(path) as file:
         tree = _tree_of(file, path.name)
     if tree is None:

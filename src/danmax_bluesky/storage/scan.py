@@ -31,7 +31,8 @@ class Scan:
 
     Attributes:
         path: the file that was opened.
-        title: the command as typed.
+        title: of the scan, in Sardana's words.
+        command: how the scan was called, as typed; "" where the file does not tell.
         status: "complete", "incomplete", "aborted", "failed", "open", or "" where the file does not tell.
         uid: of the run, or "".
         detectors: name -> Dataset with `data` (frame, y, x), read when used, and for each frame, as far as they are
@@ -49,6 +50,7 @@ class Scan:
 
     path: Path
     title: str = ""
+    command: str = ""
     status: str = ""
     uid: str = ""
     detectors: Mapping[str, xr.Dataset] = field(default_factory=dict)
@@ -192,7 +194,7 @@ class Scan:
 
     def _repr_html_(self) -> str:
         sample = (self.start.get("sample") or {}).get("name", "")
-        rows = {"command": self.title, "status": self.status, "sample": str(sample), "file": str(self.path)}
+        rows = {"title": self.title, **({"command": self.command} if self.command else {}), "status": self.status, "sample": str(sample), "file": str(self.path)}
         for name, dataset in self.detectors.items():
             rows[name] = f"{kinds_of_frames(dataset)}, {_shape_of(dataset)}, {dataset['data'].dtype}"
         rows |= {"missing": "; ".join(self.missing)} if self.missing else {}

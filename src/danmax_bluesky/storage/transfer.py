@@ -11,7 +11,7 @@ from typing import BinaryIO
 from danmax_bluesky.atomic_files import flush_to_disk, whole_file, write_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.provenance_table import Action, FileNote, Status
-from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.layout import HDF5_SUFFIXES, ScanFiles
 from danmax_bluesky.storage.checksums import WHOLE, changed
 from danmax_bluesky.storage.files import explain
 from danmax_bluesky.storage.listing import computed_files
@@ -58,7 +58,7 @@ def files_needed(files: ScanFiles) -> list[Path]:
     if not own:
         raise StorageError(f"{files.raw}: no file of {files.stem}")
     needed = dict.fromkeys(path for path in own if path.is_file())
-    for path, target in pointed_to(path for path in list(needed) if path.suffix == ".h5"):
+    for path, target in pointed_to(path for path in list(needed) if path.suffix in HDF5_SUFFIXES):
         if not target.is_relative_to(visit):
             raise StorageError(
                 f"{path} points to {target}, outside {visit}; export a copy with `danmax dxchange --copy`"

@@ -183,7 +183,7 @@ def compose_tomography(
         )
         for name in detectors
     }
-    write_panda(folder / f"{stem}_panda.h5", numbered, gate_deg, period_s)
+    write_panda(folder / f"{stem}_panda.hdf5", numbered, gate_deg, period_s)
     documents = list(
         _documents(
             meta,
@@ -305,7 +305,7 @@ def _documents(
         written = part.sent - sum(1 for index in part.lost if index < part.sent)
         for device in (*detectors, "panda"):
             count = part.sent if device == "panda" else written
-            file = folder / f"{stem}_{device}.h5"
+            file = folder / f"{stem}_{device}{'.hdf5' if device == 'panda' else '.h5'}"
             names = PANDA_KEYS if device == "panda" else _keys(device, shape, counts=counts_frames)
             for key in names:
                 dataset = (

@@ -177,7 +177,7 @@ def three_turns(tmp_path, row, change):
     parts = [Part("flat", "flat", [0.0] * 3), Part("proj", "projection", np.linspace(0.0, 1080.0, 217).tolist())]
     run = compose_tomography(tmp_path, parts, frame_shape=(8, 8))
     run.start["segments"][1]["motion"] = "sweep"
-    with h5py.File(run.folder / "scan-0001_panda.h5", "r+") as file:
+    with h5py.File(run.folder / "scan-0001_panda.hdf5", "r+") as file:
         file["tom_ry_end"][3 + row] += change
     return run
 

@@ -48,7 +48,8 @@ def test_both_snapshots_and_who_measured_what_are_there(tmp_path):
     replay(run, NexusMaster())
     with h5py.File(run.folder / "scan-0001.h5") as file:
         entry = file["entry"]
-        assert entry["title"].asstr()[()] == "tomoscan ascanct tom_ry 0 180 30 0.01"
+        assert entry["title"].asstr()[()] == "ascanct tom_ry 0.0 180.0 30 0.01 0.0"
+        assert entry["command"].asstr()[()] == "tomoscan ascanct tom_ry 0 180 30 0.01"
         assert entry["entry_identifier"].asstr()[()] == run.start["uid"]
         assert entry["instrument/start_positioners/ring_current"][()] == 400.0
         assert entry["instrument/end_positioners/ring_current"][()] == 398.5

@@ -102,8 +102,8 @@ def test_a_file_that_its_writer_left_open_is_copied_and_the_original_kept(tmp_pa
     assert path.read_bytes() == before
     with h5py.File(run.folder / "scan-0001.h5") as file:
         np.testing.assert_array_equal(file["entry_orca/data/data"][:], run.frames["orca"])
-        assert file["entry/instrument/orca"].get("data", getlink=True).filename == "scan-0001_orca_recovered.h5"
-    with h5py.File(run.folder / "scan-0001_orca_recovered.h5") as file:
+        assert file["entry/instrument/orca"].get("data", getlink=True).filename == "scan-0001_orca_recovered.hdf5"
+    with h5py.File(run.folder / "scan-0001_orca_recovered.hdf5") as file:
         assert file.attrs["recovered_from"] == "scan-0001_orca.h5"
         assert "pixel_mask" in file["entry/instrument/orca"]
     rebuild(run.folder / "scan-0001_documents.jsonl")
@@ -127,7 +127,7 @@ def test_a_file_whose_end_did_not_fit_on_the_disk_is_copied_without_the_rows_tha
     with pytest.raises(StorageError, match=r"is truncated: .*`danmax rebuild`"), open_to_read(path):
         pass
     rebuild(journal_of(run))
-    with h5py.File(run.folder / "scan-0001_orca_recovered.h5") as file:
+    with h5py.File(run.folder / "scan-0001_orca_recovered.hdf5") as file:
         np.testing.assert_array_equal(file[name][:], run.frames["orca"][: count - 1])
     assert path.stat().st_size == end + 50
 
@@ -267,7 +267,7 @@ def test_rebuilds_of_one_scan_at_once_do_not_collide(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         done = [outcome.result() for outcome in [pool.submit(rebuild, path) for _ in range(4)]]
     assert all(rebuilt.files == done[0].files and rebuilt.problems == done[0].problems for rebuilt in done)
-    with h5py.File(run.folder / "scan-0001_orca_recovered.h5") as file:
+    with h5py.File(run.folder / "scan-0001_orca_recovered.hdf5") as file:
         assert file.attrs["run_uid"] == run.start["uid"]
     assert [name for name in os.listdir(run.folder) if "partial" in name or "writer" in name] == []
 
@@ -278,11 +278,11 @@ def test_links_that_were_prepared_for_a_rebuild_are_not_followed(tmp_path):
     os.truncate(run.folder / "scan-0001_orca.h5", (run.folder / "scan-0001_orca.h5").stat().st_size - 2000)
     precious = tmp_path / "precious"
     precious.write_text("precious")
-    (run.folder / ".scan-0001_orca_recovered.h5.partial").symlink_to(precious)
-    (run.folder / "scan-0001_orca_recovered.h5").symlink_to(precious)
+    (run.folder / ".scan-0001_orca_recovered.hdf5.partial").symlink_to(precious)
+    (run.folder / "scan-0001_orca_recovered.hdf5").symlink_to(precious)
     with pytest.raises(StorageError, match="cannot be read as HDF5"):
         rebuild(path)
-    (run.folder / "scan-0001_orca_recovered.h5").unlink()
+    (run.folder / "scan-0001_orca_recovered.hdf5").unlink()
     for name in (".scan-0001.lock", ".scan-0001.h5.writer", "scan-0001_provenance.jsonl"):
         (run.folder / name).unlink(missing_ok=True)
         (run.folder / name).symlink_to(precious)
@@ -290,7 +290,7 @@ def test_links_that_were_prepared_for_a_rebuild_are_not_followed(tmp_path):
             rebuild(path)
         (run.folder / name).unlink()
     rebuild(path)
-    assert (run.folder / "scan-0001_orca_recovered.h5").exists()
+    assert (run.folder / "scan-0001_orca_recovered.hdf5").exists()
     assert precious.read_text() == "precious"
 
 

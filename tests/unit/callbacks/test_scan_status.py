@@ -36,7 +36,7 @@ class Scan:
 
     def begin(self, name, start, num):
         self.records("descriptor", {"uid": f"d-{name}", "name": name, "run_start": "run", "data_keys": {}})
-        for key, file in (("orca", "scan-0007_orca.h5"), ("tom_ry_mean", "scan-0007_panda.h5")):
+        for key, file in (("orca", "scan-0007_orca.h5"), ("tom_ry_mean", "scan-0007_panda.hdf5")):
             resource = {
                 "uid": f"{key}-{name}",
                 "data_key": key,

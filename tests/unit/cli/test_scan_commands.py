@@ -52,7 +52,7 @@ def test_a_scan_that_does_not_exist_is_told_with_those_that_do(run):
 
 def test_check_is_quiet_for_a_whole_scan_and_fails_for_a_broken_one(run):
     assert "whole" in danmax("check")
-    (run.folder / "scan-0001_panda.h5").unlink()
+    (run.folder / "scan-0001_panda.hdf5").unlink()
     with pytest.raises(StorageError, match="2 errors in 1 scans"):
         danmax("check", "1")
 
@@ -73,7 +73,7 @@ def test_rebuild_writes_what_is_missing(run):
 
 
 def test_rebuild_fails_if_something_is_missing_and_does_the_rest(run):
-    (run.folder / "scan-0001_panda.h5").unlink()
+    (run.folder / "scan-0001_panda.hdf5").unlink()
     (run.folder / "scan-0001.h5").unlink()
     with pytest.raises(StorageError, match="1 of 1 runs could not be rebuilt completely"):
         danmax("rebuild")

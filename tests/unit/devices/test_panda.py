@@ -42,7 +42,7 @@ async def finished(*devices):
 
 
 def captured(paths):
-    with h5py.File(paths.folder / f"scan-{paths.number:04d}_panda.h5") as file:
+    with h5py.File(paths.folder / f"scan-{paths.number:04d}_panda.hdf5") as file:
         return {name: file[name][()] for name in file}
 
 
@@ -264,7 +264,7 @@ async def test_rows_are_written_while_they_come_and_readable(beamline, paths, ga
     await seq.kickoff()
     await seq.complete()
     assert await panda.data.num_captured.get_value() == 3
-    with h5py.File(paths.folder / "scan-0001_panda.h5", "r", libver="latest", swmr=True) as file:
+    with h5py.File(paths.folder / "scan-0001_panda.hdf5", "r", libver="latest", swmr=True) as file:
         assert file["tom_ry_mean"].shape == (3,)
         assert file["tom_ry_mean"].chunks == (1024,)
         assert file["tom_ry_mean"].maxshape == (None,)
@@ -273,11 +273,11 @@ async def test_rows_are_written_while_they_come_and_readable(beamline, paths, ga
 
 
 async def test_no_file_is_overwritten(beamline, paths):
-    (paths.folder / "scan-0001_panda.h5").write_bytes(b"mine")
+    (paths.folder / "scan-0001_panda.hdf5").write_bytes(b"mine")
     await beamline.panda.stage()
     with pytest.raises(StorageError, match="exists already, and no file is ever overwritten"):
         await beamline.panda.prepare(level(1))
-    assert (paths.folder / "scan-0001_panda.h5").read_bytes() == b"mine"
+    assert (paths.folder / "scan-0001_panda.hdf5").read_bytes() == b"mine"
     await beamline.panda.unstage()
 
 

@@ -51,7 +51,7 @@ def test_a_copied_scan_is_integrated_where_it_is(tmp_path):
     write_journal(run)
     raw = tmp_path / "there" / run.folder.relative_to(tmp_path / "here")
     shutil.copytree(run.folder, raw)
-    (run.folder / "scan-0001_panda.h5").unlink()
+    (run.folder / "scan-0001_panda.hdf5").unlink()
     before = sorted(run.folder.iterdir())
     recipe = recipe_settings({"radial_bins": 9})
     (task,) = plan_tasks(find_sources([tmp_path / "there"], ["pilatus"]), lambda _: [recipe])

@@ -6,7 +6,7 @@ from bluesky import RunEngine
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.calls import call_text, record_call, recorded_call
-from danmax_bluesky.plans.signature import options_of_plan, takes_options_of
+from danmax_bluesky.plans.signature import options_of_plan, positional, takes_options_of
 from danmax_bluesky.plans.user import Plans, plan_names
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -66,6 +66,7 @@ def test_the_parameters_of_a_tomography_stand_in_its_scan_and_are_not_repeated()
         ({"plan_name": "tomo_scan", "scan": {"nsteps": 2, "npt_darks": None}}, ("tomo_scan", {"nsteps": 2})),
         ({"call": {"plan": "ct", "exposure_s": 0.5}}, ("ct", {"exp_time": 0.5})),
         ({"call": {"plan": "ascan", "motor": "x", "exposure_s": 1.0}}, ("ascan", {"motor": "x", "exp_time": 1.0})),
+        ({"call": {"plan": "mesh", "slow": "y", "fast": "x"}}, ("mesh", {"slow": "y", "fast": "x"})),
         ({"call": {"plan": "azint_count", "num": 1, "exp_time": 1.0}}, ("azint_count", {"num": 1, "exp_time": 1.0})),
         ({"plan_name": "count"}, ("", {})),
     ],
@@ -103,3 +104,12 @@ def test_every_plan_says_what_each_of_its_arguments_is(name):
 
 def test_the_words_of_sardana_are_plans():
     assert {"ct", "ascan", "dscan", "mesh", "mv", "umv", "mvr", "wa", "wm"} <= set(plan_names())
+
+
+def test_a_mesh_takes_the_fast_motor_first_as_sardana_does():
+    order = [name for name, _ in positional(Plans.mesh)]
+    assert order == [
+        *("fast", "fast_start", "fast_end", "fast_intervals"),
+        *("slow", "slow_start", "slow_end", "slow_intervals"),
+        "exp_time",
+    ]

@@ -29,7 +29,7 @@ PLANS = {
     "azint_count": (3, 0.1),
     "azint_scan": ("tom_sam_x", -1, 1, 20, 0.1),
     "azint_adaptive": ("tom_sam_x", -1, 1, 0.1, 50, 0.01, 0.2),
-    "mesh": ("tom_sam_y", 0, 1, 2, "tom_sam_x", -1, 1, 2, 0.1),
+    "mesh": ("tom_sam_x", -1, 1, 2, "tom_sam_y", 0, 1, 2, 0.1),
 }
 
 

@@ -73,3 +73,12 @@ def test_no_name_of_a_detector_leads_elsewhere(name):
 def test_what_is_computed_lies_below_process():
     computed = ScanFiles.of(START).computed("tomo", "orca_slices.h5")
     assert computed == Path("/data/2026/2026000001/process/tomo/day1/bone/scan-12345_orca_slices.h5")
+
+
+def test_the_file_of_the_panda_is_no_master_to_others_and_that_of_an_earlier_version_is_taken(tmp_path):
+    files = ScanFiles(tmp_path, tmp_path, "", "scan-0001")
+    assert files.panda("panda").name == "scan-0001_panda.hdf5"
+    (tmp_path / "scan-0001_panda.h5").touch()
+    assert files.panda("panda").name == "scan-0001_panda.h5"
+    (tmp_path / "scan-0001_panda.hdf5").touch()
+    assert files.panda("panda").name == "scan-0001_panda.hdf5"

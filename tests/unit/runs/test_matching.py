@@ -118,7 +118,7 @@ def test_angles_near_the_plan_or_without_one_are_not_flagged(tmp_path, motion, s
 
 def test_without_the_panda_the_planned_angles_are_used_and_flagged(tmp_path):
     run = compose_tomography(tmp_path)
-    (run.folder / "scan-0001_panda.h5").unlink()
+    (run.folder / "scan-0001_panda.hdf5").unlink()
     table = tables_of(run)["orca"]
     np.testing.assert_allclose(table.angle_deg, run.angles_deg["orca"], atol=1e-6)
     assert np.all(table.angle_flag == AngleFlag.PLANNED)
@@ -126,7 +126,7 @@ def test_without_the_panda_the_planned_angles_are_used_and_flagged(tmp_path):
 
 def spoil(run, **rows):
     """Change what the PandA captured: column -> {row: change of its counts}."""
-    with h5py.File(run.folder / "scan-0001_panda.h5", "r+") as file:
+    with h5py.File(run.folder / "scan-0001_panda.hdf5", "r+") as file:
         for name, changes in rows.items():
             for row, change in changes.items():
                 file[name][row] += change

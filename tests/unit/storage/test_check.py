@@ -76,9 +76,9 @@ def test_a_truncated_file_is_named(run):
 
 
 def test_a_changed_pixel_is_found_by_the_digest(run):
-    with h5py.File(run.folder / "scan-0001_panda.h5", "r+") as file:
+    with h5py.File(run.folder / "scan-0001_panda.hdf5", "r+") as file:
         file["tom_ry_mean"][3] += 1
-    assert any(text.startswith("scan-0001_panda.h5: has changed: sha256") for text in errors(run.folder))
+    assert any(text.startswith("scan-0001_panda.hdf5: has changed: sha256") for text in errors(run.folder))
 
 
 def test_another_type_and_another_shape_are_named(run):
@@ -146,8 +146,8 @@ def test_dangling_and_absolute_links_are_named(tmp_path):
 
 
 def test_a_file_that_was_left_open_is_a_warning(run):
-    leave_open(run.folder / "scan-0001_panda.h5")
-    found = check_file(run.folder / "scan-0001_panda.h5")
+    leave_open(run.folder / "scan-0001_panda.hdf5")
+    found = check_file(run.folder / "scan-0001_panda.hdf5")
     assert [finding.severity for finding in found] == [Severity.WARNING]
     assert "left open" in found[0].text
 
@@ -199,9 +199,9 @@ def test_a_damaged_file_of_a_run_that_was_cut_off_hides_no_other_finding(tmp_pat
     journal = run.folder / "scan-0001_documents.jsonl"
     if status is None:
         journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
-    (run.folder / "scan-0001_panda.h5").unlink()
+    (run.folder / "scan-0001_panda.hdf5").unlink()
     os.truncate(run.folder / name, 3000)
     found = "\n".join(errors(run.folder))
     assert f"{name}: {run.folder / name} is truncated" in found or f"{run.folder / name} is truncated" in found
-    assert "scan-0001_panda.h5 does not exist" in found
+    assert "scan-0001_panda.hdf5 does not exist" in found
     assert ("the process that measured died" if status is None else "the run is ") in found

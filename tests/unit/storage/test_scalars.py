@@ -18,17 +18,17 @@ def test_columns_of_each_segment_come_from_its_slice(tmp_path):
 
 def test_a_missing_file_is_named_and_nothing_is_filled_in(tmp_path):
     run = compose_tomography(tmp_path)
-    (run.folder / "scan-0001_panda.h5").unlink()
+    (run.folder / "scan-0001_panda.hdf5").unlink()
     record = load_scalars(fold(run.documents))
     assert len(record.problems) == 1
-    assert "scan-0001_panda.h5 does not exist" in record.problems[0]
+    assert "scan-0001_panda.hdf5 does not exist" in record.problems[0]
     assert "tom_ry_mean" not in record.segments[0].columns
     assert "orca_frame_number" in record.segments[0].columns
 
 
 def test_a_short_file_gives_a_short_column(tmp_path):
     run = compose_tomography(tmp_path)
-    with h5py.File(run.folder / "scan-0001_panda.h5", "r+") as file:
+    with h5py.File(run.folder / "scan-0001_panda.hdf5", "r+") as file:
         file["tom_ry_mean"].resize((20,))
     record = load_scalars(fold(run.documents))
     assert len(record.segments[2].columns["tom_ry_mean"]) == 12
@@ -38,7 +38,7 @@ def test_a_short_file_gives_a_short_column(tmp_path):
 
 def test_a_file_is_read_while_it_is_written(tmp_path):
     run = compose_tomography(tmp_path)
-    path = run.folder / "scan-0001_panda.h5"
+    path = run.folder / "scan-0001_panda.hdf5"
     with h5py.File(path, "r+", libver="latest") as writer:
         writer.swmr_mode = True
         record = load_scalars(fold(run.documents))

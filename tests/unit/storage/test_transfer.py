@@ -100,7 +100,7 @@ def test_another_file_in_the_way_is_left_as_it_is(run, tmp_path):
 
 def test_an_interrupted_copy_goes_on(run, tmp_path):
     def interrupt(path, size):
-        if path.name.endswith("panda.h5"):
+        if path.name.endswith("panda.hdf5"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -142,7 +142,7 @@ def test_what_appears_while_a_scan_is_copied_comes_along(run, tmp_path, there_be
     done = []
 
     def work_on(path, _size):
-        if not done and path.name.endswith(("_panda.h5", "_slices.h5")):
+        if not done and path.name.endswith(("_panda.hdf5", "_slices.h5")):
             done.append(path)
             computed(files, np.ones(9))
 
