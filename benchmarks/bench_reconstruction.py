@@ -2,7 +2,7 @@
 
 1500 projections of the Shepp-Logan phantom. The reference is `DirectFourier`, by finufft. Both run in one process, one
 after the other, so that a busy machine slows both; times are those of the processor, summed over the threads.
-`DANMAX_FFT=pyfftw` or `ducc0` measures with that library, if it is installed. With `--peers`, algotom's FBP and, where
+`DANMAX_FFT=ducc0` measures with that library, if it is installed. With `--peers`, algotom's FBP and, where
 it is installed, astra's on the CPU reconstruct one slice each.
 """
 
