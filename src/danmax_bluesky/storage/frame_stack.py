@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -29,6 +29,48 @@ class Piece:
     dataset: str
     rows: np.ndarray
     region: tuple[tuple[int, int], ...] = ()
+
+
+class FrameSource(Protocol):
+    """Frames that are read when they are asked for.
+
+    Attributes:
+        shape: number of frames, rows, columns.
+        dtype: of a pixel.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, key: Any) -> np.ndarray: ...
+
+
+class StacksInARow:
+    """Stacks one after the other, read by a slice of consecutive frames.
+
+    Args:
+        stacks: of equal frames, in order; pixels have a type that holds those of each.
+    """
+
+    def __init__(self, stacks: "Sequence[FrameSource]") -> None:
+        self._stacks = tuple(stacks)
+        self._ends = np.cumsum([0, *(stack.shape[0] for stack in stacks)])
+        self.dtype = np.result_type(*(stack.dtype for stack in stacks))
+        self.shape = (int(self._ends[-1]), *stacks[0].shape[1:])
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Consecutive frames, and a region of them."""
+        frames, *rest = key if isinstance(key, tuple) else (key,)
+        first, last, _ = frames.indices(self.shape[0])
+        parts = [
+            stack[(slice(max(0, first - begin), min(end, last) - begin), *rest)]
+            for stack, begin, end in zip(self._stacks, self._ends[:-1], self._ends[1:], strict=True)
+            if first < end and begin < last
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class FrameStack:

@@ -14,7 +14,7 @@ from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.storage.files import open_to_read, values_of
 from danmax_bluesky.storage.finished_masters import wait_for_master
-from danmax_bluesky.storage.frame_stack import FrameStack
+from danmax_bluesky.storage.frame_stack import FrameSource, FrameStack, StacksInARow
 from danmax_bluesky.storage.h5_lookup import attribute, class_of, column, node_at, plain, stack_of, text_at
 from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.references import references
@@ -64,10 +64,11 @@ def open_scan(path: str | Path) -> Scan:
     wait_for_master(file_path)
     with open_to_read(file_path) as file:
         missing = tuple(_missing(file))
+        sources: dict[str, FrameSource] = {}
         if "exchange" in file or "exchange_1" in file:
-            detectors = dict(_from_exchange(file))
+            detectors = dict(_from_exchange(file, sources))
         else:
-            detectors = dict(_from_nexus(file))
+            detectors = dict(_from_nexus(file, sources))
         entry = _entry(file)
         return Scan(
             path=file_path,
@@ -80,6 +81,7 @@ def open_scan(path: str | Path) -> Scan:
             snapshots=dict(_snapshots(file, entry)),
             provenance=_provenance(file_path),
             missing=missing,
+            sources=sources,
         )
 
 
@@ -113,7 +115,7 @@ def _missing(file: h5py.File) -> Iterator[str]:
             yield f"{reference.where}: {error}"
 
 
-def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
+def _from_nexus(file: h5py.File, sources: dict[str, FrameSource]) -> Iterator[tuple[str, xr.Dataset]]:
     """Frames of each NXdetector; where an NXtomo entry tells more of the same frames, from there."""
     told: set[str] = set()
     tomo = [str(name) for name in file if text_at(file, f"{name}/definition") == "NXtomo"]
@@ -133,6 +135,7 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
                 **_frame_columns(file, f"{name}/frames", np.arange(len(stack)), len(stack)),
             }
             columns["time"] = _middle(columns.get("timestamp"), columns["count_time"])
+            sources[short] = stack
             yield short, _dataset(short, stack, columns)
     entry = _entry(file)
     instrument = file.get(f"{entry}/instrument")
@@ -150,6 +153,7 @@ def _from_nexus(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
             rows = node_at(file, f"{entry}/frames/{name}/frame_row")
             if isinstance(rows, h5py.Dataset):
                 columns |= _frame_columns(file, f"{entry}/frames/{name}", rows[:], len(stack))
+            sources[name] = stack
             yield name, _dataset(name, stack, columns)
 
 
@@ -187,20 +191,23 @@ def _middle(
     return None if ends is None or exposures is None else (ends[0], ends[1] - exposures[1] / 2)
 
 
-def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
+def _from_exchange(file: h5py.File, sources: dict[str, FrameSource]) -> Iterator[tuple[str, xr.Dataset]]:
     """The frames of a DXchange file as one stack: darks, flats, projections, alignment."""
     base = "exchange" if "exchange" in file else "exchange_1"
     kinds = [(base, "_dark", ImageKey.DARK), (base, "_white", ImageKey.FLAT), (base, "", ImageKey.PROJECTION)]
     if "orthogonal" in text_at(file, "exchange_1/title"):
         kinds.append(("exchange_1", "", ImageKey.ALIGNMENT))
     stacks: list[da.Array] = []
+    in_order: list[FrameStack] = []
     keys: list[np.ndarray] = []
     columns: dict[str, list[tuple[str, np.ndarray] | None]] = {name: [] for name in _EXCHANGED}
     for group, ending, key in kinds:
         stack = stack_of(file, f"{group}/data{ending}")
         if stack is None:
             continue
-        stacks.append(_lazy(stack, attribute(file, f"{group}/data{ending}", "axes")))
+        axes = attribute(file, f"{group}/data{ending}", "axes")
+        stacks.append(_lazy(stack, axes))
+        in_order += [] if axes.startswith("y:") else [stack]
         keys.append(np.full(len(stacks[-1]), int(key)))
         for name, (stored, _) in _EXCHANGED.items():
             columns[name].append(column(file, f"{group}/{stored}{ending}", len(stacks[-1])))
@@ -210,6 +217,8 @@ def _from_exchange(file: h5py.File) -> Iterator[tuple[str, xr.Dataset]]:
         joined = {key: _joined(parts, keys, _EXCHANGED[key][1]) for key, parts in columns.items()}
         joined = {key: values for key, values in joined.items() if any(columns[key]) or key == "rotation_angle"}
         labels = {"image_key": ("", np.maximum(control, 0)), "image_key_control": ("", control), **joined}
+        if len(in_order) == len(stacks):
+            sources[name] = StacksInARow(in_order)
         yield name, _labelled(name, da.concatenate(stacks), labels)
 
 

@@ -13,6 +13,7 @@ from danmax_bluesky.errors import StorageError
 from danmax_bluesky.reprs import html_table
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.storage.frame_stack import FrameSource
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.listing import computed_files
 from danmax_bluesky.storage.patterns import StoredPatterns, read_patterns
@@ -46,6 +47,8 @@ class Scan:
         snapshots: "start" and "end" -> Dataset of scalars, each with its units.
         provenance: the rows of the process table.
         missing: what the file points to and is not there, one sentence each.
+        sources: detector -> the same frames as `detectors` has, for who reads them block by block: no frame is decoded
+            but those asked for.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Scan:
     snapshots: Mapping[str, xr.Dataset] = field(default_factory=dict)
     provenance: tuple[Mapping[str, str], ...] = ()
     missing: tuple[str, ...] = ()
+    sources: Mapping[str, FrameSource] = field(default_factory=dict, repr=False)
 
     def detector(self, name: str | None = None) -> xr.Dataset:
         """The frames of a detector; without a name those of the only, or first, one.
