@@ -346,13 +346,7 @@ class Session:
         self._exit.callback(self.reconstruction.close)
         self._exit.callback(self.writing.close)
         self.RE.subscribe(self.writing)
-        if formats.integrate:
-            self.RE.subscribe(self._begin_integrals)
-            self.integration = Integrate(
-                on_done=self._integrated, on_journal=self._announce, on_integrals=self._tell_integrals
-            )
-            self._exit.callback(self.integration.close)
-            self._guarded(self.integration, "azimuthal integration")
+        pattern_subscribers: list[Guard] = []
         kind = self.settings.catalog.kind
         if kind == "embedded" and not tiled_is_installed():
             log.info("%s; runs are measured without it, and `danmax runs --rescan` finds them later", NOT_INSTALLED)
@@ -360,10 +354,19 @@ class Session:
             self.catalog_service = CatalogService.of(self.settings)
             self.catalog_service.start()
             self._exit.callback(self.catalog_service.close)
-            self._guarded(CatalogFeed(self.catalog_service), "catalogue")
+            pattern_subscribers = [self._guarded(CatalogFeed(self.catalog_service), "catalogue")]
+        if formats.integrate:
+            self.RE.subscribe(self._begin_integrals)
+            self.integration = Integrate(
+                on_done=self._integrated, subscribers=[*self.rig.integrals.values(), *pattern_subscribers]
+            )
+            self._exit.callback(self.integration.close)
+            self._guarded(self.integration, "azimuthal integration")
 
-    def _guarded(self, consumer: Any, name: str) -> None:
-        self.RE.subscribe(self._guard(consumer, name))
+    def _guarded(self, consumer: Any, name: str) -> Guard:
+        guard = self._guard(consumer, name)
+        self.RE.subscribe(guard)
+        return guard
 
     def _guard(self, consumer: Any, name: str) -> Guard:
         guard = Guard(consumer, name)
@@ -375,21 +378,10 @@ class Session:
             for integrals in self.rig.integrals.values():
                 integrals.begin(doc["uid"] if name == "start" else "")
 
-    def _tell_integrals(
-        self, run: str, detector: str, recipe: str, frames: Sequence[int], values: Mapping[str, Sequence[float]]
-    ) -> None:
-        if detector in self.rig.integrals:
-            self.rig.integrals[detector].heard(run, recipe, frames, values)
-
     def _integrated(self, run: str, detector: str, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             if outcome.failed and detector in self.rig.integrals:
                 self.rig.integrals[detector].failed(run, outcome.recipe)
-
-    def _announce(self, uid: str, journal: Path) -> None:
-        """Patterns are a run of their own in the catalogue."""
-        if self.catalog_service is not None:
-            self.catalog_service.announce(uid, journal)
 
     def _remember(self, name: str, doc: dict[str, Any]) -> None:
         if name == "start":

@@ -1,9 +1,11 @@
 """Tells the catalogue's feeder of every run; the documents themselves reach it through the journal."""
 
+from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.runs.pattern_streams import DOCUMENTS
 
 
 class CatalogFeed:
@@ -21,7 +23,8 @@ class CatalogFeed:
         """Announce the run at its start document; a run without a place on disk is left aside."""
         if name == "start" and "data_root" in doc:
             self._announced.add(doc["uid"])
-            self._service.announce(doc["uid"], ScanFiles.of(doc).documents)
+            journal = Path(doc[DOCUMENTS]) if DOCUMENTS in doc else ScanFiles.of(doc).documents
+            self._service.announce(doc["uid"], journal)
         elif name == "stop" and doc["run_start"] in self._announced:
             self._announced.discard(doc["run_start"])
             self._service.note_end(doc["run_start"])

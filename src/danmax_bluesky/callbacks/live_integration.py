@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from danmax_bluesky.callbacks.guard import Consumer
 from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.pipelines.scan_frames import MEASURED, columns_of, info_of
 from danmax_bluesky.pipelines.supervisor import Supervisor
@@ -29,10 +30,8 @@ class Integrate:
         publish: address of the 0MQ socket on which it publishes patterns, such as tcp://127.0.0.1:0; "" for none.
         on_done: called with the run's uid, the detector and the outcomes when its files are written, in a thread of
             its own.
-        on_journal: called, likewise, with uid and journal of each run of patterns when it begins; the catalogue's
-            service has a method `announce` that takes them.
-        on_integrals: called, likewise, with the run's uid, detector, recipe, frame numbers, and parameter -> values of
-            the patterns that are written, for the detectors that a start document names under "integrals".
+        subscribers: each is called, likewise, with the documents of every run of patterns: the catalogue's feed, and
+            the devices that have integrals as readings.
     """
 
     def __init__(
@@ -40,13 +39,11 @@ class Integrate:
         threads: int = 2,
         publish: str = "tcp://127.0.0.1:0",
         on_done: Callable[[str, str, Sequence[Outcome]], None] | None = None,
-        on_journal: Callable[[str, Path], None] | None = None,
-        on_integrals: Callable[[str, str, str, Sequence[int], Mapping[str, Sequence[float]]], None] | None = None,
+        subscribers: Sequence[Consumer] = (),
     ) -> None:
         self._threads = threads
         self._on_done = on_done
-        self._on_integrals = on_integrals
-        self.supervisor = Supervisor(publish, self._done, on_journal, self._known)
+        self.supervisor = Supervisor(publish, self._done, subscribers)
         self._router = PerRun(self._one_run)
 
     @property
@@ -77,11 +74,6 @@ class Integrate:
         if self._on_done:
             run, _, detector = job_id.partition("/")
             self._on_done(run, detector, outcomes)
-
-    def _known(self, job_id: str, recipe: str, frames: Sequence[int], integrals: Mapping[str, Sequence[float]]) -> None:
-        if self._on_integrals:
-            run, _, detector = job_id.partition("/")
-            self._on_integrals(run, detector, recipe, frames, integrals)
 
 
 class _OneRun:
@@ -144,7 +136,6 @@ class _OneRun:
             outputs=[str(output_path(file, str(recipe.get("name", "azint")))) for recipe in recipes],
             journal=str(ScanFiles.of(self._start).documents) if placed else "",
             threads=self._threads,
-            tell_integrals=detector in self._start.get("integrals", {}),
         )
         self._jobs[detector] = job.id
         self._supervisor.begin(job)

@@ -22,10 +22,13 @@ from bluesky.protocols import Hints, Reading
 from event_model import DataKey
 from ophyd_async.core import AsyncStatus
 
+from danmax_bluesky.runs.pattern_streams import FRAME_NUMBER, INTEGRALS
+
 PATIENCE_S = 60.0
 """For a pattern, the first of which may wait for its matrix; once one was late nobody waits until it has come."""
 MONITOR_S = 0.2
-_KEPT = 64
+_REMEMBERED = 64
+"""So many of the latest patterns can still be asked for."""
 _log = logging.getLogger(__name__)
 
 
@@ -70,19 +73,13 @@ class Integrals:
         self._triggered = 0
         self._late = False
         self._failed: set[str] = set()
+        self._recipe_of: dict[str, str] = {}
         self._values: dict[str, dict[int, Mapping[str, float]]] = {name: {} for name in self._recipes}
         self._woken.set()
 
-    def heard(self, run: str, recipe: str, frames: Sequence[int], values: Mapping[str, Sequence[float]]) -> None:
-        """Patterns are written; from any thread.
-
-        Args:
-            run: uid of the run.
-            recipe: name of the recipe.
-            frames: number of each frame in the detector's file.
-            values: parameter -> a value for each frame.
-        """
-        self._soon(self._take, run, recipe, frames, values)
+    def __call__(self, name: str, doc: Any) -> None:
+        """Take a document of a run of patterns, as `runs.pattern_streams` describes them; from any thread."""
+        self._soon(self._take, name, doc)
 
     def failed(self, run: str, recipe: str) -> None:
         """A recipe gives no more patterns in this run; from any thread."""
@@ -130,15 +127,24 @@ class Integrals:
         """Tell this listener no more."""
         self._listeners.remove(function)
 
-    def _take(self, run: str, recipe: str, frames: Sequence[int], values: Mapping[str, Sequence[float]]) -> None:
-        known = self._values.get(recipe)
-        if run != self._run or known is None or not frames:
+    def _take(self, name: str, doc: Any) -> None:
+        match name:
+            case "start" if doc["derived_from"] == self._run and doc["recipe"]["detector"] == self._detector:
+                self._recipe_of[doc["uid"]] = doc["recipe"]["name"]
+            case "descriptor" if doc["name"] == INTEGRALS and doc["run_start"] in self._recipe_of:
+                self._recipe_of[doc["uid"]] = self._recipe_of[doc["run_start"]]
+            case "event_page" if doc["descriptor"] in self._recipe_of:
+                self._take_page(self._recipe_of[doc["descriptor"]], doc["data"])
+
+    def _take_page(self, recipe: str, columns: Mapping[str, Sequence[float]]) -> None:
+        values = self._values.get(recipe)
+        if values is None:
             return
-        for place, frame in enumerate(frames):
-            known[int(frame)] = {name: float(series[place]) for name, series in values.items()}
-        for frame in sorted(known)[:-_KEPT]:
-            del known[frame]
-        latest = max(known)
+        for row, frame in enumerate(columns[FRAME_NUMBER]):
+            values[int(frame)] = {name: float(series[row]) for name, series in columns.items()}
+        for frame in sorted(values)[:-_REMEMBERED]:
+            del values[frame]
+        latest = max(values)
         self._late = self._late and latest < self._triggered - 1
         self._woken.set()
         if self._listeners and time.monotonic() - self._told_s >= MONITOR_S:

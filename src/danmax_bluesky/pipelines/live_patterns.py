@@ -3,19 +3,17 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from danmax_bluesky.errors import CalibrationError, DanmaxError, SettingsError, StorageError
-from danmax_bluesky.pipelines.blocks import Block, integrate_blocks
+from danmax_bluesky.pipelines.blocks import integrate_blocks
 from danmax_bluesky.pipelines.frame_ranges import Stretches, await_numbers, follow
 from danmax_bluesky.pipelines.integration_provenance import note_integration
 from danmax_bluesky.pipelines.integrator_cache import integrators_of
 from danmax_bluesky.pipelines.output import RecipeOutput
-from danmax_bluesky.pipelines.pattern_run import DerivedRun
+from danmax_bluesky.pipelines.pattern_run import PatternRun, Subscriber
 from danmax_bluesky.pipelines.recipes import prepare, recipe_settings
 from danmax_bluesky.pipelines.scan_frames import MeasuredScan, measured_scan
 from danmax_bluesky.pipelines.scan_integration import check_first, values_beside, with_columns_of
@@ -30,21 +28,16 @@ ATTEMPTS = 20
 PATIENCE_S = 30.0
 WAIT_S = 600.0
 """How long to wait for another process that integrates the same frames: it is not disturbed, and then done over."""
-RESTORED = 64
 BEHIND = 100
 _log = logging.getLogger(__name__)
 
-Publish = Callable[["RecipeOutput", Block, int], None]
-Began = Callable[[Sequence[tuple[str, Path]]], None]
-Known = Callable[[str, Sequence[int], Mapping[str, np.ndarray]], None]
+Subscribe = Callable[[RecipeOutput], Sequence[Subscriber]]
 
 
 def run_job(
     job: Job,
     stretches: Stretches,
-    publish: Publish | None = None,
-    began: Began | None = None,
-    known: Known | None = None,
+    subscribe: Subscribe = lambda _sink: (),
     patience_s: float = PATIENCE_S,
 ) -> list[Outcome]:
     """Follow a detector file until its run ends.
@@ -54,9 +47,7 @@ def run_job(
     Args:
         job: what to do.
         stretches: which frames are wanted; told from another thread.
-        publish: called with each block that is on disk, and the number of frames that wait behind it.
-        began: called with the uid and the journal of each run of patterns.
-        known: called with recipe, frame numbers and integral parameters of patterns that are on disk.
+        subscribe: called with the output of each recipe; returns the subscribers to the documents of its patterns.
         patience_s: how long to wait, after the end, for frames that were announced and are not on disk.
     """
     begun_s = time.time()
@@ -65,25 +56,18 @@ def run_job(
     except DanmaxError as error:
         return [_failure(recipe, error) for recipe in job.recipes]
     sinks: list[RecipeOutput] = []
-    runs: dict[RecipeOutput, DerivedRun] = {}
+    runs: dict[RecipeOutput, PatternRun] = {}
     outcomes: list[Outcome] = []
     warnings: list[str] = []
     why = ""
     wrong: dict[RecipeOutput, str] = {}
     try:
         outcomes += _open_sinks(job, frames, sinks)
-        runs |= _derived_runs(job, sinks)
-        if began:
-            began([(run.uid, run.path) for run in runs.values()])
         for sink in sinks:
-            if known and len(sink):
-                first = max(0, len(sink) - RESTORED)
-                known(sink.prepared.settings.name, sink.index()[first:].tolist(), sink.stored_integrals(first))
+            runs[sink] = _pattern_run(job, sink, subscribe(sink))
+            _document(runs[sink], sink)
         if sinks:
-            listeners = _PatternListeners(publish, known, runs)
-            _follow(job, frames, sinks, stretches, listeners, patience_s, warnings)
-        for sink, run in runs.items():
-            _tell(run, sink)
+            _follow(job, frames, runs, stretches, patience_s, warnings)
         finished = _finish(job, frames, sinks, stretches, patience_s)
         wrong |= {sink: "; ".join(outcome.problems) for sink, outcome in zip(sinks, finished, strict=True)}
         outcomes += finished
@@ -104,7 +88,7 @@ def run_job(
     return [replace(outcome, warnings=warnings) for outcome in outcomes]
 
 
-def _end(run: DerivedRun, status: Literal["success", "abort", "fail"], why: str) -> None:
+def _end(run: PatternRun, status: Literal["success", "abort", "fail"], why: str) -> None:
     """End a run of patterns; where not even that can be written, it is let go, which ends it for the catalogue."""
     try:
         run.stop(status, why)
@@ -114,25 +98,26 @@ def _end(run: DerivedRun, status: Literal["success", "abort", "fail"], why: str)
         run.close()
 
 
-def _derived_runs(job: Job, sinks: Sequence[RecipeOutput]) -> dict[RecipeOutput, DerivedRun]:
-    """A run of patterns for each recipe, where the documents of the scan are at hand."""
+def _pattern_run(job: Job, sink: RecipeOutput, subscribers: Sequence[Subscriber]) -> PatternRun:
+    """The documents of the patterns of one recipe, with a journal where the documents of the scan are at hand."""
     start = _start_of(job)
-    if start is None:
-        return {}
-    runs = {}
-    for sink in sinks:
-        recipe = sink.prepared.settings.model_dump(mode="json")
-        try:
-            runs[sink] = DerivedRun(sink.path, start, recipe, sink.datasets(), NAMES)
-            _tell(runs[sink], sink)
-        except StorageError as error:
-            _log.warning("the patterns of %s are not told to the catalogue: %s", sink.path, error)
-    return runs
+    described = start or {
+        "uid": sink.info.run_uid,
+        **{key: sink.info.scan[key] for key in ("scan_id",) if key in sink.info.scan},
+    }
+    recipe = sink.prepared.settings.model_dump(mode="json")
+    composed = (sink.path, described, recipe, sink.datasets(), NAMES, subscribers)
+    try:
+        return PatternRun(*composed, with_journal=start is not None)
+    except StorageError as error:
+        _log.warning("the patterns of %s do not come into the catalogue: %s", sink.path, error)
+        return PatternRun(*composed, with_journal=False)
 
 
-def _tell(run: DerivedRun, sink: RecipeOutput) -> None:
+def _document(run: PatternRun, sink: RecipeOutput, frames_waiting: int = 0) -> None:
+    """Document the patterns that are on disk and are not documented yet."""
     if len(sink) > run.rows:
-        run.append(len(sink), sink.stored_integrals(run.rows))
+        run.append(len(sink), sink.columns_from(run.rows), frames_waiting)
 
 
 def _start_of(job: Job) -> Mapping[str, Any] | None:
@@ -200,32 +185,15 @@ def _open_sinks(job: Job, frames: Frames, sinks: list[RecipeOutput]) -> list[Out
     return failed
 
 
-@dataclass(frozen=True)
-class _PatternListeners:
-    """Who is told of patterns that are on disk."""
-
-    publish: Publish | None
-    known: Known | None
-    runs: Mapping[RecipeOutput, DerivedRun]
-
-    def __call__(self, sink: RecipeOutput, block: Block, backlog: int) -> None:
-        if self.publish:
-            self.publish(sink, block, backlog)
-        if self.known:
-            self.known(sink.prepared.settings.name, block.index.tolist(), sink.integrals(block))
-        if sink in self.runs:
-            _tell(self.runs[sink], sink)
-
-
 def _follow(
     job: Job,
     frames: Frames,
-    sinks: Sequence[RecipeOutput],
+    runs: Mapping[RecipeOutput, PatternRun],
     stretches: Stretches,
-    listeners: _PatternListeners,
     patience_s: float,
     warnings: list[str],
 ) -> None:
+    sinks = list(runs)
     keyed = {sink.key(name): integrator for sink in sinks for name, integrator in sink.integrators.items()}
     done = min(sink.done for sink in sinks)
     numbers = follow(frames, stretches, done, patience_s)
@@ -239,11 +207,11 @@ def _follow(
             _log.warning("frame %d is left out: %s", number, text)
         backlog = len(stretches.wanted(frames.refresh(), int(block.index[-1])))
         behind.note(backlog)
-        for sink in sinks:
+        for sink, run in runs.items():
             fresh = block.after(sink.done)
             if fresh is not None:
                 sink.write(fresh)
-                listeners(sink, fresh, backlog)
+                _document(run, sink, backlog)
 
 
 class Backlog:

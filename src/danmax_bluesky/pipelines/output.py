@@ -30,13 +30,14 @@ from danmax_bluesky.formats.tree import Dataset, Group
 from danmax_bluesky.pipelines.blocks import Block
 from danmax_bluesky.pipelines.recipes import PreparedRecipe
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
+from danmax_bluesky.runs.pattern_streams import FRAME_NUMBER, FRAME_TIME
 from danmax_bluesky.scattering.checks import orientation_warnings, ring_contrast
 from danmax_bluesky.scattering.classifiers import NAMES, integral_parameters
 from danmax_bluesky.scattering.integrator import Integrator
 from danmax_bluesky.scattering.matrix import effective_mask
 from danmax_bluesky.scattering.validity import share_warnings
 from danmax_bluesky.storage.locks import WriterLock
-from danmax_bluesky.storage.patterns import PatternFile, StoredRows
+from danmax_bluesky.storage.patterns import INDEX, PatternFile, StoredRows
 
 PROGRAM = "danmax_bluesky"
 SAMPLE = "sample_name"
@@ -158,26 +159,41 @@ class RecipeOutput:
         """Number of each frame that is written."""
         return self._file.index()
 
-    def datasets(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Data key -> HDF5 path and shape of one pattern, of the layout that is plotted."""
-        first = self._layouts[0]
-        data, shape = data_path(self._layouts, first), self.prepared.recipes[first].shape
-        kinds = ("I", "I_errors") if self._has_errors[first] else ("I",)
-        return {kind: (f"{data}/{kind}", shape) for kind in kinds}
+    def datasets(self) -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
+        """Layout -> data key -> HDF5 path and shape of one pattern.
 
-    def stored_integrals(self, first: int) -> dict[str, np.ndarray]:
-        """Integral parameters from row `first` on, as they are in the file."""
-        return {name: self._file.rows(integral_path(name), first, len(self._file)) for name in NAMES}
+        The keys of the layout that is plotted are "I" and, with errors, "I_errors"; others begin with its name.
+        """
+        return {
+            layout: {
+                f"{prefix}{kind}": (f"{data_path(self._layouts, layout)}/{kind}", self.prepared.recipes[layout].shape)
+                for kind in (("I", "I_errors") if self._has_errors[layout] else ("I",))
+            }
+            for layout, prefix in ((name, f"{name}_" if number else "") for number, name in enumerate(self._layouts))
+        }
+
+    def rows(self, dataset: str, first: int, last: int) -> np.ndarray:
+        """Rows of a dataset of the file, by its HDF5 path, shape (last - first, ...)."""
+        return self._file.rows(dataset, first, last)
+
+    def columns_from(self, first: int) -> dict[str, np.ndarray]:
+        """What the documents say of each pattern from row `first` on: integrals, number and time of its frame."""
+        last = len(self._file)
+        numbers = self._file.rows(INDEX, first, last)
+        columns = {name: self._file.rows(integral_path(name), first, last) for name in NAMES}
+        return {**columns, FRAME_NUMBER: numbers, FRAME_TIME: self._taken_at(numbers)}
 
     def __len__(self) -> int:
         return len(self._file)
 
-    def taken_at(self, numbers: np.ndarray) -> list[float | None]:
-        """When frames were taken, POSIX seconds, None where the detector does not say."""
-        known = None if self._timestamps is None else self._timestamps()
-        if known is None:
-            return [None] * len(numbers)
-        return [float(known[number]) if number < len(known) else None for number in numbers]
+    def _taken_at(self, numbers: np.ndarray) -> np.ndarray:
+        """When frames were taken, POSIX seconds, NaN where the detector does not say it; shape (n,)."""
+        moments = np.full(len(numbers), np.nan)
+        said = None if self._timestamps is None else self._timestamps()
+        if said is not None:
+            is_said = numbers < len(said)
+            moments[is_said] = said[numbers[is_said]]
+        return moments
 
     def key(self, layout: str) -> str:
         """Name of this recipe's patterns of one layout in a block."""

@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.pipelines.child_process import ChildProcess
+from danmax_bluesky.pipelines.pattern_run import Subscriber
 from danmax_bluesky.pipelines.worker_messages import Job, Outcome
 
 MAX_DEATHS = 5
@@ -20,8 +20,6 @@ _COMMAND = (sys.executable, "-m", "danmax_bluesky.pipelines.worker")
 _log = logging.getLogger(__name__)
 
 Listener = Callable[[str, Sequence[Outcome]], None]
-JournalListener = Callable[[str, Path], None]
-RowsListener = Callable[[str, str, Sequence[int], Mapping[str, Sequence[float]]], None]
 
 
 class Supervisor:
@@ -30,22 +28,17 @@ class Supervisor:
     Args:
         publish: address of the worker's 0MQ socket, "" for none.
         on_done: called with a job's id and its outcomes, in a thread of its own.
-        on_journal: called with the uid and the journal of each run of patterns when it begins, likewise.
-        on_rows: called, likewise, for jobs that ask for it, with a job's id, recipe, frame numbers and integral
-            parameters of patterns that are written.
+        subscribers: each is called, likewise, with the documents of patterns that are on disk.
     """
 
     def __init__(
         self,
         publish: str = "",
         on_done: Listener | None = None,
-        on_journal: JournalListener | None = None,
-        on_rows: RowsListener | None = None,
+        subscribers: Sequence[Subscriber] = (),
     ) -> None:
         self._publish = publish
-        self._on_journal = on_journal
-        self._on_rows = on_rows
-        self._announced: set[str] = set()
+        self._subscribers = subscribers
         self._on_done = on_done
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._open: dict[str, list[dict[str, Any]]] = {}
@@ -174,17 +167,12 @@ class Supervisor:
             _log.warning("the integration worker ended with status %d and is started again", status)
             self._messages.put({"do": "restart"})
 
-    def _heard(self, reply: Mapping[str, Any]) -> None:
-        if reply["event"] == "ready":
+    def _heard(self, reply: Any) -> None:
+        if isinstance(reply, list):
+            for subscriber in self._subscribers:
+                subscriber(*reply)
+        elif reply["event"] == "ready":
             self.address = reply["publish"]
-        elif reply["event"] == "began":
-            for uid, path in reply["journals"]:
-                if self._on_journal and uid not in self._announced:
-                    self._announced.add(uid)
-                    self._on_journal(uid, Path(path))
-        elif reply["event"] == "rows":
-            if self._on_rows:
-                self._on_rows(reply["id"], reply["recipe"], reply["frames"], reply["integrals"])
         elif reply["event"] == "done":
             self._done(reply["id"], [Outcome(**fields) for fields in reply["outcomes"]])
         else:

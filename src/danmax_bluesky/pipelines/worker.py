@@ -1,11 +1,14 @@
 """The process that integrates while a run is measured: `python -m danmax_bluesky.pipelines.worker`.
 
-It takes one JSON object a line from its standard input, and answers with one a line on its standard output:
+It takes one JSON object a line from its standard input:
 
 - `{"do": "begin", "job": {...}}` a run begins; the detector file need not be there yet
 - `{"do": "rows", "id": ..., "start": 0, "stop": 100}` these frames are wanted
 - `{"do": "end", "id": ..., "rows": [[0, 100]], "complete": true}` the run is over
 - `{"do": "exit"}` finish what is under way, and go; the end of the input means the same
+
+It answers on its standard output, one line each: with the documents of the patterns, each as a journal has it,
+`["event_page", {...}]`, and with JSON objects, `{"event": "ready" or "done" or "error", ...}`.
 
 It never changes a detector file, and what it has written survives its death: told the same again, it continues.
 """
@@ -15,19 +18,16 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from danmax_bluesky.pipelines.blocks import Block
 from danmax_bluesky.pipelines.frame_ranges import Stretches
 from danmax_bluesky.pipelines.live_patterns import run_job
 from danmax_bluesky.pipelines.output import RecipeOutput
-from danmax_bluesky.pipelines.publish import Publisher
+from danmax_bluesky.pipelines.pattern_run import Subscriber
+from danmax_bluesky.pipelines.publish import PatternMessages, Publisher
 from danmax_bluesky.pipelines.worker_messages import Job, Outcome
+from danmax_bluesky.storage.journal import encoded
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ class Worker:
     """Runs jobs, each in a thread of its own.
 
     Args:
-        replies: where answers go, one JSON object a line.
-        publisher: tells others of each pattern.
+        replies: where documents and answers go, one a line.
+        publisher: publishes each pattern.
     """
 
     def __init__(self, replies: IO[str], publisher: Publisher | None = None) -> None:
@@ -81,30 +81,23 @@ class Worker:
 
     def reply(self, message: dict[str, Any]) -> None:
         """Answer."""
+        self._write(json.dumps(message))
+
+    def _write(self, line: str) -> None:
         with self._lock:
             try:
-                self._replies.write(json.dumps(message) + "\n")
+                self._replies.write(line + "\n")
                 self._replies.flush()
             except (BrokenPipeError, ValueError):
                 pass  # nobody listens any more; the files are written all the same
 
-    def _began(self, job: Job, runs: Sequence[tuple[str, Path]]) -> None:
-        journals = [[uid, str(path)] for uid, path in runs]
-        self.reply({"event": "began", "id": job.id, "journals": journals})
+    def _subscribers(self, output: RecipeOutput) -> list[Subscriber]:
+        publish = [] if self._publisher is None else [PatternMessages(self._publisher, output.rows)]
+        return [*publish, lambda name, doc: self._write(encoded(name, doc))]
 
     def _run(self, job: Job, stretches: Stretches) -> None:
-        def written(output: RecipeOutput, block: Block, backlog: int) -> None:
-            if self._publisher:
-                self._publisher.publish(output, block, backlog)
-
-        def known(recipe: str, frames: Sequence[int], integrals: Mapping[str, np.ndarray]) -> None:
-            values = {name: array.tolist() for name, array in integrals.items()}
-            self.reply({"event": "rows", "id": job.id, "recipe": recipe, "frames": list(frames), "integrals": values})
-
         try:
-            outcomes = run_job(
-                job, stretches, written, lambda runs: self._began(job, runs), known if job.tell_integrals else None
-            )
+            outcomes = run_job(job, stretches, self._subscribers)
         except Exception as error:  # told to the parent, which tells the user
             _log.exception("job %s", job.id)
             text = f"{type(error).__name__}: {error}"
@@ -116,7 +109,7 @@ class Worker:
 def main() -> None:
     """Take messages until the input ends."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="azint worker: %(levelname)s %(message)s")
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
     os.dup2(2, 1)  # whatever prints shall not end up between the answers
     publisher = Publisher(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1] else None
     worker = Worker(replies, publisher)

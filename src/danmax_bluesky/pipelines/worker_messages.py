@@ -51,7 +51,6 @@ class Job:
         columns: name -> dtype, units.
         journal: documents of the run, for what is known of each frame in the end; "" without.
         threads: blocks at a time.
-        tell_integrals: tell of the integral parameters of each pattern.
     """
 
     id: str
@@ -64,7 +63,6 @@ class Job:
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     journal: str = ""
     threads: int = 2
-    tell_integrals: bool = False
 
     def scan_info(self) -> ScanInfo:
         """What is known of the scan."""

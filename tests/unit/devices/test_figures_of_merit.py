@@ -15,14 +15,26 @@ NAMES = ("I0", "I1")
 async def integrals():
     device = Integrals("pilatus", ["azint", "fine"], NAMES, asyncio.get_running_loop(), patience_s=20)
     device.begin("run")
+    describe(device)
     return device
+
+
+def describe(device, runs=("run", "before")):
+    """Both runs have the same recipes."""
+    for run in runs:
+        for recipe in ("azint", "fine"):
+            uid = f"{run} {recipe}"
+            start = {"uid": uid, "derived_from": run, "recipe": {"name": recipe, "detector": "pilatus"}}
+            device("start", start)
+            device("descriptor", {"uid": f"{uid} integrals", "name": "integrals", "run_start": uid})
 
 
 def tell(device, frames, run="run", recipe=None):
     """As the thread that listens to the worker does."""
     for name in [recipe] if recipe else ["azint", "fine"]:
-        values = {"I0": [10.0 * frame for frame in frames], "I1": [1.0] * len(frames)}
-        thread = threading.Thread(target=device.heard, args=(run, name, frames, values))
+        values = {"I0": [10.0 * frame for frame in frames], "I1": [1.0] * len(frames), "frame_number": frames}
+        page = {"descriptor": f"{run} {name} integrals", "data": values}
+        thread = threading.Thread(target=device, args=("event_page", page))
         thread.start()
         thread.join()
 
@@ -76,6 +88,7 @@ async def test_another_run_is_left_aside(integrals):
 async def test_a_pattern_that_is_late_is_nan_and_is_waited_for_once(caplog):
     device = Integrals("pilatus", ["azint"], NAMES, asyncio.get_running_loop(), patience_s=0.01)
     device.begin("run")
+    describe(device)
     for _ in range(3):
         await device.trigger()
         assert math.isnan(await value(device))

@@ -72,14 +72,15 @@ def test_a_file_that_another_process_writes_is_waited_for(job, tmp_path, monkeyp
 
 
 def test_whatever_goes_wrong_the_file_may_be_written_by_others(job, tmp_path):
-    def fail(*_):
-        raise TypeError("nothing that was thought of")
+    def fail(name, _):
+        if name == "event_page":
+            raise TypeError("nothing that was thought of")
 
     with DetectorWriter(tmp_path / "scan-0001_pilatus.h5", ring_frames(SHAPE, 5)) as writer:
         writer.append(20)
         stretches = Stretches()
         stretches.end([(0, 20)])
-        (outcome,) = run_job(job, stretches, publish=fail)
+        (outcome,) = run_job(job, stretches, lambda _: [fail])
         assert outcome.failed
         assert "TypeError: nothing that was thought of" in outcome.problems[0]
         (outcome,) = run_job(job, stretches)
@@ -90,14 +91,15 @@ def test_whatever_goes_wrong_the_file_may_be_written_by_others(job, tmp_path):
 def test_integrals_are_told_of_every_frame_also_of_those_from_before_a_restart(job, tmp_path):
     told = {}
 
-    def note(recipe, frames, values):
-        told.update(zip(frames, values["I0"].tolist(), strict=True))
+    def note(name, doc):
+        if name == "event_page":
+            told.update(zip(doc["data"]["frame_number"], doc["data"]["I0"], strict=True))
 
     with DetectorWriter(tmp_path / "scan-0001_pilatus.h5", ring_frames(SHAPE, 5)) as writer:
         writer.append(20)
         stretches = Stretches()
         stretches.end([(0, 20)])
-        run_job(job, stretches, known=note)
+        run_job(job, stretches, lambda _: [note])
     stored = read_patterns(tmp_path / "patterns.h5").integrals["I0"]
     assert [told[number] for number in range(20)] == stored.tolist()
 

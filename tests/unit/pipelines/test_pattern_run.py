@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
-from danmax_bluesky.pipelines.pattern_run import DerivedRun, journal_path
+from danmax_bluesky.pipelines.pattern_run import PatternRun, journal_path
+from danmax_bluesky.runs.pattern_streams import FRAME_NUMBER, FRAME_TIME
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
 
@@ -18,15 +19,16 @@ START = {
     "folder": "powder",
     "sample": {"name": "CeO2"},
 }
-DATASETS = {"I": ("/entry/data/I", (30,)), "I_errors": ("/entry/data/I_errors", (30,))}
+LAYOUTS = {"azint1d": {"I": ("/entry/data/I", (30,)), "I_errors": ("/entry/data/I_errors", (30,))}}
 
 
-def made(output):
-    return DerivedRun(output, START, {"name": "azint"}, DATASETS, ["I0", "I1"])
+def made(output, *subscribers):
+    return PatternRun(output, START, {"name": "azint"}, LAYOUTS, ["I0", "I1"], subscribers)
 
 
 def values(number):
-    return {"I0": np.arange(number, dtype=float), "I1": np.ones(number)}
+    numbers = np.arange(number)
+    return {"I0": numbers * 1.0, "I1": np.ones(number), FRAME_NUMBER: numbers, FRAME_TIME: numbers + 0.5}
 
 
 @pytest.fixture
@@ -63,6 +65,38 @@ def test_a_process_that_takes_over_continues_the_same_run(output):
     second.stop("success")
     record = fold(read_journal(journal_path(output)))
     assert {len(segment) for segment in record.segments} == {6}
+
+
+def test_every_subscriber_gets_the_documents_that_are_in_the_journal(output):
+    heard = []
+    run = made(output, lambda name, doc: heard.append((name, doc)))
+    run.append(5, values(5), frames_waiting=3)
+    run.stop("success")
+    assert heard == list(read_journal(journal_path(output)))
+    (page,) = [doc for name, doc in heard if name == "event_page"]
+    assert page["data"]["frames_waiting"] == [3] * 5
+
+
+def test_who_subscribes_to_a_run_that_is_continued_gets_what_describes_it_and_no_row_as_new(output):
+    first = made(output)
+    first.append(5, values(5))
+    first.close()
+    heard = []
+    second = made(output, lambda name, doc: heard.append(name))
+    assert heard == ["start", "descriptor", "descriptor", "stream_resource", "stream_resource", "event_page"]
+    second.append(6, values(1))
+    assert heard[6:] == ["stream_datum", "stream_datum", "event_page"]
+    second.stop("success")
+
+
+def test_a_run_without_a_journal_has_the_same_documents_and_leaves_no_file(output):
+    heard = []
+    subscriber = lambda name, doc: heard.append((name, doc))  # noqa: E731
+    run = PatternRun(output, {"uid": "x"}, {}, LAYOUTS, ["I0", "I1"], [subscriber], with_journal=False)
+    run.append(2, values(2))
+    run.stop("success")
+    assert fold(heard).is_complete
+    assert not list(output.parent.iterdir())
 
 
 def test_half_a_line_that_a_crash_left_spoils_no_other(output):

@@ -213,7 +213,7 @@ class CatalogService:
 
     def _pending(self) -> dict[str, str]:
         """Runs that ended in this session and are not in the catalogue -> why."""
-        ended = [uid for uid, is_over in self._announced.items() if is_over]
+        ended = [uid for uid, is_over in list(self._announced.items()) if is_over]
         outcomes = self.place.outcomes() if ended else {}
         found = {uid: outcomes.get(uid, _ON_ITS_WAY) for uid in ended}
         return {uid: outcome for uid, outcome in found.items() if outcome != WHOLE}
