@@ -51,6 +51,7 @@ from danmax_bluesky.runs.metadata import RunMetadata, refuse_reserved, start_met
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRAL_NAMES
 from danmax_bluesky.screen import screen
 from danmax_bluesky.storage.listing import files_of, how_to_open
+from danmax_bluesky.storage.scalars import load_scalars
 from danmax_bluesky.tomography.triggers import EncoderScale
 
 if TYPE_CHECKING:
@@ -503,6 +504,12 @@ def _rig(
         rotation=beamline.motors[settings.rotation],
         scale=EncoderScale(encoder.counts_per_deg, encoder.offset_deg, encoder.bits),
         position_source=encoder.source,
+        encoders={
+            name: (EncoderScale(wired.counts_per_unit, wired.offset, wired.bits), wired.source)
+            for name, motor in settings.motors.items()
+            if (wired := motor.encoder) is not None
+        },
+        with_scalars=load_scalars,
         shutter=beamline.shutter,
         motors=beamline.motors,
         ring_current=beamline.ring_current,
@@ -515,6 +522,11 @@ def _rig(
                 "counts_per_deg": encoder.counts_per_deg,
                 "offset_deg": encoder.offset_deg,
                 "bits": encoder.bits,
+            },
+            "encoders": {
+                name: motor.encoder.model_dump(include={"counts_per_unit", "offset", "bits"}) | {"units": motor.units}
+                for name, motor in settings.motors.items()
+                if motor.encoder is not None
             },
             "capture": settings.capture.model_dump(),
             "device_names": settings.device_names.model_dump(),

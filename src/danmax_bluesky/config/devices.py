@@ -1,5 +1,6 @@
 """Settings of the devices: where each is in the control system, and what it may do."""
 
+import math
 import tomllib
 from importlib import resources
 from typing import Literal
@@ -11,6 +12,22 @@ from danmax_bluesky.config.values import Model
 
 _TOLERANCES = {"um": 1.0, "eV": 0.5, "keV": 5e-4, "K": 0.5, "degC": 0.5}
 _TOLERANCE = 1e-3
+
+
+class WiredEncoder(Model):
+    """A motor's encoder as the PandA sees it: position = counts / counts_per_unit + offset."""
+
+    source: str = Field(description="position bus of the PandA, such as INENC2.VAL")
+    counts_per_unit: float = Field(description="encoder counts for one unit of the motor; negative if they fall")
+    offset: float = Field(default=0.0, description="position at count zero, in the motor's units")
+    bits: int = Field(default=32, ge=16, le=64, description="width of the signed register")
+
+    @field_validator("counts_per_unit")
+    @classmethod
+    def _counts(cls, value: float) -> float:
+        if not value or not math.isfinite(value):
+            raise ValueError("must be a number other than 0")
+        return value
 
 
 class MotorSettings(Model):
@@ -41,6 +58,11 @@ class MotorSettings(Model):
         gt=0,
         description="how far from where it was sent a resting motor has arrived, in units; None takes what suits its "
         "units: 0.001 mm, 0.001 deg, 1 um, 0.5 eV, 0.5 K, and 0.001 of any other",
+    )
+    encoder: WiredEncoder | None = Field(
+        default=None,
+        description="its encoder, if it is wired to the PandA: fast maps are then triggered by it, and each frame has "
+        "the position that the PandA captured as <motor>_mean; the rotation's is the setting `encoder`",
     )
     description: str = ""
 
@@ -173,9 +195,15 @@ class TangoSettings(Model):
 def default_motors() -> dict[str, MotorSettings]:
     """The motors of the twin, by name."""
 
-    def stage(description: str) -> MotorSettings:
+    def stage(description: str, source: str) -> MotorSettings:
         return MotorSettings(
-            units="mm", low_limit=-50.0, high_limit=50.0, velocity=20.0, max_velocity=40.0, description=description
+            units="mm",
+            low_limit=-50.0,
+            high_limit=50.0,
+            velocity=20.0,
+            max_velocity=40.0,
+            encoder=WiredEncoder(source=source, counts_per_unit=10_000.0),
+            description=description,
         )
 
     return {
@@ -189,9 +217,9 @@ def default_motors() -> dict[str, MotorSettings]:
             settle_time=0.02,
             description="sample rotation",
         ),
-        "tom_sam_x": stage("sample translation across the beam"),
-        "tom_sam_y": stage("sample translation, vertical"),
-        "tom_sam_z": stage("sample translation along the beam"),
+        "tom_sam_x": stage("sample translation across the beam", "INENC2.VAL"),
+        "tom_sam_y": stage("sample translation, vertical", "INENC3.VAL"),
+        "tom_sam_z": stage("sample translation along the beam", "INENC4.VAL"),
     }
 
 

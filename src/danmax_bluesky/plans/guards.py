@@ -27,6 +27,9 @@ class PauseGuard:
         flyers: are stopped.
         paused: something was broken off.
         over: set it once no pause can break anything off any more.
+        resumable: set it while nothing is exposed and nothing flies: a pause then closes the shutter, and breaks
+            nothing off.
+        shut: such a pause closed the shutter; whoever goes on opens it, and clears this.
         name: for messages.
     """
 
@@ -34,14 +37,15 @@ class PauseGuard:
 
     def __init__(self, shutter: Shutter) -> None:
         self.flyers: tuple[Any, ...] = ()
-        self.paused = self.over = False
+        self.paused = self.over = self.resumable = self.shut = False
         self._shutter = shutter
 
     async def pause(self) -> None:
         """The RunEngine pauses."""
         if self.over:
             return
-        self.paused = True
+        self.paused = not self.resumable
+        self.shut = self.resumable
         await self._shutter.shut()
         for flyer in self.flyers:
             await flyer.stop(success=True)

@@ -63,7 +63,7 @@ def azint_count(
     yield from nothing_is_away(rig)
     if num < 1:
         raise ScanError(f"num = {num}: at least 1 exposure is needed")
-    _positive(exposure_s)
+    positive(exposure_s)
     if latency_s < 0:
         raise ScanError(f"latency = {latency_s} s: give 0 s or more")
     exposure, period = period_us(exposure_s, latency_s, slowest_readout_s((yield from readouts(rig))))
@@ -148,7 +148,7 @@ def azint_fly(
         PreflightError: a position cannot be reached.
     """
     yield from nothing_is_away(rig)
-    _positive(exposure_s)
+    positive(exposure_s)
     points = line(start, end, intervals)
     if start == end:
         raise ScanError(f"{motor}: from {start:g} to {end:g} is no way to fly; give two positions, or count")
@@ -212,7 +212,7 @@ def azint_points(
     """
     require_rearmable_detectors(rig)
     yield from nothing_is_away(rig)
-    _positive(exposure_s)
+    positive(exposure_s)
     moved = [rig.motor(name) for name in motors]
     yield from reachable(rig, motors, points)
     home = (yield from read_setpoints(rig, motors)) if back else ()
@@ -302,7 +302,8 @@ def grid(slow: Sequence[Point], fast: Sequence[Point], snake: bool) -> list[Poin
     ]
 
 
-def _positive(exposure_s: float) -> None:
+def positive(exposure_s: float) -> None:
+    """Refuse an exposure that takes no time."""
     if not exposure_s > 0 or not math.isfinite(exposure_s):
         raise ScanError(f"exp_time = {exposure_s} s: an exposure takes time; give more than 0 s")
 

@@ -14,6 +14,7 @@ from danmax_bluesky.devices.protocols import FrameDetector, MotorDevice
 from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.tomography.triggers import EncoderScale
 
 
@@ -42,6 +43,8 @@ class Rig:
         snapshot: those devices that are connected now, which are read at the start and at the end of each run.
         homes: where the motors stood that a scan has taken away.
         integrals: name of a detector -> what the integration says of its latest frame; empty where nothing integrates.
+        encoders: of the other motors that are wired to the PandA, name -> its scale and its position bus.
+        with_scalars: reads the scalars of a run from the detectors' files, as `storage.scalars.load_scalars` does.
     """
 
     cameras: Mapping[str, FrameDetector]
@@ -64,6 +67,8 @@ class Rig:
     latest_scan: Callable[[], int | None] = lambda: None
     homes: Homes = field(default_factory=Homes)
     integrals: Mapping[str, Integrals] = field(default_factory=dict)
+    encoders: Mapping[str, tuple[EncoderScale, str]] = field(default_factory=dict)
+    with_scalars: Callable[[RunRecord], RunRecord] = lambda record: record
 
     def with_detectors(self, names: tuple[str, ...]) -> "Rig":
         """The same rig with these detectors armed.

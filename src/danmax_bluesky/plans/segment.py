@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
@@ -39,7 +39,7 @@ _TRIGGERS = {
 
 @dataclass(frozen=True)
 class Flight:
-    """A motor that moves at constant speed past a phase whose exposures are timed.
+    """A motor that moves at constant speed past a phase whose exposures are timed: a `Course`.
 
     Attributes:
         motor: its name.
@@ -57,6 +57,43 @@ class Flight:
     def waiting_row(self) -> GateRow:
         """The row of the sequencer with which it waits, once the motor moves, for the first exposure."""
         return GateRow(low_us=round((self.acceleration_s + self.lead_s) * 1e6), gate=False)
+
+    @property
+    def motors(self) -> tuple[str, ...]:
+        """The motor that flies."""
+        return (self.motor,)
+
+    def prepare(self, rig: Rig) -> MsgGenerator[tuple[Any, ...]]:
+        """Bring the motor to where it runs up from."""
+        motor = rig.motor(self.motor)
+        yield from prepare_flight(motor, self.motion, 0.0)
+        yield from bps.wait(group="motion")
+        return (motor,)
+
+    def expose(self, rig: Rig, planned: PlannedPhase, guard: PauseGuard) -> MsgGenerator[None]:
+        """Let the motor fly, and count the gates from when it moves."""
+        motor = rig.motor(self.motor)
+        yield from bps.prepare(rig.sequencer, sequencer_info(rig, (self.waiting_row, *planned.rows)), wait=True)
+        yield from bps.kickoff(motor, wait=True)
+        yield from bps.kickoff(rig.sequencer, wait=True)
+        yield from collect_until_complete(rig, (rig.sequencer, motor), planned.phase)
+
+
+class Course(Protocol):
+    """How motors move while a phase is exposed, and how the sequencer is told meanwhile; `Flight` is one."""
+
+    @property
+    def motors(self) -> tuple[str, ...]:
+        """Names of the motors that it moves."""
+        ...
+
+    def prepare(self, rig: Rig) -> MsgGenerator[tuple[Any, ...]]:
+        """Bring the motors to where they begin; returns those that have to be stopped if the phase ends early."""
+        ...
+
+    def expose(self, rig: Rig, planned: PlannedPhase, guard: PauseGuard) -> MsgGenerator[None]:
+        """Send every gate of the phase, and document the frames, which are counted already."""
+        ...
 
 
 def flight_of(motor: str, phase: Phase, step: float, start: float, acceleration_s: float) -> Flight:
@@ -76,7 +113,7 @@ def flight_of(motor: str, phase: Phase, step: float, start: float, acceleration_
 
 
 def measure_phase(
-    rig: Rig, phase: PlannedPhase | Phase, homes: Mapping[str, float] | None = None, flight: Flight | None = None
+    rig: Rig, phase: PlannedPhase | Phase, homes: Mapping[str, float] | None = None, flight: Course | None = None
 ) -> MsgGenerator[None]:
     """Measure one phase: its own stream, from the first gate to the last frame.
 
@@ -86,7 +123,7 @@ def measure_phase(
         rig: the devices.
         phase: what is to be measured; one that is not planned yet is planned first.
         homes: where the translations that go with the rotation stood when the scan began; None takes where they are.
-        flight: of a motor meanwhile, for a phase at rest.
+        flight: of motors meanwhile, for a phase at rest.
 
     Raises:
         ScanError: the phase cannot be measured.
@@ -114,14 +151,12 @@ def planned_phases(rig: Rig, phases: Sequence[PlannedPhase | Phase]) -> MsgGener
     return tuple(phase.checked() for phase in planned)
 
 
-def _measure(rig: Rig, planned: PlannedPhase, homes: Mapping[str, float], flight: Flight | None) -> MsgGenerator[None]:
+def _measure(rig: Rig, planned: PlannedPhase, homes: Mapping[str, float], flight: Course | None) -> MsgGenerator[None]:
     phase = replace(planned.phase, name=rig.panda.new_segment(planned.name))
     guard = PauseGuard(rig.shutter)
     yield Msg("null", guard)  # so that the RunEngine knows whom to tell of a pause
     devices = (*rig.detectors, rig.panda)
-    rows = planned.rows if flight is None else (flight.waiting_row, *planned.rows)
-    table = SeqTableInfo(sequence_table=sequencer_table(rig, rows), repeats=1)
-    flown = yield from (_prepare_motion(rig, planned, homes) if flight is None else _prepare_carried(rig, flight))
+    flown = yield from (_prepare_motion(rig, planned, homes) if flight is None else flight.prepare(rig))
     yield from bps.abs_set(rig.panda.segment, json.dumps(segment_metadata(phase)), wait=True)
     yield from bps.declare_stream(*devices, name=phase.name, collect=True)
     for device in devices:
@@ -135,19 +170,18 @@ def _measure(rig: Rig, planned: PlannedPhase, homes: Mapping[str, float], flight
     def measure() -> MsgGenerator[None]:
         guard.check(phase.name)
         yield from bps.kickoff_all(*devices, wait=True)
-        if phase.motion == "step":
-            yield from _step_by_step(rig, phase, table, guard, homes)
+        if flight is not None:
+            yield from flight.expose(rig, replace(planned, phase=phase), guard)
+        elif phase.motion == "step":
+            yield from _step_by_step(rig, phase, sequencer_info(rig, planned.rows), guard, homes)
             yield from collect_until_complete(rig, (), phase)
         else:
-            yield from bps.prepare(rig.sequencer, table, wait=True)
-            if flight is None:
-                yield from bps.kickoff(rig.sequencer, wait=True)
+            yield from bps.prepare(rig.sequencer, sequencer_info(rig, planned.rows), wait=True)
+            yield from bps.kickoff(rig.sequencer, wait=True)
             for motor in flown:
                 yield from bps.kickoff(motor, group="motion")
             if flown:
                 yield from bps.wait(group="motion")
-            if flight is not None:  # its gates are counted from when the motor moves
-                yield from bps.kickoff(rig.sequencer, wait=True)
             yield from collect_until_complete(rig, (rig.sequencer, *flown), phase)
         guard.check(phase.name)
 
@@ -195,7 +229,7 @@ def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> Ms
         done = all(status.done for status in statuses) or any(s.done and s.exception() for s in statuses)
         yield from bps.collect(*detectors, name=phase.name)
         if not done:
-            yield from _look(rig, watch)
+            yield from look(rig, watch)
             yield from bps.sleep(COLLECT_EVERY_S)
     yield from bps.wait(group="fly")
 
@@ -206,7 +240,7 @@ def patience_s(rig: Rig, phase: Phase) -> float:
     return longest_s + STALL_PERIODS * phase.period_s
 
 
-def _look(rig: Rig, watch: StallWatch) -> MsgGenerator[None]:
+def look(rig: Rig, watch: StallWatch) -> MsgGenerator[None]:
     """Ask each camera for trouble, and let the watch compare what the PandA sent with what it wrote.
 
     Raises:
@@ -257,6 +291,11 @@ def _audit(rig: Rig, phase: Phase) -> MsgGenerator[None]:
             )
 
 
+def sequencer_info(rig: Rig, rows: Sequence[GateRow]) -> SeqTableInfo:
+    """What prepares the sequencer for these rows, to be run once."""
+    return SeqTableInfo(sequence_table=sequencer_table(rig, rows), repeats=1)
+
+
 def sequencer_table(rig: Rig, rows: Sequence[GateRow]) -> SeqTable:
     """The PandA's table for these rows; a gate raises the PCAP gate (a) and the outputs of the armed detectors."""
     outputs = {f"out{letter}1": True for letter in {"a", *(rig.trigger_outputs[d.name] for d in rig.detectors)}}
@@ -284,16 +323,23 @@ def _prepare_motion(rig: Rig, planned: PlannedPhase, homes: Mapping[str, float])
     flown = []
     for travel, motion in zip(planned.phase.travels, planned.travels, strict=True):
         motor = rig.motor(travel.motor)
-        yield from _prepare_flight(motor, motion, homes[travel.motor])
+        yield from prepare_flight(motor, motion, homes[travel.motor])
         flown.append(motor)
-    yield from _prepare_flight(rig.rotation, planned.sweep, 0.0)
+    yield from prepare_flight(rig.rotation, planned.sweep, 0.0)
     yield from bps.wait(group="motion")
     return (*flown, rig.rotation)
 
 
-def _prepare_flight(motor: Any, motion: SweepMotion, home: float) -> MsgGenerator[None]:
-    info = FlyMotorInfo(start_position=home + motion.start, end_position=home + motion.end, time_for_move=motion.time_s)
-    yield from bps.prepare(motor, info, group="motion")
+def prepare_flight(motor: Any, motion: SweepMotion, home: float = 0.0) -> MsgGenerator[None]:
+    """Begin to bring a motor to where it runs up from; the group "motion" is done once it stands there."""
+    yield from bps.prepare(motor, flight_info(motion, home), group="motion")
+
+
+def flight_info(motion: SweepMotion, home: float = 0.0) -> FlyMotorInfo:
+    """What prepares a motor for a flight; `home` is added to the positions of the motion."""
+    return FlyMotorInfo(
+        start_position=home + motion.start, end_position=home + motion.end, time_for_move=motion.time_s
+    )
 
 
 def _step_by_step(
@@ -316,7 +362,7 @@ def _step_by_step(
         yield from bps.kickoff(rig.sequencer, wait=True)
         yield from bps.complete(rig.sequencer, wait=True)
         yield from bps.collect(*devices, name=phase.name)
-        yield from _look(rig, watch)
+        yield from look(rig, watch)
 
 
 def _label(devices: Sequence[Any], text: str) -> MsgGenerator[None]:
@@ -325,11 +371,3 @@ def _label(devices: Sequence[Any], text: str) -> MsgGenerator[None]:
         yield from bps.abs_set(device.label, text, group="label")
     if devices:
         yield from bps.wait(group="label")
-
-
-def _prepare_carried(rig: Rig, flight: Flight) -> MsgGenerator[tuple[Any, ...]]:
-    """Bring the motor that flies past to where it runs up from."""
-    motor = rig.motor(flight.motor)
-    yield from _prepare_flight(motor, flight.motion, 0.0)
-    yield from bps.wait(group="motion")
-    return (motor,)

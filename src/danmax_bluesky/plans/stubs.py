@@ -34,17 +34,19 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def arm(rig: Rig, total: int, longest_wait_s: float = 60.0) -> MsgGenerator[None]:
+def arm(rig: Rig, total: int, longest_wait_s: float = 60.0, encoder_of: str = "") -> MsgGenerator[None]:
     """Arm every detector and the PandA once, for all frames of the run; each gate is an exposure.
 
     Args:
         rig: the devices, staged.
         total: number of frames of all segments that will be taken under this arming.
         longest_wait_s: the longest time between two exposures of one segment, seconds.
+        encoder_of: name of the motor by whose encoder the sequencer triggers; "" takes the rotation.
     """
+    source = rig.encoders[encoder_of][1] if encoder_of in rig.encoders else rig.position_source
     timeout = longest_wait_s + LONGEST_WAIT_FOR_A_FRAME_S
     info = TriggerInfo(trigger=DetectorTrigger.EXTERNAL_LEVEL, number_of_events=total, exposure_timeout=timeout)
-    yield from bps.abs_set(rig.panda.seq[1].posa, rig.position_source, wait=True)
+    yield from bps.abs_set(rig.panda.seq[1].posa, source, wait=True)
     for detector in (*rig.detectors, rig.panda):
         yield from bps.prepare(detector, info, group="arm")
     yield from bps.wait(group="arm")

@@ -9,7 +9,7 @@ from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.segment import Flight, measure_phase, patience_s, planned_phases
+from danmax_bluesky.plans.segment import Course, measure_phase, patience_s, planned_phases
 from danmax_bluesky.plans.stubs import (
     arm,
     close_shutter,
@@ -122,7 +122,7 @@ def projections(
     start_deg: float = 0.0,
     end_deg: float = 180.0,
     homes: Mapping[str, float] | None = None,
-    flight: Flight | None = None,
+    flight: Course | None = None,
     name: str = "",
 ) -> MsgGenerator[None]:
     """Frames of the sample in the beam, in whichever way a phase asks for; of a number, while rotation sweeps.
@@ -134,7 +134,7 @@ def projections(
         start_deg: angle at the middle of the first exposure, degrees, where `frames` is a number.
         end_deg: angle at the middle of the last exposure, degrees, likewise.
         homes: where the translations that go with the rotation stood; None takes where they are.
-        flight: of a motor meanwhile, for a phase at rest.
+        flight: of motors meanwhile, for a phase at rest.
         name: of the stream, where `frames` is a number; "" for "proj".
 
     Raises:
@@ -193,7 +193,8 @@ def measure_phases(
     condition: float | Literal["stable"] = 0.0,
     flat_angle_deg: float | None = None,
     end_with: Callable[[], MsgGenerator[None]] | None = None,
-    flight: Flight | None = None,
+    flight: Course | None = None,
+    spare: int = 0,
     md: Mapping[str, Any],
 ) -> MsgGenerator[str]:
     """One run: arm once, then every phase in the order given, each a stream of its own.
@@ -208,7 +209,8 @@ def measure_phases(
         condition: seconds to wait after the shutter opened for flats, or "stable".
         flat_angle_deg: where to rotate for flats, degrees; None leaves it to the position.
         end_with: what comes after the last phase, with the shutter closed.
-        flight: of a motor during the phases with data.
+        flight: of motors during the phases with data.
+        spare: number of frames for which the detectors are armed beside those of the phases.
         md: for the start document, beside what the rig says.
 
     Returns:
@@ -244,13 +246,14 @@ def measure_phases(
         "data": lambda rig, phase: projections(rig, phase, homes=homes, flight=flight),
     }
 
-    flying = {rig.rotation.name, *travelling, *([flight.motor] if flight else ())}
+    flying = {rig.rotation.name, *travelling, *(flight.motors if flight else ())}
 
     @staged([*rig.detectors, rig.panda, rig.sequencer, *map(rig.motor, sorted(flying))])
     @bpp.monitor_during_decorator([rig.motor(name).readback for name in travelling])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
-        yield from arm(rig, total_frames(exposed), max(ph.longest_wait_s + patience_s(rig, ph) for ph in exposed))
+        longest_wait_s = max(ph.longest_wait_s + patience_s(rig, ph) for ph in exposed)
+        yield from arm(rig, total_frames(exposed) + spare, longest_wait_s, flight.motors[0] if flight else "")
         for phase in planned:
             yield from bps.checkpoint()  # a pause that was asked for lands here, with the shutter closed
             yield from verbs[phase.kind](rig, phase)

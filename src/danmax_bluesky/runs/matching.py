@@ -5,7 +5,8 @@ Nothing else pairs recorded rows with frames. A value has its frame by one of fo
 - what the PandA captured has a row for each trigger, and a frame has the row of its own trigger
 - what a detector wrote beside its frames has a row for each frame
 - what was read at points stands in the event that the frame belongs to
-- what a device told at moments of its own is taken at the middle of the exposure
+- what a device told at moments of its own is taken at the middle of the exposure; where the PandA captured the encoder
+  of a motor, its count is the better position
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -97,6 +98,7 @@ def _table(record: RunRecord, key: str, angles: Mapping[str, TriggerAngles], tri
         name: np.concatenate([piece.columns.get(name, np.full(len(piece.rows), np.nan)) for piece in pieces])
         for name in dict.fromkeys(name for piece in pieces for name in piece.columns)
     } | _at_moments(record, [piece.segment for piece in pieces], sizes, time_s - exposure_s / 2)
+    columns |= _by_encoder(record.start, columns, joined("angle_deg", np.float64))
     monitor = record.start.get("monitor")
     return FrameTable(
         detector=key,
@@ -270,6 +272,32 @@ def _at_moments(
     return columns
 
 
+def _by_encoder(
+    start: Mapping[str, Any], columns: Mapping[str, np.ndarray], angle_deg: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Positions of the motors that a run moves, from what the PandA captured of their encoders, in the motors' units.
+
+    Where nothing was captured the position that a device told stays. Of a map the angle is the position of the rotation.
+    """
+    found: dict[str, np.ndarray] = {}
+    for motor, wired in _wired(start).items():
+        counts = columns.get(f"{motor}_mean")
+        if counts is not None:
+            positions = counts / float(wired["counts_per_unit"]) + float(wired["offset"])
+            found[motor] = np.where(np.isfinite(positions), positions, columns.get(motor, np.nan))
+    rotation = str(rotation_of(start).get("motor", ""))
+    if start.get("shape") and rotation in start.get("motors", ()) and rotation not in columns:
+        found[rotation] = angle_deg
+    return found
+
+
+def _wired(start: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The motors that a run moves, and whose encoders are wired to the PandA -> how counts become positions."""
+    moved: Sequence[str] = start.get("motors", ())
+    encoders: Mapping[str, Mapping[str, Any]] = start.get("encoders") or {}
+    return {motor: wired for motor, wired in encoders.items() if motor in moved}
+
+
 def _motion_with(segment: Segment, motor: str) -> str:
     """What rotation does in a segment in which a motor goes with it, "" where it does not."""
     goes = any(travel.get("motor") == motor for travel in segment.plan.get("travels", ()))
@@ -310,14 +338,18 @@ def expected_columns(
                 and owners.get(key) not in cameras
             }
     found |= {name: str(units) for name, units in start.get("flown", {}).items()}
+    found |= {name: str(wired["units"]) for name, wired in _wired(start).items() if f"{name}_mean" in found}
     motor: str | None = rotation_of(start).get("motor")
     if motor and any(name == motor or name.startswith(f"{motor}_") for name in found):
         found |= {ANGLE: "degree", ANGLE_FLAG: ""}
+        if start.get("shape") and motor in start.get("motors", ()):
+            found |= {motor: "degree"}
     return found
 
 
 def _units(record: RunRecord, name: str) -> str:
-    return next((segment.units[name] for segment in record.segments if segment.units.get(name)), "")
+    declared = next((segment.units[name] for segment in record.segments if segment.units.get(name)), "")
+    return declared or str(_wired(record.start).get(name, {}).get("units", ""))
 
 
 def _frame_numbers(counter: np.ndarray | None, frames: int) -> tuple[np.ndarray | None, int]:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,16 +192,22 @@ class RunRecord:
         """Segment name -> number of promised rows that are not there; empty for a complete run.
 
         A row counts once every 2D detector of the segment has its frame. A segment that `may_end_early` misses nothing.
+        What another segment measured `instead_of` rows of a segment is not missing there.
         """
         done = {
             segment.name: min([len(source) for source in segment.images.values()] or [len(segment)])
             for segment in self.segments
         }
         open_ended = {entry["name"] for entry in self.start.get("segments", ()) if entry.get("may_end_early")}
+        again = Counter[str]()
+        for segment in self.segments:
+            again[str(segment.plan.get("instead_of", ""))] += segment.planned or 0
         return {
             name: num - done.get(name, 0)
             for name, num in self.planned.items()
-            if num != done.get(name, 0) and not (name in open_ended and done.get(name))
+            if num != done.get(name, 0)
+            and not (name in open_ended and done.get(name))
+            and not 0 < num - done.get(name, 0) <= again[name]
         }
 
     @property
@@ -380,8 +387,9 @@ def units_of(start: Mapping[str, Any], key: str, described: Mapping[str, Any]) -
         return str(described["units"])
     if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
         return "s"
-    motor = str(rotation_of(start).get("motor", ""))
-    return "counts" if motor and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")) else ""
+    motor, _, part = key.rpartition("_")
+    wired = {rotation_of(start).get("motor"), *(start.get("encoders") or ())}
+    return "counts" if motor and motor in wired and _ENCODER.fullmatch(part) else ""
 
 
 def rotation_of(start: Mapping[str, Any]) -> Mapping[str, Any]:

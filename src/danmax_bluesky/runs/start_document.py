@@ -32,6 +32,15 @@ class Rotation(TypedDict):
     bits: int
 
 
+class WiredMotor(TypedDict):
+    """How the mean count that the PandA captured becomes a position: counts / counts_per_unit + offset."""
+
+    counts_per_unit: float
+    offset: float
+    bits: int
+    units: str
+
+
 class SegmentPlan(TypedDict):
     """What was planned for one stream of frames; `plans` add more, as the descriptor of the stream does."""
 
@@ -48,6 +57,7 @@ class SegmentPlan(TypedDict):
     speed_deg_s: NotRequired[float]
     travels: NotRequired[Sequence[Mapping[str, Any]]]
     may_end_early: NotRequired[bool]
+    instead_of: NotRequired[str]
 
 
 class RunStart(TypedDict, total=False):
@@ -100,6 +110,10 @@ class RunStart(TypedDict, total=False):
     extents: Annotated[Sequence[Sequence[float]], Key("plan or you", "of a mesh: first and last position of each axis")]
     hints: Annotated[Mapping[str, Any], Key("plan", "dimensions and gridding, as Bluesky has them, for plots")]
     rotation: Annotated[Rotation, Key("settings", "the rotation motor, and how counts of its encoder become angles")]
+    encoders: Annotated[
+        Mapping[str, WiredMotor],
+        Key("settings", "motor -> how the count that the PandA captured as <motor>_mean becomes its position"),
+    ]
     capture: Annotated[
         Mapping[str, Any], Key("settings", "which bits of the PandA tell that shutter and beam are there")
     ]

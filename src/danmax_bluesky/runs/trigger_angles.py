@@ -11,7 +11,7 @@ from danmax_bluesky.tomography.angles import mid_exposure_angles, with_estimates
 from danmax_bluesky.tomography.phases import planned_angles_deg
 from danmax_bluesky.tomography.triggers import EncoderScale
 
-TRIGGERED = ("sweep", "list", "step")
+TRIGGERED = ("sweep", "list", "step", "rows")
 """Motions whose angles are meant: at rest nothing turns, and a free rotation turns without regard to angles."""
 NEEDS_ANGLE = ("projection", "alignment")
 """Kinds of segments whose frames mean nothing to a reconstruction without their angles."""

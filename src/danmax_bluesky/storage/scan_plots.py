@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.runs.grid import Grid
 from danmax_bluesky.storage.files import open_to_read, values_of
 from danmax_bluesky.storage.patterns import StoredPatterns
 from danmax_bluesky.storage.scan import Scan
@@ -92,11 +93,11 @@ def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None
         slow, fast = (np.asarray(patterns.columns[name], float) for name in motors)
         with np.errstate(all="ignore"):
             mean = np.nanmean(rows, axis=1)
-        grid = _grid(scan, slow, fast, mean)
+        grid = Grid.of(scan.start)
         if grid is None:
             drawn: Any = axes.scatter(fast, slow, c=mean)
         else:
-            drawn = axes.pcolormesh(*grid, shading="nearest")
+            drawn = axes.pcolormesh(grid.columns, grid.rows, grid.image(mean, slow, fast), shading="nearest")
         figure.colorbar(drawn, ax=axes, label="mean intensity of the pattern")
         axes.set(xlabel=_label(scan, motors[1]), ylabel=_label(scan, motors[0]))
     elif len(rows) == 1:
@@ -113,25 +114,6 @@ def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None
         )
         figure.colorbar(drawn, ax=axes, label="intensity")
         axes.set(xlabel=label, ylabel=_label(scan, motors[0]) if motors else "exposure")
-
-
-def _grid(
-    scan: Scan, slow: np.ndarray, fast: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Columns, rows and values of a mesh, NaN where nothing was measured; None for points that lie on no mesh.
-
-    Each value goes to the planned point that is nearest to where it was measured; one without a position is left out.
-    """
-    shape, extents = scan.start.get("shape"), scan.start.get("extents")
-    if not shape or not extents or min(shape) < 2:
-        return None
-    rows, columns = (np.linspace(first, last, count) for (first, last), count in zip(extents, shape, strict=True))
-    image = np.full(shape, np.nan)
-    there = np.isfinite(slow) & np.isfinite(fast)
-    slow, fast, values = slow[there], fast[there], values[there]
-    nearest = (np.abs(at[:, None] - planned).argmin(axis=1) for at, planned in ((slow, rows), (fast, columns)))
-    image[tuple(nearest)] = values
-    return columns, rows, image
 
 
 def _label(scan: Scan, motor: str) -> str:

@@ -19,7 +19,7 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.translations import Travel
 
 Kind = Literal["dark", "flat", "projection", "alignment", "data"]
-Motion = Literal["rest", "sweep", "step", "list", "free"]
+Motion = Literal["rest", "sweep", "step", "list", "free", "rows"]
 
 LABELS: Mapping[str, str] = {"dark": "dark", "flat": "flat", "projection": "proj", "alignment": "ortho"}
 """What cameras and the configurator are told that frames are, by their kind."""
@@ -48,12 +48,14 @@ class Phase:
             shortest that the detector allows.
         motion: what rotation does. "rest": nothing. "sweep": constant speed, equally spaced. "list": constant speed,
             triggered at each angle. "step": a move before each exposure. "free": turning, without regard to angles.
+            "rows": it is one of the two motors of a map, and turns in each row or between them.
         angles_deg: planned angle at the MIDDLE of each exposure, empty at rest.
         parked_deg: where rotation nominally stands during "rest" (after a sweep: at its last angle), NaN if nothing is
             known; elsewhere the first angle.
         speed_deg_s: speed of a "sweep", a "list" or a "free" rotation, negative if angles fall; 0 elsewhere.
         travels: translations that accompany the exposures.
         every_position: a "sweep" is triggered at each angle by position compare instead of in time.
+        instead_of: name of the segment of which rows are measured again here, "" for none.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Phase:
     speed_deg_s: float = 0.0
     travels: tuple[Travel, ...] = ()
     every_position: bool = False
+    instead_of: str = ""
 
     @property
     def exposure_s(self) -> float:
@@ -219,13 +222,14 @@ def segment_metadata(phase: Phase) -> dict[str, Any]:
         "period_s": phase.period_s,
         "motion": phase.motion,
         **({} if math.isnan(phase.parked_deg) else {"parked_deg": phase.parked_deg}),
-        **({"angles_deg": list(phase.angles_deg)} if phase.motion in ("list", "step") else {}),
+        **({"angles_deg": list(phase.angles_deg)} if phase.motion in ("list", "step", "rows") else {}),
         **(
             {"first_deg": phase.angles_deg[0], "last_deg": phase.angles_deg[-1]}
             if phase.angles_deg and phase.motion in ("sweep", "free")
             else {}
         ),
         **({"speed_deg_s": phase.speed_deg_s} if phase.speed_deg_s else {}),
+        **({"instead_of": phase.instead_of} if phase.instead_of else {}),
         **({"travels": [travel.model_dump(exclude={"kind"}) for travel in phase.travels]} if phase.travels else {}),
     }
 

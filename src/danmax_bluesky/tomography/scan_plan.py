@@ -11,6 +11,7 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.tomography.phases import Kind, Phase
 from danmax_bluesky.tomography.scan import TomoScan
 from danmax_bluesky.tomography.triggers import (
+    SETTLE_S,
     EncoderScale,
     GateRow,
     SweepMotion,
@@ -88,20 +89,23 @@ class ScanPlan:
         return any(phase.kind == "flat" for phase in self.phases)
 
 
-def plan_phase(phase: Phase, scale: EncoderScale, acceleration_s: float) -> PlannedPhase:
+def plan_phase(
+    phase: Phase, scale: EncoderScale, acceleration_s: float, settle_s: float = SETTLE_S
+) -> PlannedPhase:
     """Decide what is sent to the hardware for a phase; that it cannot be measured is said in `problem`.
 
     Args:
         phase: what is to be exposed.
         scale: of the encoder of the rotation.
         acceleration_s: seconds that rotation takes from rest to any speed.
+        settle_s: seconds at constant speed before the first exposure and after the last one.
     """
     sweep: SweepMotion | None = None
     travels: tuple[SweepMotion, ...] = ()
     if phase.motion in ("sweep", "list", "free"):
-        sweep = sweep_motion(phase)
-        travels = tuple(travel_motion(phase, travel) for travel in phase.travels)
-    before_deg = run_up(phase.speed_deg_s, acceleration_s)
+        sweep = sweep_motion(phase, settle_s)
+        travels = tuple(travel_motion(phase, travel, settle_s) for travel in phase.travels)
+    before_deg = run_up(phase.speed_deg_s, acceleration_s, settle_s)
     try:
         tables: Sequence[tuple[GateRow, ...]] = split_tables(gate_rows(phase, scale, run_up_deg=before_deg or 1.0))
     except ScanError as error:

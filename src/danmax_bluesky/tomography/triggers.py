@@ -24,6 +24,8 @@ COMPARE_BITS = 32
 """Width of the position that a row of the sequencer compares with."""
 WRAP_MARGIN_DEG = 0.01
 """How near the wrap a waiting rotation may stand: nearer, its jitter could cross it."""
+SETTLE_S = 0.02
+"""At constant speed before the first exposure and after the last one, seconds."""
 
 Trigger = Literal["immediate", "position_ge", "position_le"]
 
@@ -127,7 +129,7 @@ def exposure_start_deg(phase: Phase, index: int = 0) -> float:
     return phase.angles_deg[index] - phase.speed_deg_s * phase.exposure_s / 2
 
 
-def sweep_motion(phase: Phase, settle_s: float = 0.02) -> SweepMotion:
+def sweep_motion(phase: Phase, settle_s: float = SETTLE_S) -> SweepMotion:
     """Constant-speed part of the rotation: all gates of the phase lie inside, with `settle_s` before and after.
 
     Its speed is the step divided by the period in whole microseconds, so that timed gates stay on their angles.
@@ -143,7 +145,7 @@ def sweep_motion(phase: Phase, settle_s: float = 0.02) -> SweepMotion:
     return SweepMotion(begin - lead, end + lead, (end - begin) / phase.speed_deg_s + 2 * settle_s)
 
 
-def travel_motion(phase: Phase, travel: Travel, settle_s: float = 0.02) -> SweepMotion:
+def travel_motion(phase: Phase, travel: Travel, settle_s: float = SETTLE_S) -> SweepMotion:
     """Constant-speed part of a translation that goes with a sweep, as offsets from where the motor stood.
 
     It covers the same time as `sweep_motion`, so both motors are kicked off together.
@@ -165,7 +167,7 @@ def travel_mm(phase: Phase, travel: Travel, index: int) -> float:
     return travel.start_mm + share * (travel.end_mm - travel.start_mm)
 
 
-def run_up(speed: float, acceleration_s: float, settle_s: float = 0.02) -> float:
+def run_up(speed: float, acceleration_s: float, settle_s: float = SETTLE_S) -> float:
     """Distance from rest to the first exposure, in the unit of the motor, positive: acceleration and settling."""
     return abs(speed) * (acceleration_s / 2 + settle_s)
 

@@ -35,6 +35,7 @@ class Axis:
         self.velocity = settings.velocity
         self.acceleration_s = settings.acceleration_time
         self.track = Track(settings.position, clock.now_ns())
+        self.stalls_at: float | None = None
         self.publish: Publish = nobody
         self.on_change: Callable[[], None] = _nothing
         self._clock = clock
@@ -60,7 +61,11 @@ class Axis:
         now = self._clock.now_ns()
         self._clock.touch()
         before = self._slowed_down(now)
-        self.track.append(now, then(before, target, self.velocity, round(self.acceleration_s * SECOND)))
+        trajectory = then(before, target, self.velocity, round(self.acceleration_s * SECOND))
+        stall_ns = None if self.stalls_at is None else trajectory.time_at(self.stalls_at)
+        if stall_ns:
+            self.stalls_at, trajectory = None, trajectory.stalled_at(stall_ns)
+        self.track.append(now, trajectory)
         self._follow()
 
     def stop(self) -> None:

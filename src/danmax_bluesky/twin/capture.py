@@ -1,6 +1,6 @@
 """Position capture of the PandA, and the HDF5 file that its data go to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -18,31 +18,34 @@ SHUTTER_BIT, BEAM_BIT = 64, 128
 
 
 def capture(
-    name: str, encoder: Encoder, gates: Gates, armed_ns: int, is_open: np.ndarray, has_beam: np.ndarray
+    encoders: Mapping[str, Encoder], gates: Gates, armed_ns: int, is_open: np.ndarray, has_beam: np.ndarray
 ) -> dict[str, np.ndarray]:
     """One row a gate: dataset -> float64.
 
     Args:
-        name: of the axis whose encoder is captured.
-        encoder: of that axis.
+        encoders: axis -> its encoder; of the first one mean, end and change are captured, of the others the mean.
         gates: that ended.
         armed_ns: when the capture was armed, the origin of `pcap_ts_trig`.
         is_open: for each gate, the shutter was open in its middle.
         has_beam: for each gate, there was beam in its middle.
     """
-    mean, end, change = encoder.captured(gates.start_ns, gates.end_ns)
+    (name, first), *others = encoders.items()
+    mean, end, change = first.captured(gates.start_ns, gates.end_ns)
     return {
         f"{name}_mean": mean,
         f"{name}_end": end,
         f"{name}_diff": change,
+        **{f"{other}_mean": encoder.captured(gates.start_ns, gates.end_ns)[0] for other, encoder in others},
         "pcap_ts_trig": (gates.end_ns - armed_ns) * 1e-9,
         "pcap_bits0": (gates.bits.astype(int) + SHUTTER_BIT * is_open + BEAM_BIT * has_beam).astype(float),
     }
 
 
-def dataset_names(name: str) -> list[str]:
-    """What a capture of this axis consists of."""
-    return [f"{name}_mean", f"{name}_end", f"{name}_diff", "pcap_ts_trig", "pcap_bits0"]
+def dataset_names(axes: Sequence[str]) -> list[str]:
+    """What a capture of these axes consists of."""
+    first, *others = axes
+    means = [f"{name}_mean" for name in others]
+    return [f"{first}_mean", f"{first}_end", f"{first}_diff", *means, "pcap_ts_trig", "pcap_bits0"]
 
 
 class CaptureFile:

@@ -36,6 +36,7 @@ class Faults:
         cameras: names of the cameras.
         shift_encoder: adds counts to the rotation's register, given the angle at which it shall wrap, or None to undo.
         set_beam: sets the ring current to a fraction of its nominal value.
+        stall_at: lets a motor stop dead where its next move passes a position, or, with None, forget that.
     """
 
     def __init__(
@@ -43,10 +44,13 @@ class Faults:
         cameras: list[str],
         shift_encoder: Callable[[float | None], None],
         set_beam: Callable[[float], None],
+        stall_at: Callable[[str, float | None], None],
     ) -> None:
         self._cameras = {name: CameraFaults() for name in cameras}
         self._shift_encoder = shift_encoder
         self._set_beam = set_beam
+        self._stall_at = stall_at
+        self._stalling: set[str] = set()
         self.beam_lost: list[tuple[int, int]] = []
 
     def camera(self, name: str) -> CameraFaults:
@@ -60,6 +64,14 @@ class Faults:
     def stall(self, camera: str, after: int) -> None:
         """Let the camera answer no more after so many triggers."""
         self._cameras[camera].stalled_after = after
+
+    def stall_motor(self, motor: str, at: float) -> None:
+        """Let the motor stop dead at a position, in its units, when a move passes it next; moves after that are sound.
+
+        A motor that passes the position in the moment in which this is called is not stopped.
+        """
+        self._stalling.add(motor)
+        self._stall_at(motor, at)
 
     def answer_late(self, camera: str, seconds: float) -> None:
         """Let everything that the camera's server tells come late."""
@@ -97,5 +109,7 @@ class Faults:
         for name in self._cameras:
             self._cameras[name] = CameraFaults()
         self.beam_lost.clear()
+        for motor in self._stalling:
+            self._stall_at(motor, None)
         self._shift_encoder(None)
         self._set_beam(1.0)

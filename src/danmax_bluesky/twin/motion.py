@@ -90,6 +90,11 @@ class Trajectory:
         elapsed = (times - starts[index]) * _NS
         return position[index] + velocity[index] * elapsed + 0.5 * acceleration[index] * elapsed * elapsed
 
+    def stalled_at(self, time_ns: int) -> "Trajectory":
+        """The same up to a time of the trajectory, at which it rests at once."""
+        before = tuple(piece for piece in self.pieces if piece.start_ns < time_ns)
+        return Trajectory((*before, Piece(time_ns, self.position_at(time_ns))))
+
     def time_at(self, position: float, after_ns: int = 0) -> int | None:
         """First time from `after_ns` on at which this position is reached or passed, or None."""
         for index in range(self.index_at(after_ns), len(self.pieces)):

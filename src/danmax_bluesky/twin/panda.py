@@ -2,7 +2,7 @@
 
 Two sequencers and two position compares drive the lines a to f; a line is high while any of them wants it high.
 PCOMP1 drives line a, PCOMP2 line b. PCAP captures one row for every interval in which any line is high, at its end:
-the rotation's encoder, the time, and PCAP.BITS0: the lines (a is 1, b is 2, ... f is 32), whether the fast shutter is
+the encoders, the time, and PCAP.BITS0: the lines (a is 1, b is 2, ... f is 32), whether the fast shutter is
 open (64), and whether there is beam (128).
 
 Wires of the sequencers: POSA is the encoder that the register `posa` names, POSB the vertical translation. BITA is the
@@ -46,18 +46,23 @@ class VirtualPanda:
 
     Args:
         clock: of the twin.
-        axis: name of the axis that is captured.
-        encoders: position bus -> encoder; the first is that of the axis.
+        axes: position bus -> name of the axis whose encoder it carries.
+        encoders: position bus -> encoder; the first is that of the rotation, which the position compares follow.
         posb: position bus that is wired to POSB, or "".
         wires: "BITB", "BITC" -> what is wired to it.
     """
 
     def __init__(
-        self, clock: Clock, axis: str, encoders: Mapping[str, Encoder], posb: str, wires: Mapping[str, Steps]
+        self,
+        clock: Clock,
+        axes: Mapping[str, str],
+        encoders: Mapping[str, Encoder],
+        posb: str,
+        wires: Mapping[str, Steps],
     ) -> None:
         self._clock = clock
-        self._axis = axis
         self._encoders = dict(encoders)
+        self._captured = {axes[bus]: encoder for bus, encoder in encoders.items()}
         self._posb = posb
         self._wires = wires
         self._active = {name: Steps(0) for name in SEQUENCERS}
@@ -83,7 +88,7 @@ class VirtualPanda:
     @property
     def datasets(self) -> list[str]:
         """Names of what is captured."""
-        return dataset_names(self._axis)
+        return dataset_names(list(self._captured))
 
     @property
     def busy(self) -> bool:
@@ -200,11 +205,10 @@ class VirtualPanda:
             return
         captured = self._any.feed(lines)
         if len(captured) and self._armed_ns is not None and self._file is not None:
-            encoder = next(iter(self._encoders.values()))
             first = self._file.rows + sum(len(rows["pcap_bits0"]) for rows in self._rows)
             middle = captured.start_ns + (captured.end_ns - captured.start_ns) // 2
             levels = self.inputs(middle, np.arange(first, first + len(captured)))
-            self._rows.append(capture(self._axis, encoder, captured, self._armed_ns, *levels))
+            self._rows.append(capture(self._captured, captured, self._armed_ns, *levels))
         self.on_gates({line: gates for line, tracker in self._lines.items() if len(gates := tracker.feed(lines))})
 
     def _arm(self, armed: bool) -> None:

@@ -21,7 +21,6 @@ from danmax_bluesky.twin.history import Steps
 from danmax_bluesky.twin.monitor import Monitor
 from danmax_bluesky.twin.panda import VirtualPanda
 
-STAGE_COUNTS_PER_MM = 10_000.0
 SHUTTER_TRAVEL_NS = 5_000_000
 SAMPLE_STAGE = {"x_mm": "tom_sam_x", "y_mm": "tom_sam_y", "z_mm": "tom_sam_z"}
 
@@ -98,8 +97,10 @@ class World:
         self._encoder = Encoder(self._rotation.track, given.counts_per_deg, given.offset_deg, given.bits)
         encoders, vertical = self._encoders()
         wires = {"BITB": self.shutter.state, "BITC": self.ring.beam}
-        self.panda = VirtualPanda(self.clock, settings.rotation, encoders, vertical, wires)
-        self.faults = Faults(list(settings.detectors), self._shift_encoder, self.ring.set_beam)
+        names = {motor.encoder.source: name for name, motor in settings.motors.items() if motor.encoder is not None}
+        names[given.source] = settings.rotation
+        self.panda = VirtualPanda(self.clock, names, encoders, vertical, wires)
+        self.faults = Faults(list(settings.detectors), self._shift_encoder, self.ring.set_beam, self._stall_at)
         self.cameras = {
             name: VirtualCamera(name, detector, self.clock, Scene(self._look), self.faults)
             for name, detector in settings.detectors.items()
@@ -151,12 +152,12 @@ class World:
         """Position bus -> encoder, that of the rotation first, and the bus of the vertical translation."""
         encoders = {self.settings.encoder.source: self._encoder}
         vertical = ""
-        others = (name for name in self.axes if name != self.settings.rotation)
-        for number, name in enumerate(others, 2):
-            bus = f"INENC{number}.VAL"
-            encoders.setdefault(bus, Encoder(self.axes[name].track, STAGE_COUNTS_PER_MM, 0.0))
-            if name == SAMPLE_STAGE["y_mm"]:
-                vertical = bus
+        for name, motor in self.settings.motors.items():
+            if (wired := motor.encoder) is not None:
+                track = self.axes[name].track
+                encoders[wired.source] = Encoder(track, wired.counts_per_unit, wired.offset, wired.bits)
+                if name == SAMPLE_STAGE["y_mm"]:
+                    vertical = wired.source
         return encoders, vertical
 
     def camera_config(self, name: str) -> dict[str, Any]:
@@ -191,6 +192,9 @@ class World:
         encoder.shift = 0
         if angle_deg is not None:
             encoder.shift = (encoder.span >> 1) - round((angle_deg - encoder.offset) * encoder.counts_per_unit)
+
+    def _stall_at(self, motor: str, position: float | None) -> None:
+        self.axes[motor].stalls_at = position
 
     def _inputs(self, times: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Levels of the PandA's inputs: the shutter is open, there is beam in the ring."""
