@@ -100,6 +100,7 @@ ROOMS = {
     "config": "settings",
     "array_types": "kinds of arrays in signatures",
     "atomic_files": "whole files or none",
+    "compiled": "functions that numba compiles",
     "parsing": "texts of others",
     "reprs": "how values look",
     "screen": "where words go",

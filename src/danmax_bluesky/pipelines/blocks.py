@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from danmax_bluesky.compiled import COMPILING
 from danmax_bluesky.pipelines import fused
 from danmax_bluesky.scattering.integrator import FrameSums, Integrator, Patterns
-from danmax_bluesky.scattering.kernels import COMPILING, LANES
+from danmax_bluesky.scattering.kernels import LANES
 from danmax_bluesky.storage import bitshuffle
 from danmax_bluesky.storage.frames import FrameError, Frames
 

@@ -1,12 +1,11 @@
-# pyright: reportCallIssue=false
 """From compressed chunks to sums without a frame in between: blocks are decoded and integrated while in the cache."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from danmax_bluesky.compiled import compiled
 from danmax_bluesky.scattering import kernels
 from danmax_bluesky.scattering.integrator import Integrator, Sums
 from danmax_bluesky.scattering.workspace import Workspace
@@ -16,7 +15,6 @@ from danmax_bluesky.storage.bitshuffle import HEADER_BYTES, MULTIPLE, copy_rest,
 ITEM_BYTES = 4
 PADDING = 16
 """Items between the rows of eight blocks: a power of two apart, they would all fall into the same set of the cache."""
-_COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 
 
 def is_possible(integrator: Integrator, dtype: np.dtype) -> bool:
@@ -60,7 +58,7 @@ def sum_chunks(
     return sums if status == 0 else None
 
 
-@njit(**_COMPILED)
+@compiled
 def _decode(lz4, untranspose, places, scratch, block, count):
     """The next block of every chunk; 0, or -1 if one is damaged."""
     for b in range(places.shape[0]):
@@ -77,14 +75,14 @@ def _decode(lz4, untranspose, places, scratch, block, count):
     return 0
 
 
-@njit(**_COMPILED)
+@compiled
 def _next(done, n_pixels, block_items):
     """Pixels in the block that begins at `done`."""
     count = min(block_items, n_pixels - done)
     return count - count % MULTIPLE if count >= MULTIPLE else count
 
 
-@njit(**_COMPILED)
+@compiled
 def _count_eight(
     lz4, untranspose, places, scratch, block, n_pixels, bin_of_pixel, weights, low, high, sums, deficit, invalid
 ):
@@ -98,7 +96,7 @@ def _count_eight(
     return 0
 
 
-@njit(**_COMPILED)
+@compiled
 def _count_one(
     lz4, untranspose, places, scratch, block, n_pixels, bin_of_pixel, weights, low, high, sums, deficit, invalid
 ):
@@ -112,7 +110,7 @@ def _count_one(
     return 0
 
 
-@njit(**_COMPILED)
+@compiled
 def _split_eight(
     lz4,
     untranspose,
@@ -159,7 +157,7 @@ def _split_eight(
     return 0
 
 
-@njit(**_COMPILED)
+@compiled
 def _split_one(
     lz4,
     untranspose,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danmax_bluesky.errors import CalibrationError
 
@@ -21,12 +22,12 @@ class BackgroundPattern:
         where: file, for messages.
     """
 
-    axis: np.ndarray
-    intensity: np.ndarray
-    sigma: np.ndarray
+    axis: NDArray[np.float64]
+    intensity: NDArray[np.float64]
+    sigma: NDArray[np.float64]
     where: str
 
-    def at(self, radial_axis: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    def at(self, radial_axis: NDArray[np.float64], rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Intensity and standard error at the bins of a pattern, or of a cake of so many rows; flat.
 
         Between the points of the background it is a straight line; beyond its ends it is NaN, since nothing is known. A

@@ -1,14 +1,16 @@
 """Refining a geometry on the rings of a calibrant, with pyFAI's machinery."""
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from pyFAI.geometryRefinement import GeometryRefinement
 from pyFAI.goniometer import SingleGeometry
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.calibrants import calibrant_of
 from danmax_bluesky.scattering.geometry import Geometry
@@ -58,14 +60,14 @@ class Refinement:
     rms_deg: float
     before_deg: float
     rings: tuple[RingResidual, ...]
-    points: np.ndarray
+    points: NDArray[np.float64]
 
 
 def refine_geometry(
-    image: np.ndarray,
+    image: RealArray,
     guess: Geometry,
     calibrant: str,
-    mask: np.ndarray | None = None,
+    mask: NDArray[np.bool_] | None = None,
     max_rings: int | None = None,
     fixed: Sequence[str] = ("rot3", "wavelength"),
     points_per_deg: float = 1.0,
@@ -127,14 +129,14 @@ def refine_geometry(
     return Refinement(geometry, rms, before or 0.0, rings, points[:, :3])
 
 
-def is_count(image: np.ndarray) -> np.ndarray:
+def is_count(image: RealArray) -> NDArray[np.bool_]:
     """True where a pixel holds a count: not negative, not the largest number of an unsigned type, and finite."""
     low, high = valid_counts(image.dtype)
     return (image >= low) & (image <= high)
 
 
 @contextmanager
-def _little_garbage() -> Iterator[None]:
+def _little_garbage() -> Generator[None]:
     """Keep what is there already out of the garbage collection, which pyFAI calls for whenever a number changes."""
     gc.freeze()
     try:
@@ -143,7 +145,9 @@ def _little_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _check_scatter(residuals: np.ndarray, rings: np.ndarray, expected: np.ndarray, calibrant: str) -> None:
+def _check_scatter(
+    residuals: NDArray[np.float64], rings: NDArray[np.integer], expected: NDArray[np.float64], calibrant: str
+) -> None:
     """Points are looked for within a quarter of the way to the next ring, and found there whatever is measured."""
     reach = np.diff(expected, append=2 * expected[-1] - expected[-2]) / 4
     scatter = float(np.sqrt(np.mean((residuals / reach[rings]) ** 2)))
@@ -157,10 +161,10 @@ def _check_scatter(residuals: np.ndarray, rings: np.ndarray, expected: np.ndarra
 
 
 def _with_points(
-    counts: np.ndarray, bad: np.ndarray, geometry: Geometry, calibrant: str, max_rings: int | None, density: float
-) -> Any:
+    counts: RealArray, bad: NDArray[np.bool_], geometry: Geometry, calibrant: str, max_rings: int | None, density: float
+) -> GeometryRefinement:
     """PyFAI's refinement of one geometry, with control points on its rings."""
-    detector: Any = geometry.integrator().detector
+    detector = geometry.integrator().detector
     detector.mask = bad.astype(np.int8)
     numbers = {name: getattr(geometry, name) for name in PARAMETERS}
     single = SingleGeometry(
@@ -173,7 +177,7 @@ def _with_points(
     if geometry.parallax:
         single.geometry_refinement.enable_parallax()
     single.extract_cp(max_rings=max_rings, pts_per_deg=density)
-    refinement: Any = single.geometry_refinement
+    refinement = single.geometry_refinement
     if refinement.data is None or len(refinement.data) < MIN_POINTS:
         found = 0 if refinement.data is None else len(refinement.data)
         raise CalibrationError(
@@ -183,17 +187,17 @@ def _with_points(
     return refinement
 
 
-def _geometry_of(refinement: Any, like: Geometry) -> Geometry:
+def _geometry_of(refinement: GeometryRefinement, like: Geometry) -> Geometry:
     numbers = {name: float(getattr(refinement, name)) for name in PARAMETERS}
     return replace(like, **numbers, wavelength_m=float(refinement.wavelength), stated_orientation=like.orientation)
 
 
-def _residuals(refinement: Any) -> np.ndarray:
+def _residuals(refinement: GeometryRefinement) -> NDArray[np.float64]:
     """Measured minus expected 2theta of each control point, rad."""
     data = np.asarray(refinement.data, float)
     measured = refinement.tth(data[:, 0], data[:, 1])
     return np.asarray(measured - refinement.calc_2th(data[:, 2].astype(int), refinement.wavelength))
 
 
-def _rms_deg(residuals: np.ndarray) -> float:
+def _rms_deg(residuals: NDArray[np.float64]) -> float:
     return float(np.degrees(np.sqrt(np.mean(residuals**2))))

@@ -114,7 +114,7 @@ def geometry_of_fit2d(
         tilt_deg: of the detector.
         tilt_rotation_deg: of the plane of the tilt.
     """
-    poni: Any = convert_from_Fit2d(
+    poni = convert_from_Fit2d(
         {
             "directDist": distance_mm,
             "centerX": centre_px[0],
@@ -247,7 +247,7 @@ def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) ->
     fit2d = geometry.fit2d()
     if geometry.orientation != ORIENTATION:
         fit2d = _mirrored(geometry)
-    content = {
+    content: dict[str, Any] = {
         "Title": "",
         "Geometry": {
             "Tilt": {

@@ -1,7 +1,9 @@
 """Does a calibration belong to these frames? An image turned over integrates without an error, and wrongly."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.scattering.geometry import ORIENTATIONS, Geometry
 
 PIXELS = 60_000
@@ -10,7 +12,7 @@ CLEARLY = 1.5
 MEANINGFUL = 0.05
 
 
-def ring_contrast(geometry: Geometry, image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+def ring_contrast(geometry: Geometry, image: RealArray, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """How well rings about the calibrated beam explain an image, for each orientation, shape (4,).
 
     It is the share of the variance of the (square roots of the) counts that lies between radial bins, not within them:
@@ -22,15 +24,14 @@ def ring_contrast(geometry: Geometry, image: np.ndarray, mask: np.ndarray | None
         mask: True is bad.
     """
     step = max(1, int(np.sqrt(image.size / PIXELS)))
-    rows, columns = np.meshgrid(
-        np.arange(step // 2, image.shape[0], step), np.arange(step // 2, image.shape[1], step), indexing="ij"
-    )
+    height, width = map(int, image.shape)
+    rows, columns = np.meshgrid(np.arange(step // 2, height, step), np.arange(step // 2, width, step), indexing="ij")
     counts = image[rows, columns].astype(float)
     good = np.isfinite(counts) & (counts >= 0)
     if mask is not None:
         good &= ~mask[rows, columns]
     if np.issubdtype(image.dtype, np.unsignedinteger):
-        good &= image[rows, columns] < np.iinfo(image.dtype).max
+        good &= image[rows, columns] < np.iinfo(image.dtype.str).max
     found = np.zeros(len(ORIENTATIONS))
     if good.sum() < 4 * BINS:
         return found
@@ -48,14 +49,14 @@ def ring_contrast(geometry: Geometry, image: np.ndarray, mask: np.ndarray | None
     return found
 
 
-def orientation_warnings(geometry: Geometry, contrast: np.ndarray | None = None) -> list[str]:
+def orientation_warnings(geometry: Geometry, contrast: NDArray[np.float64] | None = None) -> list[str]:
     """What speaks against the orientation in use, one sentence each.
 
     Args:
         geometry: with that orientation, and what the `.poni` states.
         contrast: of an image, from `ring_contrast`.
     """
-    warnings = []
+    warnings: list[str] = []
     used, stated = geometry.orientation, geometry.stated_orientation
     if stated is not None and stated != used:
         warnings.append(

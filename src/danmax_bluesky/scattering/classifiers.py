@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 NAMES = ("I0", "I1", "I2", "correlation_length")
 
@@ -18,18 +19,18 @@ class IntegralParameters:
         correlation_length: I1 / I2, in the inverse unit of x.
     """
 
-    i0: np.ndarray
-    i1: np.ndarray
-    i2: np.ndarray
-    correlation_length: np.ndarray
+    i0: NDArray[np.float64]
+    i1: NDArray[np.float64]
+    i2: NDArray[np.float64]
+    correlation_length: NDArray[np.float64]
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> dict[str, NDArray[np.float64]]:
         """By the names under which they are written."""
         return dict(zip(NAMES, (self.i0, self.i1, self.i2, self.correlation_length), strict=True))
 
 
 def integral_parameters(
-    edges: np.ndarray, intensity: np.ndarray, limits: tuple[float, float] | None = None
+    edges: NDArray[np.float64], intensity: NDArray[np.float64], limits: tuple[float, float] | None = None
 ) -> IntegralParameters:
     """Integrals of patterns; bins without pixels count nothing.
 

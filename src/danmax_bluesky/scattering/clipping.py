@@ -1,13 +1,18 @@
 """Sigma clipping: spots and zingers are left out, frame by frame."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.scattering import kernels
 from danmax_bluesky.scattering.matrix import Matrix
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.workspace import Workspace
+
+SignalVarianceNorm = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""Of one frame, each of shape (n_bins,)."""
 
 
 class SumsOfFrame(Protocol):
@@ -21,21 +26,23 @@ class SumsOfFrame(Protocol):
 
     recipe: Recipe
     matrix: Matrix
-    dark: np.ndarray
+    dark: NDArray[np.float64]
 
-    def accumulate(self, frame: np.ndarray, limits: tuple[float, float], work: Workspace, out: tuple[Any, ...]) -> int:
+    def accumulate(
+        self, frame: RealArray, limits: tuple[float, float], work: Workspace, out: SignalVarianceNorm
+    ) -> int:
         """Signal, variance and norm of one flat frame; returns how many of its pixels are invalid."""
         ...
 
     def spread(
-        self, frame: np.ndarray, limits: tuple[float, float], signal: np.ndarray, norm: np.ndarray
-    ) -> np.ndarray:
+        self, frame: RealArray, limits: tuple[float, float], signal: NDArray[np.float64], norm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Variance of each bin by the azimuthal model."""
         ...
 
 
 def clip_outliers(
-    integrator: SumsOfFrame, frame: np.ndarray, limits: tuple[float, float], work: Workspace, out: tuple[Any, ...]
+    integrator: SumsOfFrame, frame: RealArray, limits: tuple[float, float], work: Workspace, out: SignalVarianceNorm
 ) -> int:
     """Repeat the integration of one frame without the pixels that stand out, until none does.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.geometry import Geometry
@@ -48,7 +49,7 @@ class Cut:
         return (across, slice(None)) if self.direction == "x" else (slice(None), across)
 
 
-def axis_edges(cut: Cut, geometry: Geometry) -> np.ndarray:
+def axis_edges(cut: Cut, geometry: Geometry) -> NDArray[np.float64]:
     """Scattering vector at the edges of the pixels along the cut, 1/nm, rising or falling; shape (n + 1,).
 
     The detector is taken as upright: its tilt is left aside.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyFAI.detectors import NexusDetector, detector_factory
+from pyFAI.detectors import Detector, NexusDetector, detector_factory
 
 from danmax_bluesky.errors import CalibrationError
-from danmax_bluesky.parsing import shown
+from danmax_bluesky.parsing import is_mapping, shown
 
 FILE_KEYS = ("filename", "splinefile")
 """Keys of a `Detector_config` that name a file: of a NeXus detector, and of a distortion as a spline."""
@@ -39,7 +39,7 @@ class DetectorModel:
         """Files that the detector is read from."""
         return tuple(Path(value) for key, value in self.arguments().items() if key.lower() in FILE_KEYS and value)
 
-    def make(self, orientation: int) -> Any:
+    def make(self, orientation: int) -> Detector:
         """A new detector of pyFAI.
 
         Args:
@@ -55,7 +55,7 @@ class DetectorModel:
                     "put it back, or correct its name in Detector_config"
                 )
         try:
-            detector: Any = detector_factory(self.name, {**self.arguments(), "orientation": orientation})
+            detector = detector_factory(self.name, {**self.arguments(), "orientation": orientation})
         except Exception as error:  # pyFAI raises whatever its readers raise
             raise CalibrationError(
                 f"pyFAI cannot make the detector {self.name!r} with {self.config}: {type(error).__name__}: "
@@ -89,7 +89,7 @@ def with_whole_paths(pairs: Mapping[str, str], folder: Path | None) -> dict[str,
     return whole
 
 
-def model_of_poni(pairs: Mapping[str, str], detector: Any) -> tuple[DetectorModel, int | None]:
+def model_of_poni(pairs: Mapping[str, str], detector: Detector) -> tuple[DetectorModel, int | None]:
     """What a detector was made from, and the orientation that was stated, None if none was.
 
     Args:
@@ -112,15 +112,15 @@ def json_object(text: str) -> dict[str, Any]:
         CalibrationError: it is no JSON object.
     """
     try:
-        config = json.loads(text)
+        config: Any = json.loads(text)
     except ValueError:
         config = None
-    if not isinstance(config, dict):
+    if not is_mapping(config):
         raise CalibrationError(
             f".poni cannot be read: Detector_config {shown(text)} is no JSON object; write it again with pyFAI or "
             "`danmax calibrate`"
         )
-    return config
+    return dict(config)
 
 
 def _found(name: Any, folder: Path | None) -> str:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pyFAI.detectors import Detector
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from pyFAI.io.ponifile import PoniFile
 
 from danmax_bluesky.errors import CalibrationError
-from danmax_bluesky.parsing import brief, expecting, opened, parse
+from danmax_bluesky.parsing import brief, expecting, is_mapping, opened, parse
 from danmax_bluesky.scattering.detectors import DetectorModel, model_of_poni, with_whole_paths
 from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 
@@ -129,7 +130,7 @@ class Geometry:
         plain = Detector(self.pixel1_m, self.pixel2_m, max_shape=self.shape)
         return dict(AzimuthalIntegrator(**numbers, detector=plain, wavelength=self.wavelength_m).getFit2D().items())
 
-    def module_mask(self) -> np.ndarray | None:
+    def module_mask(self) -> NDArray[np.bool_] | None:
         """Where the detector has no pixel, such as between its modules: True there, shape of the image, or None.
 
         Raises:
@@ -140,7 +141,7 @@ class Geometry:
         mask = self.model.make(self.orientation).mask
         return None if mask is None else np.asarray(mask, bool)
 
-    def dark_and_flat(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def dark_and_flat(self) -> tuple[NDArray[np.floating] | None, NDArray[np.floating] | None]:
         """Dark counts and relative efficiency that the file of a NeXus detector holds, shape of the image, or None.
 
         pyFAI corrects with them where no others are given.
@@ -211,7 +212,7 @@ def geometry_of_poni(
     pairs = with_whole_paths(_parse(text), folder)
     _refuse_pipes(pairs.get("detector_config") or "{}")
     try:
-        poni: Any = PoniFile(pairs)
+        poni = PoniFile(pairs)
     except Exception as error:  # pyFAI raises whatever its readers raise
         reason = brief((str(error).splitlines() or [type(error).__name__])[0])
         reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
@@ -272,7 +273,7 @@ def simulated_geometry(
 def _refuse_pipes(stated: str) -> None:
     """A detector may be described in a file of its own, which pyFAI opens: it must be one that can be read."""
     config = parse(stated, "JSON", "Detector_config of the .poni", CalibrationError)
-    name = config.get("filename") if isinstance(config, dict) else None
+    name = config.get("filename") if is_mapping(config) else None
     if name is not None:
         with opened(Path(str(name)), CalibrationError):
             pass

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering import kernels
-from danmax_bluesky.scattering.clipping import clip_outliers
+from danmax_bluesky.scattering.clipping import SignalVarianceNorm, clip_outliers
 from danmax_bluesky.scattering.matrix import Matrix, build_matrix
 from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.scattering.validity import as_counts, valid_counts
@@ -38,10 +40,10 @@ class Patterns:
         masked: pixels that were invalid in each frame, shape (n_frames,), int64.
     """
 
-    intensity: np.ndarray
-    sigma: np.ndarray
-    norm: np.ndarray
-    masked: np.ndarray
+    intensity: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    norm: NDArray[np.float64]
+    masked: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.intensity)
@@ -57,9 +59,9 @@ class Sums:
         invalid: number of invalid pixels of each frame, shape (1,) or (8,).
     """
 
-    totals: np.ndarray
-    deficit: np.ndarray
-    invalid: np.ndarray
+    totals: RealArray
+    deficit: NDArray[np.float64]
+    invalid: NDArray[np.int64]
 
     @property
     def lanes(self) -> int:
@@ -96,7 +98,7 @@ class Integrator:
                 self._dark_variance = np.nan_to_num(recipe.dark_variance).astype(np.float64).ravel()
         elif recipe.lower_limit < 0:  # with a dark the kernels take no variance from counts below zero
             self.dark = self._dark_variance = np.zeros(math.prod(recipe.geometry.shape))
-        self._background: tuple[np.ndarray, np.ndarray] | None = None
+        self._background: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         if recipe.background is not None:
             axis = matrix.radial_axis
             self._background = recipe.background.at(axis, matrix.norm.size // axis.size)
@@ -122,7 +124,7 @@ class Integrator:
         """Smallest and largest count of a good pixel in frames of this type."""
         return valid_counts(dtype, self.recipe.threshold, self.recipe.lower_limit)
 
-    def integrate(self, frames: np.ndarray, workspace: Workspace | None = None) -> Patterns:
+    def integrate(self, frames: RealArray, workspace: Workspace | None = None) -> Patterns:
         """Integrate frames of shape (n, H, W).
 
         Args:
@@ -165,7 +167,7 @@ class Integrator:
         n_bins = self.matrix.norm.size
         counting = self.path == "count"
         totals = work.zeroed(
-            f"totals{lanes}", ((1 if counting else 2) * n_bins * lanes,), np.int64 if counting else float
+            f"totals{lanes}", ((1 if counting else 2) * n_bins * lanes,), np.int64 if counting else np.float64
         )
         deficit = work.zeroed(f"deficit{lanes}", (n_bins,) if lanes == 1 else (n_bins, lanes))
         return Sums(totals, deficit, work.zeroed(f"invalid{lanes}", (lanes,), np.int64))
@@ -197,20 +199,22 @@ class Integrator:
         into.norm[rows] = self.matrix.norm - sums.deficit.reshape(n_bins, lanes).T
         into.masked[rows] = sums.invalid
 
-    def _eight(self, block: np.ndarray, limits: tuple[float, float], work: Workspace) -> Sums:
+    def _eight(self, block: RealArray, limits: tuple[float, float], work: Workspace) -> Sums:
         sums = self.sums(work, kernels.LANES)
         kernel: Any = kernels.count_eight if self.path == "count" else kernels.accumulate_lanes
         kernel(*self.matrix_arguments(), block, *self.limit_arguments(limits, integers=True), *_arrays(sums), 0)
         return sums
 
-    def _one(self, frame: np.ndarray, limits: tuple[float, float], work: Workspace) -> Sums:
+    def _one(self, frame: RealArray, limits: tuple[float, float], work: Workspace) -> Sums:
         sums = self.sums(work, 1)
         integers = frame.dtype.kind == "i"
         kernel: Any = kernels.count_one if self.path == "count" else kernels.accumulate_one
         kernel(*self.matrix_arguments(), frame, *self.limit_arguments(limits, integers=integers), *_arrays(sums), 0)
         return sums
 
-    def accumulate(self, frame: np.ndarray, limits: tuple[float, float], work: Workspace, out: tuple[Any, ...]) -> int:
+    def accumulate(
+        self, frame: RealArray, limits: tuple[float, float], work: Workspace, out: SignalVarianceNorm
+    ) -> int:
         """Signal, variance and norm of one flat frame; returns how many of its pixels are invalid."""
         sums = self._one(frame, limits, work)
         signal, variance, norm = out
@@ -220,8 +224,8 @@ class Integrator:
         return int(sums.invalid[0])
 
     def spread(
-        self, frame: np.ndarray, limits: tuple[float, float], signal: np.ndarray, norm: np.ndarray
-    ) -> np.ndarray:
+        self, frame: RealArray, limits: tuple[float, float], signal: NDArray[np.float64], norm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Variance of each bin by the azimuthal model: how far its pixels lie from their mean."""
         matrix, sums = self.matrix, np.zeros(self.matrix.norm.size)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -232,7 +236,11 @@ class Integrator:
         return sums
 
     def _repeated(
-        self, frame: np.ndarray, limits: tuple[float, float], work: Workspace, out: tuple[np.ndarray, ...]
+        self,
+        frame: RealArray,
+        limits: tuple[float, float],
+        work: Workspace,
+        out: tuple[*SignalVarianceNorm, NDArray[np.int64]],
     ) -> None:
         signal, variance, norm, masked = out
         if self.recipe.clip_sigma is not None:
@@ -277,10 +285,10 @@ class FrameSums:
         masked: shape (n_frames,), int64.
     """
 
-    signal: np.ndarray
-    variance: np.ndarray
-    norm: np.ndarray
-    masked: np.ndarray
+    signal: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    norm: NDArray[np.float64]
+    masked: NDArray[np.int64]
 
     @classmethod
     def allocate(cls, n_frames: int, n_bins: int) -> "FrameSums":
@@ -292,10 +300,10 @@ class FrameSums:
         """Views of so many frames."""
         return FrameSums(self.signal[:number], self.variance[:number], self.norm[:number], self.masked[:number])
 
-    def row(self, number: int) -> tuple[np.ndarray, ...]:
+    def row(self, number: int) -> tuple[*SignalVarianceNorm, NDArray[np.int64]]:
         """Views of one frame."""
         return self.signal[number], self.variance[number], self.norm[number], self.masked[number : number + 1]
 
 
-def _arrays(sums: Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _arrays(sums: Sums) -> tuple[RealArray, NDArray[np.float64], NDArray[np.int64]]:
     return sums.totals, sums.deficit, sums.invalid

@@ -1,4 +1,3 @@
-# pyright: reportCallIssue=false
 # ruff: noqa: D417 - the arguments that every kernel takes are told once, at the top
 """The hot loops, compiled.
 
@@ -10,30 +9,45 @@ do not depend on the batch, bit for bit. For that reason no kernel may use `fast
 reorder or fuse additions. Integer frames are int32.
 """
 
-import threading
-
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
+from danmax_bluesky.compiled import compiled
 from danmax_bluesky.scattering.simd import LANES, add_lanes, count_lanes, spread_lanes, take_lanes, turn_lanes
 
-COMPILING = threading.RLock()
-"""Held by who calls compiled code for the first time: numba loses its way where two threads compile at once."""
-_COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 
-
-@njit(**_COMPILED)
-def norm_of(starts, bins, coefficients, weights, norm):
+@compiled
+def norm_of(
+    starts: NDArray[np.int32],
+    bins: NDArray[np.unsignedinteger],
+    coefficients: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    norm: NDArray[np.float64],
+) -> None:
     """Norm of each bin, Σ coefficient x weight in the order of the pixels; `norm` arrives zeroed."""
     for p in range(starts.size - 1):
         for j in range(starts[p], starts[p + 1]):
             norm[bins[j]] += np.float64(coefficients[j]) * np.float64(weights[p])
 
 
-@njit(**_COMPILED)
+@compiled
 def accumulate_lanes(
-    starts, bins, coefficients, weights, dark, dark_variance, frames, low, high, floor, sums, deficit, invalid, first
-):
+    starts: NDArray[np.int32],
+    bins: NDArray[np.unsignedinteger],
+    coefficients: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    dark: NDArray[np.float64],
+    dark_variance: NDArray[np.float64],
+    frames: NDArray[np.int32],
+    low: float,
+    high: float,
+    floor: float,
+    sums: RealArray,
+    deficit: NDArray[np.float64],
+    invalid: NDArray[np.int64],
+    first: int,
+) -> None:
     """Add a block of pixels of eight frames to their accumulators.
 
     Args:
@@ -83,10 +97,23 @@ def accumulate_lanes(
         spread_lanes(coefficients, bins, begin, end, value, variance, sums)
 
 
-@njit(**_COMPILED)
+@compiled
 def accumulate_one(
-    starts, bins, coefficients, weights, dark, dark_variance, frame, low, high, floor, sums, deficit, invalid, first
-):
+    starts: NDArray[np.int32],
+    bins: NDArray[np.unsignedinteger],
+    coefficients: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    dark: NDArray[np.float64],
+    dark_variance: NDArray[np.float64],
+    frame: RealArray,
+    low: float,
+    high: float,
+    floor: float,
+    sums: RealArray,
+    deficit: NDArray[np.float64],
+    invalid: NDArray[np.int64],
+    first: int,
+) -> None:
     """The same for one frame: `frame` of shape (n_block,), `sums` flat, (n_bins * 2,), `deficit` (n_bins,)."""
     has_dark = dark.size > 0
     for i in range(frame.size):
@@ -115,8 +142,18 @@ def accumulate_one(
                 deficit[bins[j]] += np.float64(coefficients[j]) * np.float64(weights[p])
 
 
-@njit(**_COMPILED)
-def count_one(bin_of_pixel, weights, frame, low, high, sums, deficit, invalid, first):
+@compiled
+def count_one(
+    bin_of_pixel: NDArray[np.unsignedinteger],
+    weights: NDArray[np.float32],
+    frame: RealArray,
+    low: float,
+    high: float,
+    sums: RealArray,
+    deficit: NDArray[np.float64],
+    invalid: NDArray[np.int64],
+    first: int,
+) -> None:
     """Without splitting, exact: add the counts of a block of pixels of one frame to integer sums.
 
     Args:
@@ -143,8 +180,18 @@ def count_one(bin_of_pixel, weights, frame, low, high, sums, deficit, invalid, f
             invalid[0] += 1
 
 
-@njit(**_COMPILED)
-def count_eight(bin_of_pixel, weights, frames, low, high, sums, deficit, invalid, first):
+@compiled
+def count_eight(
+    bin_of_pixel: NDArray[np.unsignedinteger],
+    weights: NDArray[np.float32],
+    frames: NDArray[np.int32],
+    low: float,
+    high: float,
+    sums: RealArray,
+    deficit: NDArray[np.float64],
+    invalid: NDArray[np.int64],
+    first: int,
+) -> None:
     """The same for eight frames: `frames` of shape (8, n_block), `sums` int64, eight of each bin, flat.
 
     Args:
@@ -173,8 +220,19 @@ def count_eight(bin_of_pixel, weights, frames, low, high, sums, deficit, invalid
                         invalid[b] += 1
 
 
-@njit(**_COMPILED)
-def spread_one(starts, bins, coefficients, weights, dark, frame, low, high, mean, sums):
+@compiled
+def spread_one(
+    starts: NDArray[np.int32],
+    bins: NDArray[np.unsignedinteger],
+    coefficients: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    dark: NDArray[np.float64],
+    frame: RealArray,
+    low: float,
+    high: float,
+    mean: NDArray[np.float64],
+    sums: RealArray,
+) -> None:
     """Second pass of the azimuthal error model: Σ coefficient² (value - mean x weight)² of each bin.
 
     Written out, this is the V of Schubert and Gertz (2018) that pyFAI's documentation gives; the second pass keeps the
@@ -194,8 +252,19 @@ def spread_one(starts, bins, coefficients, weights, dark, frame, low, high, mean
                 sums[k] += c * c * d * d
 
 
-@njit(**_COMPILED)
-def population(starts, bins, coefficients, weights, divided, frame, low, high, count, squares):
+@compiled
+def population(
+    starts: NDArray[np.int32],
+    bins: NDArray[np.unsignedinteger],
+    coefficients: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    divided: bool,
+    frame: RealArray,
+    low: float,
+    high: float,
+    count: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None:
     """Number of valid pixels in each bin, and Σ (coefficient x weight)²; both arrive zeroed.
 
     `divided` tells that the coefficients hold shares divided by weights, as the weighting "azint" has them.
@@ -210,8 +279,21 @@ def population(starts, bins, coefficients, weights, divided, frame, low, high, c
                 squares[bins[j]] += w * w
 
 
-@njit(**_COMPILED)
-def clip_one(starts, bins, coefficients, weights, dark, frame, low, high, mean, deviation, limit, keep):
+@compiled
+def clip_one(
+    starts: NDArray[np.int32],
+    bins: NDArray[np.unsignedinteger],
+    coefficients: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    dark: NDArray[np.float64],
+    frame: RealArray,
+    low: float,
+    high: float,
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    limit: NDArray[np.float64],
+    keep: NDArray[np.uint8],
+) -> int:
     """Mark the pixels that stand out: |value / weight - mean| > limit x deviation of their bins.
 
     A pixel that lies in several bins is compared with their means, weighted with its share in each.

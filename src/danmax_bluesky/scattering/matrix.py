@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
+from danmax_bluesky.array_types import RealArray
+from danmax_bluesky.compiled import COMPILING
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.cuts import axis_edges
-from danmax_bluesky.scattering.kernels import COMPILING, norm_of
+from danmax_bluesky.scattering.kernels import norm_of
 from danmax_bluesky.scattering.radial_edges import on_edges
 from danmax_bluesky.scattering.recipe import Recipe
-from danmax_bluesky.scattering.splitting import cake_of_pyfai, pattern_of_pyfai
+from danmax_bluesky.scattering.splitting import Cells, cake_of_pyfai, pattern_of_pyfai
 from danmax_bluesky.scattering.subpixel import Part, subdivided
 
 
@@ -30,21 +32,21 @@ class Matrix:
         azimuth_edges_deg: first and last azimuth of each row, shape (n_rows, 2), degrees.
     """
 
-    starts: np.ndarray
-    bins: np.ndarray
-    coefficients: np.ndarray
-    weights: np.ndarray
-    norm: np.ndarray
-    radial_edges: np.ndarray
-    azimuth_edges_deg: np.ndarray
+    starts: NDArray[np.int32]
+    bins: NDArray[np.unsignedinteger]
+    coefficients: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    norm: NDArray[np.float64]
+    radial_edges: NDArray[np.float64]
+    azimuth_edges_deg: NDArray[np.float64]
 
     @property
-    def radial_axis(self) -> np.ndarray:
+    def radial_axis(self) -> NDArray[np.float64]:
         """Centres of the radial bins, shape (n_radial,)."""
         return 0.5 * (self.radial_edges[1:] + self.radial_edges[:-1])
 
     @property
-    def azimuth_axis_deg(self) -> np.ndarray:
+    def azimuth_axis_deg(self) -> NDArray[np.float64]:
         """Centres of the rows, shape (n_rows,), degrees."""
         return self.azimuth_edges_deg.mean(axis=1)
 
@@ -53,14 +55,14 @@ class Matrix:
         """True if each pixel lies in one bin at most, with its whole content."""
         return bool(np.all(np.diff(self.starts) <= 1) and np.all(self.coefficients == 1))
 
-    def bin_of_pixel(self) -> np.ndarray:
+    def bin_of_pixel(self) -> NDArray[np.unsignedinteger]:
         """For an unsplit matrix: the bin of each pixel; one past the last bin for pixels that count nowhere."""
         n_bins = self.norm.size
         found = np.full(self.starts.size - 1, n_bins, np.uint16 if n_bins < 65536 else np.uint32)
         found[np.diff(self.starts) == 1] = self.bins
         return found
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, RealArray]:
         """Every array by name, for a cache."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -103,7 +105,7 @@ def build_matrix(recipe: Recipe) -> Matrix:
     return Matrix(starts, bins, coefficients, weights, norm, parts[0][3], rows)
 
 
-def effective_mask(recipe: Recipe, weights: np.ndarray | None = None) -> np.ndarray:
+def effective_mask(recipe: Recipe, weights: NDArray[np.floating] | None = None) -> NDArray[np.bool_]:
     """Every pixel that never counts: the recipe's mask, the module gaps, no efficiency; True is bad, shape (H, W)."""
     shape = recipe.geometry.shape
     mask = np.zeros(shape, bool) if recipe.mask is None else recipe.mask.astype(bool)
@@ -121,7 +123,7 @@ def effective_mask(recipe: Recipe, weights: np.ndarray | None = None) -> np.ndar
     return mask
 
 
-def _pixel_weights(recipe: Recipe, integrator: AzimuthalIntegrator) -> np.ndarray:
+def _pixel_weights(recipe: Recipe, integrator: AzimuthalIntegrator) -> NDArray[np.float64]:
     """Norm of each pixel, shape (n_pixels,); 0 counts nowhere.
 
     pyFAI has a negative solid angle for pixels of a curved detector that are seen from behind.
@@ -131,14 +133,14 @@ def _pixel_weights(recipe: Recipe, integrator: AzimuthalIntegrator) -> np.ndarra
     if recipe.solid_angle:
         weights *= np.asarray(integrator.solidAngleArray(shape))
     if recipe.polarization_factor is not None:
-        offset: Any = math.radians(recipe.polarization_axis_deg)
+        offset = math.radians(recipe.polarization_axis_deg)
         weights *= np.asarray(integrator.polarization(shape, factor=recipe.polarization_factor, axis_offset=offset))
     if recipe.flat is not None:
         weights *= np.maximum(np.nan_to_num(recipe.flat, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
     return weights.ravel()
 
 
-def _from_cut(recipe: Recipe, mask: np.ndarray) -> Part:
+def _from_cut(recipe: Recipe, mask: NDArray[np.bool_]) -> Part:
     """Each pixel of the band in the bin of its column, or row."""
     assert recipe.cut is not None
     shape = recipe.geometry.shape
@@ -152,9 +154,9 @@ def _from_cut(recipe: Recipe, mask: np.ndarray) -> Part:
     return starts, bins, np.ones(bins.size, np.float32), edges, np.zeros((1, 2))
 
 
-def _stack(parts: list[Part], radial_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _stack(parts: list[Part], radial_bins: int) -> Cells:
     """Several patterns as one: the bins of sector s are s * radial_bins and following."""
-    counts = np.sum([np.diff(part[0]) for part in parts], axis=0)
+    counts: NDArray[np.intp] = np.sum([np.diff(part[0]) for part in parts], axis=0)
     starts = np.concatenate([[0], np.cumsum(counts)])
     pixel = np.concatenate([np.repeat(np.arange(counts.size), np.diff(part[0])) for part in parts])
     order = np.argsort(pixel, kind="stable")

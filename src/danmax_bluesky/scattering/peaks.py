@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 
 from danmax_bluesky.scattering.calibrants import calibrant_of
@@ -36,7 +37,7 @@ class PeakError:
         return self.found_deg - self.expected_deg
 
 
-def expected_lines_deg(calibrant: str, wavelength_m: float, limits_deg: tuple[float, float]) -> np.ndarray:
+def expected_lines_deg(calibrant: str, wavelength_m: float, limits_deg: tuple[float, float]) -> NDArray[np.float64]:
     """2theta of every line of a calibrant within limits, degrees, rising.
 
     Raises:
@@ -47,7 +48,11 @@ def expected_lines_deg(calibrant: str, wavelength_m: float, limits_deg: tuple[fl
 
 
 def peak_position_errors(
-    two_theta_deg: np.ndarray, intensity: np.ndarray, calibrant: str, wavelength_m: float, window_deg: float = 0.3
+    two_theta_deg: NDArray[np.float64],
+    intensity: NDArray[np.float64],
+    calibrant: str,
+    wavelength_m: float,
+    window_deg: float = 0.3,
 ) -> list[PeakError]:
     """Fit each expected line with a Gaussian on a sloping background, and compare.
 
@@ -70,7 +75,7 @@ def peak_position_errors(
         return []
     lines = expected_lines_deg(calibrant, wavelength_m, (float(angle[0]), float(angle[-1])))
     neighbours = np.concatenate([[-np.inf], lines, [np.inf]])
-    found = []
+    found: list[PeakError] = []
     for index, line in enumerate(lines):
         gap = min(line - neighbours[index], neighbours[index + 2] - line)
         half = min(window_deg, 0.5 * gap)
@@ -80,7 +85,7 @@ def peak_position_errors(
     return found
 
 
-def _fit(angle: np.ndarray, counts: np.ndarray, line: float, half: float) -> PeakError | None:
+def _fit(angle: NDArray[np.float64], counts: NDArray[np.float64], line: float, half: float) -> PeakError | None:
     edge = max(2, angle.size // 6)
     left, right = counts[:edge].mean(), counts[-edge:].mean()
     background = np.interp(angle, [angle[0], angle[-1]], [left, right])
@@ -112,5 +117,7 @@ def _shift(start: tuple[float, ...], line: float) -> tuple[float, ...]:
     return (height, position - line, *others)
 
 
-def _gaussian(x: np.ndarray, height: float, position: float, sigma: float, base: float, slope: float) -> np.ndarray:
+def _gaussian(
+    x: NDArray[np.float64], height: float, position: float, sigma: float, base: float, slope: float
+) -> NDArray[np.float64]:
     return height * np.exp(-0.5 * ((x - position) / sigma) ** 2) + base + slope * x

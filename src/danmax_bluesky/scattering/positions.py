@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.geometry import Geometry
@@ -91,7 +92,7 @@ class JoinedSums:
         self._weighting, self._with_errors = weighting, with_errors
         self._masked = 0
 
-    def add(self, patterns: Patterns, exposures: np.ndarray) -> None:
+    def add(self, patterns: Patterns, exposures: NDArray[np.float64]) -> None:
         """Add the frames of a block.
 
         Args:
@@ -121,7 +122,7 @@ class JoinedSums:
         return Patterns(intensity[None], errors[None], norm[None], np.array([self._masked]))
 
 
-def exposed_norm(norm: np.ndarray, exposures: np.ndarray, weighting: str) -> np.ndarray:
+def exposed_norm(norm: NDArray[np.float64], exposures: NDArray[np.float64], weighting: str) -> NDArray[np.float64]:
     """Norm that frames without bad pixels add, given the norm of one such frame; of the shape of `norm`.
 
     Args:

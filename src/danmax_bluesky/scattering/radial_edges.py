@@ -9,14 +9,14 @@ between two azimuths, in the plane of radius and azimuth where its four corners 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pyFAI import units
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from danmax_bluesky.scattering.recipe import Recipe
-from danmax_bluesky.scattering.splitting import cake_of_pyfai, pattern_of_pyfai
+from danmax_bluesky.scattering.splitting import Cells, cake_of_pyfai, pattern_of_pyfai
 from danmax_bluesky.scattering.subpixel import Part
 
 _AT_ONCE = 1 << 17
@@ -26,7 +26,7 @@ _LEAST_STEP = 1e-9
 
 
 def on_edges(
-    recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray, sector: tuple[float, float] | None
+    recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray[np.bool_], sector: tuple[float, float] | None
 ) -> Part:
     """The matrix of one pattern or cake whose radial bins have edges of their own.
 
@@ -74,14 +74,14 @@ class _Radii:
         corners: radius, and azimuth in radians, of the four corners, shape (n_pixels, 4, 2); None if no area counts.
     """
 
-    lowest: np.ndarray
-    highest: np.ndarray
-    corners: np.ndarray | None = None
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    corners: NDArray[np.float64] | None = None
 
 
 def _radii_of(recipe: Recipe, integrator: AzimuthalIntegrator) -> _Radii:
     shape = recipe.geometry.shape
-    unit: Any = units.to_unit(recipe.unit)
+    unit = units.to_unit(recipe.unit)
     scale = float(unit.scale)
     if recipe.splitting == "full":
         corners = np.array(integrator.corner_array(shape, unit, scale=False), float).reshape(-1, 4, 2)
@@ -99,12 +99,12 @@ def _radii_of(recipe: Recipe, integrator: AzimuthalIntegrator) -> _Radii:
 
 def _divided(
     radii: _Radii,
-    edges: np.ndarray,
-    pixels: np.ndarray,
-    rows: np.ndarray,
-    shares: np.ndarray,
-    limits: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    edges: NDArray[np.float64],
+    pixels: NDArray[np.integer],
+    rows: NDArray[np.integer],
+    shares: NDArray[np.floating],
+    limits: NDArray[np.float64] | None,
+) -> Cells:
     """Pixels, bins and shares, from the share of each pixel that lies in a row at any radius.
 
     Args:
@@ -141,8 +141,12 @@ def _divided(
 
 
 def _share_below(
-    radii: _Radii, pixels: np.ndarray, entry: np.ndarray, radius: np.ndarray, within: np.ndarray | None
-) -> np.ndarray:
+    radii: _Radii,
+    pixels: NDArray[np.integer],
+    entry: NDArray[np.integer],
+    radius: NDArray[np.float64],
+    within: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
     """Which share of each pixel of `pixels[entry]` lies below a radius, and within its row if that is to be found."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if radii.corners is None:
@@ -156,7 +160,9 @@ def _share_below(
         return _area_below(corners[entry], radius, None if within is None else within[entry]) / whole[entry]
 
 
-def _area_below(corners: np.ndarray, radius: np.ndarray, within: np.ndarray | None) -> np.ndarray:
+def _area_below(
+    corners: NDArray[np.float64], radius: NDArray[np.float64], within: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
     """Area of quadrangles below a radius and between two azimuths, with the sign of their sense of rotation.
 
     It is the sum of the azimuth, cut to its limits, along the four sides.
@@ -179,7 +185,9 @@ def _area_below(corners: np.ndarray, radius: np.ndarray, within: np.ndarray | No
     return area
 
 
-def _mean_between(first: np.ndarray, last: np.ndarray, within: np.ndarray | None) -> np.ndarray:
+def _mean_between(
+    first: NDArray[np.float64], last: NDArray[np.float64], within: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
     """Mean of an azimuth that goes evenly from first to last, where it is cut to limits, shape (n,)."""
     if within is None:
         return 0.5 * (first + last)

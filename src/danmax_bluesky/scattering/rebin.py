@@ -11,6 +11,7 @@ A bin in which nothing was counted has the error of one count, see `Integrator.f
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.scattering.integrator import LEAST_VARIANCE
@@ -18,13 +19,13 @@ from danmax_bluesky.scattering.matrix import Matrix
 
 
 def join(
-    intensity: np.ndarray,
-    sigma: np.ndarray | None,
-    norm: np.ndarray,
+    intensity: NDArray[np.float64],
+    sigma: NDArray[np.float64] | None,
+    norm: NDArray[np.float64],
     frames: int = 1,
     bins: int = 1,
-    gain: np.ndarray | float = 1.0,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    gain: NDArray[np.float64] | float = 1.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64]]:
     """Join groups of consecutive frames, and of neighbouring radial bins.
 
     Args:
@@ -52,8 +53,8 @@ def join(
 
 
 def sums_behind(
-    intensity: np.ndarray, sigma: np.ndarray | None, norm: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    intensity: NDArray[np.float64], sigma: NDArray[np.float64] | None, norm: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64]]:
     """The sums that patterns were made from: signal, variance (None without errors) and norm, of the same shape.
 
     A bin without a valid pixel has 0 in each of them, and a bin in which nothing was counted has a variance of 0.
@@ -74,8 +75,8 @@ def sums_behind(
 
 
 def means_of(
-    signal: np.ndarray, variance: np.ndarray | None, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    signal: NDArray[np.float64], variance: NDArray[np.float64] | None, weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64]]:
     """Intensity, standard error (None without variance) and norm, from the sums of `sums_behind`; NaN where empty."""
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(weight != 0, signal / weight, np.nan)
@@ -85,7 +86,7 @@ def means_of(
         return mean, np.where(weight != 0, np.sqrt(counted) / np.abs(weight), np.nan), weight
 
 
-def variance_gain(matrix: Matrix, shape: tuple[int, ...], bins: int) -> np.ndarray:
+def variance_gain(matrix: Matrix, shape: tuple[int, ...], bins: int) -> NDArray[np.float64]:
     """How much larger the variance of joined bins is than the sum of their variances.
 
     Args:
@@ -112,12 +113,12 @@ def variance_gain(matrix: Matrix, shape: tuple[int, ...], bins: int) -> np.ndarr
     return gain.reshape(*shape[:-1], groups)
 
 
-def join_edges(edges: np.ndarray, bins: int) -> np.ndarray:
+def join_edges(edges: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     """Edges of joined bins, shape (n // bins + 1,)."""
     return edges[: (edges.size - 1) // bins * bins + 1 : bins]
 
 
-def _grouped(array: np.ndarray, frames: int, bins: int) -> np.ndarray:
+def _grouped(array: NDArray[np.float64], frames: int, bins: int) -> NDArray[np.float64]:
     whole = array.shape[-1] // bins * bins
     joined = array[..., :whole].reshape(*array.shape[:-1], whole // bins, bins).sum(axis=-1)
     return np.add.reduceat(joined, np.arange(0, len(joined), frames), axis=0)

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyFAI
+from numpy.typing import NDArray
 
+from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.config.azimuths import azimuth_problem
 from danmax_bluesky.config.recipes import ERROR_MODELS, UNITS
 from danmax_bluesky.errors import CalibrationError
@@ -59,7 +61,7 @@ class Recipe:
     """
 
     geometry: Geometry
-    mask: np.ndarray | None = None
+    mask: NDArray[np.bool_] | None = None
     unit: str = "q_A^-1"
     radial_bins: int = 3000
     radial_range: tuple[float, float] | None = None
@@ -73,9 +75,9 @@ class Recipe:
     polarization_factor: float | None = 0.999997
     polarization_axis_deg: float = 0.0
     cut: Cut | None = None
-    dark: np.ndarray | None = field(default=None, repr=False)
+    dark: RealArray | None = field(default=None, repr=False)
     dark_frames: int = 1
-    flat: np.ndarray | None = field(default=None, repr=False)
+    flat: RealArray | None = field(default=None, repr=False)
     error_model: str = "poisson"
     weighting: str = "pyfai"
     threshold: float | None = None
@@ -83,7 +85,7 @@ class Recipe:
     clip_cycles: int = 5
     lower_limit: float = 0.0
     dummy: float | None = None
-    dark_variance: np.ndarray | None = field(default=None, repr=False)
+    dark_variance: RealArray | None = field(default=None, repr=False)
     background: BackgroundPattern | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -145,7 +147,7 @@ class Recipe:
         """True for rows of azimuth that pixels are split between."""
         return self.azimuth_bins > 1 or bool(self.azimuth_edges_deg)
 
-    def row_edges_deg(self) -> np.ndarray | None:
+    def row_edges_deg(self) -> NDArray[np.float64] | None:
         """Edges of the rows of a cake, degrees, shape (n_rows + 1,); None if pyFAI lays them over the full circle."""
         if self.azimuth_edges_deg:
             return np.array(self.azimuth_edges_deg, float)

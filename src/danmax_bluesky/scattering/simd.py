@@ -3,14 +3,15 @@
 These functions are written with LLVM vectors of eight, which become one AVX-512 register, two of AVX2 or four of NEON.
 Each lane is one frame and is rounded as a scalar would be: a multiplication, then an addition, never fused.
 """
+# pyright: standard
 
-# pyright: reportGeneralTypeIssues=false
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from danmax_bluesky.compiled import intrinsic
 
 LANES = 8
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)

@@ -8,9 +8,10 @@ for with more bins at either end, and these are left out.
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from pyFAI import units
 from pyFAI.ext.splitPixelFullCSC import FullSplitCSC_2d
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
@@ -27,14 +28,46 @@ BESIDE_DEG = 30.0
 for the few about the beam."""
 _NO_ROW = -1
 _CORNERS = 4
-Cells = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Pixels, bins and shares, each of the same length."""
+
+
+class SparseMatrix(Protocol):
+    """What pyFAI's matrices by columns have in common, without the limits of azimuths that only those of cakes have.
+
+    Attributes:
+        indptr: where the entries of each pixel begin, shape (n_pixels + 1,) or longer.
+        indices: bin of each entry, shape (n_entries,).
+        data: share of each entry, shape (n_entries,).
+        pos0_min: first radius, in pyFAI's own unit.
+        pos0_max: last radius.
+    """
+
+    indptr: NDArray[np.int32]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
+    pos0_min: float
+    pos0_max: float
+
+
+class CakeMatrix(SparseMatrix, Protocol):
+    """The same of a cake.
+
+    Attributes:
+        pos1_min: first azimuth, rad.
+        pos1_max: last azimuth, rad.
+    """
+
+    pos1_min: float
+    pos1_max: float
+
+
+Cells = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating]]
+"""Pixels, bins and shares, each of the same length; or starts, bins and shares of a matrix by columns."""
 SAMPLED = 997
 """About so many pixels are looked at, whether their corners lie about their middle."""
 
 
 def pattern_of_pyfai(
-    recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray, sector: tuple[float, float] | None
+    recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray[np.bool_], sector: tuple[float, float] | None
 ) -> Part:
     """The matrix of one pattern.
 
@@ -47,7 +80,7 @@ def pattern_of_pyfai(
     Raises:
         CalibrationError: pyFAI lays the corners of the pixels elsewhere than their middles.
     """
-    radial: Any = units.to_unit(recipe.unit)
+    radial = units.to_unit(recipe.unit)
     rows = np.array([sector or (-180.0, 180.0)], float)
     _check_shape_of_pixels(recipe, integrator)
     if sector is not None and sector[1] - sector[0] >= FULL_CIRCLE_DEG:
@@ -56,7 +89,7 @@ def pattern_of_pyfai(
         middle = 0.5 * (sector[0] + sector[1])
         integrator = _turned(recipe, middle)
         sector = (sector[0] - middle, sector[1] - middle)
-    engine: Any = integrator.setup_sparse_integrator(
+    engine: SparseMatrix = integrator.setup_sparse_integrator(
         recipe.geometry.shape,
         recipe.radial_bins,
         mask.astype(np.int8),
@@ -73,7 +106,7 @@ def pattern_of_pyfai(
     return *_columns(engine, mask.size), edges, rows
 
 
-def cake_of_pyfai(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray) -> Part:
+def cake_of_pyfai(recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray[np.bool_]) -> Part:
     """The matrix of a cake; the bins of row j are j * radial_bins and following.
 
     Args:
@@ -85,7 +118,7 @@ def cake_of_pyfai(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndar
         CalibrationError: pyFAI lays the corners of the pixels elsewhere than their middles.
     """
     _check_shape_of_pixels(recipe, integrator)
-    radial: Any = units.to_unit(recipe.unit)
+    radial = units.to_unit(recipe.unit)
     wanted = recipe.row_edges_deg()
     limits, below, above = None, 0, 0
     if recipe.radial_range is not None:
@@ -118,7 +151,7 @@ def cake_of_pyfai(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndar
     )
 
 
-def _cells(recipe: Recipe, engine: Any, n_pixels: int, below: int, rows: np.ndarray) -> Cells:
+def _cells(recipe: Recipe, engine: CakeMatrix, n_pixels: int, below: int, rows: NDArray[np.integer]) -> Cells:
     """What an engine found, without what was added to the ranges.
 
     Args:
@@ -141,7 +174,7 @@ def _turned(recipe: Recipe, middle_deg: float) -> AzimuthalIntegrator:
     return replace(recipe.geometry, rot3=recipe.geometry.rot3 + math.radians(middle_deg)).integrator()
 
 
-def _pieces(edges: np.ndarray) -> list[tuple[float, float, np.ndarray]]:
+def _pieces(edges: NDArray[np.float64]) -> list[tuple[float, float, NDArray[np.integer]]]:
     """What pyFAI is asked for at once: first azimuth, width of a row, and to which row of the cake each row belongs."""
     widths = np.diff(edges)
     number, step = widths.size, float(widths.mean())
@@ -155,7 +188,7 @@ def _pieces(edges: np.ndarray) -> list[tuple[float, float, np.ndarray]]:
     return [(float(edges[row]), step, np.arange(row, min(row + most, number))) for row in range(0, number, most)]
 
 
-def _pieces_of_row(first: float, width: float, row: int) -> list[tuple[float, float, np.ndarray]]:
+def _pieces_of_row(first: float, width: float, row: int) -> list[tuple[float, float, NDArray[np.integer]]]:
     parts = math.ceil(width / PIECE_DEG)
     return [(first + part * width / parts, width / parts, np.array([row])) for part in range(parts)]
 
@@ -166,7 +199,7 @@ def _rows_beside(width: float) -> int:
 
 
 def _bins_beside(
-    recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray, limits: tuple[float, ...]
+    recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray[np.bool_], limits: tuple[float, ...]
 ) -> tuple[int, int]:
     """How many radial bins are added below and above a range: one, or as many as a pixel is wide.
 
@@ -175,15 +208,13 @@ def _bins_beside(
     step = (limits[1] - limits[0]) / recipe.radial_bins
     beside = 1
     if recipe.splitting == "full":
-        radial: Any = units.to_unit(recipe.unit)
+        radial = units.to_unit(recipe.unit)
         widest = 2.0 * integrator.delta_array(recipe.geometry.shape, radial, scale=False)[~mask].max()
         beside = math.ceil(widest / step)
     return min(beside, math.floor(limits[0] / step)), beside
 
 
-def _joined(
-    found: list[Cells], n_pixels: int, n_rows: int, radial_bins: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _joined(found: list[Cells], n_pixels: int, n_rows: int, radial_bins: int) -> Cells:
     """Pixels, bins and shares of several pieces as a matrix by columns; shares of one pixel in one bin are added."""
     pixels, bins, shares = (np.concatenate(parts) for parts in zip(*found, strict=True))
     n_bins = n_rows * radial_bins
@@ -195,10 +226,10 @@ def _joined(
     return np.concatenate([[0], np.cumsum(np.bincount(pixels, minlength=n_pixels))]), bins, sums
 
 
-def _radial_limits(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray) -> tuple[float, float]:
+def _radial_limits(recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray[np.bool_]) -> tuple[float, float]:
     """First and last radius of any pixel, in pyFAI's own unit, as its patterns have them."""
-    radial: Any = units.to_unit(recipe.unit)
-    engine: Any = integrator.setup_sparse_integrator(
+    radial = units.to_unit(recipe.unit)
+    engine: SparseMatrix = integrator.setup_sparse_integrator(
         recipe.geometry.shape, 1, mask.astype(np.int8), mask_checksum=1, unit=radial, split=recipe.splitting,
         algo="CSC", scale=False,
     )  # fmt: skip
@@ -208,11 +239,11 @@ def _radial_limits(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.nda
 def _cake_engine(
     recipe: Recipe,
     integrator: AzimuthalIntegrator,
-    mask: np.ndarray,
+    mask: NDArray[np.bool_],
     bins: tuple[int, int],
     radial_range: tuple[float, ...] | None,
     azimuth_range: tuple[float, float] | None,
-) -> Any:
+) -> CakeMatrix:
     engine: Any = integrator.setup_sparse_integrator(
         recipe.geometry.shape,
         bins,
@@ -229,9 +260,9 @@ def _cake_engine(
     return _without_garbage(engine, recipe.geometry.orientation) if recipe.splitting == "full" else engine
 
 
-def _columns(engine: Any, n_pixels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(engine: SparseMatrix, n_pixels: int) -> Cells:
     """Starts, bins and shares of pyFAI's matrix, without shares of 0."""
-    starts, bins, shares = (np.asarray(array) for array in (engine.indptr, engine.indices, engine.data))
+    starts, bins, shares = np.asarray(engine.indptr), np.asarray(engine.indices), np.asarray(engine.data)
     starts = starts[-n_pixels - 1 :]
     bins, shares, starts = bins[starts[0] :], shares[starts[0] :], starts - starts[0]
     counted = shares != 0
@@ -241,7 +272,7 @@ def _columns(engine: Any, n_pixels: int) -> tuple[np.ndarray, np.ndarray, np.nda
     return before[starts], bins[counted], shares[counted]
 
 
-def _without_garbage(engine: Any, orientation: int) -> Any:
+def _without_garbage(engine: Any, orientation: int) -> CakeMatrix:
     """Make a full splitting of a cake again, with its first pixel twice.
 
     pyFAI 2026.9 computes the first pixel that counts in a buffer which was never cleared (`calc_lut_2d`), so its
@@ -267,7 +298,7 @@ def _without_garbage(engine: Any, orientation: int) -> Any:
 
 
 def _check_shape_of_pixels(recipe: Recipe, integrator: AzimuthalIntegrator) -> None:
-    detector: Any = integrator.detector
+    detector = integrator.detector
     if recipe.splitting == "full" and detector.CORNERS != _CORNERS:
         raise CalibrationError(
             f"pyFAI divides pixels of four corners alone, and those of {recipe.geometry.model.name} have "
@@ -275,14 +306,14 @@ def _check_shape_of_pixels(recipe: Recipe, integrator: AzimuthalIntegrator) -> N
         )
 
 
-def _check_corners(recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray) -> None:
+def _check_corners(recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray[np.bool_]) -> None:
     """Refuse a detector whose pixels have their corners elsewhere than their middle, as some of pyFAI's have if turned.
 
     Both were computed for the matrix already, and pyFAI still holds them.
     """
     if recipe.geometry.detector is None:
         return
-    radial: Any = units.to_unit(recipe.unit)
+    radial = units.to_unit(recipe.unit)
     step = max(1, math.isqrt(mask.size // SAMPLED))
     middle = integrator.center_array(recipe.geometry.shape, radial, scale=False)[::step, ::step]
     good = ~mask[::step, ::step]

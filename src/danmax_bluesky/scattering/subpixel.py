@@ -1,20 +1,19 @@
 """Splitting by points: a pixel is divided into n x n equal parts, and each goes where its middle lies."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 from pyFAI import units
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from danmax_bluesky.config.azimuths import FULL_CIRCLE_DEG
 from danmax_bluesky.scattering.recipe import Recipe
 
-Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Part = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating], NDArray[np.float64], NDArray[np.float64]]
 """Starts, bins and shares of a matrix by columns; radial edges; first and last azimuth of each row in degrees."""
 
 
 def subdivided(
-    recipe: Recipe, integrator: AzimuthalIntegrator, mask: np.ndarray, sector: tuple[float, float] | None
+    recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray[np.bool_], sector: tuple[float, float] | None
 ) -> Part:
     """The matrix of one pattern or cake; every part of a pixel counts 1 / n² in one bin or nowhere.
 
@@ -36,7 +35,7 @@ def subdivided(
     if azimuths is None:
         azimuths = np.linspace(*(sector or (-180.0, 180.0)), (recipe.azimuth_bins if recipe.is_cake else 1) + 1)
     n_rows = azimuths.size - 1
-    keys = []
+    keys: list[NDArray[np.integer]] = []
     for row_offset in offsets:
         for column_offset in offsets:
             radius, azimuth = positions(recipe, integrator, pixels, float(row_offset), float(column_offset))
@@ -47,8 +46,9 @@ def subdivided(
             bins[radius == high] = recipe.radial_bins - 1
             inside = (bins >= 0) & (bins < recipe.radial_bins)
             if recipe.is_cake or sector is not None:
-                turned = np.mod(azimuth - azimuths[0], FULL_CIRCLE_DEG)
-                row = np.searchsorted(azimuths - azimuths[0], turned, side="right") - 1
+                first = float(azimuths[0])
+                turned = np.mod(azimuth - first, FULL_CIRCLE_DEG)
+                row = np.searchsorted(azimuths - first, turned, side="right") - 1
                 inside &= row < n_rows
                 bins += row * recipe.radial_bins
             keys.append(np.where(inside, pixels * (recipe.radial_bins * n_rows) + bins, -1))
@@ -61,8 +61,12 @@ def subdivided(
 
 
 def positions(
-    recipe: Recipe, integrator: AzimuthalIntegrator, pixels: np.ndarray, row_offset: float, column_offset: float
-) -> tuple[np.ndarray, np.ndarray]:
+    recipe: Recipe,
+    integrator: AzimuthalIntegrator,
+    pixels: NDArray[np.integer],
+    row_offset: float,
+    column_offset: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Radius in the recipe's unit and azimuth in degrees of one point of each pixel.
 
     Args:
@@ -74,13 +78,13 @@ def positions(
     """
     rows, columns = np.divmod(pixels, recipe.geometry.shape[1])
     z, y, x = integrator.calc_pos_zyx(d1=rows + row_offset, d2=columns + column_offset, do_parallax=True)
-    unit: Any = units.to_unit(recipe.unit)
+    unit = units.to_unit(recipe.unit)
     radius = unit.equation(x, y, z, recipe.geometry.wavelength_m) * unit.scale
     return np.asarray(radius), np.degrees(np.arctan2(y, x))
 
 
 def _limits(
-    recipe: Recipe, integrator: AzimuthalIntegrator, pixels: np.ndarray, offsets: np.ndarray
+    recipe: Recipe, integrator: AzimuthalIntegrator, pixels: NDArray[np.integer], offsets: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Smallest and largest radius of any point."""
     ends = [offsets[0], offsets[-1]]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danmax_bluesky.errors import FormatError
 
@@ -18,9 +19,9 @@ LABELS = {
 
 
 def chi_text(
-    axis: np.ndarray,
-    intensity: np.ndarray,
-    sigma: np.ndarray | None,
+    axis: NDArray[np.float64],
+    intensity: NDArray[np.float64],
+    sigma: NDArray[np.float64] | None,
     quantity: str,
     unit: str,
     parameters: Mapping[str, Any],
@@ -42,13 +43,13 @@ def chi_text(
 
 
 def xye_text(
-    axis: np.ndarray,
-    intensity: np.ndarray,
-    sigma: np.ndarray | None,
+    axis: NDArray[np.float64],
+    intensity: NDArray[np.float64],
+    sigma: NDArray[np.float64] | None,
     quantity: str,
     unit: str,
     wavelength_angstrom: float,
-    norm: np.ndarray | None = None,
+    norm: NDArray[np.float64] | None = None,
 ) -> str:
     """One pattern as 2theta in degrees, I and σ, after lines of "#"; a q axis is turned into 2theta.
 
@@ -81,7 +82,9 @@ def xye_text(
     return "\n".join(header) + "\n" + _table(rows)
 
 
-def two_theta_deg(axis: np.ndarray, quantity: str, unit: str, wavelength_angstrom: float) -> np.ndarray:
+def two_theta_deg(
+    axis: NDArray[np.float64], quantity: str, unit: str, wavelength_angstrom: float
+) -> NDArray[np.float64]:
     """A radial axis as 2theta in degrees.
 
     Raises:
@@ -95,11 +98,13 @@ def two_theta_deg(axis: np.ndarray, quantity: str, unit: str, wavelength_angstro
     raise FormatError(f"an axis of {quantity} [{unit}] cannot be told as 2theta; integrate in q or 2theta")
 
 
-def _rows(axis: np.ndarray, intensity: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
+def _rows(
+    axis: NDArray[np.float64], intensity: NDArray[np.float64], sigma: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
     errors = np.zeros_like(intensity) if sigma is None else sigma
     rows = np.stack([axis, intensity, errors], axis=1)
     return rows[np.isfinite(rows).all(axis=1)]
 
 
-def _table(rows: np.ndarray) -> str:
+def _table(rows: NDArray[np.float64]) -> str:
     return "".join(f"{x:.8e} {y:.8e} {e:.8e}\n" for x, y, e in rows)

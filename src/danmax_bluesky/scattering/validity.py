@@ -9,6 +9,9 @@ import math
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
+from danmax_bluesky.array_types import RealArray
 
 Kind = Literal["counting", "integrating", ""]
 
@@ -49,7 +52,7 @@ def valid_counts(dtype: Any, threshold: float | None = None, lower_limit: float 
     return low, high if threshold is None else min(high, float(threshold))
 
 
-def as_counts(frames: np.ndarray, dummy: float | None = None) -> np.ndarray:
+def as_counts(frames: RealArray, dummy: float | None = None) -> RealArray:
     """Frames of any integer type as int32, without a copy where that is possible; others as they are.
 
     What int32 does not hold becomes its smallest number, which is invalid, and so does `dummy`; in frames of floats
@@ -75,7 +78,7 @@ def kind_of_detector(name: str) -> Kind:
     return "counting" if name.startswith(COUNTING) else "integrating"
 
 
-def kind_of_frame(image: np.ndarray, mask: np.ndarray | None = None) -> Kind:
+def kind_of_frame(image: RealArray, mask: NDArray[np.bool_] | None = None) -> Kind:
     """What a detector does, by one of its frames: numbers below zero of many values are noise, of few they are marks.
 
     Args:
@@ -95,7 +98,9 @@ def default_lower_limit(kind: Kind) -> float:
     return NO_LIMIT if kind == "integrating" else 0.0
 
 
-def share_warnings(image: np.ndarray, mask: np.ndarray, limits: tuple[float, float], dummy: float | None) -> list[str]:
+def share_warnings(
+    image: RealArray, mask: NDArray[np.bool_], limits: tuple[float, float], dummy: float | None
+) -> list[str]:
     """Tell if an implausible share of the pixels does not count in a frame, one sentence each.
 
     Args:
@@ -104,7 +109,7 @@ def share_warnings(image: np.ndarray, mask: np.ndarray, limits: tuple[float, flo
         limits: smallest and largest valid count.
         dummy: the number that marks a bad pixel, or None.
     """
-    found = []
+    found: list[str] = []
     if (masked := float(mask.mean())) > 1 - IMPLAUSIBLE:
         found.append(
             f"the mask and the gaps of the detector leave only {1 - masked:.1%} of the pixels; is the mask inverted? "

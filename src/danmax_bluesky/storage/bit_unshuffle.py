@@ -6,13 +6,13 @@ two bytes of each item have to be put together instead of four. That is done for
 that become whatever registers the processor has.
 """
 
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from danmax_bluesky.compiled import compiled, intrinsic
 
 GROUP = 64
 """Items that are put together at a time."""
@@ -20,11 +20,10 @@ _I8, _I64 = ir.IntType(8), ir.IntType(64)
 _BYTES = ir.VectorType(_I8, GROUP)
 _INTS = ir.VectorType(ir.IntType(32), GROUP)
 _LONGS = ir.VectorType(_I64, 8)
-_COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 _STEPS = ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0))
 
 
-@njit(**_COMPILED)
+@compiled
 def bytes_needed(planes, stride):
     """How many bytes hold every item of a block with its sign, 1 to 4.
 
@@ -38,7 +37,7 @@ def bytes_needed(planes, stride):
     return 1
 
 
-@njit(**_COMPILED)
+@compiled
 def put_together(planes, target, items, width):
     """Items of int32 from the planes of their lowest bytes.
 

@@ -9,16 +9,15 @@ block with its compressed size (4 bytes) before it; the last block is a multiple
 it stands uncompressed at the end.
 """
 
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 import ctypes
 from typing import Any
 
 import bitshuffle.ext
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import types
 
+from danmax_bluesky.compiled import compiled, intrinsic
 from danmax_bluesky.storage.bit_unshuffle import GROUP, bytes_needed, put_together
 
 FILTER_ID = 32008
@@ -28,7 +27,6 @@ _BLOCK_BYTES = 8192
 Buffer = bytes | memoryview
 MULTIPLE = 8
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-_COMPILED = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 
 
 def _addresses() -> tuple[int, int]:
@@ -74,7 +72,7 @@ def _untranspose(typingctx: Any, address: Any, source: Any, target: Any, items: 
     return signature, generate
 
 
-@njit(**_COMPILED)
+@compiled
 def decode_block(lz4, untranspose, chunk, length, place, items, item_bytes, scratch, target):
     """Decode one block.
 
@@ -109,7 +107,7 @@ def decode_block(lz4, untranspose, chunk, length, place, items, item_bytes, scra
     return place + 4 + size
 
 
-@njit(**_COMPILED)
+@compiled
 def decode_frame(lz4, untranspose, chunk, length, block_items, items, item_bytes, scratch, target):
     """Decode a whole chunk; the arguments are those of `decode_block`. Returns 0, or -1 if it is damaged."""
     place = HEADER_BYTES
@@ -126,7 +124,7 @@ def decode_frame(lz4, untranspose, chunk, length, block_items, items, item_bytes
     return copy_rest(chunk, length, place, (items - done) * item_bytes, target + done * item_bytes)
 
 
-@njit(**_COMPILED)
+@compiled
 def copy_rest(chunk, length, place, count, target):
     """Copy what stands uncompressed at the end; 0, or -1 if the chunk has another length than it should."""
     if place + count != length:
