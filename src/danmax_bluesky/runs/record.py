@@ -380,8 +380,12 @@ def units_of(start: Mapping[str, Any], key: str, described: Mapping[str, Any]) -
         return str(described["units"])
     if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
         return "s"
-    motor = str(rotation_of(start).get("motor", ""))
-    return "counts" if motor and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")) else ""
+    return "counts" if is_encoder_key(key, str(rotation_of(start).get("motor", ""))) else ""
+
+
+def is_encoder_key(key: str, motor: str) -> bool:
+    """True for a column in which the PandA captured the counts of a motor's encoder, such as "tom_ry_mean"."""
+    return bool(motor and key.startswith(f"{motor}_") and _ENCODER.fullmatch(key.removeprefix(f"{motor}_")))
 
 
 def rotation_of(start: Mapping[str, Any]) -> Mapping[str, Any]:

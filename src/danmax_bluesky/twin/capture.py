@@ -9,6 +9,7 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.twin.encoder import Encoder
 from danmax_bluesky.twin.gates import Gates
+from danmax_bluesky.twin.monitor import NOMINAL, TRANSMITTED
 
 ROWS_PER_CHUNK = 1024
 
@@ -36,13 +37,20 @@ def capture(
         f"{name}_end": end,
         f"{name}_diff": change,
         "pcap_ts_trig": (gates.end_ns - armed_ns) * 1e-9,
+        "albaem_ch2": NOMINAL * is_open * has_beam,
+        "albaem_ch3": TRANSMITTED * NOMINAL * is_open * has_beam,
         "pcap_bits0": (gates.bits.astype(int) + SHUTTER_BIT * is_open + BEAM_BIT * has_beam).astype(float),
     }
 
 
 def dataset_names(name: str) -> list[str]:
     """What a capture of this axis consists of."""
-    return [f"{name}_mean", f"{name}_end", f"{name}_diff", "pcap_ts_trig", "pcap_bits0"]
+    return [f"{name}_{what}" for what in ("mean", "end", "diff")] + [
+        "pcap_ts_trig",
+        "albaem_ch2",
+        "albaem_ch3",
+        "pcap_bits0",
+    ]
 
 
 class CaptureFile:

@@ -52,7 +52,7 @@ def test_both_snapshots_and_who_measured_what_are_there(tmp_path):
         assert entry["command"].asstr()[()] == "tomoscan ascanct tom_ry 0 180 30 0.01"
         assert entry["entry_identifier"].asstr()[()] == run.start["uid"]
         assert entry["instrument/start_positioners/ring_current"][()] == 400.0
-        assert entry["instrument/end_positioners/ring_current"][()] == 398.5
+        assert file["entry_beamline/instrument/end_positioners/ring_current"][()] == 398.5
         assert entry["instrument/start_positioners/tom_ry"].attrs["units"] == "degree"
         assert entry["user_1/name"].asstr()[()] == "A. Person"
         assert entry["sample/name"].asstr()[()] == "bone"

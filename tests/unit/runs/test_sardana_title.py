@@ -92,6 +92,8 @@ def test_a_tomography_of_ones_own_is_told_by_its_angles():
     assert sardana_title(run) == "ascanct tom_ry 0.0 180.0 90 0.1 0.0"
 
 
-@pytest.mark.parametrize("nonsense", [{"scan": {"scan_type": "ascan", "nsteps": "n", "exp_time": 1}}, {"segments": [{}]}, {"call": ["mesh"]}])
+@pytest.mark.parametrize(
+    "nonsense", [{"scan": {"scan_type": "ascan", "nsteps": "n", "exp_time": 1}}, {"segments": [{}]}, {"call": ["mesh"]}]
+)
 def test_a_document_that_makes_no_sense_gets_the_name_of_its_plan(nonsense):
     assert sardana_title(RunRecord(start(plan_name="mine", **nonsense))) == "mine"
