@@ -125,7 +125,8 @@ def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
             merged[key] = {name: entry for name, entry in both.items() if not (name in usual and entry is False)}
     channels = raw.get("channels", {})
     if is_mapping(channels):
-        merged["channels"] = {key: name for key, name in (default_channels() | channels).items() if name is not False}
+        named_channels: dict[str, Any] = {**default_channels(), **channels}
+        merged["channels"] = {key: name for key, name in named_channels.items() if name is not False}
     return merged
 
 

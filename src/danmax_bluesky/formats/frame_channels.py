@@ -19,7 +19,7 @@ from danmax_bluesky.runs.record import RunRecord, is_encoder_key, rotation_of
 ELAPSED = "elapsed"
 """What a mapping calls the seconds from the start of the run to the end of each exposure."""
 STEADY = 1e-3
-"""How far, relatively, a value may differ between the start and the end of a run that is taken to have been constant."""
+"""Relative difference between the start and the end of a run up to which a value is taken to have been constant."""
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,8 @@ def _ends_deg(plan: Mapping[str, Any]) -> tuple[float, ...]:
 def _ends_of_motors(record: RunRecord, motors: Sequence[str]) -> Iterator[tuple[str, float, float]]:
     """Each scanned motor with its first and last position: as asked for, or as measured."""
     start = record.start
-    arguments: Sequence[Any] = (start.get("plan_pattern_args") or {}).get("args", ())
+    pattern: Mapping[str, Any] = start.get("plan_pattern_args") or {}
+    arguments: Sequence[Any] = pattern.get("args", ())
     asked = start.get("plan_pattern") == "inner_product" and len(arguments) == 3 * len(motors)
     for index, name in enumerate(motors):
         if asked:
