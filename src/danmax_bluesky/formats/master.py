@@ -80,6 +80,13 @@ def master_tree(
     return with_targets(Group(root, {**root_attributes(record, path.name, written_s), "default": "entry"}))
 
 
+def channel_remarks(tree: Group) -> tuple[str, ...]:
+    """The sentences that a master has on channels without values."""
+    entry = tree["entry"]
+    remarks = entry.children.get(CHANNEL_REMARKS) if isinstance(entry, Group) else None
+    return tuple(str(remarks.value).splitlines()) if isinstance(remarks, Dataset) else ()
+
+
 def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) -> Group:
     start = record.start
     channels = frame_channels(record, tables)
