@@ -187,6 +187,4 @@ def test_a_channel_that_is_never_recorded_is_warned_of_once_and_stands_in_every_
             assert "albaem-xrd_ch3: nothing was recorded for it" in file["entry/channel_remarks"].asstr()[()]
             assert len(file["entry/instrument/tom_ry/value"]) == len(file["entry/instrument/orca/data"])
     told = [record.message for record in caplog.records if "albaem-xrd_ch3" in record.message]
-    assert told == [
-        "albaem-xrd_ch3: nothing was recorded for it; the settings take it from albaem_ch3, transmitted"
-    ]
+    assert told == ["albaem-xrd_ch3: nothing was recorded for it; the settings take it from albaem_ch3, transmitted"]

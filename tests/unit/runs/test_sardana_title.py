@@ -39,6 +39,9 @@ TITLES = {
     "mesh tom_sam_x -0.3 0.3 2 tom_sam_y 0.0 0.2 1 0.05": start(
         motors=["tom_sam_y", "tom_sam_x"], shape=[2, 3], extents=[[0, 0.2], [-0.3, 0.3]], segments=planned(6, 0.05)
     ),
+    "meshct x -0.3 0.3 2 y 0.0 0.2 1 0.01": start(
+        plan_name="meshct", motors=["y", "x"], shape=[2, 3], extents=[[0, 0.2], [-0.3, 0.3]], segments=planned(6, 0.01)
+    ),
     "dmesh x -0.3 0.3 2 y 0.0 0.2 1 0.0": start(
         plan_name="rel_grid_scan", motors=["y", "x"], shape=[2, 3], extents=[[0, 0.2], [-0.3, 0.3]]
     ),
