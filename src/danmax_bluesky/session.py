@@ -530,6 +530,7 @@ def _rig(
             },
             "capture": settings.capture.model_dump(),
             "device_names": settings.device_names.model_dump(),
+            "channels": dict(settings.channels),
             "descriptions": {
                 name: known.description
                 for name, known in (*settings.motors.items(), *settings.snapshot.items())

@@ -364,5 +364,6 @@ class Counting(event_model.DocumentRouter):
 
 def test_a_mesh_is_no_tomography(mesh):
     with h5py.File(mesh.master) as file:
-        assert list(file) == ["entry"]
+        assert list(file) == ["entry", "entry_beamline"]
+        assert not any("definition" in entry or "definition" in entry.attrs for entry in file.values())
     assert not mesh.dxchange("pilatus", alone=True).exists()

@@ -1,7 +1,7 @@
 """The simulated beamline: devices that were connected with `mock=True`, bound to the twin by their signals alone."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from danmax_bluesky.beamlines.beamline import Beamline, Control
 from danmax_bluesky.config import Settings
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
+from danmax_bluesky.devices.counter import Counter
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
@@ -31,6 +32,7 @@ from danmax_bluesky.twin.camera import MakeProcess, VirtualCamera
 from danmax_bluesky.twin.camera_client import CameraProcess
 from danmax_bluesky.twin.clock import SECOND, Clock
 from danmax_bluesky.twin.faults import Faults
+from danmax_bluesky.twin.monitor import TRANSMITTED
 from danmax_bluesky.twin.panda import COMPARES, SEQUENCERS, VirtualPanda
 from danmax_bluesky.twin.surroundings import surroundings
 from danmax_bluesky.twin.world import World
@@ -86,9 +88,10 @@ async def make(settings: Settings, path_provider: PathProvider, make_process: Ma
     panda = Panda("TWIN-PANDA:", path_provider, name=names.panda)
     shutter, ring_current = Shutter(names.shutter), RingCurrent(names.ring_current)
     monitor = BeamMonitor(names.beam_monitor)
-    for device in (*motors.values(), *cameras.values(), panda, shutter, ring_current, monitor):
+    counters = {name: Counter(name) for name in settings.counters}
+    for device in (*motors.values(), *cameras.values(), *counters.values(), panda, shutter, ring_current, monitor):
         await device.connect(mock=True)
-    bind(world, motors, cameras, panda, shutter, ring_current, monitor)
+    bind(world, motors, cameras, panda, shutter, ring_current, monitor, tuple(counters.values()))
     try:
         await world.start(make_process)
     except BaseException:
@@ -102,6 +105,7 @@ async def make(settings: Settings, path_provider: PathProvider, make_process: Ma
         shutter,
         ring_current,
         monitor,
+        counters,
         recorded=Snapshot(settings.snapshot, _standing_still(settings)) if settings.snapshot else None,
         control=Control(world.close),
         twin=Twin(world),
@@ -128,6 +132,7 @@ def bind(
     shutter: Any,
     ring_current: Any,
     beam_monitor: Any = None,
+    counters: Sequence[Any] = (),
 ) -> None:
     """Let the devices behave as this world does.
 
@@ -139,6 +144,7 @@ def bind(
         shutter: with the signals state and setpoint.
         ring_current: with the signal current.
         beam_monitor: with the signal intensity, or None.
+        counters: with the signal value: diodes behind the sample.
     """
     for name, motor in motors.items():
         _bind_motor(world.axes[name], motor, world.clock)
@@ -150,8 +156,14 @@ def bind(
     set_mock_value(shutter.setpoint, "closed")
     _forward(shutter, world.shutter.put)
     if beam_monitor is not None:
-        set_mock_value(beam_monitor.intensity, 0.0)
-        world.monitor.publish = _publisher(beam_monitor)
+
+        def tell(_name: str, intensity: float) -> None:
+            set_mock_value(beam_monitor.intensity, intensity)
+            for counter in counters:
+                set_mock_value(counter.value, TRANSMITTED * intensity)
+
+        tell("intensity", 0.0)
+        world.monitor.publish = tell
     world.ring.publish = _publisher(ring_current)
     set_mock_units(ring_current.current, "mA")
     world.ring.set_beam(1.0)

@@ -1,6 +1,8 @@
 """The NeXus master of each run: there from the start, complete at the end."""
 
+import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from danmax_bluesky.callbacks.per_run import PerRun
 from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
 from danmax_bluesky.formats.dxchange import dxchange_tree
 from danmax_bluesky.formats.dxchange_configuration import DXchangeConfiguration
-from danmax_bluesky.formats.master import PROVENANCE, master_tree
+from danmax_bluesky.formats.master import PROVENANCE, channel_remarks, master_tree
 from danmax_bluesky.formats.provenance_table import Status
 from danmax_bluesky.formats.tree import Group, SoftLink, grafted
 from danmax_bluesky.pipelines.run_tables import read_run
@@ -26,12 +28,20 @@ ACTOR = "master"
 _WHAT = "the NeXus master, made from the documents and the detectors' files"
 
 
-def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = None) -> Path:
+_log = logging.getLogger(__name__)
+
+
+def write_master(
+    record: RunRecord,
+    dxchange: DXchangeConfiguration | None = None,
+    remark: Callable[[str], None] = _log.warning,
+) -> Path:
     """Write, or replace, the master of a run; of one that ended, provenance tells if that failed.
 
     Args:
         record: of a run that is open, or that ended, however it ended.
         dxchange: put the groups of a DXchange file into the master too, for the first detector with projections.
+        remark: called with each sentence on channels without values, which stands in the master too.
 
     Returns:
         Where it is.
@@ -42,13 +52,15 @@ def write_master(record: RunRecord, dxchange: DXchangeConfiguration | None = Non
             the master was written without them.
     """
     try:
-        _write(record, dxchange)
+        remarks = _write(record, dxchange)
     except Exception as error:
         if record.status != "open":
             with suppress(DanmaxError):  # of a full disk neither can be told there
                 Provenance(record.files).note(ACTOR, description=_WHAT, message=_reason(error), failed=True)
         raise
     _note_success(record)
+    for text in remarks:
+        remark(text)
     return record.files.master
 
 
@@ -64,7 +76,7 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, DanmaxError) else f"{type(error).__name__}: {error}"
 
 
-def _write(record: RunRecord, dxchange: DXchangeConfiguration | None) -> None:
+def _write(record: RunRecord, dxchange: DXchangeConfiguration | None) -> tuple[str, ...]:
     files = record.files
     run = read_run(record)
     loaded, tables = run.record, run.tables
@@ -87,6 +99,7 @@ def _write(record: RunRecord, dxchange: DXchangeConfiguration | None) -> None:
         write_tree(files.master, tree, replace_own=True)
     if problems:
         raise FormatError(f"{files.master} is not as it should be: " + "; ".join(problems))
+    return channel_remarks(tree)
 
 
 def _joined(master: Group, exchange: Group) -> Group:
@@ -108,16 +121,24 @@ class NexusMaster:
     """
 
     def __init__(self, dxchange: DXchangeConfiguration | None = None) -> None:
-        self._router = PerRun(lambda start: _OneRun(dxchange) if "data_root" in start else None)
+        self._said: set[str] = set()
+        self._router = PerRun(lambda start: _OneRun(dxchange, self._remark) if "data_root" in start else None)
 
     def __call__(self, name: str, doc: Any) -> None:
         """Take one document."""
         self._router(name, doc)
 
+    def _remark(self, text: str) -> None:
+        """Warn of a channel that is not recorded once in a session, and not after every scan."""
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning("%s", text)
+
 
 class _OneRun:
-    def __init__(self, dxchange: DXchangeConfiguration | None) -> None:
+    def __init__(self, dxchange: DXchangeConfiguration | None, remark: Callable[[str], None]) -> None:
         self._dxchange = dxchange
+        self._remark = remark
         self._builder = RecordBuilder()
         self._file_of: dict[str, str] = {}
         self._shown: set[str] = set()
@@ -136,4 +157,4 @@ class _OneRun:
                 pass
             case _:
                 return
-        write_master(self._builder.record, self._dxchange)
+        write_master(self._builder.record, self._dxchange, self._remark)

@@ -166,7 +166,9 @@ class SnapshotSettings(Model):
 class CounterSettings(Model):
     """A number that is read at every position of a scan, and plotted."""
 
-    address: str = Field(description="Tango attribute, such as tango://host:port/family/member/Value")
+    address: str = Field(
+        description="Tango attribute, such as tango://host:port/family/member/Value; empty on the twin"
+    )
     units: str = Field(default="", description="where the control system tells none")
     description: str = ""
 
@@ -251,6 +253,11 @@ def default_detectors() -> dict[str, DetectorSettings]:
             description="diffraction detector",
         ),
     }
+
+
+def default_counters() -> dict[str, CounterSettings]:
+    """The counters of the twin, by name."""
+    return {"transmitted": CounterSettings(address="", description="beam behind the sample")}
 
 
 def default_snapshot() -> dict[str, SnapshotSettings]:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
+from danmax_bluesky.config.channels import check_channels, default_channels
 from danmax_bluesky.config.devices import (
     CaptureSettings,
     CounterSettings,
@@ -16,6 +17,7 @@ from danmax_bluesky.config.devices import (
     MotorSettings,
     SnapshotSettings,
     TangoSettings,
+    default_counters,
     default_detectors,
     default_motors,
     default_snapshot,
@@ -158,7 +160,13 @@ class Settings(Model):
         default_factory=default_snapshot, description="values recorded with every scan, under these names"
     )
     counters: dict[str, CounterSettings] = Field(
-        default_factory=dict, description="numbers read at every position of a step scan, under these names"
+        default_factory=lambda known: default_counters() if known.get("beamline") == TWIN else {},
+        description="numbers read at every position of a step scan, under these names",
+    )
+    channels: dict[str, str] = Field(
+        default_factory=default_channels,
+        description="recorded value -> what it is called in /entry/instrument of the master, where DanMAX's programs "
+        "look for an array with a row for each frame; false records it under its own name",
     )
     tango: TangoSettings = TangoSettings()
     flat_position: dict[str, float] = Field(
@@ -242,4 +250,5 @@ class Settings(Model):
             if recipe.detector not in self.detectors:
                 raise ValueError(f"recipes: {recipe.detector!r} is none of the detectors {sorted(self.detectors)}")
         check_names(self.recipes)
+        check_channels(self.channels, {*self.motors, *self.detectors})
         return self

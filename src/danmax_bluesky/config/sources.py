@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from danmax_bluesky.config.channels import default_channels
 from danmax_bluesky.config.devices import default_detectors, default_motors, default_snapshot
 from danmax_bluesky.config.remembered import said_since
 from danmax_bluesky.config.settings import Settings
@@ -104,7 +105,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
     """Let a partial entry for a motor, detector or value of the snapshot that is there change only what it names.
 
-    `false` in the place of an entry leaves that motor, detector or value out.
+    `false` in the place of an entry leaves that motor, detector, value or channel out.
 
     What the snapshot would record by itself is left to the motor or counter of the same name, if the settings name one.
     """
@@ -122,6 +123,10 @@ def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
                 name: {**usual.get(name, {}), **entry} if is_mapping(entry) else entry for name, entry in given.items()
             }
             merged[key] = {name: entry for name, entry in both.items() if not (name in usual and entry is False)}
+    channels = raw.get("channels", {})
+    if is_mapping(channels):
+        named_channels: dict[str, Any] = {**default_channels(), **channels}
+        merged["channels"] = {key: name for key, name in named_channels.items() if name is not False}
     return merged
 
 

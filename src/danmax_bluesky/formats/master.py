@@ -1,8 +1,10 @@
 """The NeXus master of a scan: everything that was recorded, in one file that opens with a picture.
 
 Frames stay in the detectors' files; the master links to them relatively, so that the folder can be moved as a whole.
-Layout: what DanMAX's programs know (`/entry/instrument/start_positioners`, `/entry/measurement`), NXdata defaults
-(https://manual.nexusformat.org/datarules.html#find-the-plottable-data), and an NXtomo entry for each camera.
+Layout: what DanMAX's programs know (the title in Sardana's words; `/entry/instrument` with frames, `start_positioners`,
+and an array with a row for each frame of each motor and channel), NXdata defaults
+(https://manual.nexusformat.org/datarules.html#find-the-plottable-data), an NXtomo entry for each camera, and
+`/entry_beamline`, which says how the beamline was.
 """
 
 import json
@@ -12,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.formats.dxchange import DatasetInfo, DatasetLookup
+from danmax_bluesky.formats.beamline_entry import BEAMLINE_ENTRY, beamline_entry, frames_source, positioners
+from danmax_bluesky.formats.dxchange import DatasetLookup
+from danmax_bluesky.formats.frame_channels import frame_channels
 from danmax_bluesky.formats.nexus import (
     as_group,
-    detector_settings,
     frames_group,
     frames_of,
     iso,
@@ -24,18 +27,18 @@ from danmax_bluesky.formats.nexus import (
     root_attributes,
     storable,
 )
-from danmax_bluesky.formats.nxtomo import detector_geometry, entry_name, nxtomo_entry, source_group
+from danmax_bluesky.formats.nxtomo import entry_name, nxtomo_entry
 from danmax_bluesky.formats.provenance_table import Action, process_groups, process_tree
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import NOTES, sample_of
 from danmax_bluesky.runs.record import RunRecord, Segment, rotation_of
 from danmax_bluesky.runs.sardana_title import sardana_title
-from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 
 PROVENANCE = "/entry/provenance"
 _SHIFT_TEXT = "index, among all frames, of the frame whose shift since the projection at its angle is given"
-SNAPSHOTS = ("start_positioners", "end_positioners")
+CHANNEL_REMARKS = "channel_remarks"
+"""Field of `/entry` with a sentence for each array of `/entry/instrument` that lacks values."""
 
 
 def master_tree(
@@ -64,7 +67,7 @@ def master_tree(
     """
     shown = {name: table for name, table in tables.items() if len(table)}
     tomo = {name: table for name, table in shown.items() if table.has_rotation}
-    entry = _entry(record, shown, path.parent, look)
+    entry = _entry(record, shown, path.parent)
     provenance = nx("NXcollection", process_tree(actions, PROVENANCE))
     entry = Group({**entry.children, "provenance": provenance, **process_groups(actions)}, entry.attrs)
     # NXtomo first: nabu takes a file for what its first entry is.
@@ -73,11 +76,20 @@ def master_tree(
         for name, table in tomo.items()
     }
     root["entry"] = entry
+    root[BEAMLINE_ENTRY] = beamline_entry(record, path.parent, look)
     return with_targets(Group(root, {**root_attributes(record, path.name, written_s), "default": "entry"}))
 
 
-def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, look: DatasetLookup | None) -> Group:
+def channel_remarks(tree: Group) -> tuple[str, ...]:
+    """The sentences that a master has on channels without values."""
+    entry = tree["entry"]
+    remarks = entry.children.get(CHANNEL_REMARKS) if isinstance(entry, Group) else None
+    return tuple(str(remarks.value).splitlines()) if isinstance(remarks, Dataset) else ()
+
+
+def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path) -> Group:
     start = record.start
+    channels = frame_channels(record, tables)
     pictures = _pictures(record, tables, folder)
     curves = _curves(record)
     default = next(iter([*pictures, *curves]), None)
@@ -97,12 +109,14 @@ def _entry(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, lo
         ),
         **_users(record),
         **_notes(record),
+        **_snake(record),
+        **({CHANNEL_REMARKS: Dataset("\n".join(channels.remarks))} if channels.remarks else {}),
         "sample": _sample(record),
         "proposal": nx(
             "NXcollection",
             {key: Dataset(str(start.get(key, ""))) for key in ("proposal", "visit", "folder")},
         ),
-        "instrument": _instrument(record, tables, folder, look),
+        "instrument": _instrument(record, tables, folder, channels.groups),
         "measurement": _measurement(record, tables),
         "frames": nx("NXcollection", {name: frames_group(table, _own(table)) for name, table in tables.items()}),
         **pictures,
@@ -146,78 +160,33 @@ def _notes(record: RunRecord) -> dict[str, Node]:
     return {NOTES: Dataset("\n".join(map(str, notes)))} if notes else {}
 
 
+def _snake(record: RunRecord) -> dict[str, Node]:
+    """Of a mesh: whether every second row goes back. The frames stand in the order in which they were taken."""
+    snaking = record.start.get("snaking")
+    return {"snake": Dataset(bool(any(snaking)))} if snaking else {}
+
+
 def _sample(record: RunRecord) -> Group:
     sample = sample_of(record.start)
     return nx("NXsample", {key: Dataset(storable(value)) for key, value in sample.items()})
 
 
-def _instrument(record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, look: DatasetLookup | None) -> Group:
-    source = record.start.get("source", {})
-    energy_kev = float(source.get("energy_kev", np.nan))
-    fields: dict[str, Node] = {
-        "name": Dataset(source.get("instrument", "DanMAX")),
-        "source": source_group(record),
-        "monochromator": nx(
-            "NXmonochromator",
-            {
-                "energy": quantity(energy_kev, "keV"),
-                "wavelength": quantity(KEV_ANGSTROM / energy_kev, "angstrom"),
-            },
-        ),
-        "beam": nx("NXbeam", {"incident_energy": quantity(energy_kev, "keV")}),
-    }
-    for key in record.image_keys:
-        fields[key] = _detector(record, key, tables.get(key), folder, look)
-    configuration = _configuration(record)
-    if configuration:
-        fields["configuration"] = nx("NXcollection", configuration)
-    told = {key: {"long_name": text} for key, text in record.start.get("descriptions", {}).items()}
-    for name, snapshot in zip(SNAPSHOTS, (record.snapshots[:1], record.snapshots[1:][-1:]), strict=True):
-        if snapshot:
-            fields[name] = nx(
-                "NXcollection",
-                {
-                    key: quantity(storable(value), snapshot[0].units.get(key, ""), **told.get(key, {}))
-                    for key, value in snapshot[0].values.items()
-                },
-                time=iso(snapshot[0].time),
-            )
-    return nx("NXinstrument", fields)
+def _instrument(
+    record: RunRecord, tables: Mapping[str, FrameTable], folder: Path, channels: Mapping[str, Group]
+) -> Group:
+    """Detectors, the snapshot at the start, and an array for each motor and channel: see `formats.frame_channels`."""
+    fields: dict[str, Node] = {key: _detector(record, key, tables.get(key), folder) for key in record.image_keys}
+    for first in record.snapshots[:1]:
+        fields["start_positioners"] = positioners(record, first)
+    return nx("NXinstrument", {**fields, **channels})
 
 
-def _configuration(record: RunRecord) -> dict[str, Node]:
-    """How each device was set, as its first segment found it: one group a device.
-
-    A camera that exposes as long as its trigger's gate ignores the exposure that it is set to: `count_time` tells.
-    """
-    devices: dict[str, Node] = {}
-    for segment in record.segments:
-        for device, values in segment.configuration.items():
-            if values and device not in devices:
-                gated = values.get(f"{device}-trigger_mode") == "EXTERNAL_LEVEL"
-                fields: dict[str, Node] = {
-                    key.removeprefix(f"{device}-"): quantity(storable(value), segment.configuration_units.get(key, ""))
-                    for key, value in values.items()
-                    if not (gated and key == f"{device}-exposure_time")
-                }
-                devices[device] = nx("NXcollection", fields)
-    return devices
-
-
-def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Path, look: DatasetLookup | None) -> Group:
-    settings = detector_settings(record, key)
-    source = next(segment.images[key] for segment in record.segments if key in segment.images)
+def _detector(record: RunRecord, key: str, table: FrameTable | None, folder: Path) -> Group:
+    """Frames and what has a row for each of them; what is one value for all stands in the entry of the beamline."""
+    source = frames_source(record, key)
     file = relative(source.file, folder)
-    fields: dict[str, Node] = {
-        "data": ExternalLink(file, source.dataset),
-        "local_name": Dataset(key),
-        **{name: Dataset(settings[name]) for name in ("manufacturer", "model", "description") if settings.get(name)},
-        "type": Dataset("pixel counting" if settings.get("kind") == "counting" else "imaging camera"),
-        **detector_geometry(record, key),
-    }
+    fields: dict[str, Node] = {"data": ExternalLink(file, source.dataset)}
     beside = source.dataset.rsplit("/", 1)[0]
-    if look is not None and isinstance(look(file, f"{beside}/pixel_mask"), DatasetInfo):
-        fields["pixel_mask"] = ExternalLink(file, f"{beside}/pixel_mask")
     for segment in record.segments:
         for scalar in segment.external.values():
             name = scalar.dataset.rsplit("/", 1)[-1]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.formats.nexus import iso, quantity
+from danmax_bluesky.formats.nxtomo import entry_name
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, nx
 
 SLICES = "/entry/data/data"
@@ -102,7 +103,7 @@ def slices_tree(layout: SlicesLayout) -> Group:
         {
             "definition": Dataset("NXtomoproc"),
             "title": Dataset(layout.title),
-            "instrument": ExternalLink(layout.raw_file, "/entry/instrument"),
+            "instrument": ExternalLink(layout.raw_file, f"/{entry_name(layout.detector)}/instrument"),
             "sample": nx("NXsample", {"name": Dataset(layout.sample)}),
             "reconstruction": process,
             "data": data,

@@ -229,7 +229,7 @@ def azint_points(
     }
     start["hints"] = {"dimensions": dimensions, **start.get("hints", {})}
     info = TriggerInfo(trigger=DetectorTrigger.INTERNAL, livetime=exposure_s, number_of_events=1)
-    read = [*rig.detectors, *moved, rig.ring_current, *rig.integrated.values()]
+    read = [*rig.detectors, *moved, rig.ring_current, *rig.counters(), *rig.integrated.values()]
 
     @staged([*rig.detectors, *moved])
     @bpp.run_decorator()

@@ -387,9 +387,14 @@ def units_of(start: Mapping[str, Any], key: str, described: Mapping[str, Any]) -
         return str(described["units"])
     if key.endswith("_timestamp") or key.startswith("pcap_ts_"):
         return "s"
+    return "counts" if is_encoder_key(start, key) else ""
+
+
+def is_encoder_key(start: Mapping[str, Any], key: str) -> bool:
+    """True for a column in which the PandA captured the counts of a motor's encoder, such as "tom_ry_mean"."""
     motor, _, part = key.rpartition("_")
     wired = {rotation_of(start).get("motor"), *(start.get("encoders") or ())}
-    return "counts" if motor and motor in wired and _ENCODER.fullmatch(part) else ""
+    return bool(motor and motor in wired and _ENCODER.fullmatch(part))
 
 
 def rotation_of(start: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
     timescan INTERVALS EXPOSURE LATENCY
     ascan | dscan MOTOR START END INTERVALS EXPOSURE
     ascanct | dscanct MOTOR START END INTERVALS EXPOSURE LATENCY
-    mesh FAST START END INTERVALS SLOW START END INTERVALS EXPOSURE
+    mesh | meshct FAST START END INTERVALS SLOW START END INTERVALS EXPOSURE
 
 A word with letters after the first one is taken for a motor there, so no number is written with an exponent. N
 intervals are N + 1 exposures: `timescan 9 0.5 0.0` is ten of them. How the scan was typed stands in `command`.
@@ -59,7 +59,8 @@ def _words(record: RunRecord) -> Sequence[Word]:
     if len(motors) == len(shape) == len(extents) == 2:
         axes = list(zip(motors, extents, shape, strict=True))
         words = [(name, float(first), float(last), int(num) - 1) for name, (first, last), num in reversed(axes)]
-        return f"{_relative(start)}mesh", *chain.from_iterable(words), exposure_s
+        macro = "meshct" if start.get("plan_name") == "meshct" else f"{_relative(start)}mesh"
+        return macro, *chain.from_iterable(words), exposure_s
     intervals = _intervals(record)
     if {"motor", "start", "end"} <= call.keys():
         relative = call.get("relative") or call.get("plan") == "dscan"
@@ -157,7 +158,8 @@ def _ends_deg(plan: Mapping[str, Any]) -> tuple[float, ...]:
 def _ends_of_motors(record: RunRecord, motors: Sequence[str]) -> Iterator[tuple[str, float, float]]:
     """Each scanned motor with its first and last position: as asked for, or as measured."""
     start = record.start
-    arguments: Sequence[Any] = (start.get("plan_pattern_args") or {}).get("args", ())
+    pattern: Mapping[str, Any] = start.get("plan_pattern_args") or {}
+    arguments: Sequence[Any] = pattern.get("args", ())
     asked = start.get("plan_pattern") == "inner_product" and len(arguments) == 3 * len(motors)
     for index, name in enumerate(motors):
         if asked:

@@ -78,9 +78,7 @@ class RunStart(TypedDict, total=False):
     sample: Annotated[Mapping[str, Any], Key("you", "the sample: its name, and what else is said of it")]
     versions: Annotated[Mapping[str, str], Key("session", "package -> version of the programs that measure")]
     plan_name: Annotated[str, Key("plan or you", "name of the plan")]
-    command: Annotated[
-        str, Key("plan or you", "how the plan was called, as it was typed")
-    ]
+    command: Annotated[str, Key("plan or you", "how the plan was called, as it was typed")]
     call: Annotated[Mapping[str, Any], Key("plan", "plan and arguments, by which `danmax rerun` calls it again")]
     scan: Annotated[Mapping[str, Any], Key("plan", "of a tomography: every parameter, as in `TomoScan`")]
     detectors: Annotated[Sequence[str], Key("plan", "names of the detectors that are armed")]
@@ -119,6 +117,9 @@ class RunStart(TypedDict, total=False):
     ]
     device_names: Annotated[
         Mapping[str, str], Key("settings", "role (panda, shutter, ring_current, beam_monitor) -> name of its device")
+    ]
+    channels: Annotated[
+        Mapping[str, str], Key("settings", "recorded value -> what it is called in /entry/instrument of the master")
     ]
     descriptions: Annotated[Mapping[str, str], Key("settings", "motor or value of the snapshot -> what it is")]
     detector_settings: Annotated[

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.formats.beamline_entry import BEAMLINE_ENTRY
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.storage.files import open_to_read, values_of
 from danmax_bluesky.storage.finished_masters import wait_for_master
@@ -303,7 +304,8 @@ def _rows(file: h5py.File, path: str, names: Sequence[str]) -> xr.Dataset:
 
 def _snapshots(file: h5py.File, entry: str) -> Iterator[tuple[str, xr.Dataset]]:
     for when in ("start", "end"):
-        group = node_at(file, f"{entry}/instrument/{when}_positioners")
+        name = f"instrument/{when}_positioners"
+        group = node_at(file, f"{BEAMLINE_ENTRY}/{name}") or node_at(file, f"{entry}/{name}")
         if isinstance(group, h5py.Group):
             values = {
                 name: ((), plain(node[()]), _described(file, str(node.name)))

@@ -198,7 +198,13 @@ class Scan:
 
     def _repr_html_(self) -> str:
         sample = (self.start.get("sample") or {}).get("name", "")
-        rows = {"title": self.title, **({"command": self.command} if self.command else {}), "status": self.status, "sample": str(sample), "file": str(self.path)}
+        rows = {
+            "title": self.title,
+            **({"command": self.command} if self.command else {}),
+            "status": self.status,
+            "sample": str(sample),
+            "file": str(self.path),
+        }
         for name, dataset in self.detectors.items():
             rows[name] = f"{kinds_of_frames(dataset)}, {_shape_of(dataset)}, {dataset['data'].dtype}"
         rows |= {"missing": "; ".join(self.missing)} if self.missing else {}

@@ -9,6 +9,7 @@ import numpy as np
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.twin.encoder import Encoder
 from danmax_bluesky.twin.gates import Gates
+from danmax_bluesky.twin.monitor import NOMINAL, TRANSMITTED
 
 ROWS_PER_CHUNK = 1024
 
@@ -37,6 +38,8 @@ def capture(
         f"{name}_diff": change,
         **{f"{other}_mean": encoder.captured(gates.start_ns, gates.end_ns)[0] for other, encoder in others},
         "pcap_ts_trig": (gates.end_ns - armed_ns) * 1e-9,
+        "albaem_ch2": NOMINAL * is_open * has_beam,
+        "albaem_ch3": TRANSMITTED * NOMINAL * is_open * has_beam,
         "pcap_bits0": (gates.bits.astype(int) + SHUTTER_BIT * is_open + BEAM_BIT * has_beam).astype(float),
     }
 
@@ -45,7 +48,8 @@ def dataset_names(axes: Sequence[str]) -> list[str]:
     """What a capture of these axes consists of."""
     first, *others = axes
     means = [f"{name}_mean" for name in others]
-    return [f"{first}_mean", f"{first}_end", f"{first}_diff", *means, "pcap_ts_trig", "pcap_bits0"]
+    own = [f"{first}_{what}" for what in ("mean", "end", "diff")]
+    return [*own, *means, "pcap_ts_trig", "albaem_ch2", "albaem_ch3", "pcap_bits0"]
 
 
 class CaptureFile:

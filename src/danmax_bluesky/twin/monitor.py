@@ -8,6 +8,8 @@ from danmax_bluesky.twin.axis import Publish, nobody
 from danmax_bluesky.twin.clock import SECOND, Clock
 
 NOMINAL = 1e5
+TRANSMITTED = 0.6
+"""Share of the beam that passes the sample, as the diode behind it has it."""
 MISSING = 0.05
 """Share of the signal that is missing when the shutter opens."""
 SETTLES_NS = SECOND // 2

@@ -16,6 +16,8 @@ def surroundings(settings: Settings) -> dict[str, float]:
         "ea_ppm3_1": 1000.0 * distances_m[0] if distances_m else 0.0,  # of the large detector, as it stands in the beam
         "ea_xrf_z": 100.0,
         "ea_mm_z": -30.0,
+        "lakeshore_tempC": 22.0,
+        "cryo_temp": 295.15,
     }
     blades = {f"ea_slit{number}_{side}": 0.5 for number in (1, 2) for side in ("top", "bottom", "in", "out")}
     return {name: (known | blades).get(name, 0.0) for name in settings.snapshot}

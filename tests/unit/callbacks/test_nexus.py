@@ -52,7 +52,7 @@ def test_both_snapshots_and_who_measured_what_are_there(tmp_path):
         assert entry["command"].asstr()[()] == "tomoscan ascanct tom_ry 0 180 30 0.01"
         assert entry["entry_identifier"].asstr()[()] == run.start["uid"]
         assert entry["instrument/start_positioners/ring_current"][()] == 400.0
-        assert entry["instrument/end_positioners/ring_current"][()] == 398.5
+        assert file["entry_beamline/instrument/end_positioners/ring_current"][()] == 398.5
         assert entry["instrument/start_positioners/tom_ry"].attrs["units"] == "degree"
         assert entry["user_1/name"].asstr()[()] == "A. Person"
         assert entry["sample/name"].asstr()[()] == "bone"
@@ -176,3 +176,15 @@ def test_what_no_file_can_hold_costs_no_file_of_a_run_of_before(tmp_path):
         assert file["entry/user_1/name"].asstr()[()] == "Ada"
     with h5py.File(run.folder / "scan-0001_dxchange.h5") as file:
         assert file["measurement/sample/name"].asstr()[()] == "a\\x00b"
+
+
+def test_a_channel_that_is_never_recorded_is_warned_of_once_and_stands_in_every_master(tmp_path, caplog):
+    master = NexusMaster()
+    for number in (1, 2):
+        run = compose_tomography(tmp_path, scan_id=number)
+        replay(run, master)
+        with h5py.File(run.folder / f"scan-000{number}.h5") as file:
+            assert "albaem-xrd_ch3: nothing was recorded for it" in file["entry/channel_remarks"].asstr()[()]
+            assert len(file["entry/instrument/tom_ry/value"]) == len(file["entry/instrument/orca/data"])
+    told = [record.message for record in caplog.records if "albaem-xrd_ch3" in record.message]
+    assert told == ["albaem-xrd_ch3: nothing was recorded for it; the settings take it from albaem_ch3, transmitted"]

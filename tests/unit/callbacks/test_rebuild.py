@@ -132,6 +132,17 @@ def test_a_file_whose_end_did_not_fit_on_the_disk_is_copied_without_the_rows_tha
     assert path.stat().st_size == end + 50
 
 
+def test_a_scan_of_an_earlier_version_is_recovered_with_the_pandas_file_of_that_time(tmp_path):
+    run = compose_tomography(tmp_path).until("stream_datum", 2)
+    (run.folder / "scan-0001_panda.hdf5").rename(run.folder / "scan-0001_panda.h5")
+    rebuild(journal_of(run))
+    with h5py.File(run.folder / "scan-0001.h5") as file:
+        keys = file["entry_orca/instrument/detector/image_key_control"][:]
+        angles = file["entry_orca/sample/rotation_angle"][:]
+        np.testing.assert_allclose(angles[keys == 0], np.linspace(0, 180, 31), atol=1e-6)
+        assert not file["entry_orca/frames/rotation_angle_flag"][:].any()
+
+
 def test_a_run_that_is_still_measured_is_left_alone(tmp_path):
     run = compose_tomography(tmp_path)
     journal = Journal(run.folder / "scan-0001_documents.jsonl")

@@ -9,7 +9,10 @@ from danmax_bluesky.cli import cli
 COMMANDS = {
     "azcount": ("2 -0.5", {"exp_time": -0.5}),
     "azscan": ("tom_sam_x -1 -.5 20 -1e-3", {"start": -1.0, "end": -0.5, "exp_time": -0.001}),
-    "mesh": ("tom_sam_y -1 0 10 tom_sam_x -2 1 20 0.1", {"fast": "tom_sam_y", "fast_start": -1.0, "slow": "tom_sam_x", "slow_start": -2.0}),
+    "mesh": (
+        "tom_sam_y -1 0 10 tom_sam_x -2 1 20 0.1",
+        {"fast": "tom_sam_y", "fast_start": -1.0, "slow": "tom_sam_x", "slow_start": -2.0},
+    ),
     "tomoscan": ("ascanct tom_ry -90 90 10 0.1 --latency -1", {"scan_start": -90.0, "latency": -1.0}),
 }
 

@@ -88,18 +88,18 @@ def test_every_length_and_energy_has_units():
         "entry_orca/sample/x_pixel_size": "m",
         "entry_orca/sample/rotation_angle": "degree",
         "entry_orca/instrument/beam/incident_energy": "keV",
-        "entry/instrument/monochromator/wavelength": "angstrom",
+        "entry_beamline/instrument/monochromator/wavelength": "angstrom",
         "entry/measurement/proj/exposure": "s",
     }.items():
         assert tree[path].attrs["units"] == units
-    assert tree["entry/instrument/monochromator/wavelength"].value == pytest.approx(0.61992, abs=1e-5)
+    assert tree["entry_beamline/instrument/monochromator/wavelength"].value == pytest.approx(0.61992, abs=1e-5)
 
 
 def test_the_current_of_the_ring_is_the_one_that_was_read():
-    assert np.isnan(tree_of(table())["entry/instrument/source/current"].value)
+    assert np.isnan(tree_of(table())["entry_beamline/instrument/source/current"].value)
     snapshots = tuple(Snapshot(1.7e9, {"ring_current": value}, {"ring_current": "mA"}) for value in (251.5, 249.0))
     tree = tree_of(table(), snapshots=snapshots)
-    assert tree["entry/instrument/source/current"].value == 251.5
+    assert tree["entry_beamline/instrument/source/current"].value == 251.5
     assert tree["entry_orca/instrument/source/current"].value == 251.5
 
 
@@ -114,7 +114,7 @@ def with_frames(configuration):
 def test_an_exposure_that_is_set_is_told_only_where_the_trigger_does_not_decide(mode, shown):
     record = with_frames({"orca": {"orca-exposure_time": 0.01, "orca-trigger_mode": mode}})
     tree = master_tree(record, {}, FOLDER / "scan-0003.h5", written_s=1.7e9)
-    assert ("exposure_time" in tree["entry/instrument/configuration/orca"].children) == shown
+    assert ("exposure_time" in tree["entry_beamline/instrument/configuration/orca"].children) == shown
 
 
 @pytest.mark.parametrize("found", [DatasetInfo((4, 6), "<u4"), "there is no such dataset"])
@@ -128,7 +128,7 @@ def test_a_mask_beside_the_frames_is_linked(found):
         look=lambda file, path: asked.append((file, path)) or found,
     )
     assert asked == [("scan-0003_orca.h5", "/entry/instrument/orca/pixel_mask")]
-    link = tree["entry/instrument/orca"].children.get("pixel_mask")
+    link = tree["entry_beamline/instrument/orca"].children.get("pixel_mask")
     assert link == (ExternalLink(*asked[0]) if isinstance(found, DatasetInfo) else None)
 
 

@@ -39,6 +39,9 @@ TITLES = {
     "mesh tom_sam_x -0.3 0.3 2 tom_sam_y 0.0 0.2 1 0.05": start(
         motors=["tom_sam_y", "tom_sam_x"], shape=[2, 3], extents=[[0, 0.2], [-0.3, 0.3]], segments=planned(6, 0.05)
     ),
+    "meshct x -0.3 0.3 2 y 0.0 0.2 1 0.01": start(
+        plan_name="meshct", motors=["y", "x"], shape=[2, 3], extents=[[0, 0.2], [-0.3, 0.3]], segments=planned(6, 0.01)
+    ),
     "dmesh x -0.3 0.3 2 y 0.0 0.2 1 0.0": start(
         plan_name="rel_grid_scan", motors=["y", "x"], shape=[2, 3], extents=[[0, 0.2], [-0.3, 0.3]]
     ),
@@ -92,6 +95,8 @@ def test_a_tomography_of_ones_own_is_told_by_its_angles():
     assert sardana_title(run) == "ascanct tom_ry 0.0 180.0 90 0.1 0.0"
 
 
-@pytest.mark.parametrize("nonsense", [{"scan": {"scan_type": "ascan", "nsteps": "n", "exp_time": 1}}, {"segments": [{}]}, {"call": ["mesh"]}])
+@pytest.mark.parametrize(
+    "nonsense", [{"scan": {"scan_type": "ascan", "nsteps": "n", "exp_time": 1}}, {"segments": [{}]}, {"call": ["mesh"]}]
+)
 def test_a_document_that_makes_no_sense_gets_the_name_of_its_plan(nonsense):
     assert sardana_title(RunRecord(start(plan_name="mine", **nonsense))) == "mine"

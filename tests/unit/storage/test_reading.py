@@ -46,6 +46,28 @@ def test_positions_and_snapshots_have_units(run):
     assert scan.positions["flat"].attrs["kind"] == "flat"
 
 
+def test_a_master_of_an_earlier_version_is_read_as_it_was_written(run):
+    """Its title is the command, and its instrument holds what stands in the entry of the beamline now."""
+    now = open_scan(run.folder / "scan-0001.h5")
+    with h5py.File(run.folder / "scan-0001.h5", "r+") as file:
+        entry = file["entry"]
+        entry["title"][()] = entry["command"][()]
+        del entry["command"], entry["instrument/tom_ry"]
+        for name, node in file["entry_beamline/instrument"].items():
+            for key in node if name == "orca" else ():
+                file.move(f"{node.name}/{key}", f"/entry/instrument/orca/{key}")
+            if name != "orca":
+                file.move(node.name, f"/entry/instrument/{name}")
+        del file["entry_beamline"]
+    earlier = open_scan(run.folder / "scan-0001.h5")
+    assert (earlier.title, earlier.command) == ("tomoscan ascanct tom_ry 0 180 30 0.01", "")
+    assert (now.title, now.command) == ("ascanct tom_ry 0.0 180.0 30 0.01 0.0", earlier.title)
+    for when in ("start", "end"):
+        assert earlier.snapshots[when].identical(now.snapshots[when])
+    assert earlier.detector("orca").identical(now.detector("orca"))
+    assert earlier.missing == now.missing == ()
+
+
 def test_no_lock_is_kept_between_the_positions_of_two_segments(run):
     """h5py's own `items()` keeps its lock while it is iterated: who then waits for another thread waits for ever."""
     with h5py.File(run.folder / "scan-0001.h5") as file, ThreadPoolExecutor(1) as other:
