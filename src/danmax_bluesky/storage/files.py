@@ -186,7 +186,7 @@ def _harmless(file: h5py.File, path: Path) -> h5py.File:
     damaged = damaged_layout(path, objects, file.userblock_size)
     if damaged is not None:
         problem = (
-            f"where the frames of its virtual dataset {damaged} are is damaged; restore the file from a backup, or move "
+            f"the list of sources of its virtual dataset {damaged} is damaged; restore the file from a backup, or move "
             "it away and write it again: a master with `danmax rebuild`, a DXchange file with `danmax dxchange`"
         )
     if problem:

@@ -36,9 +36,7 @@ def test_numbered_sources_are_refused_with_what_to_do(tmp_path, name):
     path = tmp_path / "0.h5"  # the second name leads to the file itself
     without_end(path, [(name, False)])
     rows(tmp_path / "frames-0.h5", [1.0])
-    refused = (
-        r"0.h5: /data is a virtual dataset of numbered sources, .*%b.h5::data, .* write it with a list of its sources"
-    )
+    refused = r"0.h5: /data is a virtual dataset of numbered sources, .*%b.h5::data, .* a list of its sources"
     with open_to_read(path) as file, pytest.raises(StorageError, match=refused):
         values_of(file["data"])
     with open_to_read(path) as file, pytest.raises(StorageError, match=refused):
