@@ -13,11 +13,12 @@ from typing import Any
 import h5py
 import hdf5plugin  # registers the filters  # noqa: F401
 import numpy as np
-from h5py.h5l import TYPE_EXTERNAL
+from h5py.h5l import TYPE_EXTERNAL, TYPE_HARD
 from h5py.h5o import get_info
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.parsing import expecting, opened
+from danmax_bluesky.storage.virtual_layouts import damaged_layout
 
 MOST_IN_MEMORY = 8 * 2**30
 """Bytes that one dataset may take when it is read whole."""
@@ -95,7 +96,7 @@ def _refuse_endless(dataset: h5py.Dataset, chain: list[tuple[int, int, int]], ha
         raise StorageError(f"{home}: {dataset.name}: its virtual sources lead on and on; correct one of them")
     if key in harmless:
         return
-    for name, path in {(source.file_name, source.dset_name) for source in dataset.virtual_sources()}:
+    for name, path in {(source.file_name, source.dset_name) for source in sources_of(dataset)}:
         with ExitStack() as stack:
             try:
                 file = dataset.file if name == "." else stack.enter_context(open_to_read(_source_file(name, home)))
@@ -105,6 +106,31 @@ def _refuse_endless(dataset: h5py.Dataset, chain: list[tuple[int, int, int]], ha
             if isinstance(below, h5py.Dataset):
                 _refuse_endless(below, [*chain, key], harmless)
     harmless.add(key)
+
+
+def sources_of(dataset: h5py.Dataset) -> list[Any]:
+    """The sources of a virtual dataset, as h5py's `VDSmap`.
+
+    Raises:
+        StorageError: HDF5 looks for them one after the other (`frames-%b.h5`), so that they may have no end.
+    """
+    sources = dataset.virtual_sources()
+    for source in sources:
+        if goes_on(source.vspace) and not goes_on(source.src_space):
+            raise StorageError(
+                f"{dataset.file.filename}: {dataset.name} is a virtual dataset of numbered sources, "
+                f"{source.file_name}::{source.dset_name}, which may have no end; it is not read: write it with a list "
+                "of its sources"
+            )
+    return sources
+
+
+def goes_on(space: h5py.h5s.SpaceID) -> bool:
+    """True for a selection of a virtual dataset that grows with what it shows."""
+    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+        return False
+    _, _, count, block = space.get_regular_hyperslab()
+    return h5py.h5s.UNLIMITED in (*count, *block)
 
 
 def _source_file(name: str, home: Path) -> Path:
@@ -134,26 +160,38 @@ def _refuse_pipes(path: Path) -> None:
             pass
 
 
-def _without_links_to_pipes(file: h5py.File, path: Path) -> h5py.File:
-    """The same file; HDF5 would follow its links, and wait for ever where one leads to a pipe.
+def _harmless(file: h5py.File, path: Path) -> h5py.File:
+    """The same file; HDF5 would wait for ever at a link to a pipe, and end the process at a damaged virtual dataset.
 
     Raises:
-        StorageError: one does; the file is closed again.
+        StorageError: the file has one of these; it is closed again.
     """
-    targets: dict[str, str] = {}
+    links: dict[str, str] = {}
+    objects: dict[int, str] = {}
 
     def look(name: bytes, link: Any) -> None:
         if link.type == TYPE_EXTERNAL:
-            targets.setdefault(os.fsdecode(file.id.links.get_val(name)[0]), os.fsdecode(name))
+            links.setdefault(os.fsdecode(file.id.links.get_val(name)[0]), os.fsdecode(name))
+        elif link.type == TYPE_HARD:
+            objects.setdefault(link.u, os.fsdecode(name))
 
     with suppress(OSError, RuntimeError, ValueError, KeyError):  # a damaged part, which its reader meets
         file.id.links.visit(look, info=True)
-    for target, name in targets.items():
+    problem = ""
+    for target, name in links.items():
         with suppress(OSError, ValueError):  # it is not there, which its reader says
             mode = os.stat(path.parent / target).st_mode
             if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-                file.close()
-                raise StorageError(f"{path}: its link {name} leads to {target}, a pipe or a device; delete the link")
+                problem = f"its link {name} leads to {target}, a pipe or a device; delete the link"
+    damaged = damaged_layout(path, objects, file.userblock_size)
+    if damaged is not None:
+        problem = (
+            f"the list of sources of its virtual dataset {damaged} is damaged; restore the file from a backup, or move "
+            "it away and write it again: a master with `danmax rebuild`, a DXchange file with `danmax dxchange`"
+        )
+    if problem:
+        file.close()
+        raise StorageError(f"{path}: {problem}")
     return file
 
 
@@ -166,7 +204,7 @@ def _open(path: Path) -> h5py.File:
         if "swmr" in way and not any("already open" in reason for reason in reasons):
             continue
         try:
-            return _without_links_to_pipes(h5py.File(path, "r", **way), path)
+            return _harmless(h5py.File(path, "r", **way), path)
         except FileNotFoundError:
             raise StorageError(f"{path} does not exist; was the scan moved without its detector files?") from None
         except PermissionError:

@@ -18,7 +18,7 @@ import numpy as np
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.parsing import expecting
 from danmax_bluesky.storage import bitshuffle
-from danmax_bluesky.storage.files import open_to_read, refuse_endless, values_of
+from danmax_bluesky.storage.files import open_to_read, refuse_endless, sources_of, values_of
 from danmax_bluesky.storage.frames_protocol import Correction, FrameError, MeanImage, PixelMask, mean_image
 from danmax_bluesky.storage.pixel_masks import MASK, bad_pixels, groups_of_detectors, is_mask, node_of
 
@@ -280,7 +280,7 @@ def _sources(dataset: h5py.Dataset, path: Path) -> list[tuple[Path, str]]:
     """File and HDF5 path of each source of a virtual dataset."""
     return [
         (path if source.file_name == "." else path.parent / source.file_name, source.dset_name)
-        for source in dataset.virtual_sources()
+        for source in sources_of(dataset)
     ]
 
 

@@ -66,11 +66,9 @@ class Journal:
         self.path = path
         self._broken = False
         try:
-            if resume and path.exists():
-                cut_torn_line(path)
             # a lone surrogate, as of a name that is no UTF-8, becomes the escape by which JSON reads it back
             self._stream: IO[str] = open(
-                path, "a" if resume else "x", encoding="utf-8", errors="backslashreplace", opener=open_unlinked
+                path, "a+" if resume else "x", encoding="utf-8", errors="backslashreplace", opener=open_unlinked
             )
         except FileExistsError:
             raise StorageError(f"{path} exists already: a run with this number left it; claim another number") from None
@@ -81,12 +79,14 @@ class Journal:
             is_mine = self._lock()
         except OSError as error:
             _log.warning("%s cannot be locked (%s); a rebuild will not see that the run is alive", path, error)
-            return
+            is_mine = True  # as far as anybody can tell
         if not is_mine and resume:
             self._stream.close()
             raise StorageError(f"{path} is being written by another process; wait for it, or end it")
         if not is_mine:
             _log.warning("%s is locked by another process; a rebuild will not see that the run is alive", path)
+        if resume:
+            cut_torn_line(self._stream.fileno())
 
     def _lock(self) -> bool:
         """Lock the file; who only asks whether the run is alive holds it for a moment, which is waited for."""

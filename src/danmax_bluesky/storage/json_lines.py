@@ -109,9 +109,13 @@ def append_line(path: Path, text: str, *, to_disk: bool = False) -> None:
             os.fsync(stream.fileno())
 
 
-def cut_torn_line(path: Path) -> None:
-    """Take away half a line that was left at the end of a file, before it is continued."""
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
+def cut_torn_line(descriptor: int) -> None:
+    """Take away half a line that was left at the end of a file, before it is continued.
+
+    Args:
+        descriptor: of the open file, which its writer has locked: another one may be in the middle of a line.
+    """
+    size = os.fstat(descriptor).st_size
+    whole = os.pread(descriptor, size, 0).rfind(b"\n") + 1
+    if whole < size:
+        os.ftruncate(descriptor, whole)

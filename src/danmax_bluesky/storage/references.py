@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.files import MOST_ROWS, open_to_read, resolved, rows_of
+from danmax_bluesky.storage.files import MOST_ROWS, goes_on, open_to_read, resolved, rows_of, sources_of
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,17 @@ def _below(group: h5py.Group, prefix: str, home: Path, seen: set[h5py.Group] | N
 def virtual_sources(dataset: h5py.Dataset, where: str, home: Path) -> Iterator[Reference]:
     """The sources of one virtual dataset, in the order of its rows."""
     found = []
-    for source in dataset.virtual_sources():
-        places, shown = _selected(source.vspace)
+    for source in sources_of(dataset):
+        places, shown = _selected(source.vspace, dataset.shape[0])
+        places = places[places < dataset.shape[0]]
         if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:  # the whole source, whose shape is not told
             rows, region = np.arange(len(places)), tuple((0, last - first) for first, last in shown)
             shape = (len(places), *(last for _, last in region))
         else:
-            rows, region = _selected(source.src_space)
+            rows, region = _selected(source.src_space, len(places))
             shape = source.src_space.shape
+            if goes_on(source.src_space):  # whose shape is not told either
+                shape = (len(rows), *(last for _, last in region))
         file = home if source.file_name == "." else resolved(source.file_name, home)
         found.append(
             Reference(
@@ -110,10 +113,17 @@ def virtual_sources(dataset: h5py.Dataset, where: str, home: Path) -> Iterator[R
     yield from sorted(found, key=lambda reference: int(reference.places[0]) if len(reference.places) else 0)
 
 
-def _selected(space: h5py.h5s.SpaceID) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
-    """Rows, and (first, one past the last) along each further axis, that a selection takes."""
+def _selected(space: h5py.h5s.SpaceID, grown: int) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
+    """Rows, and (first, one past the last) along each further axis, that a selection takes.
+
+    Args:
+        space: with the selection.
+        grown: rows of one that grows with what it shows, as they are now.
+    """
     if space.get_select_type() == h5py.h5s.SEL_ALL:
         return rows_of(space), tuple((0, size) for size in space.shape[1:])
+    if goes_on(space):
+        return _grown(space, grown)
     low, high = space.get_select_bounds()
     if high[0] - low[0] >= MOST_ROWS:
         raise StorageError(f"a source of a virtual dataset promises {high[0] - low[0] + 1} rows, which nothing takes")
@@ -124,3 +134,13 @@ def _selected(space: h5py.h5s.SpaceID) -> tuple[np.ndarray, tuple[tuple[int, int
     else:
         rows = np.arange(low[0], high[0] + 1)
     return rows, region
+
+
+def _grown(space: h5py.h5s.SpaceID, count: int) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
+    """The first `count` rows of a selection without end, and what it takes of each further axis."""
+    (first, stride, _, block), *further = zip(*space.get_regular_hyperslab(), strict=True)
+    if count >= MOST_ROWS or any(h5py.h5s.UNLIMITED in axis for axis in further):
+        raise StorageError("a source of a virtual dataset has no end, which nothing takes")
+    numbers = np.arange(count)
+    rows = first + (numbers if block == h5py.h5s.UNLIMITED else stride * (numbers // block) + numbers % block)
+    return rows, tuple((start, start + step * (times - 1) + size) for start, step, times, size in further)

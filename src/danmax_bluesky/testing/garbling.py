@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5p, h5s, h5t
 from hypothesis import strategies as st
 
 Damage = tuple[Any, ...]
@@ -146,6 +147,15 @@ def _virtual(shape: tuple[int, ...], source: str, dataset: str) -> Callable[[h5p
     return make
 
 
+def _numbered(file: h5py.File, path: str) -> None:
+    shown, making = h5s.create_simple((0, 4), (h5s.UNLIMITED, 4)), h5p.create(h5p.DATASET_CREATE)
+    shown.select_hyperslab((0, 0), (h5s.UNLIMITED, 1), stride=(1, 1), block=(1, 4))
+    making.set_virtual(
+        shown, Path(file.filename).name.replace("1", "%b").encode(), path.encode(), h5s.create_simple((1, 4))
+    )
+    h5d.create(file.id, path.encode(), h5t.IEEE_F32LE, shown, making)
+
+
 def _deep(file: h5py.File, path: str) -> None:
     group = file.create_group(path)
     for _ in range(600):
@@ -173,6 +183,7 @@ _OBJECTS: dict[str, Callable[[h5py.File, str], Any]] = {
     "huge virtual": _virtual((10**12,), "gone.h5", "data"),
     "huge virtual frames": _virtual((10**9, 4, 4), ".", "elsewhere"),
     "virtual of itself": _virtual((10, 4, 4), ".", ""),
+    "virtual of numbered files": _numbered,
     "link to itself": lambda file, path: file.__setitem__(path, h5py.SoftLink(path)),
     "link to nothing": lambda file, path: file.__setitem__(path, h5py.SoftLink("/gone")),
     "link to the root": lambda file, path: file.__setitem__(path, file["/"]),

@@ -112,6 +112,21 @@ def test_a_journal_that_another_process_writes_is_not_continued(tmp_path, monkey
     Journal(first.path, resume=True).close()
 
 
+def test_half_a_line_of_a_writer_that_lives_is_left_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("danmax_bluesky.storage.journal.LOCK_WAIT_S", 0.0)
+    first = Journal(tmp_path / "documents.jsonl")
+    first.write("start", {"uid": "a"})
+    with first.path.open("a") as stream:
+        stream.write('["event", {"uid"')
+    before = first.path.read_bytes()
+    with pytest.raises(StorageError, match="is being written by another process"):
+        Journal(first.path, resume=True)
+    assert first.path.read_bytes() == before
+    first.close()
+    Journal(first.path, resume=True).close()  # nobody will go on with it now
+    assert list(read_journal(first.path)) == [("start", {"uid": "a"})]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_keeps_nobody_from_the_journal(tmp_path, monkeypatch, caplog, code):
     def refuse(stream, how):

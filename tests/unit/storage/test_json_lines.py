@@ -97,7 +97,8 @@ def test_nothing_is_appended_through_a_link(path, tmp_path):
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("1\n", "1\n"), ("1\n2", "1\n"), ("12", "")])
 def test_half_a_line_is_cut_off_before_a_file_is_continued(path, before, after):
     path.write_text(before)
-    cut_torn_line(path)
+    with path.open("r+b") as stream:
+        cut_torn_line(stream.fileno())
     assert path.read_text() == after
 
 
