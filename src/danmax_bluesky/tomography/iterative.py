@@ -12,6 +12,7 @@ import scipy.fft
 
 from danmax_bluesky.tomography.centre import fast_length
 from danmax_bluesky.tomography.direct_fourier import angle_weights
+from danmax_bluesky.tomography.overhang import Edges
 from danmax_bluesky.tomography.projector import Projector
 from danmax_bluesky.tomography.ramp import ramp_response
 
@@ -23,8 +24,10 @@ Floats = npt.NDArray[np.float32]
 
 def filtered_back_projection(lines: Floats, geometry: "Geometry") -> Floats:
     """Each line filtered by a ramp, and projected back."""
-    edge, width = geometry.edge_px, geometry.width
-    padded = np.pad(lines, ((0, 0), (edge, edge), (0, 0)), mode="edge") if edge else lines
+    edges = geometry.edge_px if isinstance(geometry.edge_px, Edges) else Edges.constant(geometry.edge_px)
+    edge, width = edges.columns, geometry.width
+    left = edges.left[::-1, None] * lines[:, :1]
+    padded = np.concatenate([left, lines, edges.right[:, None] * lines[:, -1:]], axis=1) if edge else lines
     length = fast_length(2 * (width + 2 * edge))
     response = ramp_response(length, 0.0, geometry.window)[: length // 2 + 1]
     spectra: Any = scipy.fft.rfft(padded, length, axis=1, workers=geometry.threads)

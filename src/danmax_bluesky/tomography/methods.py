@@ -26,6 +26,7 @@ import numpy.typing as npt
 from danmax_bluesky.errors import ScanError, SettingsError
 from danmax_bluesky.tomography import iterative
 from danmax_bluesky.tomography.interleaved import InterleavedFourier, lanes_for
+from danmax_bluesky.tomography.overhang import Edges
 from danmax_bluesky.tomography.threads import threads_of
 from danmax_bluesky.tomography.tori import Window
 
@@ -42,7 +43,7 @@ class Geometry:
         theta_deg: angle of each projection, degrees, shape (n_angles,).
         centre_px: detector column of the rotation axis.
         window: softens high frequencies, for methods that filter.
-        edge_px: columns by which projections are continued on either side, for methods that filter.
+        edge_px: how projections are continued on either side, for methods that filter.
         lanes: slices at once.
         threads: at most.
     """
@@ -51,7 +52,7 @@ class Geometry:
     theta_deg: npt.NDArray[np.float64]
     centre_px: float
     window: Window = "ramp"
-    edge_px: int = 0
+    edge_px: int | Edges = 0
     lanes: int = 16
     threads: int = field(default_factory=threads_of)
 
