@@ -11,7 +11,7 @@ limit is kept by fewer slices at once and by scratch on disk; one that cannot be
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -144,6 +144,12 @@ class Lines:
     def close(self) -> None:
         """Give the room back."""
         self._scratch.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def read_lines(

@@ -32,18 +32,17 @@ class Piece:
 
 
 class FrameSource(Protocol):
-    """Frames that are read when they are asked for.
-
-    Attributes:
-        shape: number of frames, rows, columns.
-        dtype: of a pixel.
-    """
+    """Frames that are read when they are asked for."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Number of frames, rows, columns."""
+        ...
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Of a pixel."""
+        ...
 
     def __getitem__(self, key: Any) -> np.ndarray: ...
 
@@ -138,6 +137,8 @@ class FrameStack:
             if len(part):
                 index = int(owner[part[0]])
                 parts.append(self._read_piece(self.pieces[index], rows[part] - self._ends[index], rest))
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *rest)]
 
     def _read_piece(self, piece: Piece, local: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:

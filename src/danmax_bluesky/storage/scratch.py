@@ -38,6 +38,7 @@ class Scratch:
         self._shape = (n_groups, n_angles, width, lanes)
         self._frame_bytes = 4 * width * lanes
         self._file = None
+        self._lines: Floats | None = None
         if folder is None:
             self._all = np.empty(self._shape, np.float32)
             return
@@ -77,10 +78,12 @@ class Scratch:
                 data, at = data[written:], at + written
 
     def group(self, number: int) -> Floats:
-        """The lines of a group, shape (n_angles, width, lanes)."""
+        """The lines of a group, shape (n_angles, width, lanes); those of the group before may be overwritten."""
         if self._file is None:
             return self._all[number]
-        lines = np.empty(self._shape[1:], np.float32)
+        if self._lines is None:
+            self._lines = np.empty(self._shape[1:], np.float32)
+        lines = self._lines
         data = memoryview(lines).cast("B")
         at = number * len(data)
         while len(data):
@@ -97,7 +100,7 @@ class Scratch:
 
     def close(self) -> None:
         """Give the room back."""
-        self._all = np.empty((0, 0, 0, 0), np.float32)
+        self._all, self._lines = np.empty((0, 0, 0, 0), np.float32), None
         if self._file is not None:
             self._file.close()
             self._file = None

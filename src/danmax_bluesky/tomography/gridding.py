@@ -78,22 +78,23 @@ def sort_samples(
 
 
 @contracted
-def pad_lines(lines: Array, edge: int, spectra: Array, first: int, last: int) -> None:
-    """Copy lines into the middle of longer ones; `edge` columns on either side continue them, the rest is zero.
+def pad_lines(lines: Array, left: Array, right: Array, spectra: Array, first: int, last: int) -> None:
+    """Copy lines into the middle of longer ones, continue them on either side, and leave zero beyond.
 
     Args:
         lines: shape (n_angles, width, lanes).
-        edge: number of columns.
+        left: by what the outermost value is multiplied at each further column, from the nearest on, shape (edge,).
+        right: likewise, same shape.
         spectra: out: shape (n_angles, length, lanes).
         first: angle to begin with.
         last: angle to stop before.
     """
-    width, lanes = lines.shape[1], lines.shape[2]
+    width, lanes, edge = lines.shape[1], lines.shape[2], left.size
     for angle in range(first, last):
         for column in range(edge):
             for lane in range(lanes):
-                spectra[angle, column, lane] = lines[angle, 0, lane]
-                spectra[angle, edge + width + column, lane] = lines[angle, width - 1, lane]
+                spectra[angle, edge - 1 - column, lane] = left[column] * lines[angle, 0, lane]
+                spectra[angle, edge + width + column, lane] = right[column] * lines[angle, width - 1, lane]
         spectra[angle, edge : edge + width] = lines[angle]
         spectra[angle, 2 * edge + width :] = 0
 

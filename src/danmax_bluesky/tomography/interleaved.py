@@ -25,6 +25,7 @@ from danmax_bluesky.tomography.centre import fast_length
 from danmax_bluesky.tomography.direct_fourier import angle_weights
 from danmax_bluesky.tomography.fast_fourier import transform
 from danmax_bluesky.tomography.gridding import STEPS, TILE, WIDTH
+from danmax_bluesky.tomography.overhang import Edges
 from danmax_bluesky.tomography.ramp import ramp_response
 from danmax_bluesky.tomography.threads import in_threads, threads_of
 from danmax_bluesky.tomography.tori import Window
@@ -77,7 +78,8 @@ class InterleavedFourier:
         theta_deg: angle of each projection, degrees, shape (n_angles,); any angles in any order.
         centre_px: detector column of the rotation axis.
         window: softens the ramp at high frequencies; "ramp" leaves it sharp.
-        edge_px: columns by which projections are continued with their outermost value on either side.
+        edge_px: columns by which projections are continued with their outermost value on either side; or how they are
+            continued, see `overhang.Edges`.
         lanes: slices at once: 2, 4, 8 or 16; `engine_size` says what that needs of memory.
         threads: None takes OMP_NUM_THREADS, or all cores.
 
@@ -92,7 +94,7 @@ class InterleavedFourier:
         centre_px: float,
         *,
         window: Window = "ramp",
-        edge_px: int = 0,
+        edge_px: int | Edges = 0,
         lanes: int = MOST_LANES,
         threads: int | None = None,
     ) -> None:
@@ -105,7 +107,8 @@ class InterleavedFourier:
             raise ScanError(f"lanes = {lanes}: must be one of {', '.join(map(str, LANES))}")
         self.width, self.n_angles, self.centre_px = width, len(angles), float(centre_px)
         self.lanes, self.threads = lanes, threads_of(threads)
-        self._edge, self._length = edge_px, _length(width, edge_px)
+        self._edges = edge_px if isinstance(edge_px, Edges) else Edges.constant(edge_px)
+        self._edge, self._length = self._edges.columns, _length(width, self._edges.columns)
         self._size = _grid_size(width)
         theta = np.deg2rad(angles)
         self._plan(np.cos(theta), np.sin(theta), angle_weights(angles), window)
@@ -173,7 +176,7 @@ class InterleavedFourier:
             raise ScanError(f"lines of shape {lines.shape}: planned were {(self.n_angles, width, lanes)}")
         slices = np.empty((lanes, width, width), np.float32) if out is None else out
         spectra = np.empty((self.n_angles, self._length, lanes), np.float32)
-        self._run(gridding.pad_lines, self.n_angles, lines, self._edge, spectra)
+        self._run(gridding.pad_lines, self.n_angles, lines, self._edges.left, self._edges.right, spectra)
         spectra = transform(spectra.view(np.complex64), axis=1, threads=self.threads).view(np.float32)
         grid = np.zeros((size, size * lanes), np.float32)
         self._grid(spectra.reshape(-1, lanes), grid)

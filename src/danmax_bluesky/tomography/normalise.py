@@ -64,8 +64,9 @@ class FieldsInTime:
         blind = float(bad.mean())
         if blind > MOST_BLIND:
             raise ScanError(
-                f"{where}: the flats are not brighter than the darks in {blind:.0%} of the pixels, so that no projection "
-                "can be divided by them; was the beam on while they were taken, and are darks and flats exchanged?"
+                f"{where}: the flats are not brighter than the darks in {blind:.0%} of the pixels, so that no "
+                "projection can be divided by them. Was the beam on while they were taken? Are darks and flats "
+                "exchanged?"
             )
         return cls(
             dark,
