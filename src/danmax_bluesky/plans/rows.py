@@ -32,7 +32,7 @@ from danmax_bluesky.tomography.scan_plan import PlannedPhase, plan_phase
 from danmax_bluesky.tomography.triggers import EncoderScale, GateRow, SweepMotion, run_up
 
 ROW_SETTLE_S = 0.005
-"""At constant speed before the first exposure of a row and after its last one: what lies between two rows is lost time."""
+"""At constant speed before the first exposure of a row and after its last one, seconds; it is lost between two rows."""
 GATES_LATE_S = 1.0
 """After the flight of a row is over, until its last gate is called missing, seconds."""
 MOST_FAILURES = 3

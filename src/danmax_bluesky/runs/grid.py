@@ -94,7 +94,7 @@ class Grid:
         Returns:
             two int arrays, shape (n,); both are -1 for a frame that lies further than half a step from every point.
         """
-        indices = []
+        indices: list[np.ndarray] = []
         for at, (first, last), count in zip((slow, fast), self.extents, self.shape, strict=True):
             steps = (np.asarray(at, float) - first) / (last - first) * (count - 1)
             with np.errstate(invalid="ignore"):
