@@ -1,10 +1,10 @@
 """A map of 100 x 100 points at 100 Hz, rows flown (`meshct`) beside the same map in steps (`mesh`), on the twin.
 
 The clock is the one on the wall, so dead times are those of this computer: between two rows lie the run-down and the
-run-up of the fast motor, and what the session itself takes. Of the map in steps some rows are measured; all of them take
-as much longer as there are more.
+run-up of the fast motor, and what the session itself takes. Of the map in steps some rows are measured; all of them
+take as much longer as there are more.
 
-    python benchmarks/bench_maps.py [--points 100] [--rate 100] [--step-rows 1]
+    python benchmarks/bench_maps.py [--points 100] [--rate 100] [--step-rows 2]
 """
 
 import argparse
@@ -82,8 +82,8 @@ def main() -> None:
     console = Console(width=150)
     console.print(table)
     console.print(
-        f"Two acceleration times of {FAST} and 50 ms are {2e3 * acceleration_s + 50:.0f} ms. All {given.points} rows in "
-        f"steps take {given.points / given.step_rows:g} times as long as the {given.step_rows} here."
+        f"Two acceleration times of {FAST} and 50 ms are {2e3 * acceleration_s + 50:.0f} ms. All {given.points} rows "
+        f"in steps take {given.points / given.step_rows:g} times as long as the {given.step_rows} here."
     )
 
 

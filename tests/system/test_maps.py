@@ -1,14 +1,19 @@
 """Maps whose rows fly: one arming, every frame at its place, and what happens to a row that fails."""
 
+import io
 import threading
 
 import numpy as np
 import pytest
 from bluesky.utils import RunEngineInterrupted
+from rich.console import Console
 
 from danmax_bluesky.errors import AcquisitionError, DanmaxError
 from danmax_bluesky.pipelines.worker_messages import output_path
+from danmax_bluesky.plans.calls import recorded_call
 from danmax_bluesky.runs.grid import Grid
+from danmax_bluesky.shell.magics import Magics
+from danmax_bluesky.shell.queue import queue_plans
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import Measured, measured, recording
@@ -224,6 +229,22 @@ def test_a_map_that_cannot_be_measured_is_refused_and_takes_no_number(session, n
     with pytest.raises(DanmaxError, match=told):
         session.RE(meshct(session, **named))
     assert session.paths.visit.next_number() == number
+
+
+def test_a_map_is_typed_as_in_sardana_and_queued_and_both_say_the_same(session):
+    words = f"tom_sam_x -0.1 0.1 {COLUMNS - 1} tom_sam_y 0 {STEP_MM} 1 {EXPOSURE_S}"
+    with recording(session) as runs:
+        Magics(session, Console(file=io.StringIO())).meshct(words)
+        motors = {"fast": "tom_sam_x", "slow": "tom_sam_y"}
+        numbers = {"fast_start": -0.1, "fast_end": 0.1, "slow_start": 0.0, "slow_end": STEP_MM, "exp_time": EXPOSURE_S}
+        plan = queue_plans(session)["meshct"]
+        session.RE(plan(**motors, **numbers, fast_intervals=COLUMNS - 1, slow_intervals=1))
+    typed, queued = runs
+    assert typed.record.is_complete
+    assert queued.record.is_complete
+    assert typed.record.start["command"] == f"meshct {words}"
+    assert typed.record.start["call"] == queued.record.start["call"]
+    assert recorded_call(typed.record.start)[0] == "meshct"
 
 
 def test_a_motor_that_will_not_move_ends_the_map_after_three_rows(session, monkeypatch):
