@@ -27,6 +27,7 @@ COMMANDS = {
     "azcount": "expose the diffraction detector n times and integrate",
     "azscan": "expose the diffraction detector at positions of a motor and integrate",
     "mesh": "map diffraction over two motors",
+    "meshct": "the same without stopping in a row",
     "newsample": "another sample is in the beam",
     "newfolder": "files of the next scans go to another folder",
     "newvisit": "files of the next scans go to another visit",

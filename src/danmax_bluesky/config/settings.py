@@ -242,7 +242,9 @@ class Settings(Model):
         if self.rotation not in self.motors:
             raise ValueError(f"rotation: {self.rotation!r} is none of the motors {sorted(self.motors)}")
         if self.motors[self.rotation].encoder is not None:
-            raise ValueError(f"motors.{self.rotation}.encoder: give that of the rotation as `encoder`, and leave this out")
+            raise ValueError(
+                f"motors.{self.rotation}.encoder: give that of the rotation as `encoder`, and leave this out"
+            )
         for motor in self.flat_position:
             if motor not in self.motors:
                 raise ValueError(f"flat_position: {motor!r} is none of the motors {sorted(self.motors)}")

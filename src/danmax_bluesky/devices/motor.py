@@ -236,8 +236,10 @@ class MotorLogic(MovableLogic[float], FlyableLogic[FlyMotorInfo, Flight]):
         target = value.ramp_down_end_pos(acceleration_s)
         await self.check_move(start, "start of the run-up at")
         await self.check_move(target, "end of the run-down at")
-        limit_s = await self.calculate_timeout(await self.readback.get_value(), start)
-        await self.move(start, lambda: limit_s)
+        at, moves = await asyncio.gather(self.readback.get_value(), self.moving.get_value())
+        if moves or abs(at - start) > self.tolerance:  # rows that go back and forth begin where the one before ended
+            limit_s = await self.calculate_timeout(at, start)
+            await self.move(start, lambda: limit_s)
         if self._called_off:
             return Flight(value, target)
         self._velocity_before = await self.velocity.get_value()

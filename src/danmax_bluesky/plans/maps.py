@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
@@ -69,10 +68,10 @@ def fly_map(
     for motor in moved:
         units[motor.name] = yield from position_units(motor)
         facts.append((yield from motor_facts(motor, units[motor.name])))
-    slow, fast = facts
+    _, fast = facts
     row = yield from _exposures(rig, grid, fast, exposure_s, latency_s)
     scale = rig.scale if fast.name == rig.rotation.name else rig.encoders.get(fast.name, (None, ""))[0]
-    rows = plan_rows(grid, range(grid.shape[0]), row, fast, slow, scale)
+    rows = plan_rows(grid, range(grid.shape[0]), row, fast, scale)
     yield from reachable(rig, grid.motors, farthest(rows, fast))
     if scale is None:
         log.warning(
@@ -93,7 +92,7 @@ def fly_map(
         if not numbers:
             return
         log.warning("rows %s are not whole, and are measured again", _listed(numbers))
-        again = plan_rows(grid, numbers, row, fast, slow, scale)
+        again = plan_rows(grid, numbers, row, fast, scale)
         phase = replace(_phase(rig, grid, row, again), instead_of=STREAM)
         yield from in_the_beam(rig, measure_phase(rig, PlannedPhase(phase), {}, again))
         if numbers := incomplete():
@@ -119,9 +118,7 @@ def fly_map(
     return uid
 
 
-def _exposures(
-    rig: Rig, grid: Grid, fast: MotorFacts, exposure_s: float, latency_s: float
-) -> MsgGenerator[Phase]:
+def _exposures(rig: Rig, grid: Grid, fast: MotorFacts, exposure_s: float, latency_s: float) -> MsgGenerator[Phase]:
     """The exposures of one row, as far apart as the detectors and the fast motor need."""
     wanted_s = max(latency_s, slowest_readout_s((yield from readouts(rig))))
     step = abs(float(grid.columns[1] - grid.columns[0]))

@@ -32,9 +32,9 @@ from danmax_bluesky.tomography.scan_plan import PlannedPhase, plan_phase
 from danmax_bluesky.tomography.triggers import EncoderScale, GateRow, SweepMotion, run_up
 
 ROW_SETTLE_S = 0.005
-"""At constant speed before the first exposure of a row and after its last one: what lies between two rows is lost time."""
-GATES_LATE_S = 2.0
-"""After the flight of a row is over, until its last gate is called missing: who tells of it may look ten times a second."""
+"""At constant speed before the first exposure of a row and after its last one, seconds; it is lost between two rows."""
+GATES_LATE_S = 1.0
+"""After the flight of a row is over, until its last gate is called missing, seconds."""
 MOST_FAILURES = 3
 """Rows in which a motor fails, one after the other, after which it will not move any more."""
 log = logging.getLogger(__name__)
@@ -67,7 +67,6 @@ class Rows:
         rows: in the order of the measurement.
         by_position: the sequencer begins a row by the encoder of the fast motor; else in time, once the motor moves.
         run_up_s: seconds from the start of a flight to its first exposure.
-        step_s: seconds that the slow motor takes for its longest step.
     """
 
     fast: str
@@ -75,7 +74,6 @@ class Rows:
     rows: tuple[Row, ...]
     by_position: bool
     run_up_s: float
-    step_s: float
 
     @property
     def motors(self) -> tuple[str, str]:
@@ -101,71 +99,77 @@ class Rows:
         phase = planned.phase
         fast, slow = Attempts(rig.motor(self.fast)), Attempts(rig.motor(self.slow))
         watch = StallWatch(patience_s(rig, phase))
-        failures = 0
-        for row in self.rows:
+        failed: list[int] = []  # places in `rows`
+        for place, row in enumerate(self.rows):
             yield from _between_rows(rig, guard)
-            problem = yield from self._row(rig, row, fast, slow, phase, watch)
+            yield from bps.abs_set(slow, row.slow, group="row")  # while the fast motor still runs down
+            yield from bps.prepare(rig.sequencer, sequencer_info(rig, row.gates), group="row")
+            yield from bps.wait(group="flight")
+            self._note(failed, place - 1, _told(fast), phase)
+            yield from bps.prepare(fast, flight_info(row.motion), group="row")
+            yield from bps.wait(group="row")
+            problem = _told(fast, slow)
+            if not problem:
+                problem = yield from self._gates(rig, row, fast, phase, watch)
             guard.check(phase.name)
-            failures = failures + 1 if problem else 0
-            if problem:
-                log.warning("%s: row %d is not whole, and the map goes on: %s", phase.name, row.number + 1, problem)
-            if failures == MOST_FAILURES:
-                raise AcquisitionError(
-                    f"{phase.name}: {failures} rows failed one after the other, up to row {row.number + 1} ({problem}); "
-                    "look at the motors and at the PandA. What was measured is on disk"
-                )
+            self._note(failed, place, problem, phase)
+        yield from bps.wait(group="flight")
+        self._note(failed, len(self.rows) - 1, _told(fast), phase)
         yield from collect_until_complete(rig, (), phase)
 
-    def _row(
-        self, rig: Rig, row: Row, fast: "Attempts", slow: "Attempts", phase: Phase, watch: StallWatch
-    ) -> MsgGenerator[str]:
-        """One row; returns what went wrong with its motors, "" if nothing did."""
-        fast.error = slow.error = None
-        step_first = self.step_s > self.run_up_s
-        if step_first:  # else it arrives while the fast motor still runs up
-            yield from bps.abs_set(slow, row.slow, group="row")
-        yield from bps.prepare(fast, flight_info(row.motion), group="row")
-        yield from bps.prepare(rig.sequencer, sequencer_info(rig, row.gates), group="row")
-        yield from bps.wait(group="row")
-        if fast.error is not None or slow.error is not None:
-            return str(fast.error or slow.error)
-        if not step_first:
-            yield from bps.abs_set(slow, row.slow, group="step")
+    def _note(self, failed: list[int], place: int, problem: str, phase: Phase) -> None:
+        """Tell of a row in which something went wrong; not when nothing did.
+
+        Raises:
+            AcquisitionError: it did in several rows one after the other.
+        """
+        if not problem or place in failed:
+            return
+        failed.append(place)
+        number = self.rows[place].number + 1
+        if failed[-MOST_FAILURES:] == list(range(place - MOST_FAILURES + 1, place + 1)):
+            raise AcquisitionError(
+                f"{phase.name}: {MOST_FAILURES} rows failed one after the other, up to row {number} ({problem}); look "
+                "at the motors and at the PandA. What was measured is on disk"
+            )
+        log.warning("%s: row %d is not whole, and the map goes on: %s", phase.name, number, problem)
+
+    def _gates(self, rig: Rig, row: Row, fast: "Attempts", phase: Phase, watch: StallWatch) -> MsgGenerator[str]:
+        """Let the fast motor fly, until the last gate of the row is over; the motor may still run down then.
+
+        Returns:
+            what went wrong, "" if nothing did.
+        """
         for flyer in (rig.sequencer, fast) if self.by_position else (fast, rig.sequencer):
             yield from bps.kickoff(flyer, wait=True)
-        yield from bps.complete(fast, group="flight")
+        flight: Any = yield from bps.complete(fast, group="flight")
         yield from bps.complete(rig.sequencer, group="gates")
-        yield from self._follow(rig, row, phase, watch)
-        yield from bps.wait(group="step")
-        all_sent = fast.error is None
-        if all_sent:
-            all_sent = yield from bps.wait(group="gates", timeout=GATES_LATE_S, error_on_timeout=False)
-        if not all_sent:
-            yield from bps.stop(Quietly(rig.sequencer))
-            yield from bps.wait(group="gates")
-        if error := fast.error or slow.error:
-            return str(error)
-        missed = f"the PandA waited in vain for {self.fast} to pass where the row begins; look at its encoder"
-        return "" if all_sent else missed
-
-    def _follow(self, rig: Rig, row: Row, phase: Phase, watch: StallWatch) -> MsgGenerator[None]:
-        """Document frames while the fast motor flies; not when its flight is about to end, so that the next row waits
-        for nothing.
-        """
-        end_s = time.monotonic() + row.motion.time_s + self.run_up_s
-        over = False
+        end_s = time.monotonic() + self.run_up_s + row.motion.time_s
+        late = over = False
         while not over:
             left_s = end_s - time.monotonic()
-            every_s = COLLECT_EVERY_S if not 0 < left_s < 2 * COLLECT_EVERY_S else left_s + COLLECT_EVERY_S
-            over = yield from bps.wait(group="flight", timeout=every_s, error_on_timeout=False)
-            if not over:
-                yield from bps.collect(*rig.detectors, rig.panda, name=phase.name)
-                yield from look(rig, watch)
+            over = yield from bps.wait(
+                group="gates",
+                # nothing is collected when the row is about to end, so that the next one waits for nothing
+                timeout=left_s + COLLECT_EVERY_S if 0 < left_s < 2 * COLLECT_EVERY_S else COLLECT_EVERY_S,
+                error_on_timeout=False,
+            )
+            if over:
+                break
+            yield from bps.collect(*rig.detectors, rig.panda, name=phase.name)
+            yield from look(rig, watch)
+            if late or (flight.done and fast.error is not None):
+                yield from bps.stop(Quietly(rig.sequencer))
+                yield from bps.wait(group="gates")
+                break
+            if flight.done:  # whoever tells of the last gate may look a few times a second
+                yield from bps.sleep(GATES_LATE_S)
+                late = True
+        missed = f"the PandA waited in vain for {self.fast} to pass where the row begins; look at its encoder"
+        return _told(fast) or (missed if late and not over else "")
 
 
-def plan_rows(
-    grid: Grid, numbers: Sequence[int], row: Phase, fast: MotorFacts, slow: MotorFacts, scale: EncoderScale | None
-) -> Rows:
+def plan_rows(grid: Grid, numbers: Sequence[int], row: Phase, fast: MotorFacts, scale: EncoderScale | None) -> Rows:
     """Decide what is sent to the hardware for some rows of a map.
 
     Args:
@@ -173,7 +177,6 @@ def plan_rows(
         numbers: of the rows, from 0, in the order of the measurement.
         row: exposures of one row, at rest.
         fast: the motor that flies.
-        slow: the motor that steps.
         scale: of the fast motor's encoder at the PandA; None where it is not wired.
 
     Raises:
@@ -192,23 +195,13 @@ def plan_rows(
             assert swept.sweep is not None
             motion, gates = swept.sweep, swept.rows
         planned.append(Row(number, float(grid.rows[number]), motion, gates))
-    steps = [abs(after.slow - before.slow) for before, after in zip(planned, planned[1:], strict=False)]
     return Rows(
         fast=fast.name,
-        slow=slow.name,
+        slow=grid.motors[0],
         rows=tuple(planned),
         by_position=scale is not None,
         run_up_s=fast.acceleration_s + ROW_SETTLE_S,
-        step_s=step_s(max(steps, default=0.0), slow),
     )
-
-
-def step_s(distance: float, motor: MotorFacts) -> float:
-    """Seconds from rest to rest over a distance, in the motor's units; a short way is not long enough for its speed."""
-    ramp = motor.velocity * motor.acceleration_s
-    if distance >= ramp:
-        return (distance / motor.velocity if distance else 0.0) + motor.acceleration_s + motor.settle_s
-    return 2 * (distance * motor.acceleration_s / motor.velocity) ** 0.5 + motor.settle_s
 
 
 def farthest(rows: Rows, fast: MotorFacts) -> list[tuple[float, float]]:
@@ -229,6 +222,14 @@ def _between_rows(rig: Rig, guard: PauseGuard) -> MsgGenerator[None]:
     if guard.shut:
         guard.shut = False
         yield from open_shutter(rig)
+
+
+def _told(*motors: "Attempts") -> str:
+    """The error of the first of these motors that has one, which is then forgotten; "" without any."""
+    problem = next((str(motor.error) for motor in motors if motor.error is not None), "")
+    for motor in motors:
+        motor.error = None
+    return problem
 
 
 class Attempts:

@@ -337,9 +337,7 @@ def prepare_flight(motor: Any, motion: SweepMotion, home: float = 0.0) -> MsgGen
 
 def flight_info(motion: SweepMotion, home: float = 0.0) -> FlyMotorInfo:
     """What prepares a motor for a flight; `home` is added to the positions of the motion."""
-    return FlyMotorInfo(
-        start_position=home + motion.start, end_position=home + motion.end, time_for_move=motion.time_s
-    )
+    return FlyMotorInfo(start_position=home + motion.start, end_position=home + motion.end, time_for_move=motion.time_s)
 
 
 def _step_by_step(

@@ -34,9 +34,13 @@ class Grid:
             raise ScanError(f"{self.motors[0]}: a map needs two motors, and this is the same one twice")
         for motor, (first, last), count in zip(self.motors, self.extents, self.shape, strict=True):
             if count < 2:
-                raise ScanError(f"{motor}: intervals = {count - 1}: a map needs at least 1 of each motor; else scan one")
+                raise ScanError(
+                    f"{motor}: intervals = {count - 1}: a map needs at least 1 of each motor; else scan one"
+                )
             if first == last or not np.all(np.isfinite([first, last])):
-                raise ScanError(f"{motor}: from {first:g} to {last:g} there are no rows and columns; give two positions")
+                raise ScanError(
+                    f"{motor}: from {first:g} to {last:g} there are no rows and columns; give two positions"
+                )
 
     @classmethod
     def of(cls, start: Mapping[str, Any]) -> "Grid | None":
@@ -90,7 +94,7 @@ class Grid:
         Returns:
             two int arrays, shape (n,); both are -1 for a frame that lies further than half a step from every point.
         """
-        indices = []
+        indices: list[np.ndarray] = []
         for at, (first, last), count in zip((slow, fast), self.extents, self.shape, strict=True):
             steps = (np.asarray(at, float) - first) / (last - first) * (count - 1)
             with np.errstate(invalid="ignore"):

@@ -277,7 +277,7 @@ def _by_encoder(
 ) -> dict[str, np.ndarray]:
     """Positions of the motors that a run moves, from what the PandA captured of their encoders, in the motors' units.
 
-    Where nothing was captured the position that a device told stays. Of a map the angle is the position of the rotation.
+    Where nothing was captured the position that a device told stays. In a map the rotation's position is its angle.
     """
     found: dict[str, np.ndarray] = {}
     for motor, wired in _wired(start).items():
@@ -286,8 +286,8 @@ def _by_encoder(
             positions = counts / float(wired["counts_per_unit"]) + float(wired["offset"])
             found[motor] = np.where(np.isfinite(positions), positions, columns.get(motor, np.nan))
     rotation = str(rotation_of(start).get("motor", ""))
-    if start.get("shape") and rotation in start.get("motors", ()) and rotation not in columns:
-        found[rotation] = angle_deg
+    if start.get("shape") and rotation in start.get("motors", ()):
+        found[rotation] = np.where(np.isfinite(angle_deg), angle_deg, columns.get(rotation, np.nan))
     return found
 
 

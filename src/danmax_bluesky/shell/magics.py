@@ -1,4 +1,4 @@
-"""The words that users of Sardana type: %mv, %mvr, %wa, %ct, %ascan, %dscan, %mesh, %ascanct, %tomoscan."""
+"""The words that users of Sardana type: %mv, %mvr, %wa, %ct, %ascan, %dscan, %mesh, %meshct, %ascanct, %tomoscan."""
 
 import asyncio
 import contextlib
@@ -33,6 +33,7 @@ WORDS = {
     "ascan": "%ascan MOTOR START END NSTEPS SECONDS     stop at NSTEPS + 1 positions",
     "dscan": "%dscan MOTOR START END NSTEPS SECONDS     the same around where the motor stands, and back",
     "mesh": "%mesh FAST START END NSTEPS SLOW START END NSTEPS SECONDS   a map of diffraction",
+    "meshct": "%meshct FAST START END NSTEPS SLOW START END NSTEPS SECONDS   the same without stopping in a row",
     "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
     "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
     "newsample": "%newsample NAME                         another sample is in the beam",
@@ -116,6 +117,10 @@ class Magics:
     def mesh(self, line: str) -> None:
         """Map diffraction over two motors, and bring them back."""
         self._measure("mesh", line, *parse(line, Plans.mesh))
+
+    def meshct(self, line: str) -> None:
+        """Map diffraction over two motors, the first of which flies along each row, and bring them back."""
+        self._measure("meshct", line, *parse(line, Plans.meshct))
 
     def ascanct(self, line: str) -> None:
         """Expose while the rotation turns, without stopping; no tomography, so the configurator has no part in it."""

@@ -19,7 +19,10 @@ from danmax_bluesky.shell.start import devices
 
 Plan = Callable[..., MsgGenerator[Any]]
 _NOT_FOR_A_QUEUE = {"command", "dry_run"}
-_NAMED_BY = {"rot_mot": "Motors", "motor": "Motors", "tomo_det": "Detectors", "detectors": "Detectors"}
+_NAMED_BY = {
+    **dict.fromkeys(("rot_mot", "motor", "fast", "slow"), "Motors"),
+    **dict.fromkeys(("tomo_det", "detectors"), "Detectors"),
+}
 """Parameters whose values are names of devices -> the enumeration of these names."""
 
 

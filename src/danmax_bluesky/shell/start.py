@@ -92,7 +92,7 @@ def banner(session: Session) -> str:
         f"  files    go to {session.paths.visit.raw}",
         f"  devices  {', '.join(connected)}",
         f"  plans    {', '.join(plan_names())}",
-        "  words    %wa %wm %mv %mvr %ct %ascan %dscan %ascanct %mesh %tomoscan %newsample %newfolder %newvisit;",
+        "  words    %wa %wm %mv %mvr %ct %ascan %dscan %ascanct %mesh %meshct %tomoscan %newsample %newfolder %newvisit;",
         "           %reconnect; %danmax tells what they take",
         '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 400, 0.01, npt_fields=10, sample="bone"))',
         "           %tomoscan ascanct tom_ry 0 180 400 0.01 --npt-fields 10 --sample bone",

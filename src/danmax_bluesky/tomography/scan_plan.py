@@ -89,9 +89,7 @@ class ScanPlan:
         return any(phase.kind == "flat" for phase in self.phases)
 
 
-def plan_phase(
-    phase: Phase, scale: EncoderScale, acceleration_s: float, settle_s: float = SETTLE_S
-) -> PlannedPhase:
+def plan_phase(phase: Phase, scale: EncoderScale, acceleration_s: float, settle_s: float = SETTLE_S) -> PlannedPhase:
     """Decide what is sent to the hardware for a phase; that it cannot be measured is said in `problem`.
 
     Args:
