@@ -28,6 +28,7 @@ _STATES: Mapping[str, tuple[str, Level]] = {
 SCARCE = 1.2
 """Free space on the disk, in sizes of what is still to be written, below which it is warned of."""
 MOST_MESSAGES = 12
+SHUTTER, BEAM, CURRENT = "shutter", "beam", "ring current"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class Reading:
     text: str
     level: Level = "plain"
     when: str = ""
+
+    @property
+    def is_current(self) -> bool:
+        """True for the current of the storage ring."""
+        return self.name == CURRENT
 
 
 @dataclass(frozen=True)
@@ -129,9 +135,10 @@ class Now:
     @property
     def disk(self) -> Reading:
         """What is left of the disk."""
-        text = f"{bytes_text(self.free_bytes)} free of {bytes_text(self.total_bytes)}"
+        text = f"{bytes_text(self.free_bytes)} free"
         scarce = self.to_come_bytes > 0 and self.free_bytes < SCARCE * self.to_come_bytes
-        when = f"this scan writes up to {bytes_text(self.to_come_bytes)} more" if self.to_come_bytes else ""
+        when = f"of {bytes_text(self.total_bytes)}"
+        when += f"; this scan writes up to {bytes_text(self.to_come_bytes)} more" if self.to_come_bytes else ""
         return Reading("disk", text, "bad" if scarce else "plain", when)
 
 
@@ -266,21 +273,21 @@ def _beam(record: RunRecord, captured: RunRecord) -> tuple[Reading, ...]:
     shutter = record.device_name("shutter")
     if bits is not None and capture.get("shutter_bit") is not None:
         is_open = bool(int(bits[1]) >> int(capture["shutter_bit"]) & 1)
-        readings.append(Reading("shutter", "open" if is_open else "closed", "plain", f"last frame of {bits[0]}"))
+        readings.append(Reading(SHUTTER, "open" if is_open else "closed", "plain", f"last frame of {bits[0]}"))
     else:
-        readings += _baseline(record, {shutter: "shutter"})
+        readings += _baseline(record, {shutter: SHUTTER})
     if bits is not None and capture.get("beam_bit") is not None:
         has_beam = bool(int(bits[1]) >> int(capture["beam_bit"]) & 1)
         level: Level = "good" if has_beam else "bad"
-        readings.append(Reading("beam", "there" if has_beam else "NO BEAM", level, f"last frame of {bits[0]}"))
+        readings.append(Reading(BEAM, "there" if has_beam else "NO BEAM", level, f"last frame of {bits[0]}"))
     current = record.device_name("ring_current")
     monitored = _last(record, current)
     if monitored is not None:
         lowest = float((record.start.get("source") or {}).get("min_ring_current_ma", 0.0))
         level = "bad" if float(monitored[1]) < lowest else "plain"
-        readings.append(Reading("ring current", f"{value_text(monitored[1])} mA", level))
+        readings.append(Reading(CURRENT, f"{value_text(monitored[1])} mA", level))
     else:
-        readings += _baseline(record, {current: "ring current"})
+        readings += _baseline(record, {current: CURRENT})
     return tuple(readings)
 
 

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from danmax_bluesky.live.now import Message, Now, Phase, Reading, duration_text
+from danmax_bluesky.live.now import SHUTTER, Message, Now, Phase, Reading, duration_text
 from danmax_bluesky.live.theme import KINDS, LINE
 
 MOTORS_SHOWN = 12
@@ -36,14 +36,15 @@ def now_html(now: Now) -> str:
             "duration", duration_text(now.elapsed_s), "" if now.state != "measuring" else "its end is not planned"
         )
     latest = next((phase for phase in now.phases if phase.is_now), None)
-    phase = _card("phase", latest.name if latest else now.state, f"of {len(now.phases)} phases", now.level)
+    phase = _card("phase", latest.name if latest else now.state, f"{len(now.phases)} phases", now.level)
     number = f"{now.done} / {now.planned}" if now.planned else str(now.done)
     cards = [
         phase,
         _card("frames", number, f"{100 * now.share:.0f} %"),
         time,
-        *(_card(reading.name, reading.text, reading.when, reading.level) for reading in now.beam),
-        _card("disk", now.disk.text.split(" free")[0] + " free", now.disk.when or now.disk.text, now.disk.level),
+        _beam(now.beam),
+        *(_card(reading.name, reading.text, reading.when, reading.level) for reading in now.beam if reading.is_current),
+        _card(now.disk.name, now.disk.text, now.disk.when, now.disk.level),
     ]
     return (
         f'<div class="cards">{"".join(cards)}</div>'
@@ -51,6 +52,17 @@ def now_html(now: Now) -> str:
         f'<div class="card">{_phases(now.phases)}</div></div>'
         f'<div class="card" style="margin-top:14px">{_motors(now.motors)}</div>'
     )
+
+
+def _beam(readings: tuple[Reading, ...]) -> str:
+    """Shutter and beam in one card: without beam nothing else counts."""
+    lacking = next((reading for reading in readings if reading.level == "bad" and not reading.is_current), None)
+    shown = lacking or next((reading for reading in readings if reading.name == SHUTTER), None)
+    if shown is None:
+        return ""
+    others = [reading for reading in readings if reading is not shown and not reading.is_current]
+    note = ", ".join([*(f"{reading.name} {reading.text}" for reading in others), shown.when])
+    return _card(shown.name, shown.text, note.strip(", "), shown.level)
 
 
 def _card(name: str, value: str, note: str, level: str = "plain") -> str:

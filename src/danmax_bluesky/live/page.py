@@ -101,8 +101,9 @@ class Page:
     @without_document_lock
     async def _update(self) -> None:
         """Read in a thread, then draw; the next one waits until this is done, so a slow machine has fewer updates."""
-        if self._is_busy:
-            return
+        context: Any = self._document.session_context
+        if self._is_busy or context is None or context.session is None or not context.session.connection_count:
+            return  # nobody looks
         self._is_busy = True
         pane = self._panes[int(self._tabs.active)]
         try:

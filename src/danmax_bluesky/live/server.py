@@ -9,7 +9,6 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from bokeh.server.server import BaseServer
@@ -81,7 +80,8 @@ def _listen(
 ) -> tuple[BaseServer, int]:
     live = settings.live
     use_theme()
-    applications = build_applications({"/": partial(make_page, scans, Readers())}, title="DanMAX live")
+    readers = Readers()
+    applications = build_applications({"/": lambda: make_page(scans, readers)}, title="DanMAX live")
     page = BokehTornado(
         applications,
         extra_websocket_origins=["*"],  # the gate, before it, compares the origin with the host

@@ -25,7 +25,7 @@ html, body {{ background: {BACKGROUND}; color: {TEXT}; margin: 0; font-family: {
 body {{ padding: 0 18px 18px 18px; box-sizing: border-box; }}
 """
 TABS_CSS = f"""
-.bk-header {{ border-bottom: 1px solid {LINE}; margin-bottom: 14px; }}
+.bk-header {{ border-bottom: 1px solid {LINE} !important; margin-bottom: 14px; }}
 .bk-tab {{ color: {MUTED}; font-size: 22px; padding: 8px 22px; border: none !important; }}
 .bk-tab:hover {{ color: {TEXT}; background: none; }}
 .bk-tab.bk-active {{ color: {TEXT} !important; background: none !important; border: none !important;
@@ -46,6 +46,7 @@ select.bk-input option {{ background: {SURFACE}; }}
 .bk-btn {{ font-size: 16px; background: {SURFACE}; color: {MUTED}; border: 1px solid {LINE}; }}
 .bk-btn:hover {{ background: {LINE}; color: {TEXT}; }}
 .bk-btn.bk-active {{ background: {ACCENT}; color: {BACKGROUND}; border-color: {ACCENT}; }}
+input[type=checkbox] + span {{ padding-left: 8px; }}
 input[type=checkbox] {{ accent-color: {ACCENT}; width: 18px; height: 18px; }}
 """
 HTML_CSS = f"""
@@ -59,11 +60,11 @@ HTML_CSS = f"""
 .bar {{ display: flex; gap: 3px; height: 12px; margin: 8px 0 4px 0; }}
 .bar div {{ background: {LINE}; border-radius: 3px; overflow: hidden; min-width: 4px; }}
 .bar div div {{ height: 100%; border-radius: 0; min-width: 0; }}
-.cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); gap: 14px; margin: 0 0 16px 0; }}
+.cards {{ display: grid; grid-template-columns: repeat(3, 1fr); gap: 14px; margin: 0 0 16px 0; }}
 .card {{ background: {SURFACE}; border-radius: 8px; padding: 14px 20px; }}
-.card .name {{ color: {MUTED}; font-size: 17px; }}
-.card .value {{ font-size: 38px; font-weight: 650; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-.card .note {{ color: {MUTED}; font-size: 15px; min-height: 21px; }}
+.card .name {{ color: {MUTED}; font-size: 18px; }}
+.card .value {{ font-size: 50px; line-height: 1.2; font-weight: 650; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+.card .note {{ color: {MUTED}; font-size: 17px; min-height: 21px; }}
 .halves {{ display: grid; grid-template-columns: 3fr 2fr; gap: 14px; align-items: start; }}
 .card table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
 .card td {{ padding: 4px 12px 4px 0; vertical-align: top; }}

@@ -12,7 +12,7 @@ from danmax_bluesky.live.readers import ScanReader
 from danmax_bluesky.live.theme import ACCENT, GREYS, HTML_CSS, LEVELS, MUTED, WIDGET_CSS, colour_bar, image_plot, mapper
 from danmax_bluesky.live.tomo_view import TomoView
 
-EDGE_PX = 560
+EDGE_PX = 540
 """Width and height of sinogram and slice on the page."""
 
 
@@ -149,7 +149,8 @@ class TomographyPane:
         edge = view.slice.shape[0] * view.pixel_px
         self._slice.data = {"image": [view.slice[::-1]], "x": [0], "y": [0], "dw": [edge], "dh": [edge]}
         self._slice_greys.update(low=view.slice_low, high=view.slice_high)
-        self._slice_plot.title.text = f"slice of row {view.row}, from {view.slice_of} projections"
+        text = f"slice of row {view.row} from {view.slice_of} projections, attenuation in {view.unit}"
+        self._slice_plot.title.text = text
 
 
 def text_of(view: TomoView) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.live.following import Following
 from danmax_bluesky.live.frame_view import MOST_PX, contrast
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
@@ -49,9 +50,10 @@ class TomoView:
         reached_deg: angle of the latest projection.
         centre_px: column of the rotation axis; None as long as it is not found.
         centre_by: how it was found, in words.
-        slice: attenuation for each pixel of the detector, float32, square, NaN outside the circle; or None.
+        slice: attenuation in `unit`, float32, square, NaN outside the circle; or None.
         slice_of: how many projections it is made of.
         pixel_px: edge of a pixel of the slice, in pixels of the detector.
+        unit: of the values of the slice.
         slice_low: contrast of the slice.
         slice_high: contrast of the slice.
         remark: what is missing, in a sentence, or "".
@@ -75,6 +77,7 @@ class TomoView:
     slice: np.ndarray | None
     slice_of: int
     pixel_px: int
+    unit: str
     slice_low: float
     slice_high: float
     remark: str
@@ -154,9 +157,11 @@ class TomographyOfScan:
         shown = _columns_joined(values, max(1, -(-width // MOST_PX)))
         low, high = contrast(shown[np.isfinite(shown)])
         finite = planned_deg[np.isfinite(planned_deg)]
+        pixel_m = sample_pixel_m(record, detector)
+        pixel_mm = 1.0 if pixel_m is None else 1e3 * pixel_m
         slices = None
         if not remark:
-            slices = self._slice((detector, at), values, angles, centre_px)
+            slices = self._slice((detector, at), values, angles, centre_px, pixel_mm)
             if slices is None:
                 remark = f"a slice needs at least {LEAST_LINES} projections"
         image = None if slices is None else slices.image
@@ -180,6 +185,7 @@ class TomographyOfScan:
             slice=image,
             slice_of=0 if slices is None else slices.number,
             pixel_px=_joined(width),
+            unit="1/pixel" if pixel_m is None else "1/mm",
             slice_low=slice_low,
             slice_high=slice_high,
             remark=remark,
@@ -251,7 +257,7 @@ class TomographyOfScan:
         return values[0], ""
 
     def _slice(
-        self, key: tuple[str, int], values: np.ndarray, angles: np.ndarray, asked: float | None
+        self, key: tuple[str, int], values: np.ndarray, angles: np.ndarray, asked: float | None, pixel_mm: float
     ) -> _Slice | None:
         """The slice of the lines so far; made anew when there are more, or another axis is asked for."""
         made = self._slices.get(key)
@@ -277,7 +283,7 @@ class TomographyOfScan:
             centre, by = (values.shape[1] - 1) / 2, "middle of the field, until half a turn is measured"
         at = min(max(0.0, (centre + 0.5) / joined - 0.5), width - 1.0)
         engine = DirectFourier(width, angles, at, window="hann", batch=1, threads=1)
-        image = engine(np.ascontiguousarray(lines[None]))[0] / np.float32(joined)
+        image = engine(np.ascontiguousarray(lines[None]))[0] / np.float32(joined * pixel_mm)
         image[_outside(width)] = np.nan
         made = _Slice(image, len(angles), asked, centre, by, moment)
         self._slices[key] = made
