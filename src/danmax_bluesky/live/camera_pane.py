@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import panel as pn
 from bokeh.events import DoubleTap, SelectionGeometry, Tap
-from bokeh.models import ColumnDataSource, Range1d, Span
+from bokeh.models import Span
 
 from danmax_bluesky.live.frame_view import FrameView, Region, saturation_of, view_of
 from danmax_bluesky.live.readers import ScanReader
@@ -20,6 +20,8 @@ from danmax_bluesky.live.theme import (
     image_plot,
     mapper,
     plot,
+    source,
+    span,
 )
 
 BOX_PX = (920, 560)
@@ -59,12 +61,12 @@ class CameraPane:
         self._shape = (0, 0)
         self._detectors: list[str] = []
         self._colours = mapper(GREYS)
-        self._image = ColumnDataSource({"image": [], "dw": [], "dh": []}, name="frame")
-        self._over = ColumnDataSource({"image": [], "dw": [], "dh": []}, name="saturated")
-        self._histogram = ColumnDataSource({"left": [], "right": [], "top": []}, name="histogram")
-        self._across = ColumnDataSource({"x": [], "y": []}, name="across")
-        self._down = ColumnDataSource({"x": [], "y": []}, name="down")
-        self._box = ColumnDataSource({"l": [], "r": [], "t": [], "b": []}, name="region")
+        self._image = source("frame", "image", "dw", "dh")
+        self._over = source("saturated", "image", "dw", "dh")
+        self._histogram = source("histogram", "left", "right", "top")
+        self._across = source("across", "x", "y")
+        self._down = source("down", "x", "y")
+        self._box = source("region", "l", "r", "t", "b")
         self._draw()
         controls = pn.Row(self.detector, self.frames, self.corrected, self.automatic, self.contrast)
         left = pn.Column(pn.pane.Bokeh(self._frame), pn.pane.Bokeh(self._across_plot))
@@ -77,8 +79,8 @@ class CameraPane:
             "column / pixel",
             "row / pixel",
             tools="tap,box_select,pan,wheel_zoom,reset,save",
-            x_range=Range1d(0, 1),
-            y_range=Range1d(1, 0),
+            x_range=span(0, 1),
+            y_range=span(1, 0),
             name="camera",
         )
         self._frame.image("image", x=0, y=0, dw="dw", dh="dh", source=self._image, color_mapper=self._colours)
@@ -104,8 +106,8 @@ class CameraPane:
         self._limits = [
             Span(location=0, dimension="height", line_color=LEVELS["warning"], line_width=2) for _ in range(2)
         ]
-        for span in self._limits:
-            self._histogram_plot.add_layout(span)
+        for limit in self._limits:
+            self._histogram_plot.add_layout(limit)
 
     def choice(self) -> CameraChoice:
         """What is asked for now."""
@@ -180,8 +182,8 @@ class CameraPane:
             self.contrast.param.update(start=start, end=end, step=(end - start) / 1000 or 1.0, value=(low, high))
         low, high = self.contrast.value
         self._colours.update(low=low, high=high)
-        for span, location in zip(self._limits, (low, high), strict=True):
-            span.location = location
+        for limit, location in zip(self._limits, (low, high), strict=True):
+            limit.location = location
 
     def _tapped(self, event: Any) -> None:
         """Profiles through a point: lines of one pixel."""

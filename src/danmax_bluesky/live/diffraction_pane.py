@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import panel as pn
-from bokeh.models import Band, ColumnDataSource, Range1d
+from bokeh.models import Band
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.live.pattern_view import CALIBRANTS, FRAME, PatternView
@@ -22,6 +22,8 @@ from danmax_bluesky.live.theme import (
     image_plot,
     mapper,
     plot,
+    source,
+    span,
 )
 
 MAP, WATERFALL = "map", "waterfall"
@@ -66,27 +68,26 @@ class DiffractionPane:
         self._choices: tuple[str, ...] = ()
         self._axis: tuple[float, float] | None = None
         self._heat, self._cake_colours = mapper(HEAT), mapper(HEAT)
-        self._latest = ColumnDataSource({"x": [], "y": [], "lower": [], "upper": []}, name="pattern")
-        self._earlier = ColumnDataSource({"xs": [], "ys": [], "alpha": []}, name="earlier")
-        self._lines = ColumnDataSource({"x": []}, name="lines")
-        self._map = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}, name="map")
-        self._curves = ColumnDataSource({"xs": [], "ys": []}, name="waterfall")
-        self._cake = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}, name="cake")
+        self._latest = source("pattern", "x", "y", "lower", "upper")
+        self._earlier = source("earlier", "xs", "ys", "alpha")
+        self._lines = source("lines", "x")
+        self._map = source("map", "image", "x", "y", "dw", "dh")
+        self._curves = source("waterfall", "xs", "ys")
+        self._cake = source("cake", "image", "x", "y", "dw", "dh")
         self._draw()
         controls = pn.Row(self.patterns, self.channel, self.kind, self.logarithmic, self.calibrant)
-        self._cake_pane = pn.pane.Bokeh(self._cake_plot, sizing_mode="stretch_width", visible=False)
         self.layout = pn.Column(
             controls,
             self.text,
             pn.pane.Bokeh(self._pattern_plot, sizing_mode="stretch_width"),
             pn.pane.Bokeh(self._map_plot, sizing_mode="stretch_width"),
-            self._cake_pane,
+            pn.pane.Bokeh(self._cake_plot, sizing_mode="stretch_width"),
             sizing_mode="stretch_width",
         )
 
     def _draw(self) -> None:
         wide: dict[str, Any] = {"sizing_mode": "stretch_width"}
-        self._pattern_plot = plot("", "", "intensity", height=330, x_range=Range1d(0, 1), **wide)
+        self._pattern_plot = plot("", "", "intensity", height=330, x_range=span(0, 1), **wide)
         self._pattern_plot.vspan(x="x", source=self._lines, line_color=LEVELS["warning"], line_alpha=0.45)
         self._pattern_plot.multi_line("xs", "ys", alpha="alpha", source=self._earlier, color=MUTED, line_width=1.2)
         self._pattern_plot.add_layout(
@@ -102,6 +103,7 @@ class DiffractionPane:
         self._cake_plot = image_plot(
             "", "", "azimuth / degrees", height=280, x_range=self._pattern_plot.x_range, **wide
         )
+        self._cake_plot.visible = False
         self._cake_plot.image(
             "image", x="x", y="y", dw="dw", dh="dh", source=self._cake, color_mapper=self._cake_colours
         )
@@ -133,8 +135,8 @@ class DiffractionPane:
         if view is None:
             why = escape(value.problem) or "no pattern of this scan yet"
             self.text.object = f'<div class="text {"bad" if value.problem else "muted"}">{why}</div>'
-            for source in (self._latest, self._earlier, self._lines, self._map, self._curves, self._cake):
-                source.data = {name: [] for name in source.data}
+            for drawn in (self._latest, self._earlier, self._lines, self._map, self._curves, self._cake):
+                drawn.data = {name: [] for name in drawn.data}
             return
         channels = [FRAME, *view.channels]
         if list(self.channel.options) != channels:
@@ -175,6 +177,8 @@ class DiffractionPane:
     def _show_map(self, view: PatternView) -> None:
         as_map = self.kind.value == MAP
         self._map_image.visible, self._map_curves.visible = as_map, not as_map
+        if not len(view.along):
+            return
         left, right = float(view.radial[0]), float(view.radial[-1])
         step = (right - left) / max(1, len(view.radial) - 1)
         values = stretched(view.map) if self.logarithmic.value else view.map
@@ -204,7 +208,7 @@ class DiffractionPane:
             self._map_plot.yaxis.axis_label = "intensity, one above the other"
 
     def _show_cake(self, view: PatternView) -> None:
-        self._cake_pane.visible = view.cake is not None
+        self._cake_plot.visible = view.cake is not None
         if view.cake is None:
             return
         left, right = float(view.radial[0]), float(view.radial[-1])

@@ -52,7 +52,7 @@ class FrameView:
         remark: why that was asked for and not done, or "".
         low: contrast: below it is black.
         high: above it is white.
-        edges: of the bins of the histogram, shape (n + 1,).
+        edges: of the bins of the histogram, shape (n + 1,); it reaches beyond the contrast by half of it.
         histogram: pixels in each of them, shape (n,).
         region: that the profiles are means of.
         columns: of the horizontal profile, shape (n,).
@@ -126,7 +126,8 @@ def view_of(
     part = values[chosen.top : chosen.bottom, chosen.left : chosen.right]
     finite = image[np.isfinite(image)]
     low, high = contrast(finite)
-    histogram, edges = np.histogram(finite, BINS) if finite.size else (np.zeros(BINS, int), np.linspace(0, 1, BINS + 1))
+    apart = high - low
+    histogram, edges = np.histogram(finite, BINS, (low - apart / 2, high + apart / 2))
     return FrameView(
         detector=frame.detector,
         row=frame.row,

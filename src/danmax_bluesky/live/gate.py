@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -73,11 +72,11 @@ class Gate(Router):
 
 def _tokens(request: HTTPServerRequest) -> list[str]:
     """Every token that a request carries."""
-    cookies: SimpleCookie = request.cookies
-    told = [cookies[COOKIE].value] if COOKIE in cookies else []
-    told += [value.decode(errors="replace") for value in request.query_arguments.get("token", [])[-1:]]
+    cookie = request.cookies.get(COOKIE)
+    tokens = [] if cookie is None else [str(cookie.value)]
+    tokens += [value.decode(errors="replace") for value in request.query_arguments.get("token", [])[-1:]]
     authorization = request.headers.get("Authorization", "")
-    return told + ([authorization.removeprefix("Bearer ").strip()] if authorization.startswith("Bearer ") else [])
+    return tokens + ([authorization.removeprefix("Bearer ").strip()] if authorization.startswith("Bearer ") else [])
 
 
 class _Answer(HTTPMessageDelegate):

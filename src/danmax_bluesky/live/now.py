@@ -216,8 +216,9 @@ def _phases(record: RunRecord) -> tuple[Phase, ...]:
     names = dict.fromkeys([*(entry["name"] for entry in record.start.get("segments", ())), *measured])
     latest = next(reversed(measured), "") if record.status == "open" else ""
     planned = record.planned
-    if not planned and record.start.get("num_points"):
-        planned = dict.fromkeys(measured, int(record.start["num_points"]))
+    points = record.start.get("num_points")
+    if not planned and points:
+        planned = dict.fromkeys(measured, int(points))
     return tuple(
         Phase(
             name,
@@ -238,14 +239,14 @@ def rows_of(segment: Segment) -> int:
 def _remaining_s(record: RunRecord, phases: Sequence[Phase], elapsed_s: float) -> float | None:
     """By the periods that were planned, or else at the speed at which the scan went so far."""
     left_s = 0.0
-    known = True
+    has_periods = True
     for phase in phases:
         plan = record.plan_of(phase.name)
         period_s = float(plan.get("period_s") or plan.get("exposure_s") or 0.0)
         left = max(0, (phase.planned or 0) - phase.done)
         left_s += left * period_s
-        known &= left == 0 or period_s > 0
-    if known:
+        has_periods &= left == 0 or period_s > 0
+    if has_periods:
         return left_s
     done, planned = sum(phase.done for phase in phases), sum(phase.planned or 0 for phase in phases)
     return elapsed_s / done * (planned - done) if 0 < done <= planned else None
@@ -349,8 +350,8 @@ def _messages(record: RunRecord, problems: Sequence[str]) -> tuple[Message, ...]
     for action in reversed(actions):
         failed = action.status == Status.FAILED
         text = ": ".join(part for part in (action.actor, action.message or action.description) if part)
-        told = Message(_clock_of(action.end_time or action.start_time), text, "bad" if failed else "plain")
-        (wrong if failed else noted).append(told)
+        message = Message(_clock_of(action.end_time or action.start_time), text, "bad" if failed else "plain")
+        (wrong if failed else noted).append(message)
     return tuple((wrong + noted)[:MOST_MESSAGES])
 
 

@@ -96,7 +96,8 @@ class Page:
             sizing_mode="stretch_width",
         )
         document.js_on_event(ConnectionLost, CustomJS(code=AGAIN))
-        document.add_periodic_callback(self._update, UPDATE_EVERY_MS)
+        update: Any = self._update
+        document.add_periodic_callback(update, UPDATE_EVERY_MS)
 
     @without_document_lock
     async def _update(self) -> None:
@@ -143,9 +144,9 @@ class Page:
                 self._wanted = ""
             if self._head.object != head:
                 self._head.object = head
-            told = f'<div class="text bad">{escape(problem)}</div>' if problem else ""
-            if self._problem.object != told:
-                self._problem.object = told
+            shown = f'<div class="text bad">{escape(problem)}</div>' if problem else ""
+            if self._problem.object != shown:
+                self._problem.object = shown
             if value is not None:
                 pane.show(value)
         finally:
@@ -175,8 +176,9 @@ def make_page(scans: Scans, readers: Readers) -> Any:
 
 def use_theme() -> None:
     """Make every page dark, and fetch nothing from elsewhere."""
-    pn.config.raw_css = [PAGE_CSS]
-    pn.config.theme = "dark"
+    configuration: Any = pn.config
+    configuration.raw_css = [PAGE_CSS]
+    configuration.theme = "dark"
 
 
 def _now(reader: ScanReader) -> Now | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from danmax_bluesky.errors import DanmaxError, FormatError
+from danmax_bluesky.errors import FormatError
 from danmax_bluesky.live.following import Following
 from danmax_bluesky.live.frame_view import MOST_PX, contrast
 from danmax_bluesky.live.scans import is_inside
@@ -45,9 +45,9 @@ class PatternView:
         map_every: each how many-th pattern became a row of the map.
         low: contrast of the map.
         high: contrast of the map.
-        channel: what the rows of the map are told by.
+        channel: what the rows of the map stand at.
         along: its value for each row of the map, shape (rows,).
-        channels: what else they could be told by.
+        channels: what else they could stand at.
         lines: positions of the lines of the calibrant, in the unit of `radial`.
         cake: intensities, shape (azimuths, n), of the latest frame, or None.
         azimuth_deg: limits of the cake's azimuths.
@@ -98,20 +98,22 @@ class PatternsOfScan:
     def choices(self) -> dict[str, Path]:
         """What was integrated, or will be: "detector, recipe" -> its file."""
         record = self._scan.record
-        found: dict[str, Path] = {}
-        for recipe in () if record is None else record.start.get("recipes") or ():
+        choices: dict[str, Path] = {}
+        if record is None:
+            return choices
+        for recipe in record.start.get("recipes") or ():
             detector, name = str(recipe["detector"]), str(recipe.get("name", "azint"))
             sources = [segment.images[detector] for segment in record.segments if detector in segment.images]
             if sources:
-                found[f"{detector}, {name}"] = output_path(sources[-1].file, name)
-        return {label: path for label, path in found.items() if path.exists()}
+                choices[f"{detector}, {name}"] = output_path(sources[-1].file, name)
+        return {label: path for label, path in choices.items() if path.exists()}
 
     def view(self, choice: str, channel: str = FRAME, calibrant: str = "") -> PatternView | None:
         """What is shown; None as long as there is no pattern.
 
         Args:
             choice: one of `choices`.
-            channel: by which the rows of the map are told: "frame", or one of `PatternView.channels`.
+            channel: that the rows of the map stand at: "frame", or one of `PatternView.channels`.
             calibrant: pyFAI's name; "" shows no lines.
 
         Raises:
@@ -143,6 +145,7 @@ class PatternsOfScan:
         along = at.astype(float)
         if channel in channels and len(values[channel]) >= number:
             along = np.asarray(values[channel], float)[at]
+            shown, along = on_even_steps(shown, along)
         else:
             channel = FRAME
         two = read_patterns(path, "azint2d", first=-1) if "azint2d" in layouts and len(layouts) > 1 else None
@@ -217,6 +220,29 @@ _SYMBOLS = {"q": "q", "2theta": "2θ", "r": "r"}
 _UNITS = {"1/angstrom": "Å⁻¹", "1/nm": "nm⁻¹", "degree": "degrees"}
 
 
+def on_even_steps(rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in the order of a value, and at even steps of it: each is the one that was measured nearest to its step.
+
+    Args:
+        rows: shape (n, columns).
+        values: of each row, shape (n,); rows without one (NaN) are left out.
+
+    Returns:
+        the rows, and the value of each step; nothing if no row has a value.
+    """
+    finite = np.flatnonzero(np.isfinite(values))
+    order = finite[np.argsort(values[finite], kind="stable")]
+    if not order.size:
+        return rows[:0], values[:0]
+    rising = values[order]
+    steps = np.linspace(rising[0], rising[-1], len(order))
+    after = np.clip(np.searchsorted(rising, steps), 1, max(1, len(rising) - 1))
+    before = after - 1
+    after = np.minimum(after, len(rising) - 1)
+    nearest = np.where(steps - rising[before] <= rising[after] - steps, before, after)
+    return rows[order[nearest]], steps
+
+
 def reduced_row(pattern: np.ndarray) -> np.ndarray:
     """Means of neighbouring bins, at most as many as a screen shows; the last one may be of fewer."""
     step = max(1, -(-len(pattern) // _MOST_COLUMNS))
@@ -227,11 +253,6 @@ def reduced_row(pattern: np.ndarray) -> np.ndarray:
     blocks = padded.reshape(-1, step)
     number = np.isfinite(blocks).sum(axis=1)
     return np.where(number > 0, np.nansum(blocks, axis=1) / np.maximum(number, 1), np.nan)
-
-
-def problem_of(error: DanmaxError) -> str:
-    """What kept the page from showing patterns."""
-    return str(error)
 
 
 def _flattened(pattern: np.ndarray) -> np.ndarray:

@@ -20,13 +20,12 @@ _log = logging.getLogger(__name__)
 
 
 class Scans(Protocol):
-    """The scans of a visit, or of a folder.
+    """The scans of a visit, or of a folder."""
 
-    Attributes:
-        roots: folders in which every file lies that the page may read.
-    """
-
-    roots: tuple[Path, ...]
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders in which every file lies that the page may read."""
+        ...
 
     def journals(self) -> Sequence[Path]:
         """The journals of documents of the latest scans, the latest first; at most `MOST_SCANS`."""
@@ -70,8 +69,8 @@ class VisitScans:
         now = self._now
         raw = now.data_root / now.proposal / now.visit / "raw"
         claims = latest_claims(state_folder(now.data_root, now.proposal, now.visit), MOST_SCANS)
-        found = [raw / folder / f"{stem}{SUFFIX}" for stem, folder in claims]
-        self._journals = tuple(path for path in found if path.exists())
+        journals = [raw / folder / f"{stem}{SUFFIX}" for stem, folder in claims]
+        self._journals = tuple(path for path in journals if path.exists())
 
 
 class FolderScans:
@@ -105,8 +104,8 @@ class FolderScans:
         return self._journals
 
     def _find(self) -> tuple[Path, ...]:
-        found = journals_below(self._path, self._links)
-        return tuple(sorted(found, key=_changed_ns, reverse=True)[:MOST_SCANS])
+        journals = journals_below(self._path, self._links)
+        return tuple(sorted(journals, key=_changed_ns, reverse=True)[:MOST_SCANS])
 
 
 def is_inside(path: Path, roots: Sequence[Path]) -> bool:

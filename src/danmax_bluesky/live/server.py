@@ -94,7 +94,7 @@ def _listen(
     server = HTTPServer(gate, ssl_options=_certificate(settings) if token else None)
     try:
         server.listen(live.port, address=live.address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise SettingsError(
             f"live.port = {live.port}: {live.address} cannot be had ({error.strerror or error}); a page that runs "
             "already shows every scan of its visit, so open that one, or choose another port, 0 for any that is free"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bokeh.models import ColorBar, LinearColorMapper
+from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, Range1d
 from bokeh.palettes import Greys256, Inferno256
 from bokeh.plotting import figure
 
@@ -43,9 +43,9 @@ select.bk-input option {{ background: {SURFACE}; }}
 .noUi-target {{ background: {LINE}; border: none; box-shadow: none; }}
 .noUi-connect {{ background: {ACCENT}; }}
 .noUi-handle {{ background: {TEXT}; border: none; box-shadow: none; }}
-.bk-btn {{ font-size: 16px; background: {SURFACE}; color: {MUTED}; border: 1px solid {LINE}; }}
+.bk-btn {{ font-size: 16px; background: {SURFACE} !important; color: {MUTED}; border: 1px solid {LINE}; }}
 .bk-btn:hover {{ background: {LINE}; color: {TEXT}; }}
-.bk-btn.bk-active {{ background: {ACCENT}; color: {BACKGROUND}; border-color: {ACCENT}; }}
+.bk-btn.bk-active {{ background: {ACCENT} !important; color: {BACKGROUND} !important; border-color: {ACCENT}; }}
 input[type=checkbox] + span {{ padding-left: 8px; }}
 input[type=checkbox] {{ accent-color: {ACCENT}; width: 18px; height: 18px; }}
 """
@@ -63,7 +63,8 @@ HTML_CSS = f"""
 .cards {{ display: grid; grid-template-columns: repeat(3, 1fr); gap: 14px; margin: 0 0 16px 0; }}
 .card {{ background: {SURFACE}; border-radius: 8px; padding: 14px 20px; }}
 .card .name {{ color: {MUTED}; font-size: 18px; }}
-.card .value {{ font-size: 50px; line-height: 1.2; font-weight: 650; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+.card .value {{ font-size: 50px; line-height: 1.2; font-weight: 650;
+  font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .card .note {{ color: {MUTED}; font-size: 17px; min-height: 21px; }}
 .halves {{ display: grid; grid-template-columns: 3fr 2fr; gap: 14px; align-items: start; }}
 .card table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
@@ -80,9 +81,9 @@ HTML_CSS = f"""
 
 def plot(
     title: str, x_label: str, y_label: str, *, tools: str = "pan,wheel_zoom,box_zoom,reset,save", **more: Any
-) -> figure:
-    """An empty figure in the look of the page."""
-    drawn = figure(
+) -> Any:
+    """An empty figure in the look of the page; Bokeh's annotations do not tell what a figure can do."""
+    drawn: Any = figure(
         title=title,
         x_axis_label=x_label,
         y_axis_label=y_label,
@@ -115,16 +116,28 @@ def plot(
     return drawn
 
 
-def image_plot(title: str, x_label: str, y_label: str, **more: Any) -> figure:
+def image_plot(title: str, x_label: str, y_label: str, **more: Any) -> Any:
     """A figure for an image, without a grid."""
     drawn = plot(title, x_label, y_label, **more)
     drawn.grid.visible = False
     return drawn
 
 
-def mapper(palette: Sequence[str]) -> LinearColorMapper:
+def mapper(palette: Sequence[str]) -> Any:
     """Colours for values; what is not a number is as the page behind it."""
     return LinearColorMapper(palette=list(palette), low=0.0, high=1.0, nan_color=SURFACE)
+
+
+def span(start: float, end: float) -> Any:
+    """A range of an axis, to be set anew when a frame has another shape."""
+    bounds: Any = Range1d
+    return bounds(start=start, end=end)
+
+
+def source(name: str, *columns: str) -> Any:
+    """What is drawn, empty at first; tests read it back by its name."""
+    empty: dict[str, Any] = {column: [] for column in columns}
+    return ColumnDataSource(data=empty, name=name)
 
 
 def colour_bar(of: Any) -> ColorBar:

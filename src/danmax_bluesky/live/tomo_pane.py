@@ -5,11 +5,22 @@ from html import escape
 from typing import Any
 
 import panel as pn
-from bokeh.models import ColumnDataSource, Range1d
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.live.readers import ScanReader
-from danmax_bluesky.live.theme import ACCENT, GREYS, HTML_CSS, LEVELS, MUTED, WIDGET_CSS, colour_bar, image_plot, mapper
+from danmax_bluesky.live.theme import (
+    ACCENT,
+    GREYS,
+    HTML_CSS,
+    LEVELS,
+    MUTED,
+    WIDGET_CSS,
+    colour_bar,
+    image_plot,
+    mapper,
+    source,
+    span,
+)
 from danmax_bluesky.live.tomo_view import TomoView
 
 EDGE_PX = 540
@@ -49,10 +60,10 @@ class TomographyPane:
         self._detectors: tuple[str, ...] = ()
         self._shape = (0, 0)
         self._greys, self._slice_greys = mapper(GREYS), mapper(GREYS)
-        self._sinogram = ColumnDataSource({"image": [], "y": [], "dw": [], "dh": []}, name="sinogram")
-        self._angles = ColumnDataSource({"angle": []}, name="angles")
-        self._axis = ColumnDataSource({"x": [], "y": []}, name="axis")
-        self._slice = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}, name="slice")
+        self._sinogram = source("sinogram", "image", "y", "dw", "dh")
+        self._angles = source("angles", "angle")
+        self._axis = source("axis", "x", "y")
+        self._slice = source("slice", "image", "x", "y", "dw", "dh")
         self._draw()
         self.layout = pn.Column(
             pn.Row(self.detector, self.row, self.by_hand, self.centre),
@@ -63,16 +74,14 @@ class TomographyPane:
     def _draw(self) -> None:
         box = {"frame_width": EDGE_PX, "frame_height": EDGE_PX}
         self._sinogram_plot = image_plot(
-            "sinogram", "column / pixel", "angle / degrees", x_range=Range1d(0, 1), y_range=Range1d(180, 0), **box
+            "sinogram", "column / pixel", "angle / degrees", x_range=span(0, 1), y_range=span(180, 0), **box
         )
         self._sinogram_plot.image(
             "image", x=0, y="y", dw="dw", dh="dh", source=self._sinogram, color_mapper=self._greys
         )
         self._sinogram_plot.line("x", "y", source=self._axis, color=LEVELS["warning"], line_dash="dashed", line_width=2)
         self._sinogram_plot.add_layout(colour_bar(self._greys), "right")
-        self._slice_plot = image_plot(
-            "slice", "x / pixel", "y / pixel", x_range=Range1d(0, 1), y_range=Range1d(0, 1), **box
-        )
+        self._slice_plot = image_plot("slice", "x / pixel", "y / pixel", x_range=span(0, 1), y_range=span(0, 1), **box)
         self._slice_plot.image(
             "image", x="x", y="y", dw="dw", dh="dh", source=self._slice, color_mapper=self._slice_greys
         )
@@ -106,8 +115,8 @@ class TomographyPane:
             why = "no projection yet" if value.detectors else "this scan is no tomography"
             text = escape(value.problem) or why
             self.text.object = f'<div class="text {"bad" if value.problem else "muted"}">{text}</div>'
-            for source in (self._sinogram, self._angles, self._axis, self._slice):
-                source.data = {name: [] for name in source.data}
+            for drawn in (self._sinogram, self._angles, self._axis, self._slice):
+                drawn.data = {name: [] for name in drawn.data}
             return
         if self._shape != (view.height, view.width):
             self._fit(view)
