@@ -13,6 +13,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeGuard
 
@@ -303,3 +304,13 @@ def _check(value: Any) -> None:
         elif isinstance(item, str) and not item.isprintable():
             if any("\ud800" <= letter <= "\udfff" for letter in item):  # half of a pair, which no file takes
                 raise ValueError(f"the text {shown(item)} holds what is no character; leave it out")
+
+
+def is_loopback(address: str) -> bool:
+    """True for an address, or name, at which this machine alone reaches itself."""
+    if address == "localhost":
+        return True
+    try:
+        return ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False

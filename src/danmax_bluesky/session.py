@@ -36,6 +36,7 @@ from danmax_bluesky.devices.panda import sequencer
 from danmax_bluesky.devices.paths import ScanPaths, VisitPaths
 from danmax_bluesky.errors import AcquisitionError, CatalogError, ScanError, SettingsError
 from danmax_bluesky.formats.dxchange_configuration import load_configuration
+from danmax_bluesky.live.process import LivePage
 from danmax_bluesky.pipelines.catalog.session_catalog import NOT_INSTALLED, CatalogService, tiled_is_installed
 from danmax_bluesky.pipelines.worker_messages import Outcome
 from danmax_bluesky.plans.disconnects import naming_losses
@@ -124,6 +125,7 @@ class Session:
         self.last_run: dict[str, Any] | None = None
         self.integration: Integrate | None = None
         self.catalog_service: CatalogService | None = None
+        self._live: LivePage | None = None
         self._exit = contextlib.ExitStack()
         self._exit.callback(self._stop_loop)
         try:
@@ -271,6 +273,25 @@ class Session:
             PositionError: there is none of this name.
         """
         return position_of(self.settings, self.plans.positions, name)
+
+    def live(self) -> LivePage:
+        """The page that shows in a browser what a scan is doing; it ends with the session.
+
+        Returns:
+            The page; its `address` is to be opened in a browser.
+
+        Raises:
+            SettingsError: panel is not installed, or the page could not be served, such as since its port is taken.
+        """
+        if self._live is None or not self._live.is_running:
+            self._live = LivePage(self.settings)
+            self._exit.callback(self._live.close)
+        return self._live
+
+    @property
+    def live_address(self) -> str:
+        """Address of the live page that this session serves; "" if it serves none."""
+        return self._live.address if self._live is not None and self._live.is_running else ""
 
     def at_end(self, work: Callable[[], Any]) -> None:
         """Do something when the session is closed, before its devices are."""

@@ -7,8 +7,9 @@ import urllib.request
 from collections.abc import Iterator
 
 from danmax_bluesky.callbacks.journal import DocumentJournal
-from danmax_bluesky.pipelines.azint_http import ServiceServer, new_token
+from danmax_bluesky.pipelines.azint_http import ServiceServer
 from danmax_bluesky.pipelines.azint_service import IntegrationService
+from danmax_bluesky.pipelines.local_http import new_token
 from danmax_bluesky.testing.powder import SMALL, DetectorWriter, PowderRun, ring_frames, small_poni
 
 SHAPE = SMALL

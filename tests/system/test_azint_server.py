@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zmq
 
-from danmax_bluesky.pipelines.azint_http import write_token
+from danmax_bluesky.pipelines.local_http import write_token
 from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.storage.patterns import read_patterns
 

@@ -14,8 +14,9 @@ import pytest
 import zmq
 
 from danmax_bluesky.errors import SettingsError
-from danmax_bluesky.pipelines.azint_http import ServiceServer, remove_token, write_token
+from danmax_bluesky.pipelines.azint_http import ServiceServer
 from danmax_bluesky.pipelines.azint_service import IntegrationService
+from danmax_bluesky.pipelines.local_http import remove_token, write_token
 from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.testing.waiting import eventually
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "newfolder": "files of the next scans go to another folder",
     "newvisit": "files of the next scans go to another visit",
     "positions": "named positions, such as the one with the sample out of the beam",
+    "live": "a page in the browser that shows what a scan is doing",
     "files": "what a scan wrote, and how to open it",
     "runs": "find runs again by what they were",
     "log": "the scan log of a visit",

@@ -7,8 +7,9 @@ import click
 
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.errors import SettingsError
-from danmax_bluesky.pipelines.azint_http import ServiceServer, new_token, remove_token, write_token
+from danmax_bluesky.pipelines.azint_http import ServiceServer
 from danmax_bluesky.pipelines.azint_service import IntegrationService
+from danmax_bluesky.pipelines.local_http import new_token, remove_token, write_token
 from danmax_bluesky.screen import screen
 
 

@@ -26,7 +26,7 @@ from danmax_bluesky.config.extensions import BEAMLINES, check_installed
 from danmax_bluesky.config.names import check_device_names
 from danmax_bluesky.config.recipes import RecipeSettings, check_names
 from danmax_bluesky.config.values import NAME, AbsolutePath, Identifier, Model, as_text, several
-from danmax_bluesky.parsing import is_mapping
+from danmax_bluesky.parsing import is_loopback, is_mapping
 from danmax_bluesky.reprs import html_table
 
 TWIN = "twin"
@@ -95,6 +95,33 @@ class CatalogSettings(Model):
         if parts.password or "api_key" in parse_qs(parts.query):
             raise ValueError("must hold no secret, since addresses are written into files; give it as catalog.api_key")
         return value
+
+
+class LiveSettings(Model):
+    """The page that shows a scan while it is measured."""
+
+    start: bool = Field(default=False, description="begin the page with each session at a prompt")
+    address: str = Field(
+        default="127.0.0.1",
+        description="of this machine, that the page answers at; any but the loopback needs certificate and key, and "
+        "the page then takes a token",
+    )
+    port: int = Field(default=5020, ge=0, le=65535, description="0 takes a free one")
+    names: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
+        default=(),
+        description="names of this machine in the address bar of browsers elsewhere; empty takes its own",
+    )
+    certificate: AbsolutePath | None = Field(default=None, description="PEM file with the certificate for HTTPS")
+    key: AbsolutePath | None = Field(default=None, description="PEM file with its key")
+
+    @model_validator(mode="after")
+    def _safe_elsewhere(self) -> "LiveSettings":
+        if not is_loopback(self.address) and (self.certificate is None or self.key is None):
+            raise ValueError(
+                f"address {self.address} can be reached from other machines, so the page speaks HTTPS there: name the "
+                "files live.certificate and live.key, or leave the address as 127.0.0.1"
+            )
+        return self
 
 
 class StorageSettings(Model):
@@ -183,6 +210,7 @@ class Settings(Model):
     )
     catalog: CatalogSettings = CatalogSettings()
     storage: StorageSettings = StorageSettings()
+    live: LiveSettings = LiveSettings()
     twin: TwinSettings = TwinSettings()
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
 

@@ -19,6 +19,7 @@ from ophyd_async.core import PathInfo
 
 from danmax_bluesky.config import Settings, state_folder
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.claims import claims_folder
 from danmax_bluesky.storage.folder_walk import check_links, files_below
 
 _NUMBERED = re.compile(r"scan-(\d{4,})(?:[._].*)?")
@@ -48,7 +49,7 @@ class VisitPaths:
         self.folder = folder
         self.positions = self.visit_folder / ".positions"
         self.state = state_folder(data_root, proposal, visit)
-        self._claims = self.state / "scans"
+        self._claims = claims_folder(self.state)
         self._roots = roots
 
     @classmethod

@@ -1,11 +1,8 @@
 """The integration service over HTTP, on the loopback interface alone, for those who know its token."""
 
-import hmac
 import io
 import json
 import logging
-import re
-import secrets
 import socket
 import sys
 import threading
@@ -14,26 +11,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-from danmax_bluesky.atomic_files import write_file
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.pipelines.azint_service import IntegrationService
+from danmax_bluesky.pipelines.local_http import LOOPBACK, is_our_host, is_token
 
-LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 16 << 20
 MOST_CONNECTIONS = 32
 PATIENCE_S = 10.0
-_HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _log = logging.getLogger(__name__)
-
-
-def new_token() -> str:
-    """A secret that cannot be guessed."""
-    return secrets.token_urlsafe(32)
 
 
 class ServiceServer(ThreadingHTTPServer):
@@ -105,22 +94,6 @@ class ServiceServer(ThreadingHTTPServer):
     def address(self) -> str:
         """URL."""
         return f"http://{LOOPBACK}:{self.server_address[1]}"
-
-
-def write_token(path: Path, token: str) -> None:
-    """Put the token into a file that only its owner may read, from its first moment on.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    write_file(path, token + "\n", replace=True, mode=0o600)
-
-
-def remove_token(path: Path, token: str) -> None:
-    """Take the file of a token away, unless another server has put its own there."""
-    with suppress(OSError):
-        if path.read_text(encoding="utf-8") == token + "\n":
-            path.unlink()
 
 
 class _UntilDeadline(io.RawIOBase):
@@ -223,8 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The token is right, and no foreign page of a browser sends it here under another name."""
         hosts = self.headers.get_all("Host", [])
         given = self.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        is_here = len(hosts) == 1 and _HERE.fullmatch(hosts[0]) is not None
-        return is_here and hmac.compare_digest(given.encode(), self.server.token.encode())
+        return is_our_host(hosts) and is_token(given, self.server.token)
 
     def _body(self) -> dict[str, Any]:
         told = self.headers.get("Content-Length") or "0"

@@ -14,7 +14,7 @@ from rich.console import Console
 from danmax_bluesky.callbacks.guard import Guard
 from danmax_bluesky.devices.configurator import make_configurator
 from danmax_bluesky.devices.disconnects import format_missing_devices
-from danmax_bluesky.errors import DanmaxError, DeviceError
+from danmax_bluesky.errors import DanmaxError, DeviceError, SettingsError
 from danmax_bluesky.plans.disconnects import reason_of
 from danmax_bluesky.plans.engine import Engine
 from danmax_bluesky.plans.interrupts import end_on_signals
@@ -48,7 +48,17 @@ def install(shell: Any, session: Session, console: Console | None = None) -> Non
     logging.getLogger("bluesky").addFilter(_is_no_explained_error)
     session.at_end(end_on_signals(session.RE, getattr(shell, "ask_exit", lambda: None)))
     threading._register_atexit(session.close)  # type: ignore[attr-defined]  # noqa: SLF001  while threads may still begin
+    _begin_live(session)
     console.print(banner(session), highlight=False, soft_wrap=True, markup=False)
+
+
+def _begin_live(session: Session) -> None:
+    """Serve the live page, if the settings say so; a prompt is there without it too."""
+    if session.settings.live.start:
+        try:
+            session.live()
+        except SettingsError as error:
+            logging.getLogger(__name__).warning("%s", error)
 
 
 def namespace(session: Session) -> dict[str, Any]:
@@ -99,6 +109,8 @@ def banner(session: Session) -> str:
         '  find     cat[-1]  cat[12]  cat["3c5a1f"]  find_runs(sample="bone")[-1]  runs(since="today")',
         "  help     tomo_scan?",
     ]
+    if session.live_address:
+        lines.append(f"  live     {session.live_address}")
     lines += [f"  LOOK     {text}" for text in session.left_behind()]
     if beamline.missing:
         lines += ["  NOT connected (%reconnect tries again):", format_missing_devices(beamline.missing)]

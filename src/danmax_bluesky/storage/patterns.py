@@ -258,7 +258,7 @@ class StoredPatterns:
         return norms * self.monitor.reshape((-1,) + (1,) * (norms.ndim - 1))
 
 
-def read_patterns(path: str | Path, layout: str | None = None, first: int = 0) -> StoredPatterns:
+def read_patterns(path: str | Path, layout: str | None = None, first: int = 0, every: int = 1) -> StoredPatterns:
     """The patterns of a file.
 
     For example::
@@ -270,6 +270,7 @@ def read_patterns(path: str | Path, layout: str | None = None, first: int = 0) -
         path: written by this program, finished or not.
         layout: "azint1d" or "azint2d" where it holds both; None takes the one that is plotted.
         first: row to begin with; -1 is the last one.
+        every: 1 takes each row from there on, n each n-th.
 
     Raises:
         StorageError: it cannot be read, or holds no patterns.
@@ -280,7 +281,7 @@ def read_patterns(path: str | Path, layout: str | None = None, first: int = 0) -
             raise StorageError(f"{path} holds no patterns at /entry/data; was it written by another program?")
         stored: Any = file.get(INDEX)
         count = len(group["I"]) if stored is None else int(stored.shape[0])
-        rows = slice(*slice(first, None).indices(count)[:2])
+        rows = slice(*slice(first, None).indices(count)[:2], every)
         axis = group["radial_axis"]
         return StoredPatterns(
             intensity=values_of(group["I"], rows),
