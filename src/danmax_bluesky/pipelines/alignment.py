@@ -20,18 +20,23 @@ PRIMARY = "primary"
 Draw = Callable[[Path], None]
 
 
-def finished(proposal: Proposal, scan: Scan, draw: Draw) -> Proposal:
+def picture_path(scan: Scan, kind: str) -> Path:
+    """Where the picture of an alignment belongs: `process/alignment/<folder>/scan-0001_<kind>.png`."""
+    return ScanFiles.of(scan.start).computed("alignment", f"{kind}.png")
+
+
+def finished(proposal: Proposal, scan: Scan, draw: Draw = lambda _path: None) -> Proposal:
     """The proposal with its picture, and both written to `process/alignment/` of the visit.
 
     Args:
         proposal: without a picture.
         scan: the run that it comes from.
-        draw: draws a picture to the path of a PNG.
+        draw: draws a picture to the path of a PNG; it may be there already.
 
     Raises:
         StorageError: they cannot be written.
     """
-    path = ScanFiles.of(scan.start).computed("alignment", f"{proposal.kind}.png")
+    path = picture_path(scan, proposal.kind)
     complete = replace(proposal, picture=path)
     text = json.dumps(complete.record(), indent=2, ensure_ascii=False) + "\n"
     write_text(path.with_suffix(".json"), text, is_ours=lambda _: True)
