@@ -51,5 +51,9 @@ class CalibrationError(DanmaxError):
     """A geometry, a mask or a calibrant cannot be used for the frames at hand."""
 
 
+class AlignmentError(DanmaxError):
+    """What was measured does not tell where something stands: there is no peak, no feature, or too much noise."""
+
+
 class CatalogError(DanmaxError):
     """The catalogue cannot be reached, or does not hold the run that was asked for."""

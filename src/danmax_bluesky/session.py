@@ -135,7 +135,7 @@ class Session:
             recipes = [recipe.model_dump(mode="json") for recipe in settings.recipes]
             self.RE.preprocessors.insert(0, describing_runs(self.rig, recipes if settings.formats.integrate else ()))
             self.RE.preprocessors.append(naming_losses(self.beamline.losses))
-            self.plans = Plans(self.rig, settings, visit, log.info)
+            self.plans = Plans(self.rig, settings, visit, log.info, self.last_scan)
             self._subscribe()
             for name, consumer in own.items():
                 self._guarded(consumer, name)

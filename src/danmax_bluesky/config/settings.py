@@ -65,6 +65,27 @@ class TwinSettings(Model):
     drift_px: tuple[float, float] = Field(
         default=(0.0, 0.0), description="x, y: drift of the sample in pixels in 1000 frames"
     )
+    axis_roll_deg: float = Field(
+        default=0.0, ge=-10, le=10, description="tilt of the rotation axis: its upper end to rising columns, degrees"
+    )
+    axis_pitch_deg: float = Field(
+        default=0.0, ge=-10, le=10, description="tilt of the rotation axis along the beam: its upper end downstream"
+    )
+    sample_off_axis_mm: tuple[float, float] = Field(
+        default=(0.0, 0.0), description="u, v: how far the phantom stands off the rotation axis, mm"
+    )
+    sample_scale: float = Field(default=1.0, gt=0, le=2, description="size of the phantom; 1 fills the field")
+    focus_motor: str = Field(default="", description="motor that focuses the imaging camera; empty for none")
+    focus_blur_px: float = Field(
+        default=0.0, ge=0, description="blur in pixels (standard deviation) for one unit of focus_motor off the focus"
+    )
+    focus_best: float = Field(default=0.0, description="position of focus_motor with the middle of the field in focus")
+    focus_tilt_deg: tuple[float, float] = Field(
+        default=(0.0, 0.0), description="x, y: tilt of the plane of focus, degrees"
+    )
+    distance_motor: str = Field(
+        default="", description="motor in mm that moves the counting detectors away from the sample; empty for none"
+    )
 
 
 class FormatSettings(Model):
@@ -273,6 +294,9 @@ class Settings(Model):
             raise ValueError(
                 f"motors.{self.rotation}.encoder: give that of the rotation as `encoder`, and leave this out"
             )
+        for key in ("focus_motor", "distance_motor"):
+            if (named := getattr(self.twin, key)) and named not in self.motors:
+                raise ValueError(f"twin.{key}: {named!r} is none of the motors {sorted(self.motors)}")
         for motor in self.flat_position:
             if motor not in self.motors:
                 raise ValueError(f"flat_position: {motor!r} is none of the motors {sorted(self.motors)}")

@@ -144,12 +144,8 @@ def calibrate_frame(
     return Calibration(refinement, peaks, warnings)
 
 
-def write_poni(path: Path, result: Calibration, frame: Path, calibrant: str) -> None:
-    """Write the .poni, with what it was made from and how well it fits as comments.
-
-    Raises:
-        StorageError: the file exists, or cannot be written.
-    """
+def calibration_text(result: Calibration, frame: Path, calibrant: str) -> str:
+    """The text of a .poni, with what it was made from and how well it fits as comments."""
     refined = result.refinement
     errors = [abs(peak.error_deg) for peak in result.peaks]
     largest = f"{max(errors):.5f}" if errors else "?"
@@ -159,7 +155,16 @@ def write_poni(path: Path, result: Calibration, frame: Path, calibrant: str) -> 
         f"# {len(refined.points)} points on {len(refined.rings)} rings, rms error {refined.rms_deg:.6f} degrees",
         f"# {len(errors)} lines in the pattern, largest error {largest} degrees",
     ]
-    write_text(path, "\n".join(comments) + "\n" + refined.geometry.poni_text(), is_ours=lambda _: False)
+    return "\n".join(comments) + "\n" + refined.geometry.poni_text()
+
+
+def write_poni(path: Path, result: Calibration, frame: Path, calibrant: str) -> None:
+    """Write the .poni.
+
+    Raises:
+        StorageError: the file exists, or cannot be written.
+    """
+    write_text(path, calibration_text(result, frame, calibrant), is_ours=lambda _: False)
 
 
 def _draw(

@@ -1,7 +1,7 @@
 """What the plans of a session have in common: the devices and settings that they are bound to."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -13,6 +13,9 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.options import About
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.tomography.scan import LONGEST_S
+
+if TYPE_CHECKING:
+    from danmax_bluesky.storage.scan import Scan
 
 Exposure = Annotated[float, About(unit="s"), Field(ge=1e-6, le=LONGEST_S)]
 """An exposure, seconds, as a form shows it."""
@@ -28,12 +31,19 @@ class BoundPlans:
         settings: detectors and their kinds.
         visit: folders of the visit.
         tell: takes a text for the person at the prompt.
+        last_scan: opens the run that was measured last, once its files are complete.
     """
 
     def __init__(
-        self, rig: Rig, settings: Settings, visit: VisitPaths, tell: Callable[[str], None] = lambda _text: None
+        self,
+        rig: Rig,
+        settings: Settings,
+        visit: VisitPaths,
+        tell: Callable[[str], None] = lambda _text: None,
+        last_scan: "Callable[[], Scan]" = lambda: _nothing_measured(),
     ) -> None:
         self.tell = tell
+        self.last_scan = last_scan
         self.configurator = ConfiguratorStore(visit.state / "configurator.json")
         self._rig = rig
         self._settings = settings
@@ -68,3 +78,7 @@ class BoundPlans:
     def _md(self, command: str | None, sample: str | None) -> dict[str, Any]:
         """What the start document of every plan says."""
         return {"command": command, **({} if sample is None else {"sample": sample})}
+
+
+def _nothing_measured() -> "Scan":
+    raise ScanError("these plans belong to no session, which alone can open what was measured")

@@ -2,13 +2,14 @@
 
 import inspect
 
+from danmax_bluesky.plans.user_alignment import AlignmentPlans
 from danmax_bluesky.plans.user_maps import MapPlans
 from danmax_bluesky.plans.user_motors import MotorPlans
 from danmax_bluesky.plans.user_points import PointPlans
 from danmax_bluesky.plans.user_tomography import TomographyPlans
 
 
-class Plans(TomographyPlans, MapPlans, PointPlans, MotorPlans):
+class Plans(AlignmentPlans, TomographyPlans, MapPlans, PointPlans, MotorPlans):
     """Every plan of the beamline."""
 
 

@@ -57,7 +57,8 @@ class Scene:
     """What a camera sees in given intervals.
 
     Attributes:
-        look: (starts, ends), int64 ns -> columns angle_deg, start_deg, end_deg, x_mm, y_mm, z_mm, open and beam.
+        look: (starts, ends), int64 ns -> columns angle_deg, start_deg, end_deg, x_mm, y_mm, z_mm, open and beam,
+            and focus and away_mm where there are such motors.
     """
 
     look: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
@@ -281,7 +282,8 @@ class VirtualCamera:
         self.log.append(columns)
         if self._died:
             return
-        told = ("start_ns", "end_ns", "trigger", "angle_deg", "open", "x_mm", "y_mm", "z_mm", "beam", "lost")
+        scene = ("angle_deg", "open", "x_mm", "y_mm", "z_mm", "beam", "focus", "away_mm")
+        told = ("start_ns", "end_ns", "trigger", "lost", *(name for name in scene if name in columns))
         self._running.expose({name: columns[name].tolist() for name in told})
         stalled = self.faults.stalled_after
         self.publish("frames_triggered", self._triggered if stalled is None else min(self._triggered, stalled))

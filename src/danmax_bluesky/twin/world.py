@@ -178,6 +178,13 @@ class World:
             "calibrant": twin.calibrant,
             "poni": None if twin.poni is None else str(twin.poni),
             "drift_px": list(twin.drift_px),
+            **twin.model_dump(
+                mode="json",
+                include={
+                    "axis_roll_deg", "axis_pitch_deg", "sample_off_axis_mm", "sample_scale", "focus_blur_px",
+                    "focus_best", "focus_tilt_deg",
+                },
+            ),
         }  # fmt: skip
 
     def _light_changes(self) -> None:
@@ -202,7 +209,7 @@ class World:
         return self.shutter.state.values(times).astype(np.int64), (beam > LEAST_BEAM).astype(np.int64)
 
     def _look(self, starts: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
-        middle = starts + (ends - starts) // 2
+        middle, twin = starts + (ends - starts) // 2, self.settings.twin
         rotation = self._rotation.track
         still = np.zeros(len(middle))
         return {
@@ -214,6 +221,11 @@ class World:
             **{
                 column: self.axes[name].track.positions(middle) if name in self.axes else still
                 for column, name in SAMPLE_STAGE.items()
+            },
+            **{
+                column: self.axes[name].track.positions(middle)
+                for column, name in (("focus", twin.focus_motor), ("away_mm", twin.distance_motor))
+                if name
             },
         }
 

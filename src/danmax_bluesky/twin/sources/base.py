@@ -27,6 +27,8 @@ class Gate(NamedTuple):
     z_mm: float  # sample stage, along the beam
     beam: float  # ring current, fraction of the nominal one
     lost: int  # 1: the camera was triggered, the frame never arrives
+    focus: float = 0.0  # motor that moves the camera along the beam behind its lens, in its units
+    away_mm: float = 0.0  # by how much a motor moved the detector away from the sample
 
     @property
     def exposure_s(self) -> float:
@@ -45,13 +47,15 @@ def read_gates(columns: Mapping[str, Sequence[Any]]) -> Iterator[Gate]:
     Raises:
         DeviceError: a column is missing, unknown, or of another length.
     """
-    wrong = sorted(set(columns) ^ set(Gate._fields))
+    usual = Gate._field_defaults
+    wrong = sorted((set(columns) | set(usual)) ^ set(Gate._fields))
     if wrong:
         raise DeviceError(f"gates: columns {wrong} are missing or unknown; wanted are exactly {list(Gate._fields)}")
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DeviceError(f"gates: every column needs the same length, not {lengths}")
-    return (Gate(*row) for row in zip(*(columns[name] for name in Gate._fields), strict=True))
+    names = [name for name in Gate._fields if name in columns]
+    return (Gate(**dict(zip(names, row, strict=True))) for row in zip(*(columns[name] for name in names), strict=True))
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,14 @@ class CameraConfig:
         exposure_s: nominal exposure of the frames in the bank.
         flux_per_s: photo-electrons that a pixel in the middle of the beam collects in a second (imaging), or counts
             a second of the strongest ring's brightest pixel (counting); None takes the source's own.
+        axis_roll_deg: the rotation axis leans in the plane of the detector, its upper end to rising columns.
+        axis_pitch_deg: it leans along the beam, its upper end downstream.
+        sample_off_axis_mm: how far the sample stands off the axis along its own u and v.
+        sample_scale: size of the phantom; 1 fills the field.
+        focus_blur_px: standard deviation of the blur for one unit of the focus motor away from the focus; 0 for none.
+        focus_best: where the focus motor has the middle of the field in focus.
+        focus_tilt_deg: tilt of the plane of focus: the best position rises by its tangent, in units of the motor, for
+            each millimetre of the field to rising columns, and for each millimetre up.
     """
 
     kind: Literal["imaging", "counting"]
@@ -87,6 +99,13 @@ class CameraConfig:
     drift_px: tuple[float, float] = (0.0, 0.0)
     exposure_s: float = 0.01
     flux_per_s: float | None = None
+    axis_roll_deg: float = 0.0
+    axis_pitch_deg: float = 0.0
+    sample_off_axis_mm: tuple[float, float] = (0.0, 0.0)
+    sample_scale: float = 1.0
+    focus_blur_px: float = 0.0
+    focus_best: float = 0.0
+    focus_tilt_deg: tuple[float, float] = (0.0, 0.0)
 
     @property
     def pixel_mm(self) -> float:
@@ -120,17 +139,28 @@ def camera_config(entries: "Mapping[str, Any] | CameraConfig") -> CameraConfig:
     if unknown := sorted(set(entries) - set(known)):
         raise DeviceError(f"camera: unknown entries {unknown}; known are {known}")
     try:
-        changed: dict[str, Any] = {**entries, "drift_px": tuple(entries.get("drift_px") or (0.0, 0.0))}
+        pairs = ("drift_px", "sample_off_axis_mm", "focus_tilt_deg")
+        changed: dict[str, Any] = {**entries, **{name: tuple(entries.get(name) or (0.0, 0.0)) for name in pairs}}
         config = CameraConfig(**changed)
     except TypeError as error:
         raise DeviceError(f"camera: {error}") from None
     if config.kind not in ("imaging", "counting"):
         raise DeviceError(f"{config.name}: kind {config.kind!r} must be 'imaging' or 'counting'")
-    for key in ("width", "height", "pixel_size_m", "magnification", "distance_m", "energy_kev", "exposure_s"):
+    for key in (
+        "width",
+        "height",
+        "pixel_size_m",
+        "magnification",
+        "distance_m",
+        "energy_kev",
+        "exposure_s",
+        "sample_scale",
+    ):
         if not getattr(config, key) > 0:
             raise DeviceError(f"{config.name}: {key} = {getattr(config, key)!r} must be positive")
-    if len(config.drift_px) != 2:
-        raise DeviceError(f"{config.name}: drift_px = {config.drift_px!r} must be two numbers, x and y")
+    for name in pairs:
+        if len(getattr(config, name)) != 2:
+            raise DeviceError(f"{config.name}: {name} = {getattr(config, name)!r} must be two numbers")
     return config
 
 

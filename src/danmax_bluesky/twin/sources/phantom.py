@@ -5,8 +5,9 @@ Conventions, which `truth_slice` and the frames share:
 - The laboratory is right-handed: x to rising columns of the detector, y up (to falling rows), z along the beam.
 - The sample has its own axes (u, v, y) that coincide with (x, z, y) at angle 0. A positive angle is a right-handed turn
   about y, so that a point (u, v) appears at x = u cos(angle) + v sin(angle) from the rotation axis.
-- The rotation axis is vertical and falls on column `axis_column(config)`, counted from 0 at the centre of the first
-  column: `AXIS_OFFSET_PX` to the right of the middle of the field, which is (width - 1) / 2.
+- The rotation axis is vertical, unless the description tilts it about the sample's origin, and falls on column
+  `axis_column(config)`, counted from 0 at the centre of the first column: `AXIS_OFFSET_PX` to the right of the middle
+  of the field, which is (width - 1) / 2.
 - The sample's origin lies on the axis at the height of the middle row, (height - 1) / 2.
 - The sample stage stands under the rotation: it shifts sample and axis together, in laboratory directions. A pixel is
   `pixel_size_m / magnification` wide.
@@ -24,11 +25,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from danmax_bluesky.twin.sources.base import CameraConfig, Gate, camera_config, frame_random
 from danmax_bluesky.twin.sources.sensor import Sensor
 
 AXIS_OFFSET_PX = 3.25
+FOCUS_LEVELS = 24
 BODY_ABSORPTION = 0.9  # attenuation of the body times half the field's width
 
 
@@ -90,10 +93,18 @@ def axis_column(config: Mapping[str, Any] | CameraConfig) -> float:
 
 def sample_ellipsoids(config: Mapping[str, Any] | CameraConfig) -> tuple[Ellipsoid, ...]:
     """The sample in millimetres and 1/mm, made to measure for this camera's field of view."""
-    unit_mm = camera_config(config).field_width_mm / 2
-    density = BODY_ABSORPTION / unit_mm
+    camera = camera_config(config)
+    density = BODY_ABSORPTION / (camera.field_width_mm / 2)
+    unit_mm = camera.field_width_mm / 2 * camera.sample_scale
+    off_u, off_v = camera.sample_off_axis_mm
     return tuple(
-        Ellipsoid(mu * density, u * unit_mm, v * unit_mm, y * unit_mm, a * unit_mm, b * unit_mm, c * unit_mm, turn_deg)
+        Ellipsoid(
+            mu * density / camera.sample_scale,
+            u * unit_mm + off_u,
+            v * unit_mm + off_v,
+            *(length * unit_mm for length in (y, a, b, c)),
+            turn_deg,
+        )
         for mu, u, v, y, a, b, c, turn_deg in _TABLE
     )
 
@@ -147,6 +158,8 @@ def line_integrals(
     s = (np.arange(width) - axis_column(camera) - shift_px[0]) * pixel
     h = ((height - 1) / 2 - np.arange(height) - shift_px[1]) * pixel
     total = np.zeros((height, width), np.float32)
+    if camera.axis_roll_deg or camera.axis_pitch_deg:
+        return _tilted_line_integrals(camera, angle_deg, s, h)
     for part in sample_ellipsoids(camera):
         cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
         turned = np.deg2rad(angle_deg - part.turn_deg)
@@ -161,6 +174,56 @@ def line_integrals(
             inside *= np.float32(part.attenuation * 2 * part.a * part.b / half_mm)
             total[box] += inside
     return total
+
+
+def _tilted_line_integrals(camera: CameraConfig, angle_deg: float, s: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """As `line_integrals`, about an axis that is tilted in the plane of the detector and along the beam.
+
+    Vectors are (x, z, y). With the ellipsoid as d' B d <= 1 in the laboratory, its chord along z follows from the
+    quadratic equation B_zz z**2 + 2 (B_xz dx + B_yz dy) z + B_xx dx**2 + 2 B_xy dx dy + B_yy dy**2 = 1.
+
+    Args:
+        camera: its description.
+        angle_deg: of the rotation.
+        s: place of each column from the axis at the middle row, mm, shape (width,).
+        h: height of each row above the sample's origin, mm, shape (height,).
+    """
+    angle, roll, pitch = np.deg2rad([angle_deg, camera.axis_roll_deg, camera.axis_pitch_deg])
+    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    lean_along = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
+    lean_across = np.array([[np.cos(roll), 0, np.sin(roll)], [0, 1, 0], [-np.sin(roll), 0, np.cos(roll)]])
+    moved = lean_across @ lean_along @ turn
+    total = np.zeros((len(h), len(s)), np.float64)
+    for part in sample_ellipsoids(camera):
+        cos, sin = np.cos(np.deg2rad(part.turn_deg)), np.sin(np.deg2rad(part.turn_deg))
+        axes = moved @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        form = axes @ np.diag([part.a**-2, part.b**-2, part.c**-2]) @ axes.T
+        x, _, y = moved @ np.array([part.u, part.v, part.y])
+        dx, dy = (s - x)[None, :], (h - y)[:, None]
+        half = form[0, 1] * dx + form[2, 1] * dy
+        rest = form[0, 0] * dx**2 + 2 * form[0, 2] * dx * dy + form[2, 2] * dy**2 - 1
+        total += part.attenuation * 2 / form[1, 1] * np.sqrt(np.maximum(half**2 - form[1, 1] * rest, 0))
+    return total.astype(np.float32)
+
+
+def _defocused(camera: CameraConfig, transmission: np.ndarray, focus: float) -> np.ndarray:
+    """The transmission as a lens shows it whose plane of focus is tilted, blurred as far as it is out of focus.
+
+    The blur differs from pixel to pixel: between images that are blurred evenly it is interpolated.
+    """
+    height, width = camera.shape
+    x = (np.arange(width) - (width - 1) / 2) * camera.pixel_mm
+    y = ((height - 1) / 2 - np.arange(height)) * camera.pixel_mm
+    tilt_x, tilt_y = np.tan(np.deg2rad(camera.focus_tilt_deg))
+    best = camera.focus_best + tilt_x * x[None, :] + tilt_y * y[:, None]
+    blur = np.abs(focus - best) * camera.focus_blur_px
+    levels = np.linspace(0.0, max(float(blur.max()), 1e-6), FOCUS_LEVELS)
+    images = np.stack([transmission if level < 1e-3 else gaussian_filter(transmission, level) for level in levels])
+    index = np.clip(blur / levels[1], 0, FOCUS_LEVELS - 1.000001)
+    lower = index.astype(int)
+    rows, columns = np.indices(camera.shape)
+    share = (index - lower).astype(np.float32)
+    return images[lower, rows, columns] * (1 - share) + images[lower + 1, rows, columns] * share
 
 
 class PhantomSource:
@@ -186,4 +249,5 @@ class PhantomSource:
         drift_x, drift_y = (drift * gate.trigger / 1000 for drift in self.config.drift_px)
         shift_px = (gate.x_mm / self.config.pixel_mm + drift_x, gate.y_mm / self.config.pixel_mm + drift_y)
         integrals = line_integrals(self.config, gate.angle_deg, shift_px)
-        return np.exp(np.negative(integrals, out=integrals), out=integrals)
+        transmission = np.exp(np.negative(integrals, out=integrals), out=integrals)
+        return _defocused(self.config, transmission, gate.focus) if self.config.focus_blur_px else transmission

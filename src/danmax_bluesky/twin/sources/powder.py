@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,25 +76,28 @@ class PowderSource:
         self.pixel_mask = np.where(gaps, np.uint32(GAP), np.uint32(0))
         self.pixel_mask.flat[dead] = DEAD
         self._good = self.pixel_mask == 0
+        self._last: tuple[float, np.ndarray, np.ndarray] | None = None
         self._blind = np.select([gaps, self.pixel_mask == DEAD], [GAP_COUNTS, DEAD_COUNTS], 0).astype(np.int32)
 
-    @cached_property
-    def _per_s(self) -> tuple[np.ndarray, np.ndarray]:
-        """Counts a second in the good pixels, from the sample and from the air."""
-        rings, diffuse, air = expectation(self.config)
-        strongest = (RING_PER_S if self.config.flux_per_s is None else self.config.flux_per_s) / rings.max()
-        return ((rings + diffuse) * strongest)[self._good], (air * strongest)[self._good]
+    def _per_s(self, away_mm: float) -> tuple[np.ndarray, np.ndarray]:
+        """Counts a second in the good pixels, from the sample and from the air; the last distance is remembered."""
+        if self._last is None or self._last[0] != away_mm:
+            rings, diffuse, air = expectation(self.config, away_mm)
+            strongest = (RING_PER_S if self.config.flux_per_s is None else self.config.flux_per_s) / rings.max()
+            self._last = away_mm, ((rings + diffuse) * strongest)[self._good], (air * strongest)[self._good]
+        return self._last[1:]
 
     def restart(self) -> None:
         """Compute the rings, which takes seconds, when the camera is armed first; nothing else is remembered."""
-        _ = self._per_s
+        if self._last is None:
+            self._per_s(0.0)
 
     def frame(self, gate: Gate) -> np.ndarray:
         """Expose once, shape (height, width), int32."""
         random = frame_random(self.config.seed, self.config.name, gate.trigger)
         counts = self._blind.copy()
         if gate.light > 0:
-            sample, air = self._per_s
+            sample, air = self._per_s(round(gate.away_mm, 4))
             expected = air + sample * self._hit(gate)
             counts[self._good] = random.poisson(expected * (gate.exposure_s * gate.light))
         cosmic = random.choice(np.flatnonzero(self._good), random.poisson(COSMIC_PER_S * gate.exposure_s))
@@ -107,12 +109,14 @@ class PowderSource:
         return 0.0 if self.config.is_out(gate) else float(np.sqrt(max(0.0, 1 - (gate.x_mm / CAPILLARY_MM) ** 2)))
 
 
-def expectation(config: CameraConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def expectation(config: CameraConfig, away_mm: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What each pixel may expect from rings, diffuse scatter and air, relative, shape (height, width) each.
 
     Solid angle and the polarisation of a synchrotron are in it, as an integration that corrects for them wants.
     """
     integrator = _geometry(config)
+    if away_mm:
+        _move_away(integrator, away_mm * 1e-3)
     wavelength_m = integrator.wavelength or HC_KEV_M / config.energy_kev
     row, column = np.indices(config.shape, np.float64)
     shifts = ((-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))  # a pixel sees the mean over its area
@@ -132,6 +136,17 @@ def expectation(config: CameraConfig) -> tuple[np.ndarray, np.ndarray, np.ndarra
     diffuse = (DIFFUSE_FRACTION * np.exp(-(((two_theta - 9) / 9) ** 2)) + 0.3 * DIFFUSE_FRACTION) * optics
     air = AIR_FRACTION * np.exp(-two_theta / 6) * optics
     return rings, diffuse * pattern.max(), air * pattern.max()
+
+
+def _move_away(integrator: "AzimuthalIntegrator", away_m: float) -> None:
+    """Move the detector along the beam, which goes on meeting the same pixel."""
+    tilt = np.cos(integrator.rot1) * np.cos(integrator.rot2)
+    if integrator.dist / tilt + away_m <= 0:
+        raise DeviceError(f"the detector was moved by {away_m * 1e3:g} mm, to or behind the sample")
+    further = away_m * tilt
+    integrator.dist = float(integrator.dist + further)
+    integrator.poni1 = float(integrator.poni1 + further * np.tan(integrator.rot2) / np.cos(integrator.rot1))
+    integrator.poni2 = float(integrator.poni2 - further * np.tan(integrator.rot1))
 
 
 def _geometry(config: CameraConfig) -> "AzimuthalIntegrator":

@@ -1,0 +1,146 @@
+"""Alignment as a user calls it: measure, propose with an uncertainty, and move only when told."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bluesky.utils import MsgGenerator
+
+from danmax_bluesky.alignment.proposal import Proposal
+from danmax_bluesky.errors import AlignmentError, ScanError
+from danmax_bluesky.pipelines.alignment import region_of, sample_proposal, write_files
+from danmax_bluesky.plans import alignment, classic, powder
+from danmax_bluesky.plans.bound import BoundPlans, Exposure
+from danmax_bluesky.plans.calls import record_call
+from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.stubs import position_units, read_position
+from danmax_bluesky.scattering.classifiers import NAMES as INTEGRALS
+
+if TYPE_CHECKING:
+    from danmax_bluesky.storage.scan import Scan
+
+
+class AlignmentPlans(BoundPlans):
+    """Plans that propose where motors should stand. What they measure are ordinary runs."""
+
+    proposal: Proposal | None = None
+    """What the last alignment proposed, until it is applied."""
+
+    @record_call
+    def align_sample(
+        self,
+        motor: str,
+        start: float,
+        end: float,
+        nsteps: int,
+        exp_time: Exposure,
+        *,
+        signal: str = "",
+        region: str = "",
+        relative: bool = False,
+        move: bool = False,
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[Proposal]:
+        """Find the middle of a peak, a dip or a pair of edges: `align_sample("tom_sam_x", -2, 2, 40, 0.1)`.
+
+        The motor stops at nsteps + 1 positions and returns to where it stood. The proposal is told, drawn, and written
+        to `process/alignment/`.
+
+        Args:
+            motor: name of the motor.
+            start: first position, in the motor's units.
+            end: last position, in the motor's units.
+            nsteps: intervals: n of them take n + 1 positions.
+            exp_time: exposure, seconds.
+            signal: a detector, whose total counts; a counter; the beam monitor; or an integral parameter of the pattern
+                (I0, I1, I2, correlation_length); empty takes the first active detector.
+            region: of the detector, first row:end,first column:end, as in 10:40,100:220; empty takes all of it.
+            relative: the positions count from where the motor stands.
+            move: go to the middle; otherwise align_apply does so later.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Returns:
+            the proposal.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+            AlignmentError: there is nothing but noise, or one flank alone.
+        """
+        read_back = self._reader()
+        region_of(region)
+        signal = signal or next(iter(self._rig.detectors)).name
+        rig = self._reading(signal)
+        if region and signal not in rig.cameras:
+            raise ScanError(f"region = {region}: {signal} is no detector; leave the region out")
+        moved = rig.motor(motor)
+        at = yield from read_position(moved)
+        units = yield from position_units(moved)
+        first, last = (start, end) if relative else (start - at, end - at)
+        md = self._md(command, sample) | {"plan_name": "align_sample"}
+        if signal in rig.cameras or not rig.integrated:
+            yield from classic.ascan(rig, motor, first, last, nsteps, exp_time, relative=True, md=md)
+        else:
+            md["recipes"] = [
+                recipe.model_dump(mode="json") for recipe in self._settings.recipes if recipe.detector in rig.integrated
+            ]
+            points = powder.line(at + first, at + last, nsteps)
+            yield from powder.azint_points(rig, (motor,), points, exp_time, md=md)
+        return (yield from self._propose(lambda: sample_proposal(read_back(), motor, units, at, signal, region), move))
+
+    def align_apply(self) -> MsgGenerator[None]:
+        """Do what the last alignment proposed: move its motors, write its files.
+
+        Raises:
+            AlignmentError: nothing is proposed, or it was done already.
+            PreflightError: a motor cannot go there; then none moves.
+        """
+        proposal = self.proposal
+        if proposal is None:
+            raise AlignmentError("nothing is proposed that was not done already; run an alignment first")
+        yield from alignment.apply(self._rig, proposal)
+        yield from alignment.computed(lambda: write_files(proposal))
+        self.proposal = None
+        done = [f"moved {move}" for move in proposal.moves] + [f"written {path}" for path in proposal.files]
+        self.tell("\n".join(done) or "there was nothing to move or to write")
+
+    def _propose(self, work: Callable[[], Proposal], move: bool) -> MsgGenerator[Proposal]:
+        """Compute a proposal, tell it, and apply it if that was asked for."""
+        self.proposal = None
+        proposal = yield from alignment.computed(work)
+        self.proposal = proposal
+        self.tell(str(proposal))
+        if move:
+            yield from self.align_apply()
+        elif proposal.moves or proposal.files:
+            self.tell("nothing was moved or replaced; RE(align_apply()) does what is proposed")
+        return proposal
+
+    def _reader(self) -> "Callable[[], Scan]":
+        """What opens the run that was measured last.
+
+        Raises:
+            ScanError: no master is written, which an alignment reads.
+        """
+        if not self._settings.formats.nexus:
+            raise ScanError("formats.nexus = false: an alignment reads the master of its run; set formats.nexus = true")
+        return self.last_scan
+
+    def _reading(self, signal: str) -> Rig:
+        """The rig that reads a signal at each position: one detector, or counters alone.
+
+        Raises:
+            ScanError: there is no such signal, with those that there are.
+        """
+        rig = self._rig
+        if signal in rig.cameras:
+            return rig.with_detectors((signal,))
+        counters = [getattr(counter, "name", "") for counter in rig.counters()]
+        if any(signal == name or signal.startswith(f"{name}-") for name in counters if name):
+            return rig.with_detectors(())
+        for name, integrals in rig.integrals.items():
+            if signal in INTEGRALS or signal in integrals.keys:
+                return rig.with_detectors((name,))
+        there = [*rig.cameras, *counters, *(INTEGRALS if rig.integrals else ())]
+        raise ScanError(f"signal = {signal!r}: there is none; there are {', '.join(filter(None, there))}")
