@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
-from danmax_bluesky.pipelines.slice_process import _Stacks
+from danmax_bluesky.pipelines.one_pass import read_lines
+from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
 from danmax_bluesky.storage.check import check_file, check_scan
 from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.reading import open_scan
@@ -91,7 +92,8 @@ def projected(run, column):
 
 def air_in_slices(scan):
     """What our slices are made of: the attenuation of air at each projection."""
-    return _Stacks.of(scan.detector(), "orca").sinograms(range(8))[..., AIR].mean(axis=(0, 2))
+    frames = TomographyFrames.of(scan.detector(), "orca", scan.sources["orca"])
+    return read_lines(frames, [], range(8), 2**30).near[..., AIR].mean(axis=(0, 2))
 
 
 def transmission_by_tomopy(projections, flats, darks):

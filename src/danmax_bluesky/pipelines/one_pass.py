@@ -141,6 +141,12 @@ class Lines:
         for number, start in enumerate(range(0, len(self.rows), lanes)):
             yield self.rows[start : start + lanes], self._scratch.group(number)
 
+    def held(self, n_angles: int, width: int) -> int:
+        """Bytes of memory that the lines take while slices are made."""
+        lanes = self.plan.lanes
+        groups = 1 if self.plan.on_disk else -(-len(self.rows) // lanes)
+        return 4 * groups * lanes * n_angles * width
+
     def close(self) -> None:
         """Give the room back."""
         self._scratch.close()

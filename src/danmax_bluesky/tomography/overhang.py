@@ -5,10 +5,10 @@ an ellipse falls linearly with the square of the distance from the axis, so a st
 eighth of the field, tells where the sample ends. Each projection then falls from its outermost value to zero there, as
 that of an ellipse does.
 
-In a half acquisition the axis lies near an edge of the field, and the rotation turns by 360 degrees. What one projection
-lacks on the near side, the one that is taken half a turn later shows on the far side, mirrored. Each projection is laid
-into a field that is as wide on both sides of the axis; where both show the sample, they share it with weights that add
-up to the same everywhere.
+In a half acquisition the axis lies near an edge of the field, and the rotation turns by 360 degrees. What one
+projection lacks on the near side, the one that is taken half a turn later shows on the far side, mirrored. Each
+projection is laid into a field that is as wide on both sides of the axis; where both show the sample, they share it
+with weights that add up to the same everywhere.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """How a tomography is to be reconstructed: named settings files of a visit.
 
-A visit keeps them in its `.tori/` folder, one TOML file for each name; `default` needs no file. A scan names the one
-that its reconstruction starts with when it ends (`tori_name`), and "none" starts no reconstruction.
+A visit keeps them in its `.tori/` folder, one TOML or YAML file for each name; `default` needs no file. A scan names
+the one that its reconstruction starts with when it ends (`tori_name`), and "none" starts no reconstruction.
 """
 
 import os
@@ -17,7 +17,10 @@ from danmax_bluesky.options import About
 from danmax_bluesky.parsing import complaints, parse, read_text, shown
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hann"]
-SLICES = "Slices"
+Stripes = Literal["none", "fast", "sorting", "filtering", "wavelet", "all"]
+VERSION = 1
+SLICES, METHOD, FRAMES, PHASE = "Slices", "Method", "Frames", "Phase"
+_PAGANIN = ("delta_beta", "energy_kev", "distance_mm")
 DEFAULT = "default"
 NONE = "none"
 FOLDER = ".tori"
@@ -41,13 +44,60 @@ class ReconstructionSettings(BaseModel):
         ge=0,
         description="column of the rotation axis, for a scan that asks for that of the file",
     )
-    window: Annotated[Window, About(SLICES)] = Field(default="ramp", description="softens high frequencies")
-    edge_px: Annotated[int, About(SLICES, "pixel")] = Field(
-        default=0,
+    window: Annotated[Window, About(METHOD)] = Field(default="ramp", description="softens high frequencies")
+    edge_px: Annotated[Literal["auto"] | Annotated[int, Field(ge=0)], About(METHOD, "pixel")] = Field(
+        default="auto",
+        description='columns of continuation on either side of a sample that is wider than the field; "auto" estimates '
+        "how far it reaches, and continues it as an ellipse",
+    )
+    half_acquisition: Annotated[Literal["auto", "stitch", "ignore"], About(METHOD)] = Field(
+        default="auto",
+        description="whether opposite projections of a full turn are stitched, so that the slices are wider than the "
+        'field: "auto" does it where the axis is off the middle and the sample reaches beyond the edge near it',
+    )
+    method: Annotated[str, About(METHOD)] = Field(
+        default="fourier",
+        min_length=1,
+        description='of reconstruction: "fourier", "fbp", "sirt", "cgls", "tv", or one of another package',
+    )
+    parameters: Annotated[dict[str, bool | int | float], About(METHOD, example="{ iterations = 100 }")] = Field(
+        default_factory=dict[str, bool | int | float], description="of the method, such as { iterations = 100 }"
+    )
+    zinger_factor: Annotated[float, About(FRAMES)] = Field(
+        default=0.0,
         ge=0,
-        description="columns of continuation on either side; an eighth to a quarter of the width for a wider sample",
+        description="a pixel of a projection so many times as bright as the median of its neighbours is replaced by "
+        "it; 0 leaves all as they are, and 1.5 is usual",
+    )
+    stripes: Annotated[Stripes, About(FRAMES)] = Field(
+        default="none", description="how stripes of the sinogram, which are rings in a slice, are taken away"
+    )
+    stripe_px: Annotated[int, About(FRAMES, "pixel")] = Field(
+        default=21, ge=3, le=501, description="columns within which a stripe is compared with its neighbours, odd"
+    )
+    phase: Annotated[Literal["none", "paganin"], About(PHASE)] = Field(
+        default="none", description="phase retrieval of each projection; needs delta_beta, energy_kev and distance_mm"
+    )
+    delta_beta: Annotated[float | None, About(PHASE)] = Field(
+        default=None, gt=0, description="refractive index decrement over absorption index of the material"
+    )
+    energy_kev: Annotated[float | None, About(PHASE, "keV")] = Field(default=None, gt=0, description="of the photons")
+    distance_mm: Annotated[float | None, About(PHASE, "mm")] = Field(
+        default=None, gt=0, description="from the sample to the detector"
+    )
+    pixel_um: Annotated[float | None, About(PHASE, "µm")] = Field(
+        default=None, gt=0, description="size of a pixel at the sample; that of the scan where this is not given"
+    )
+    memory_mb: Annotated[int, About(METHOD, "MB")] = Field(
+        default=4096,
+        ge=16,
+        description="memory that frames, intermediate results and reconstruction take at most; what does not fit lies "
+        "on disk beside the slices until they are written",
     )
     picture: Annotated[bool, About(SLICES)] = Field(default=True, description="a PNG of the slice in the middle too")
+    version: Annotated[Literal[1], About(SLICES)] = Field(
+        default=VERSION, description="of these keys; a later one is refused by a program that does not know it"
+    )
 
     @model_validator(mode="after")
     def _rows_in_order(self) -> "ReconstructionSettings":
@@ -55,6 +105,17 @@ class ReconstructionSettings(BaseModel):
             first, beyond, step = self.rows
             if not (0 <= first < beyond and step > 0):
                 raise ValueError(f"rows = {list(self.rows)}: give [first, last + 1, step], none before 0")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_whole(self) -> "ReconstructionSettings":
+        missing = [name for name in _PAGANIN if getattr(self, name) is None]
+        if self.phase == "paganin" and missing:
+            raise ValueError(f"phase = 'paganin' needs {' and '.join(missing)}: add what the measurement had")
+        if self.stripe_px % 2 == 0:
+            raise ValueError(f"stripe_px = {self.stripe_px}: give an odd number, such as {self.stripe_px + 1}")
+        if 0 < self.zinger_factor <= 1:
+            raise ValueError(f"zinger_factor = {self.zinger_factor:g}: give 0, or a factor above 1, such as 1.5")
         return self
 
     def rows_of(self, height: int) -> range:
@@ -72,18 +133,41 @@ def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
 
     Args:
         visit_folder: that holds `.tori/`.
-        name: of the file, without ".toml"; "default" need not exist.
+        name: of the file, without ".toml" or ".yaml"; "default" need not exist.
 
     Raises:
         SettingsError: there is no such file, or it cannot be used, with what is allowed.
     """
     if not _NAME.fullmatch(name):
         raise SettingsError("a name has letters, digits, '_', '-' and '.', as in bone")
-    path = visit_folder / FOLDER / f"{name}.toml"
+    path = tori_path(visit_folder, name)
     if name != DEFAULT and not os.path.lexists(path):
         raise SettingsError(f"there is no {path}")
-    text = read_text(path, SettingsError, missing="" if name == DEFAULT else None)
-    content = parse(text, "TOML", f"{path} cannot be read: it", SettingsError)
+    return read_tori(path, missing="" if name == DEFAULT else None)
+
+
+def tori_path(visit_folder: Path, name: str) -> Path:
+    """The settings file of a name: TOML, or YAML if there is only such a one."""
+    folder = visit_folder / FOLDER
+    toml, yaml = folder / f"{name}.toml", folder / f"{name}.yaml"
+    return yaml if not os.path.lexists(toml) and os.path.lexists(yaml) else toml
+
+
+def read_tori(path: Path, missing: str | None = None) -> ReconstructionSettings:
+    """The settings in a file, TOML or YAML by its ending.
+
+    Args:
+        path: of the file.
+        missing: what a file that is not there holds; None refuses it.
+
+    Raises:
+        SettingsError: it cannot be used, with what is allowed.
+    """
+    text = read_text(path, SettingsError, missing=missing)
+    kind = "YAML" if path.suffix in (".yaml", ".yml") else "TOML"
+    content = parse(text, kind, f"{path} cannot be read: it", SettingsError)
+    if content is None:  # an empty YAML
+        content = {}
     try:
         return ReconstructionSettings.model_validate(content)
     except ValidationError as error:
@@ -98,7 +182,8 @@ def load_tori(visit_folder: Path, name: str) -> ReconstructionSettings:
 
 def tori_names(visit_folder: Path) -> tuple[str, ...]:
     """Every name that a scan may give, "default" and "none" first."""
-    names = sorted(path.stem for path in (visit_folder / FOLDER).glob("*.toml") if _NAME.fullmatch(path.stem))
+    files = [*(visit_folder / FOLDER).glob("*.toml"), *(visit_folder / FOLDER).glob("*.yaml")]
+    names = sorted({path.stem for path in files if _NAME.fullmatch(path.stem)})
     return (DEFAULT, NONE, *(name for name in names if name not in (DEFAULT, NONE)))
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from danmax_bluesky.pipelines.slice_process import _Stacks
+from danmax_bluesky.pipelines.one_pass import read_lines
+from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
 
 NUM = 181
 
@@ -32,7 +33,7 @@ def scan_of_air(**coords):
 
 
 def air(scan):
-    return _Stacks.of(scan, "orca").sinograms([0])[0, :, 5]
+    return read_lines(TomographyFrames.of(scan, "orca"), [], [0], 2**30).near[0, :, 5]
 
 
 def test_each_projection_is_divided_by_the_flats_around_it():

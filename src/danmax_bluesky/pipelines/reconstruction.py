@@ -1,0 +1,267 @@
+"""From the frames of a tomography to its slices, as the settings say: the chain that every reconstruction goes through.
+
+Each frame is read once. Then the rotation axis is found, it is seen whether the sample fits into the field, and slices
+are made group by group.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from danmax_bluesky.errors import ScanError, SettingsError
+from danmax_bluesky.pipelines.one_pass import MEGABYTE, FrameStep, Lines, read_lines
+from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
+from danmax_bluesky.tomography.angles import HALF_TURN_DEG
+from danmax_bluesky.tomography.axis import Axis, find_axis
+from danmax_bluesky.tomography.direct_fourier import angle_weights
+from danmax_bluesky.tomography.field import EDGE_SHARE, FULL_TURN_DEG, OFF_MIDDLE, edge_shares, field_remark
+from danmax_bluesky.tomography.interleaved import LANES, engine_size
+from danmax_bluesky.tomography.methods import Geometry, Reconstructor, check_parameters, method_of
+from danmax_bluesky.tomography.overhang import Edges, Stitching, estimated_edges
+from danmax_bluesky.tomography.paganin import Paganin
+from danmax_bluesky.tomography.stripes import check_stripes, remove_stripes
+from danmax_bluesky.tomography.threads import threads_of
+from danmax_bluesky.tomography.tori import ReconstructionSettings
+from danmax_bluesky.tomography.zingers import Zingers
+
+Floats = npt.NDArray[np.float32]
+Report = Callable[[str, int, int], None]
+MOST_AXIS_ROWS, FEWEST_AXIS_ROWS = 32, 4
+"""Rows of the middle half of the field, where light and sample are, that the rotation axis is found from."""
+_AXIS_SHARE = 4
+"""The rows for the axis take at most one of so many parts of the memory."""
+_AXIS_BYTES = 28
+BLIND_SHARE = 0.01
+"""Share of pixels that tell nothing from which on it is said."""
+_ITERATIVE_ARRAYS = 6
+MISSING_WEDGE_DEG = 5.0
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Slices that are made when they are asked for.
+
+    Attributes:
+        rows: of the detector.
+        width: of a slice, which is square, pixels: that of the detector, or of the field that is stitched together.
+        axis: where the rotation axis falls on the detector.
+        remarks: what a reader of the values must know, one sentence each.
+        too_wide: whether the sample is wider than the field, and its values are estimates.
+    """
+
+    rows: Sequence[int]
+    width: int
+    axis: Axis
+    remarks: tuple[str, ...]
+    too_wide: bool
+    _lines: Lines
+    _engine: Reconstructor
+    _engine_lanes: int
+    _stitching: Stitching | None
+    _settings: ReconstructionSettings
+    _report: Report | None
+
+    def blocks(self) -> Iterator[tuple[Sequence[int], Floats]]:
+        """The rows of each block, and its slices: attenuation a pixel, float32, shape (n, width, width)."""
+        done = 0
+        for rows, lines in self._lines.groups():
+            remove_stripes(lines, self._settings.stripes, self._settings.stripe_px)
+            slices = np.empty((len(rows), self.width, self.width), np.float32)
+            for start in range(0, len(rows), self._engine_lanes):
+                part = np.ascontiguousarray(lines[..., start : start + self._engine_lanes])
+                if self._stitching is not None:
+                    part = self._stitching.laid_out(part)
+                self._engine.interleaved(part, slices[start : start + self._engine_lanes])
+            yield rows, slices
+            done += len(rows)
+            if self._report is not None:
+                self._report("slices", done, len(self.rows))
+
+    def close(self) -> None:
+        """Give the memory, and the scratch, back."""
+        self._lines.close()
+
+
+def reconstruct_frames(
+    frames: TomographyFrames,
+    settings: ReconstructionSettings,
+    rows: Sequence[int],
+    *,
+    centre_px: float | None = None,
+    pixel_m: float | None = None,
+    folder: Path | None = None,
+    threads: int | None = None,
+    report: Report | None = None,
+) -> Slices:
+    """Read the frames, and get ready for the slices.
+
+    Args:
+        frames: of the tomography.
+        settings: of the chain; their `rows` and `centre_px` are not looked at.
+        rows: of the detector, that become slices.
+        centre_px: detector column of the rotation axis; None finds it.
+        pixel_m: at the sample, for phase retrieval, where the settings do not say it.
+        folder: for scratch; None keeps all in memory.
+        threads: None takes OMP_NUM_THREADS, or all cores.
+        report: called with what is being done, how many of it are done, and of how many.
+
+    Raises:
+        ScanError: the frames cannot be reconstructed so, with the reason.
+        SettingsError: the settings ask for what is not there.
+        StorageError: frames cannot be read, or scratch not be written.
+    """
+    method = method_of(settings.method)
+    check_parameters(settings.method, settings.parameters)
+    check_stripes(settings.stripes)
+    limit = settings.memory_mb * MEGABYTE
+    at_once = threads_of(threads)
+    near = _axis_rows(frames, limit, rows)
+    lines = read_lines(
+        frames,
+        rows,
+        near,
+        limit,
+        folder=folder,
+        steps=_frame_steps(settings, pixel_m),
+        threads=at_once,
+        report=None if report is None else lambda done, of: report("projections", done, of),
+    )
+    try:
+        sinograms = lines.near
+        if settings.stripes != "none":
+            interleaved = np.ascontiguousarray(np.moveaxis(sinograms, 0, 2))
+            remove_stripes(interleaved, "fast", settings.stripe_px)
+            sinograms = np.moveaxis(interleaved, 2, 0)
+        axis = find_axis(sinograms, frames.theta_deg) if centre_px is None else Axis(float(centre_px), 0.0, "given", 0)
+        stitching, edges, remark = _field(sinograms, frames, axis.centre_px, settings)
+        width = frames.width if stitching is None else stitching.width
+        columns = edges.columns if isinstance(edges, Edges) else edges
+        lanes = _engine_lanes(limit, lines, frames, width, columns, settings.method, stitching is not None)
+        engine = method.plan(
+            Geometry(
+                width,
+                frames.theta_deg,
+                axis.centre_px if stitching is None else stitching.centre_px,
+                settings.window,
+                edges,
+                lanes,
+                at_once,
+            ),
+            settings.parameters,
+        )
+    except BaseException:
+        lines.close()
+        raise
+    lines.near = np.empty((0, 0, 0), np.float32)
+    remarks = (remark, axis.remark, _wedge_remark(frames.theta_deg), _blind_remark(lines.blind))
+    told = tuple(text for text in remarks if text)
+    too_wide = bool(remark) and stitching is None
+    return Slices(rows, width, axis, told, too_wide, lines, engine, lanes, stitching, settings, report)
+
+
+def _axis_rows(frames: TomographyFrames, limit: int, rows: Sequence[int]) -> list[int]:
+    """Rows in which the axis is looked for, and whether the sample fits into the field."""
+    each = _AXIS_BYTES * len(frames.theta_deg) * frames.width
+    most = int(np.clip(limit // _AXIS_SHARE // each, FEWEST_AXIS_ROWS, MOST_AXIS_ROWS))
+    middle = np.linspace(frames.height / 4, 3 * frames.height / 4, most, endpoint=False).astype(int)
+    return sorted({*middle.tolist(), int(rows[0]), int(rows[len(rows) // 2]), int(rows[-1])})
+
+
+def _frame_steps(settings: ReconstructionSettings, pixel_m: float | None) -> list[FrameStep]:
+    steps: list[FrameStep] = []
+    if settings.zinger_factor:
+        steps.append(Zingers(settings.zinger_factor))
+    if settings.phase == "paganin":
+        pixel = settings.pixel_um * 1e-6 if settings.pixel_um is not None else pixel_m
+        ratio, energy_kev, distance_mm = settings.delta_beta, settings.energy_kev, settings.distance_mm
+        if pixel is None:
+            raise SettingsError(
+                "phase = 'paganin' needs pixel_um, which neither the settings nor the scan tell; add it"
+            )
+        assert ratio is not None  # of the settings
+        assert energy_kev is not None
+        assert distance_mm is not None
+        steps.append(Paganin(ratio, energy_kev, distance_mm * 1e-3, pixel))
+    return steps
+
+
+def _field(
+    sinograms: Floats, frames: TomographyFrames, centre_px: float, settings: ReconstructionSettings
+) -> tuple[Stitching | None, int | Edges, str]:
+    """How a sample that is wider than the field is handled, and what is to be told of it."""
+    width = frames.width
+    shares = dict(zip(("left", "right"), edge_shares(sinograms), strict=True))
+    sides = [side for side, share in shares.items() if share > EDGE_SHARE]
+    off_middle = centre_px - (width - 1) / 2
+    near_side = "left" if off_middle < 0 else "right"
+    turned_deg = float(np.ptp(frames.theta_deg))
+    full_turn = turned_deg >= FULL_TURN_DEG * (1 - 1 / len(frames.theta_deg))
+    if settings.half_acquisition == "stitch" and not full_turn:
+        raise ScanError(
+            f"half_acquisition = 'stitch': rotation turned {turned_deg:.0f} degrees, no full turn; say 'auto'"
+        )
+    is_half = full_turn and abs(off_middle) > OFF_MIDDLE * width and near_side in sides
+    if settings.half_acquisition == "stitch" or (settings.half_acquisition == "auto" and is_half):
+        stitching = Stitching.of(width, centre_px)
+        cut = f"the sample reaches beyond the {near_side} edge of the field" if near_side in sides else "asked for"
+        far = "right" if near_side == "left" else "left"
+        lost = f"; it also reaches beyond the {far} edge, so that values near the rim are wrong" if far in sides else ""
+        return (
+            stitching,
+            0,
+            f"half acquisition: {cut}; opposite projections were stitched about the axis at column {centre_px:.1f} of "
+            f"{width}, and the slices are {stitching.width} pixels wide{lost}",
+        )
+    if settings.edge_px != "auto":
+        return None, settings.edge_px, field_remark(sinograms, frames.theta_deg, centre_px, settings.edge_px)
+    if not sides:
+        return None, 0, ""
+    edges = estimated_edges(sinograms, centre_px)
+    return (
+        None,
+        edges,
+        f"the sample reaches beyond the {' and the '.join(sides)} edge of the field; the projections were continued "
+        f"over {edges.columns} columns as those of an ellipse, so that values are approximate, most near the edge",
+    )
+
+
+def _engine_lanes(
+    limit: int, lines: Lines, frames: TomographyFrames, width: int, columns: int, method: str, is_stitched: bool
+) -> int:
+    """The most slices at once for which there is memory beside the lines."""
+    angles = len(frames.theta_deg)
+    held = lines.held(angles, frames.width)
+    least = 0
+    for lanes in (number for number in reversed(LANES) if number <= lines.plan.lanes):
+        size = engine_size(width, angles, lanes, columns).total
+        if method != "fourier":
+            size = 4 * lanes * (_ITERATIVE_ARRAYS * width * width + 4 * angles * width)
+        size += 4 * lanes * angles * width if is_stitched or lanes < lines.plan.lanes else 0
+        least = held + size
+        if least <= limit:
+            return lanes
+    raise ScanError(
+        f"memory_mb = {limit / MEGABYTE:.0f}: slices of {width} x {width} pixels cannot be made within it; give at "
+        f"least {np.ceil(least / MEGABYTE):.0f}"
+    )
+
+
+def _wedge_remark(theta_deg: npt.NDArray[np.float64]) -> str:
+    missing = HALF_TURN_DEG - float(np.rad2deg(angle_weights(theta_deg).sum()))
+    if missing < MISSING_WEDGE_DEG:
+        return ""
+    return (
+        f"a wedge of {missing:.0f} degrees was not measured: edges along it are missing in the slices, and their "
+        "values are too low"
+    )
+
+
+def _blind_remark(blind: float) -> str:
+    if blind < BLIND_SHARE:
+        return ""
+    return (
+        f"{blind:.0%} of the pixels are no brighter in the flats than in the darks; they were filled from beside them"
+    )

@@ -1,0 +1,69 @@
+"""Stripes of a sinogram, which are rings in a slice: columns whose pixels answer otherwise than their neighbours.
+
+"fast" is ours: what a column shows on average over all angles, less the median of its neighbours, is taken from the
+column. It costs little beside the reconstruction, and takes away stripes that are the same at every angle. The others
+are those of algotom: N. T. Vo, R. C. Atwood and M. Drakopoulos, Opt. Express 26, 28396 (2018), for sorting, filtering
+and all; B. Munch et al., Opt. Express 17, 8567 (2009), for wavelet.
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import median_filter
+
+from danmax_bluesky.errors import SettingsError
+from danmax_bluesky.tomography.tori import Stripes
+
+Floats = npt.NDArray[np.float32]
+
+
+def remove_stripes(lines: Floats, method: Stripes, width_px: int) -> None:
+    """Take the stripes from interleaved sinograms, in place.
+
+    Args:
+        lines: attenuation, shape (n_angles, width, lanes).
+        method: "none" leaves them as they are.
+        width_px: columns that the widest stripe is narrower than half of, odd.
+
+    Raises:
+        SettingsError: the method needs algotom, which is not installed.
+    """
+    if method == "none":
+        return
+    if method == "fast":
+        usual = lines.mean(axis=0, dtype=np.float64)
+        lines -= (usual - median_filter(usual, (width_px, 1), mode="nearest")).astype(np.float32)
+        return
+    removal = _algotom(method)
+    function = {
+        "sorting": lambda sinogram: removal.remove_stripe_based_sorting(sinogram, size=width_px),
+        "filtering": lambda sinogram: removal.remove_stripe_based_filtering(sinogram, size=width_px),
+        "wavelet": lambda sinogram: removal.remove_stripe_based_wavelet_fft(sinogram),
+        "all": lambda sinogram: removal.remove_all_stripe(sinogram, la_size=2 * width_px + 1, sm_size=width_px),
+    }[method]
+    for lane in range(lines.shape[2]):
+        sinogram = np.ascontiguousarray(lines[..., lane])
+        if sinogram.any():
+            lines[..., lane] = function(sinogram)
+
+
+def check_stripes(method: Stripes) -> None:
+    """Refuse a method whose package is not there, before anything is read.
+
+    Raises:
+        SettingsError: with the way to install it.
+    """
+    if method not in ("none", "fast"):
+        _algotom(method)
+
+
+def _algotom(method: str) -> Any:
+    try:
+        return importlib.import_module("algotom.prep.removal")
+    except ImportError as error:
+        raise SettingsError(
+            f"stripes = {method!r} needs algotom, which is not installed ({error}): pip install danmax-bluesky[recon]; "
+            'or say stripes = "fast"'
+        ) from error
