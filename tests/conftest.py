@@ -8,6 +8,13 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of a server of another program may fail once: the server may be late. No other test is run again."""
+    for item in items:
+        if item.get_closest_marker("real_server"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(autouse=True)
 def _settings_from_the_test_alone(monkeypatch):
     """A developer's own settings must not decide how a test ends."""

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ from danmax_bluesky.pipelines.azint_http import ServiceServer
 from danmax_bluesky.pipelines.azint_service import IntegrationService
 from danmax_bluesky.pipelines.local_http import new_token
 from danmax_bluesky.testing.powder import SMALL, DetectorWriter, PowderRun, ring_frames, small_poni
+from danmax_bluesky.testing.waiting import eventually
 
 SHAPE = SMALL
 PONI = small_poni(rot1=0.0)
@@ -60,11 +60,6 @@ def measure(root, scan_id):
     return run
 
 
-def until(client, condition, timeout_s=60.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        status = client("/status")
-        if condition(status["data"]):
-            return status
-        time.sleep(0.05)
-    raise AssertionError(status)
+def until(client, condition):
+    """The first status of the service that fulfils a condition."""
+    return eventually(lambda: status if condition((status := client("/status"))["data"]) else None)

@@ -27,7 +27,8 @@ from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.locks import has_writer
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.provenance_journal import Provenance
-from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, ring_frames
+from danmax_bluesky.testing.powder import DetectorWriter, PowderRun, patterns_in, ring_frames
+from danmax_bluesky.testing.waiting import eventually
 
 SHAPE = (167, 131)
 RECIPES = [
@@ -121,7 +122,7 @@ def test_a_worker_killed_at_random_moments_loses_nothing(tmp_path, integrate, ti
         """The worker of the moment, once it has written a frame that the one before it never saw."""
         nonlocal known
         if done in kills:
-            wait_until(lambda: patterns_in(live) > known)
+            eventually(lambda: patterns_in(live) > known)
             time.sleep(chance.random() * 0.1)
             os.kill(integrate.supervisor.pid, signal.SIGKILL)
             known = done
@@ -170,7 +171,7 @@ def test_who_integrates_is_not_disturbed(tmp_path, integrate):
     run.start()
     with DetectorWriter(run.file, frames) as writer:
         measure(run, writer, "primary", 10)
-        wait_until(lambda: patterns_in(live) > 0)
+        eventually(lambda: patterns_in(live) > 0)
         os.kill(integrate.supervisor.pid, signal.SIGSTOP)
         try:
             measure(run, writer, "primary", 30)
@@ -198,7 +199,7 @@ def test_a_full_disk_ends_the_integration_and_is_told(tmp_path, integrate):
     run.start()
     with DetectorWriter(run.file, frames) as writer:
         measure(run, writer, "primary", 20)
-        wait_until(lambda: patterns_in(live) > 0)
+        eventually(lambda: patterns_in(live) > 0)
         worker, free = integrate.supervisor.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(worker, resource.RLIMIT_FSIZE, (live.stat().st_size + 20_000, resource.RLIM_INFINITY))
         try:
@@ -271,7 +272,7 @@ def test_patterns_are_readable_and_published_while_they_are_measured(tmp_path, i
     with DetectorWriter(run.file, frames) as writer:
         writer.append(1)
         run.rows("primary", 1)
-        wait_until(lambda: integrate.address and live.exists() and len(read_patterns(live).intensity) == 1)
+        eventually(lambda: integrate.address and patterns_in(live) == 1)
         socket = zmq.Context.instance().socket(zmq.SUB)
         socket.connect(integrate.address)
         socket.setsockopt(zmq.SUBSCRIBE, b"pattern")
@@ -315,23 +316,3 @@ def danmax_azint(*arguments) -> str:
     result = CliRunner().invoke(cli, ["azint", *map(str, arguments)], env={"COLUMNS": "300"})
     assert result.exit_code == 0, result.output
     return result.output
-
-
-def patterns_in(path) -> int:
-    """How many patterns can be read now; none before there is a file, or while a new worker makes it anew."""
-    try:
-        return len(read_patterns(path).intensity)
-    except (StorageError, OSError, KeyError):
-        return 0
-
-
-def wait_until(condition, timeout_s=60.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except Exception:
-            pass
-        time.sleep(0.02)
-    raise AssertionError("it did not happen")

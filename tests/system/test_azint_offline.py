@@ -25,7 +25,8 @@ from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.provenance_journal import Provenance
-from danmax_bluesky.testing.powder import SMALL, DetectorWriter, PowderRun, ring_frames, small_poni
+from danmax_bluesky.testing.powder import SMALL, DetectorWriter, PowderRun, patterns_in, ring_frames, small_poni
+from danmax_bluesky.testing.waiting import eventually
 
 SHAPE = SMALL
 RECIPE = {"detector": "pilatus", "radial_bins": 80, "unit": "2th_deg"}
@@ -113,7 +114,7 @@ def test_an_integration_that_was_killed_is_continued(tmp_path):
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: len(read_patterns(output).intensity) > 0)
+        eventually(lambda: patterns_in(output) > 0)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -199,9 +200,9 @@ def test_new_files_are_followed(tmp_path):
     command = [sys.executable, "-c", often, "azint", str(tmp_path), "--follow"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: len(read_patterns(output_path(first.file)).intensity) == 20)
+        eventually(lambda: patterns_in(output_path(first.file)) == 20)
         second = measure(tmp_path, 2)
-        wait_until(lambda: len(read_patterns(output_path(second.file)).intensity) == 20)
+        eventually(lambda: patterns_in(output_path(second.file)) == 20)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
@@ -254,11 +255,11 @@ def test_files_that_a_feeder_announces_are_integrated_once_their_run_has_ended(t
             assert not output_path(run.file).exists()
             run.rows("primary", 20)
             run.stop()
-            wait_until(lambda: len(read_patterns(output_path(run.file)).intensity) == 20)
+            eventually(lambda: patterns_in(output_path(run.file)) == 20)
             told.set()
             thread.join()
             assert measure(tmp_path, 2).file == second
-            wait_until(lambda: len(read_patterns(output_path(second)).intensity) == 20)
+            eventually(lambda: patterns_in(output_path(second)) == 20)
         finally:
             told.set()
             process.send_signal(signal.SIGINT)
@@ -353,15 +354,3 @@ def test_what_cannot_be_is_said(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cluster, "ANSWER_S", 1.0)
     assert message in danmax(*arguments, ok=False)
-
-
-def wait_until(condition, timeout_s=90.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except Exception:
-            pass
-        time.sleep(0.02)
-    raise AssertionError("it did not happen")

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 
 import h5py
@@ -202,11 +201,13 @@ def test_a_bad_message_of_the_feeder_does_not_end_the_service(root, serve):
         run = measure(root, 1)
         client("/new", {"calibration": {"poni": "cal.poni", "radial_bins": 30}})
         good = json.dumps({"command": "new file", "argument": str(run.file)}).encode()
-        deadline = time.monotonic() + 60
-        while client("/status")["data"]["files processed"] < 1 and time.monotonic() < deadline:
+
+        def sent_and_processed() -> bool:
             for message in [*bad, good]:
                 feeder.send(message)
-            time.sleep(0.1)
+            return client("/status")["data"]["files processed"] >= 1
+
+        eventually(sent_and_processed, every_s=0.1)
         data = client("/status")["data"]
         assert (data["files processed"], data["state"], data["failed"]) == (1, "running", [])
     finally:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.provenance_journal import Provenance
+from danmax_bluesky.testing.waiting import eventually
 
 RECIPES = [
     {"detector": "pilatus", "radial_bins": 500, "threshold": 1e6},
@@ -59,13 +60,12 @@ def test_a_scan_leaves_its_patterns_in_the_catalogue_and_a_row_of_provenance(ses
     files = measured(session, session.plans.azint_scan("tom_sam_x", -0.2, 0.2, 4, 0.01))
     start = session.last_run
     session.catalog_service.settle()
-    until = time.monotonic() + 120  # patterns come to the catalogue after the scan that they belong to
-    while True:
-        runs = [run for run in session.catalog.values() if run.start.get("derived_from") == start["uid"]]
-        if len(runs) == 2 and all(run.metadata.get("stop") for run in runs):
-            break
-        assert time.monotonic() < until, [run.start["recipe"]["name"] for run in runs]
-        time.sleep(0.5)
+
+    def both_have_ended() -> list[Any]:
+        derived = [run for run in session.catalog.values() if run.start.get("derived_from") == start["uid"]]
+        return derived if len(derived) == 2 and all(run.metadata.get("stop") for run in derived) else []
+
+    runs = eventually(both_have_ended)  # patterns come to the catalogue after the scan that they belong to
     assert {run.start["recipe"]["name"] for run in runs} == {"azint", "cake"}
     run = next(run for run in runs if run.start["recipe"]["name"] == "azint")
     stored = read_patterns(output_path(files.detector("pilatus")))

@@ -26,7 +26,7 @@ from danmax_bluesky.testing.compose import COUNTS_PER_DEG, OFFSET_DEG, Part, com
 from danmax_bluesky.testing.waiting import eventually
 
 LIMIT_S = 120.0
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.real_server]
 
 
 @pytest.fixture(scope="module")

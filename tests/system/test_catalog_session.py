@@ -22,7 +22,7 @@ from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.shell.runs import catalog_namespace
 from danmax_bluesky.testing.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.real_server]
 LIMIT_S = 180.0
 
 

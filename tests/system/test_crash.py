@@ -20,6 +20,7 @@ from danmax_bluesky.storage.journal import is_being_written
 from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.validators import pynxtools_remarks
+from danmax_bluesky.testing.waiting import eventually
 
 SCAN_S = 6.0
 PROGRAM = """
@@ -74,10 +75,7 @@ def killed_scan(root: Path, after_s: float) -> Path:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(30)
     (journal,) = root.rglob("*_documents.jsonl")
-    deadline = time.monotonic() + 30  # the camera is a process of its own, and follows
-    while is_being_written(journal) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(1.0)
+    eventually(lambda: not is_being_written(journal))  # the camera is a process of its own, and follows
     return journal
 
 

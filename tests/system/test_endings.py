@@ -27,7 +27,7 @@ from danmax_bluesky.runs.record import fold
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.testing.cut_short import MIDDLE_NS, PLANS, SLOW, at_first, in_words, messages, tomo
-from danmax_bluesky.testing.scanning import measured
+from danmax_bluesky.testing.scanning import measured, value
 
 MOTORS = ("tom_ry", "tom_sam_x", "tom_sam_y")
 EVERY = int(os.environ.get("CAMPAIGN_EVERY", "1"))
@@ -87,10 +87,6 @@ class Asked:
 
 class OfACallbackError(Exception):
     pass
-
-
-def value(session: Session, signal: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(signal.get_value(), session.RE.loop).result(5)
 
 
 def standing(session: Session) -> dict[str, float]:

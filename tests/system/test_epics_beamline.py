@@ -29,6 +29,8 @@ from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import measured
 from danmax_bluesky.testing.servers import ServerProcess
 
+pytestmark = pytest.mark.real_server
+
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 BEAMLINE, DETECTOR = HOW_TO / "add-a-beamline.md", HOW_TO / "add-a-detector.md"
 SERVER = Path(__file__).parent / "servers" / "epics_beamline.py"

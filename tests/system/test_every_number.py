@@ -3,7 +3,6 @@
 One oracle for all plans, without faults and with the first, the middle, the last and several frames lost.
 """
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.runs.frame_table import AngleFlag
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import Measured, recording
+from danmax_bluesky.testing.waiting import eventually
 from danmax_bluesky.tomography.translations import Line
 
 DARK, FLAT, PROJECTION, ALIGNMENT = 2, 1, 0, -1
@@ -367,10 +367,5 @@ def patterns_of(run: Measured, recipe: str) -> Path:
 
 def catalogued(session, uid):
     """The table of the frames as Tiled serves it."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        catalog = session.catalog
-        if uid in catalog and "pilatus_frames" in catalog[uid]:
-            return {name: values.values for name, values in catalog[uid]["pilatus_frames"].read().items()}
-        time.sleep(0.2)
-    raise AssertionError(f"run {uid} has no table of frames in the catalogue")
+    eventually(lambda: uid in session.catalog and "pilatus_frames" in session.catalog[uid])
+    return {name: values.values for name, values in session.catalog[uid]["pilatus_frames"].read().items()}

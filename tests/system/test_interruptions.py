@@ -1,6 +1,5 @@
 """Pauses and endings of scans that stop at points: no beam on the sample meanwhile, and nothing left behind."""
 
-import asyncio
 import json
 import threading
 
@@ -19,15 +18,12 @@ from danmax_bluesky.plans.stubs import end_safely
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.journal import read_journal
+from danmax_bluesky.testing.scanning import value
 
 
 @pytest.fixture(scope="module")
 def session(session_of):
     return session_of()
-
-
-def value(session, signal):
-    return asyncio.run_coroutine_threadsafe(signal.get_value(), session.RE.loop).result(5)
 
 
 def paused(session, plan, after=2):

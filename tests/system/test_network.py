@@ -27,6 +27,8 @@ pytest.importorskip("p4p")
 from danmax_bluesky.devices.tango.serving import free_port  # noqa: E402
 from danmax_bluesky.shell.magics import Magics  # noqa: E402
 
+pytestmark = pytest.mark.real_server
+
 SMALL = {
     "detectors.orca.width": 96,
     "detectors.orca.height": 32,

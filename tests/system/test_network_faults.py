@@ -27,6 +27,8 @@ from danmax_bluesky.devices.disconnects import LinkLostError
 from danmax_bluesky.devices.tango.serving import free_port
 from danmax_bluesky.shell.start import namespace
 
+pytestmark = pytest.mark.real_server
+
 SMALL = {
     "detectors.orca.width": 96,
     "detectors.orca.height": 32,

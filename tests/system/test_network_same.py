@@ -15,6 +15,8 @@ from danmax_bluesky.testing.servers import ServerProcess
 pytest.importorskip("tango")
 pytest.importorskip("p4p")
 
+pytestmark = pytest.mark.real_server
+
 SMALL = {
     "detectors.orca.width": 96,
     "detectors.orca.height": 32,

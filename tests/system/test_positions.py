@@ -67,6 +67,7 @@ def test_motors_are_saved_where_they_stand(danmax, library):
         danmax("save", "there", "hexapod")
 
 
+@pytest.mark.real_server
 def test_motors_of_the_control_system_are_saved_where_they_stand(danmax, library, tmp_path):
     tango = pytest.importorskip("tango")
     file = tmp_path / "twin.toml"

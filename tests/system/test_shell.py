@@ -1,6 +1,5 @@
 """A session at the prompt: profiles, words, metadata that stay, errors that say what to do."""
 
-import asyncio
 import io
 import os
 import re
@@ -23,6 +22,7 @@ from danmax_bluesky.errors import DanmaxError, ScanError
 from danmax_bluesky.shell import banner, install
 from danmax_bluesky.shell.live_display import LiveView
 from danmax_bluesky.shell.magics import WORDS, Magics
+from danmax_bluesky.testing.scanning import value
 from danmax_bluesky.testing.servers import ServerProcess
 from danmax_bluesky.tomography.scan import TomoScan
 
@@ -94,6 +94,7 @@ def test_the_simulated_profile_measures_and_remembers(tmp_path):
     assert re.search(r"orca\W+[\d.]+", again.stdout)
 
 
+@pytest.mark.real_server
 def test_the_beamlines_profile_measures_the_same_on_real_servers(tmp_path):
     pytest.importorskip("tango")
     pytest.importorskip("p4p")
@@ -145,10 +146,6 @@ def test_motors_are_moved_and_shown(typed):
     text = console.export_text()
     assert re.search(r"tom_sam_x\W+1\.5\W+mm\W+-50\W+50", text)
     assert all(name in text for name in session.beamline.motors)
-
-
-def value(session, signal):
-    return asyncio.run_coroutine_threadsafe(signal.get_value(), session.RE.loop).result(5)
 
 
 @contextmanager

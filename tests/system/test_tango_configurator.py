@@ -18,6 +18,8 @@ from danmax_bluesky.devices.tango.configurator import tango_configurator  # noqa
 from danmax_bluesky.devices.tango.serving import free_port  # noqa: E402
 from danmax_bluesky.errors import DeviceError  # noqa: E402
 
+pytestmark = pytest.mark.real_server
+
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):

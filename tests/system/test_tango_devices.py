@@ -27,6 +27,8 @@ from danmax_bluesky.devices.tango.serving import free_port  # noqa: E402
 from danmax_bluesky.errors import DeviceError, SettingsError  # noqa: E402
 from danmax_bluesky.testing.servers import ServerProcess  # noqa: E402
 
+pytestmark = pytest.mark.real_server
+
 PROGRAM = [sys.executable, str(Path(__file__).parent / "servers" / "odd_devices.py")]
 NAMES = {
     "readback": "Steps",

@@ -16,7 +16,7 @@ from danmax_bluesky.plans import stubs
 from danmax_bluesky.runs.frame_table import AngleFlag, ImageKey
 from danmax_bluesky.runs.trigger_angles import far_from_plan
 from danmax_bluesky.storage.reading import open_scan
-from danmax_bluesky.testing.scanning import measured
+from danmax_bluesky.testing.scanning import measured, value
 from danmax_bluesky.tomography.scan import FIELDS, TomoScan
 from danmax_bluesky.tomography.scan_phases import plan_phases
 
@@ -72,10 +72,6 @@ def run(session, *given, **parameters):
     scan = measured(session, plan(session, *given, **parameters))
     assert far_from_plan(scan.record) == []
     return scan
-
-
-def value(session, signal):
-    return asyncio.run_coroutine_threadsafe(signal.get_value(), session.RE.loop).result(5)
 
 
 def stands(session, motor):

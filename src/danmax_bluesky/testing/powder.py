@@ -10,6 +10,9 @@ import hdf5plugin
 import numpy as np
 from event_model import ComposeStreamResource, compose_run
 
+from danmax_bluesky.errors import StorageError
+from danmax_bluesky.storage.patterns import read_patterns
+
 DETECTOR = "pilatus"
 DATASET = f"/entry/instrument/{DETECTOR}/data"
 SMALL = (97, 83)
@@ -219,3 +222,11 @@ class PowderRun:
     def _emit(self, name: str, doc: Any) -> None:
         for consumer in self._consumers:
             consumer(name, doc)
+
+
+def patterns_in(path: Path) -> int:
+    """How many patterns a file holds that may be written at this moment; 0 if it cannot be read yet."""
+    try:
+        return len(read_patterns(path).intensity)
+    except (StorageError, OSError, KeyError):
+        return 0

@@ -1,5 +1,6 @@
 """Scans on the twin, and what is left of them: for tests that measure."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,3 +97,8 @@ def measured(session: Session, plan: Any) -> Measured:
     with recording(session) as runs:
         session.RE(plan)
     return runs[-1]
+
+
+def value(session: Session, signal: Any) -> Any:
+    """The value of a signal of a device, read in the event loop of the session."""
+    return asyncio.run_coroutine_threadsafe(signal.get_value(), session.RE.loop).result(5)

@@ -137,6 +137,7 @@ def test_what_was_heard_is_thrown_once(engine):
     seen = []
 
     def inner():
+        threading.Thread(target=engine.abort).start()
         try:
             yield from bps.sleep(30)
         except (RequestAbort, RequestStop) as error:
@@ -145,7 +146,6 @@ def test_what_was_heard_is_thrown_once(engine):
             yield from bps.null()
             raise
 
-    threading.Timer(0.2, engine.abort).start()
     with pytest.raises(RunEngineInterrupted):
         engine(inner())
     assert seen == ["RequestAbort"]

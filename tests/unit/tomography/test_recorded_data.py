@@ -1,8 +1,5 @@
 """The real measurements in the folder named by DANMAX_TEST_DATA, or beside the repository."""
 
-import os
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
@@ -12,20 +9,10 @@ from danmax_bluesky.tomography.centre import find_centre
 from danmax_bluesky.tomography.direct_fourier import reconstruct_slices, sinogram
 from danmax_bluesky.tomography.triggers import EncoderScale
 
-REPOSITORY = Path(__file__).parents[3]
-DATA = Path(os.environ.get("DANMAX_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
-
-
-def recorded(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"recorded data are not here: {path}; set DANMAX_TEST_DATA to their folder")
-    return path
-
 
 @pytest.fixture(scope="module")
-def tooth():
-    with h5py.File(recorded("tomography/tooth.h5")) as file:
+def tooth(recorded_data):
+    with h5py.File(recorded_data / "tomography/tooth.h5") as file:
         return tuple(file[f"exchange/{name}"][()] for name in ("data", "data_white", "data_dark", "theta"))
 
 
@@ -53,8 +40,8 @@ def test_a_wrong_axis_makes_the_tooth_worse(tooth):
     assert np.median(sharpness[295.8]) > max(np.median(sharpness[290.0]), np.median(sharpness[302.0]))
 
 
-def test_the_recorded_capture_gives_the_angles():
-    table = np.loadtxt(recorded("tomography/danmax-pcap.csv"), delimiter=",", skiprows=4)
+def test_the_recorded_capture_gives_the_angles(recorded_data):
+    table = np.loadtxt(recorded_data / "tomography/danmax-pcap.csv", delimiter=",", skiprows=4)
     result = mid_exposure_angles(EncoderScale(11930463.0, -50.0, 32), np.linspace(0, 180, 11), mean=table[:, 2])
     assert result.angles_deg[7] == pytest.approx(134.79, abs=0.01)
     assert np.flatnonzero(result.flags).tolist() == [7]
