@@ -3,7 +3,6 @@
 `make campaign` tries every fault in every phase; the other runs try one of each kind.
 """
 
-import asyncio
 import contextlib
 import os
 import resource
@@ -27,10 +26,13 @@ from danmax_bluesky.runs.record import RunRecord, fold
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.scalars import load_scalars
+from danmax_bluesky.testing.scanning import value
+from danmax_bluesky.testing.waiting import eventually
 
 PHASES = ("dark", "flat", "proj", "ortho", "flat_after", "dark_after")
 FIRST_TRIGGER = {"dark": 0, "flat": 10, "proj": 20, "ortho": 51, "flat_after": 53, "dark_after": 63}
-LONG = 50
+LONG = {"nsteps": 300, "npt_fields": 50}
+"""Every phase goes on long enough for what happens at its first frame."""
 """So many darks or flats that a phase is still going on when it is interrupted, also on a busy machine."""
 FRAMES = {"dark": 10, "flat": 10, "proj": 31, "ortho": 2, "flat_after": 10, "dark_after": 10}
 
@@ -41,8 +43,8 @@ def session(session_of) -> Session:
 
 
 def scan(session: Session, **parameters: Any) -> Any:
-    given = {"npt_fields": 10, "fields_flag": "111111", **parameters}
-    return session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 30, 0.02, **given)
+    given = {"nsteps": 30, "npt_fields": 10, "fields_flag": "111111", **parameters}
+    return session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, exp_time=0.02, **given)
 
 
 @dataclass
@@ -55,17 +57,20 @@ class Outcome:
 
 
 def run(session: Session, phase: str = "", act: Callable[[], Any] | None = None, **parameters: Any) -> Outcome:
-    """Run a scan; once the first frames of `phase` are documented, act in another thread."""
-    streams: dict[str, str] = {}
-    acted = threading.Event()
+    """Run a scan; once the first frame of `phase` was exposed, act in another thread."""
+    actors: list[threading.Thread] = []
+
+    def act_at_the_first_frame(before: int) -> None:
+        assert act is not None
+        exposures = session.beamline.twin.world.exposures["orca"]
+        eventually(lambda: len(exposures) > before, every_s=0.005)
+        act()
 
     def watch(name: str, doc: Any) -> None:
-        if name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-            begins = doc["name"] == phase
-            if begins and act is not None and not acted.is_set():
-                acted.set()
-                threading.Timer(0.1, act).start()
+        if name == "descriptor" and doc["name"] == phase and act is not None and not actors:
+            before = len(session.beamline.twin.world.exposures["orca"])
+            actors.append(threading.Thread(target=act_at_the_first_frame, args=(before,)))
+            actors[0].start()
 
     token = session.RE.subscribe(watch)
     error: BaseException | None = None
@@ -86,10 +91,6 @@ def run(session: Session, phase: str = "", act: Callable[[], Any] | None = None,
     assert session.last_run is not None
     files = ScanFiles.of(session.last_run)
     return Outcome(load_scalars(fold(read_journal(files.documents))), error, in_pause)
-
-
-def value(session: Session, signal: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(signal.get_value(), session.RE.loop).result(5)
 
 
 def assert_left_in_order(session: Session, record: RunRecord) -> None:
@@ -187,7 +188,7 @@ def test_a_full_disk_ends_the_scan_with_the_cameras_own_words(session, phase):
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (written + 2048, before[1]))
 
     try:
-        outcome = run(session, phase, fill, npt_fields=LONG)
+        outcome = run(session, phase, fill, **LONG)
     finally:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, before)
     assert isinstance(outcome.error, DanmaxError)
@@ -210,18 +211,19 @@ def test_a_full_disk_ends_the_scan_with_the_cameras_own_words(session, phase):
 
 @pytest.mark.parametrize("phase", every("pause", ("flat",)))
 def test_a_pause_waits_for_the_end_of_the_phase_and_nothing_is_lost(session, phase):
+    before = session.beamline.twin.world.armings["orca"]
     outcome = run(session, phase, lambda: session.RE.request_pause(defer=True))
     if phase != PHASES[-1]:
         assert isinstance(outcome.error, RunEngineInterrupted)
     assert outcome.record.is_complete
-    assert session.beamline.twin.world.armings["orca"] >= 1
+    assert session.beamline.twin.world.armings["orca"] == before + 1
     assert_left_in_order(session, outcome.record)
     assert_next_scan_works(session)
 
 
 @pytest.mark.parametrize("phase", every("immediate", ("proj",)))
 def test_an_immediate_pause_ends_the_run_and_keeps_what_was_measured(session, phase):
-    outcome = run(session, phase, lambda: session.RE.request_pause(defer=False), npt_fields=LONG)
+    outcome = run(session, phase, lambda: session.RE.request_pause(defer=False), **LONG)
     assert outcome.shutter_in_pause == "closed"
     assert outcome.record.status == "failed"
     assert "ended by a pause" in outcome.record.stop["reason"]
@@ -236,7 +238,7 @@ def test_an_ended_run_is_never_called_complete(session, phase, how):
     def act() -> None:
         session.RE.abort("enough") if how == "abort" else session.RE.stop()
 
-    outcome = run(session, phase, act, npt_fields=LONG)
+    outcome = run(session, phase, act, **LONG)
     assert not outcome.record.is_complete
     assert outcome.record.status == {"abort": "aborted", "stop": "incomplete"}[how]
     assert_left_in_order(session, outcome.record)
