@@ -81,9 +81,7 @@ def xye_text(
     return "\n".join(header) + "\n" + _table(rows)
 
 
-def xy_text(
-    axis: np.ndarray, intensity: np.ndarray, quantity: str, unit: str, wavelength_angstrom: float
-) -> str:
+def xy_text(axis: np.ndarray, intensity: np.ndarray, quantity: str, unit: str, wavelength_angstrom: float) -> str:
     """One pattern as 2theta in degrees and intensity, after a line of "#"; a q axis is turned into 2theta.
 
     Args:
