@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from danmax_bluesky.errors import DanmaxError
     from danmax_bluesky.pipelines.catalog.client import find_runs, list_runs
     from danmax_bluesky.pipelines.catalog.session_catalog import open_catalog
+    from danmax_bluesky.pipelines.export import export_text
     from danmax_bluesky.pipelines.scan_integration import integrate_scan as integrate
     from danmax_bluesky.pipelines.slice_process import reconstruct
     from danmax_bluesky.plans.stubs import arm, close_shutter, open_shutter
@@ -37,6 +38,7 @@ __all__ = [
     "close_shutter",
     "darks",
     "expected_lines_deg",
+    "export_text",
     "find_runs",
     "flats",
     "integrate",
@@ -65,6 +67,7 @@ _HOMES = {
     "close_shutter": "plans.stubs",
     "darks": "plans.tomography",
     "expected_lines_deg": "scattering.peaks",
+    "export_text": "pipelines.export",
     "find_runs": "pipelines.catalog.client",
     "flats": "plans.tomography",
     "integrate": "pipelines.scan_integration:integrate_scan",

@@ -51,6 +51,40 @@ def test_the_first_steps_lead_from_a_session_to_a_pattern(tmp_path):
     assert "| 0002 |" in (visit / "process" / "scan_log.md").read_text()
 
 
+BEAMTIME = """
+assert list(scans) == [1, 2, 3]
+assert [scan.status for scan in scans.values()] == ["complete"] * 3
+assert scans[1].title == "timescan 9 0.1 0.0" and scans[2].title == "ascan tom_sam_x -1.0 1.0 8 0.05"
+assert scans[3].title == "mesh tom_sam_x -0.4 0.4 8 tom_sam_y 0.0 0.2 4 0.05"
+assert frames.shape == (10, 407, 487)
+assert len(lines) >= 3
+assert len(before) == 45 and abs(np.mean(behind / before) - 0.6) < 0.01
+assert picture.shape == (5, 9) and np.isfinite(picture).all()
+assert np.std(picture) < 0.1 * np.mean(picture), "the calibrant is the same everywhere"
+first = scans[1].patterns()
+assert np.allclose(intensity, first.intensity[0][np.isfinite(first.intensity[0])])
+assert abs(angle[np.argmax(intensity)] - lines).min() < 0.1
+"""
+
+
+def test_a_beamtime_leads_from_masters_and_titles_to_a_map_and_texts(tmp_path):
+    notebook = nbformat.read(NOTEBOOKS / "beamtime.ipynb", as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(BEAMTIME))
+    executed = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in executed.cells if cell.cell_type == "code" for output in cell.outputs]
+    said = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert "Traceback" not in said
+    assert "3  CeO2 in a capillary  complete  mesh tom_sam_x -0.4 0.4 8 tom_sam_y 0.0 0.2 4 0.05" in said
+    assert "45 frames; the sample lets 60% of the beam through" in said
+    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 3
+    for number, picture in enumerate(pictures):
+        (tmp_path / f"picture_{number}.png").write_bytes(base64.b64decode(picture))
+        pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(picture)))
+        assert min(pixels.shape[:2]) > 200
+        assert len(np.unique(pixels[..., 0])) > 50
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
 def test_a_notebook_is_kept_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)

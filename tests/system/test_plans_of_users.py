@@ -119,6 +119,7 @@ def test_plans_of_bluesky_are_integrated_and_their_masters_are_whole(diffraction
         with h5py.File(scan.path) as file:
             detector = file["entry/instrument/pilatus"]
             assert detector["count_time"][:].tolist() == [0.02] * num
+            detector = file["entry_beamline/instrument/pilatus"]
             assert detector["type"][()] == b"pixel counting"
             assert detector["distance"][()] == 0.2
             assert detector["x_pixel_size"][()] == 172e-6

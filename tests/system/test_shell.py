@@ -294,13 +294,15 @@ def test_a_step_scan_is_tabulated_and_plotted_while_it_goes_on(typed, capsys):
     token = session.RE.subscribe(LiveView(plots=True))
     words.ascan("tom_sam_x 0 2 4 0.01")
     session.RE.unsubscribe(token)
-    rows = re.findall(r"^\|\s+\d \|.*\|\s+(\d\.\d+) \|\s+([\d.]+) \|$", capsys.readouterr().out, re.MULTILINE)
-    assert [float(position) for position, _ in rows] == pytest.approx([0, 0.5, 1, 1.5, 2])
-    (axes,) = plt.gcf().axes
-    (curve,) = axes.lines
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("tom_sam_x", "beam_monitor")
-    assert list(curve.get_xdata()) == pytest.approx([0, 0.5, 1, 1.5, 2])
-    assert min(curve.get_ydata()) > 1000
+    table = r"^\|\s+\d \|.*\|\s+(\d\.\d+) \|\s+([\d.]+) \|\s+([\d.]+) \|$"
+    rows = re.findall(table, capsys.readouterr().out, re.MULTILINE)
+    assert [float(position) for position, *_ in rows] == pytest.approx([0, 0.5, 1, 1.5, 2])
+    assert [axes.get_ylabel() for axes in plt.gcf().axes] == ["beam_monitor", "transmitted"]
+    assert plt.gcf().axes[-1].get_xlabel() == "tom_sam_x"
+    for axes in plt.gcf().axes:
+        (curve,) = axes.lines
+        assert list(curve.get_xdata()) == pytest.approx([0, 0.5, 1, 1.5, 2])
+        assert min(curve.get_ydata()) > 1000
     plt.close("all")
 
 

@@ -53,7 +53,9 @@ _PATH = click.Path(path_type=Path)
     help="one pattern from several positions of a detector: a .poni and its frames, for each position",
 )
 @click.option("--monitor-counts", help="with --join: what the monitor counted for a frame of each position, 1e5,2e5")
-@click.option("--export", type=click.Choice(["chi", "xye"]), help="write integrated files as text, one for each frame")
+@click.option(
+    "--export", type=click.Choice(["chi", "xy", "xye"]), help="write integrated files as text, one for each frame"
+)
 @click.pass_obj
 def command(settings: SettingsSource, paths: tuple[Path, ...], **options: Any) -> None:
     """Integrate scans by their number, FILES or whole FOLDERS: of detectors, other HDF5, image files.

@@ -54,10 +54,10 @@ def frame_channels(record: RunRecord, tables: Mapping[str, FrameTable]) -> Frame
     groups = {
         name: nx("NXpositioner", {"value": _array(table, values, units)}) for name, (values, units) in motors.items()
     }
-    taken = {*record.image_keys, *motors, "start_positioners"}
-    channels, more = _channels(record, table, taken)
+    channels, more = _channels(record, table, motors)
     for name, (values, units, source) in channels.items():
-        groups[name] = nx("NXcollection", {"data": _array(table, values, units, source=source)})
+        there = groups.get(name, nx("NXcollection"))  # a temperature that is scanned is a motor and a channel
+        groups[name] = Group({**there.children, "data": _array(table, values, units, source=source)}, there.attrs)
     return FrameChannels(groups, (*remarks, *more))
 
 
@@ -115,14 +115,14 @@ def _motors(record: RunRecord, table: FrameTable) -> dict[str, tuple[np.ndarray,
 
 
 def _channels(
-    record: RunRecord, table: FrameTable, taken: set[str]
+    record: RunRecord, table: FrameTable, motors: Mapping[str, tuple[np.ndarray, str]]
 ) -> tuple[dict[str, tuple[np.ndarray, str, str]], list[str]]:
     """Name -> (value for each frame, units, where they come from), and what there is to say."""
     mapping: Mapping[str, str] = record.start.get("channels") or default_channels()
     recorded = {
         name: (values, units)
         for name, (values, units) in table.recorded.items()
-        if name not in (ANGLE, ANGLE_FLAG) and name not in taken and not is_encoder_key(record.start, name)
+        if name not in (ANGLE, ANGLE_FLAG) and not is_encoder_key(record.start, name)
     }
     recorded[ELAPSED] = table.time_s - float(record.start["time"]), "s"
     found: dict[str, tuple[np.ndarray, str, str]] = {}
@@ -131,7 +131,7 @@ def _channels(
     for key, name in mapping.items():
         sources.setdefault(name, []).append(column_name(key))
     for name, keys in sources.items():
-        if name in taken:
+        if name in record.image_keys or (name in motors and name not in keys):
             remarks.append(f"{name}: is a detector or a scanned motor of this run, so no channel can be called so")
             continue
         there = [key for key in keys if key in recorded and np.any(np.isfinite(recorded[key][0]))]
@@ -144,7 +144,7 @@ def _channels(
         if why:
             remarks.append(f"{name}: {why}")
     for key, (values, units) in recorded.items():
-        if key not in mapping and key not in found and key != ELAPSED:
+        if key not in mapping and key not in found and key not in motors and key != ELAPSED:
             found[key] = values, units, key
     return found, remarks
 

@@ -7,17 +7,17 @@ from typing import Literal
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.scattering.text_formats import chi_text, xye_text
+from danmax_bluesky.scattering.text_formats import chi_text, xy_text, xye_text
 from danmax_bluesky.storage.patterns import read_patterns, read_recipe
 from danmax_bluesky.storage.text_files import write_text
 
 
-def export_text(file: Path, kind: Literal["chi", "xye"], folder: Path | None = None) -> Iterator[Path]:
+def export_text(file: Path, kind: Literal["chi", "xy", "xye"], folder: Path | None = None) -> Iterator[Path]:
     """Write each pattern of a file as text, and name each file that was written.
 
     Args:
         file: of patterns.
-        kind: "chi" with a header, or "xye" in 2theta.
+        kind: "chi" with a header, "xye" with 2theta, intensity and error, or "xy" with 2theta and intensity alone.
         folder: where to; None takes a folder beside the file.
 
     Raises:
@@ -38,6 +38,8 @@ def export_text(file: Path, kind: Literal["chi", "xye"], folder: Path | None = N
         values = (patterns.radial_axis, patterns.intensity[row], sigma, patterns.quantity, patterns.unit)
         if kind == "xye":
             text = xye_text(*values, wavelength, norms[row])
+        elif kind == "xy":
+            text = xy_text(patterns.radial_axis, patterns.intensity[row], *values[3:], wavelength)
         else:
             parameters = {key: value for key, value in recipe.items() if not isinstance(value, np.ndarray)}
             text = chi_text(*values, parameters, {key: float(v[row]) for key, v in patterns.integrals.items()})

@@ -1,4 +1,4 @@
-"""Patterns as text: .chi with a header, as FIT2D and SAXSDOG write it, and .xye for Rietveld programs."""
+"""Patterns as text: .chi with a header, as FIT2D and SAXSDOG write it, .xye for Rietveld programs, and plain .xy."""
 
 import json
 from collections.abc import Mapping
@@ -80,6 +80,27 @@ def xye_text(
     above = np.where(intensity == 0, 1e-6 * errors, intensity)
     rows = _rows(two_theta_deg(axis, quantity, unit, wavelength_angstrom), above, errors)
     return "\n".join(header) + "\n" + _table(rows)
+
+
+def xy_text(
+    axis: NDArray[np.float64], intensity: NDArray[np.floating], quantity: str, unit: str, wavelength_angstrom: float
+) -> str:
+    """One pattern as 2theta in degrees and intensity, after a line of "#"; a q axis is turned into 2theta.
+
+    Args:
+        axis: shape (n,).
+        intensity: shape (n,); bins with NaN are left out.
+        quantity: "2theta" or "q".
+        unit: of the axis.
+        wavelength_angstrom: Å.
+
+    Raises:
+        FormatError: the axis is no scattering angle, nor a scattering vector that one can be made from.
+    """
+    two_theta = two_theta_deg(axis, quantity, unit, wavelength_angstrom)
+    there = np.isfinite(two_theta) & np.isfinite(intensity)
+    points = zip(two_theta[there], intensity[there], strict=True)
+    return "# 2theta in degrees, intensity\n" + "".join(f"{x:.8e} {y:.8e}\n" for x, y in points)
 
 
 def two_theta_deg(

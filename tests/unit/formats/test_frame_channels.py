@@ -122,6 +122,14 @@ def test_a_channel_cannot_take_the_place_of_a_detector_or_a_motor():
     assert found.remarks == ("x: is a detector or a scanned motor of this run, so no channel can be called so",)
 
 
+def test_a_temperature_that_is_scanned_is_a_motor_and_a_channel():
+    found = channels(table(x=[1, 2, 3]), channels={"x": "x"})
+    assert values_of(found, "x/value") == values_of(found, "x/data") == [1, 2, 3]
+    found = channels(table(x=[1, 2, 3]), channels={"x": "cryo_temp"})
+    assert values_of(found, "x/value") == values_of(found, "cryo_temp/data") == [1, 2, 3]
+    assert found.remarks == ()
+
+
 def test_detectors_with_other_rows_are_named_and_equal_ones_are_not():
     first = table(x=[1, 2, 3])
     assert channels(first, table("orca", x=[1, 2, 3])).remarks[2:] == ()

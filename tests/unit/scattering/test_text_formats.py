@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from danmax_bluesky.errors import FormatError
-from danmax_bluesky.scattering.text_formats import chi_text, two_theta_deg, xye_text
+from danmax_bluesky.scattering.text_formats import chi_text, two_theta_deg, xy_text, xye_text
 
 AXIS = np.array([1.0, 2.0, 3.0])
 INTENSITY = np.array([10.0, np.nan, 30.0])
@@ -65,3 +65,10 @@ def test_without_an_error_model_the_errors_are_those_of_the_counts_and_the_heade
     text = xye_text(AXIS, np.array([5.0, 0.0, -1.0]), None, "2theta", "degree", 0.4, norm)
     assert "no errors were computed" in text.splitlines()[1]
     assert np.loadtxt(text.splitlines())[:, 2] == pytest.approx([np.sqrt(50) / 10, 0.1, 0.1])
+
+
+def test_xy_is_in_degrees_and_has_the_intensities_as_they_are():
+    text = xy_text(np.array([1.0, 2.0, 3.0]), np.array([5.0, np.nan, -0.5]), "2theta", "degree", 0.4)
+    assert text == "# 2theta in degrees, intensity\n1.00000000e+00 5.00000000e+00\n3.00000000e+00 -5.00000000e-01\n"
+    (line,) = xy_text(np.array([10.0]), np.array([7.0]), "q", "1/nm", 0.4).splitlines()[1:]
+    assert float(line.split()[0]) == pytest.approx(2 * np.degrees(np.arcsin(0.4 / (4 * np.pi))))
