@@ -257,4 +257,5 @@ def test_everything_is_where_it_was_or_the_session_says_where_it_stands(session,
                 failed.append(f"{at} ({commands[at]}) + {later_ns / 1e6:g} ms: {type(error).__name__} {error}"[:600])
                 for name in MOTORS:
                     move(session, name, 0.0)
+    print(f"{kind}, {how}: {trials} ends asked for, {len(failed)} after which something did not hold")
     assert failed == [], "\n".join([f"{len(failed)} of {trials}", *failed[:20]])
