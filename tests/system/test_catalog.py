@@ -368,6 +368,14 @@ def test_the_shell_lists_runs_and_finds_them(session, service, catalog, root):
     assert [row[2:6] for row in log if row.endswith("| aborted: a cable came off |")] == ["0061"]
 
 
+def test_the_shell_calls_no_run_open_that_has_just_ended(session, service, catalog, root):
+    emit(session, compose_tomography(root, [Part("flat", "flat", [0.0] * 2)], scan_id=62, sample={"name": "fresh"}))
+    asked = ["runs", "--sample", "fresh"]  # at once: the feeder has had no time
+    result = CliRunner().invoke(cli, asked, env={"DANMAX_DATA_ROOT": str(root), "COLUMNS": "160"})
+    assert result.exit_code == 0, result.output
+    assert (result.stdout.count("complete"), result.stdout.count("open")) == (1, 0)
+
+
 def test_another_session_shares_server_and_feeder(service, catalog, root):
     feeder, server = feeder_of(service), service.place.server()
     with CatalogService.of(Settings(data_root=root)) as other:

@@ -26,7 +26,7 @@ from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.session import Session
 from danmax_bluesky.storage.journal import read_journal
-from danmax_bluesky.testing.cut_short import MIDDLE_NS, PLANS, SLOW, at_first, in_words, messages, tomo
+from danmax_bluesky.testing.cut_short import MIDDLE_NS, PLANS, SLOW, Moment, Watch, at_first, in_words, messages, tomo
 from danmax_bluesky.testing.scanning import measured, value
 
 MOTORS = ("tom_ry", "tom_sam_x", "tom_sam_y")
@@ -46,25 +46,28 @@ class Asked:
     Attributes:
         session: whose.
         how: in which way.
-        at: number of the message at which it is asked, from 0; more than there are: never.
+        at: the message at which it is asked.
         later_ns: how long after that message began, in the twin's time.
     """
 
     session: Session
     how: str
-    at: int
+    at: Moment
     later_ns: int = 0
-    count: int = 0
     told: str = ""
     commands: list[str] = field(default_factory=list)
     tasks: list[Any] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._watch = Watch(self.at)
+
     def __call__(self, message: Any) -> None:
         """The RunEngine's hook for messages."""
-        if self.count == self.at or (self.how == "twice" and self.count == self.at + 3):
+        since = self._watch(in_words(message))
+        if since == 0 or (self.how == "twice" and since == 3):
             self.tasks.append(asyncio.ensure_future(self._ask()))
-        self.count += 1
-        self.commands.append(in_words(message))
+        if since is not None and since >= 0:
+            self.commands.append(in_words(message))
 
     async def _ask(self) -> None:
         engine, twin = self.session.RE, self.session.beamline.twin
@@ -156,7 +159,7 @@ def try_one(session: Session, kind: str, asked: Asked, said: Callable[[], str]) 
             move(session, name, before[name])
         assert not set(away) & set(session.rig.homes.away)
     else:
-        assert away == {}, (away, asked.told, asked.commands[asked.at :])
+        assert away == {}, (away, asked.told, asked.commands)
     if session.last_run is not last:
         written, documented = frames_of_last_run(session, recovering="halt" in asked.how)
         slack = 1 if kind == "mesh" else 0  # a frame that was exposed when the end came belongs to no point
@@ -197,10 +200,19 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("collected", [0, 1, 5])
+def test_a_moment_is_the_same_message_however_often_frames_are_collected_before(collected):
+    commands = ["set x", "collect", "set x", "wait", "set y"]
+    watch = Watch(at_first(commands, "set x", "wait", after=1))
+    run = ["set x", *["collect"] * collected, "set x", "wait", "set y"]
+    assert [watch(words) for words in run].index(0) == run.index("wait")
+    assert [Watch(Moment(after=2))(words) for words in run[:1]] == [-2]
+
+
 @pytest.mark.parametrize(("kind", "how", "row", "after", "later_ns"), CASES, ids=lambda value: str(value)[:40])
 def test_an_end_that_is_asked_for_leaves_nothing_displaced(session, fast, caplog, kind, how, row, after, later_ns):
     commands = messages(session, kind)
-    asked = Asked(session, how, at_first(commands, *row) + after, later_ns)
+    asked = Asked(session, how, at_first(commands, *row, after=after), later_ns)
     caplog.clear()
     try_one(session, kind, asked, lambda: caplog.text)
     assert asked.tasks
@@ -211,8 +223,8 @@ def test_an_end_that_is_asked_for_leaves_nothing_displaced(session, fast, caplog
 
 def test_after_a_halt_the_next_scan_waits_until_somebody_says_where_the_sample_belongs(session, fast, caplog):
     motor = session.beamline.motors["tom_sam_x"]
-    at = at_first(messages(session, "tomography"), *OUT)
-    ended(session, tomo(session), Asked(session, "halt", at + 1, MIDDLE_NS))
+    at = at_first(messages(session, "tomography"), *OUT, after=1)
+    ended(session, tomo(session), Asked(session, "halt", at, MIDDLE_NS))
     there = value(session, motor.readback)
     assert 1 < there <= 20
     assert value(session, session.beamline.shutter.state) == "closed"
@@ -246,7 +258,7 @@ def test_everything_is_where_it_was_or_the_session_says_where_it_stands(session,
             caplog.clear()
             trials += 1
             try:
-                try_one(session, kind, Asked(session, how, at, later_ns), lambda: caplog.text)
+                try_one(session, kind, Asked(session, how, Moment(after=at), later_ns), lambda: caplog.text)
                 if trials % 5 == 0:
                     next_scan_is_right(session)
             except Exception as error:

@@ -25,7 +25,7 @@ from danmax_bluesky.session import Session, make_session
 from danmax_bluesky.storage.check import Severity, check_file
 from danmax_bluesky.storage.files import first_unwritten, open_to_read
 from danmax_bluesky.storage.references import references
-from danmax_bluesky.testing.cut_short import MIDDLE_NS, PLANS, SLOW, Killed, at_first, kill, messages, tomo
+from danmax_bluesky.testing.cut_short import MIDDLE_NS, PLANS, SLOW, Killed, Moment, at_first, kill, messages, tomo
 from danmax_bluesky.testing.scanning import measured
 from danmax_bluesky.testing.waiting import eventually, has_ended
 
@@ -47,7 +47,7 @@ def options_of(root: Path) -> dict[str, Any]:
     return {**SMALL, **SLOW, "data_root": str(root)}
 
 
-def try_one(root: Path, kind: str, at: int, later_ns: int) -> Killed | None:
+def try_one(root: Path, kind: str, at: Moment, later_ns: int) -> Killed | None:
     """One session that is killed, and what has to hold afterwards."""
     killed = kill(kind, options_of(root), root.with_name(f"{root.name}.json"), at, later_ns)
     if killed is None:
@@ -136,7 +136,7 @@ CASES = [
 def test_a_session_that_is_killed_loses_no_frame_and_the_next_one_says_what_stands_where(
     tmp_path, commands, kind, row, after, later_ns
 ):
-    killed = try_one(tmp_path / "data", kind, at_first(commands[kind], *row) + after, later_ns)
+    killed = try_one(tmp_path / "data", kind, at_first(commands[kind], *row, after=after), later_ns)
     assert killed is not None
 
 
@@ -149,7 +149,7 @@ def test_no_kill_loses_a_frame_or_hides_where_the_sample_is(tmp_path, commands, 
         for at in range(len(commands[kind]) % EVERY if later_ns else 0, len(commands[kind]), EVERY):
             trials += 1
             try:
-                try_one(tmp_path / str(trials), kind, at, later_ns)
+                try_one(tmp_path / str(trials), kind, Moment(after=at), later_ns)
             except Exception as error:
                 told = f"{at} ({commands[kind][at]}) + {later_ns / 1e6:g} ms: {type(error).__name__} {error}"
                 failed.append(told[:600])

@@ -1,6 +1,7 @@
 """The eleventh step: slices of a tomography, begun by the scan itself or by `danmax reconstruct`."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import bluesky.plan_stubs as bps
 import h5py
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from danmax_bluesky.callbacks.reconstruct_slices import jobs_of
 from danmax_bluesky.cli import cli
-from danmax_bluesky.errors import DanmaxError, PreflightError
+from danmax_bluesky.errors import DanmaxError, PreflightError, StorageError
+from danmax_bluesky.pipelines.slice_process import reconstruct_scan
 from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.storage.check import Severity, check_scan
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.provenance_tables import read_details, read_table
+from danmax_bluesky.storage.transfer import copy_scan
 from danmax_bluesky.tomography.quality import compare_slices
 from danmax_bluesky.twin.sources.phantom import truth_slice
 
@@ -133,3 +139,26 @@ def test_what_fails_is_in_the_provenance_and_told(session):
     (row,) = [row for row in read_table(files.master) if row["actor"] == "reconstruction"]
     assert row["status"] == "FAILED"
     assert "32 rows" in row["message"]
+
+
+def test_a_copy_made_while_slices_are_computed_is_whole_and_says_what_is_not_in_it(session, tmp_path):
+    files, _ = scan(session, nsteps=60)
+    session.wait_for_files()
+    (job,) = jobs_of(record_of(files.documents), "default", "")
+    copies, running = 0, set()
+    with ThreadPoolExecutor(1) as pool:
+        reconstructing = pool.submit(reconstruct_scan, job)
+        while not reconstructing.done():
+            try:
+                copied = copy_scan(files, tmp_path / str(copies))
+            except StorageError as error:
+                if "is being written by another process" in str(error):  # the slices themselves, just now
+                    continue
+                raise
+            running.update(copied.running)
+            assert copied.problems == ()
+            wrong = check_scan(record_of(copied.files.documents))
+            assert [finding for finding in wrong if finding.severity == Severity.ERROR] == []
+            copies += 1
+    assert reconstructing.result()
+    assert running == {"reconstruction"}

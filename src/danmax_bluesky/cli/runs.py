@@ -45,7 +45,7 @@ def command(
         service.start()
         try:
             runs = search(service.connect(), wanted)
-            found_lines, total = lines(runs, last, service.late), len(runs)
+            found_lines, total = lines(runs, last, service.said), len(runs)
         finally:
             service.close(wait_s=0.0)
     if not found_lines:

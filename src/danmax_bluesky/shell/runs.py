@@ -71,7 +71,7 @@ def catalog_namespace(session: Session, console: Console) -> dict[str, Any]:
         from danmax_bluesky.pipelines.catalog import client
 
         runs = find_runs(**asked)
-        rows = client.lines(runs, last, session.catalog_service.late if session.catalog_service else ())
+        rows = client.lines(runs, last, session.catalog_service.said if session.catalog_service else None)
         console.print(table_of(rows) if rows else "no run is all of that")
 
     return {"cat": Cat(session), "find_runs": find_runs, "runs": runs}

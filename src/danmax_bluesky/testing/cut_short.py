@@ -62,9 +62,51 @@ def in_words(message: Any) -> str:
     return f"{message.command} {getattr(message.obj, 'name', '')}".strip()
 
 
-def at_first(commands: list[str], *wanted: str) -> int:
-    """The number of the message with which such a row of messages begins first."""
-    return next(at for at in range(len(commands)) if commands[at : at + len(wanted)] == list(wanted))
+@dataclass(frozen=True)
+class Moment:
+    """A message of a plan.
+
+    How often frames are collected while a phase goes on depends on the machine. So the number of a message differs from
+    one run to the next; that it is the second one that sets a motor does not.
+
+    Attributes:
+        words: the message to begin with, such as "set tom_sam_x"; "" is any.
+        nth: how many of these words come before.
+        after: messages from there on.
+    """
+
+    words: str = ""
+    nth: int = 0
+    after: int = 0
+
+
+class Watch:
+    """Waits for a moment of a plan, whose messages are told to it one after the other.
+
+    Args:
+        moment: the moment.
+    """
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+        self._alike = 0
+        self._since: int | None = None
+
+    def __call__(self, words: str) -> int | None:
+        """How many messages this one comes after the moment: 0 at the moment itself, None or negative before it."""
+        if self._since is not None:
+            self._since += 1
+        elif self._moment.words in ("", words):
+            self._alike += 1
+            if self._alike > self._moment.nth:
+                self._since = -self._moment.after
+        return self._since
+
+
+def at_first(commands: list[str], *wanted: str, after: int = 0) -> Moment:
+    """The moment so many messages after that with which such a row of messages begins first."""
+    first = next(at for at in range(len(commands)) if commands[at : at + len(wanted)] == list(wanted))
+    return Moment(wanted[0], commands[:first].count(wanted[0]), after)
 
 
 @dataclass(frozen=True)
@@ -84,14 +126,14 @@ class Killed:
     message: str
 
 
-def kill(kind: str, options: Mapping[str, Any], notes: Path, at: int, later_ns: int = 0) -> Killed | None:
+def kill(kind: str, options: Mapping[str, Any], notes: Path, at: Moment, later_ns: int = 0) -> Killed | None:
     """Run a plan in a process of its own, and kill that process (SIGKILL) at one of the plan's messages.
 
     Args:
         kind: of `PLANS`.
         options: dotted settings of its session.
         notes: a file, for what is true at the kill.
-        at: number of the message, from 0.
+        at: the message.
         later_ns: how long after that message began, in the twin's time.
 
     Returns:
@@ -114,11 +156,11 @@ def kill(kind: str, options: Mapping[str, Any], notes: Path, at: int, later_ns: 
     return Killed(last["positions"], last["shutter"], tuple(last["cameras"]), last["message"])
 
 
-def _run(kind: str, options: dict[str, Any], notes: Path, at: int, later_ns: int) -> None:
+def _run(kind: str, options: dict[str, Any], notes: Path, at: Moment, later_ns: int) -> None:
     with make_session(load_settings(options=options)) as session:
         twin = session.beamline.twin
         assert twin is not None
-        world, tasks, count = twin.world, [], 0
+        world, tasks, watch = twin.world, [], Watch(at)
 
         def end(message: str) -> None:
             state = {
@@ -135,13 +177,11 @@ def _run(kind: str, options: dict[str, Any], notes: Path, at: int, later_ns: int
             end(message)
 
         def count_down(message: Any) -> None:
-            nonlocal count
-            if count == at:
+            if watch(in_words(message)) == 0:
                 if later_ns:
                     tasks.append(asyncio.ensure_future(end_later(in_words(message))))
                 else:
                     end(in_words(message))
-            count += 1
 
         engine: Any = session.RE
         engine.msg_hook = count_down

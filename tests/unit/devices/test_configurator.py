@@ -147,6 +147,21 @@ def test_switches_choose_what_a_number_alone_cannot_say(store):
     assert (scan.helical.motor, scan.helical.pitch_mm) == ("tom_sam_y", 0.5)
 
 
+def test_a_link_where_its_lock_belongs_is_refused_and_leads_to_nothing_lost(store, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    store.set("nsteps", 4)
+    lock = store.path.with_name(f"{store.path.name}.lock")
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(precious)
+    with pytest.raises(StorageError, match=r"configurator\.json\.lock is a link, .*; remove it"):
+        store.set("nsteps", 5)
+    assert (precious.read_text(), store.get("nsteps")) == ("precious", 4)
+    lock.unlink()
+    store.set("nsteps", 5)
+    assert store.get("nsteps") == 5
+
+
 def test_two_processes_lose_no_value_of_each_other(store):
     program = (
         "import os, sys; from pathlib import Path;"

@@ -6,7 +6,7 @@ is meant.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from danmax_bluesky.pipelines.catalog.run_table import table_of
 if TYPE_CHECKING:
     import httpx
 
-ON_ITS_WAY = "over, and on its way"
 STATUSES = ("complete", "incomplete", "failed", "aborted", "open")
 Moment = str | float | datetime | date | timedelta
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)")
@@ -186,16 +185,17 @@ def list_runs(catalog: Any, last: int | None = 20) -> Table:
     return table_of(lines(catalog, last))
 
 
-def lines(catalog: Any, last: int | None = None, late: Collection[str] = ()) -> list[LogLine]:
+def lines(catalog: Any, last: int | None = None, said: Mapping[str, str] | None = None) -> list[LogLine]:
     """What the runs of a catalogue were, in the order of measurement.
 
     Args:
         catalog: a client, or the result of a search.
         last: only so many, the latest ones.
-        late: uids of runs that are over, and of which the catalogue does not know the end yet.
+        said: uids of runs of which the catalogue does not know the end yet, with what to say of each in place of open.
     """
     runs = catalog.values() if last is None else catalog.values().tail(last)
-    return [replace(line, status=ON_ITS_WAY) if line.uid in late else line for line in _lines(runs)]
+    said = said or {}
+    return [replace(line, status=said[line.uid]) if line.uid in said else line for line in _lines(runs)]
 
 
 def _lines(runs: Any) -> Iterator[LogLine]:

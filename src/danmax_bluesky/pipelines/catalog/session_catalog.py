@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from danmax_bluesky.config import Settings, load_settings
-from danmax_bluesky.errors import CatalogError, StorageError
+from danmax_bluesky.errors import CatalogError, FormatError, StorageError
 from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace, KnownRun, Lock, place_of
 from danmax_bluesky.pipelines.catalog.feeder import spawn
 from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.scan_log import journals_of_visit
 from danmax_bluesky.storage.journal import is_being_written, read_journal
 
+ON_ITS_WAY = "over, and on its way"
+CUT_OFF = "cut off; its session may go on with it"
 NOT_INSTALLED = "the catalogue needs Tiled, which is not installed; `pip install danmax-bluesky[tiled]` brings it"
 _POLL_S = 0.1
 _ON_ITS_WAY = "on its way"
@@ -33,6 +35,8 @@ class CatalogService:
 
     Attributes:
         late: runs that were over and not in the catalogue when it was connected last, the latest last.
+        cut_off: runs of patterns whose worker had died by then; another worker may go on with them, which nobody waits
+            for.
 
     Args:
         place: where it is.
@@ -45,6 +49,7 @@ class CatalogService:
         self._roots = roots
         self.place = place
         self.late: list[str] = []
+        self.cut_off: list[str] = []
         self._readable = readable
         self._api_key = api_key
         self._session: Lock | None = None
@@ -176,10 +181,14 @@ class CatalogService:
     def _wait_for_ended_runs(self, settle_s: float) -> None:
         """Wait for the runs that are over and not in the catalogue yet, and say which of them are missing.
 
-        Each of them is waited for once: one whose writer died may need ten minutes until it is taken in.
+        Each of them is waited for once. A run of patterns whose worker died is not waited for at all: the catalogue
+        takes it in after ten minutes, unless another worker goes on with it.
         """
         outcomes = self.place.outcomes()
         awaited = {run.uid: run.journal for run in self.place.known_runs() if self._is_awaited(run, outcomes)}
+        self.cut_off = [uid for uid, journal in awaited.items() if _may_go_on(journal)]
+        for uid in self.cut_off:
+            _LOG.info("%s has no end, and nobody writes it", awaited.pop(uid))
         new = awaited.keys() - set(self.late)
         _wait(lambda: new <= self.place.outcomes().keys(), settle_s)
         outcomes = self.place.outcomes()
@@ -190,6 +199,11 @@ class CatalogService:
         for uid in awaited.keys() & outcomes.keys():
             if outcomes[uid] != WHOLE:
                 _LOG.warning("%s was refused: %s; %s tells more", awaited[uid], outcomes[uid], self.place.log)
+
+    @property
+    def said(self) -> Mapping[str, str]:
+        """What to say of runs that look open in the catalogue, and are not: uid -> words."""
+        return dict.fromkeys(self.late, ON_ITS_WAY) | dict.fromkeys(self.cut_off, CUT_OFF)
 
     def _is_awaited(self, run: KnownRun, outcomes: Mapping[str, str]) -> bool:
         if run.uid in outcomes:
@@ -224,6 +238,16 @@ class CatalogService:
                 if os.waitpid(pid, os.WNOHANG) == (0, 0):
                     continue
             self._children.discard(pid)
+
+
+def _may_go_on(journal: Path) -> bool:
+    """Whether a journal that nobody writes is one of patterns without an end, so that another worker may go on."""
+    try:
+        documents = read_journal(journal)
+        _, start = next(documents, ("", {}))
+        return "derived_from" in start and all(name != "stop" for name, _ in documents)
+    except (StorageError, FormatError):
+        return False  # it is damaged, which the feeder says
 
 
 @contextmanager

@@ -1,8 +1,11 @@
-"""A run that is late is waited for once."""
+"""What is said of runs that the catalogue does not hold whole, and which of them are waited for."""
 
+import json
 from types import SimpleNamespace
 
-from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
+import pytest
+
+from danmax_bluesky.pipelines.catalog.session_catalog import CUT_OFF, ON_ITS_WAY, CatalogService
 
 
 class Place(SimpleNamespace):
@@ -30,3 +33,22 @@ def test_a_run_that_is_late_is_waited_for_once_and_said_each_time(tmp_path, capl
     service._wait_for_ended_runs(60.0)
     assert (service.late, place.asked) == (["uid"], 3)
     assert caplog.text.count("are not in the catalogue yet") == 2
+
+
+@pytest.mark.parametrize(
+    ("documents", "is_awaited"),
+    [
+        ([["start", {"uid": "uid", "derived_from": "other"}]], False),
+        ([["start", {"uid": "uid", "derived_from": "other"}], ["stop", {"exit_status": "success"}]], True),
+        ([["start", {"uid": "uid"}]], True),
+    ],
+)
+def test_patterns_whose_worker_died_are_said_to_be_cut_off_and_not_waited_for(tmp_path, documents, is_awaited):
+    journal = tmp_path / "scan-0001_pilatus_documents.jsonl"
+    journal.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    place = Place(run=SimpleNamespace(uid="uid", journal=journal))
+    service = CatalogService(place, tmp_path)  # type: ignore[arg-type]
+    service._wait_for_ended_runs(0.3 if is_awaited else 60.0)
+    assert (place.asked > 3) is is_awaited
+    assert service.late == (["uid"] if is_awaited else [])
+    assert service.said == {"uid": ON_ITS_WAY if is_awaited else CUT_OFF}
