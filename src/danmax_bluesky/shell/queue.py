@@ -18,7 +18,7 @@ from danmax_bluesky.session import Session
 from danmax_bluesky.shell.start import devices
 
 Plan = Callable[..., MsgGenerator[Any]]
-_NOT_FOR_A_QUEUE = {"command", "dry_run"}
+_NOT_FOR_A_QUEUE = {"command", "dry_run", "per_step", "per_shot"}
 _NAMED_BY = {"rot_mot": "Motors", "motor": "Motors", "tomo_det": "Detectors", "detectors": "Detectors"}
 """Parameters whose values are names of devices -> the enumeration of these names."""
 
