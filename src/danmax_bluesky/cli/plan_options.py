@@ -11,10 +11,10 @@ import click
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.values import NumbersCommand
 from danmax_bluesky.options import Option
-from danmax_bluesky.plans.signature import options_of_plan, positional
+from danmax_bluesky.plans.signature import NOT_TYPED, options_of_plan, positional
 
-_NOT_ON_A_COMMAND_LINE = {"command", "sample", "configurator"}
-"""What a plan takes besides: the command itself, what is a setting, and what belongs to a prompt."""
+_NOT_ON_A_COMMAND_LINE = {"command", "sample", "configurator", *NOT_TYPED}
+"""What a plan takes besides: the command itself, what is a setting, and what belongs to a prompt or to Python."""
 _NUMBERS: Mapping[Any, click.ParamType] = {int: click.INT, float: click.FLOAT}
 
 

@@ -1,7 +1,8 @@
 """What the plans of a session have in common: the devices and settings that they are bound to."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
 
@@ -12,6 +13,7 @@ from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.options import About
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.runs.metadata import refuse_reserved
 from danmax_bluesky.tomography.scan import LONGEST_S
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ Exposure = Annotated[float, About(unit="s"), Field(ge=1e-6, le=LONGEST_S)]
 """An exposure, seconds, as a form shows it."""
 Detectors = Annotated[tuple[str, ...], About(word="det")]
 """Names of detectors; a command line names them one by one."""
+Metadata = Mapping[str, Any] | None
+"""What a user adds to the start document of one run."""
 
 
 class BoundPlans:
@@ -75,9 +79,24 @@ class BoundPlans:
             raise ScanError(f"no active {kind} detector; name one, or set detectors.<name>.active in the settings")
         return names
 
-    def _md(self, command: str | None, sample: str | None) -> dict[str, Any]:
-        """What the start document of every plan says."""
-        return {"command": command, **({} if sample is None else {"sample": sample})}
+    def _with_devices(self, devices: Iterable[Any]) -> Self:
+        """The same plans with devices of a user's own in the rig, for one call.
+
+        Raises:
+            ScanError: another device has the name of one of them.
+        """
+        plans = copy.copy(self)
+        plans._rig = self._rig.with_devices(devices)  # noqa: SLF001  of an object of this very class
+        return plans
+
+    def _md(self, command: str | None, sample: str | None, md: Metadata) -> dict[str, Any]:
+        """What the start document of every plan says.
+
+        Raises:
+            ScanError: a key of `md` is not a user's to set.
+        """
+        refuse_reserved(md or {}, "md={{{key!r}: ...}}")
+        return {**(md or {}), "command": command, **({} if sample is None else {"sample": sample})}
 
 
 def _nothing_measured() -> "Scan":

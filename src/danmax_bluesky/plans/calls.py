@@ -12,11 +12,13 @@ from bluesky.utils import MsgGenerator
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.options import options_of
 from danmax_bluesky.parsing import nearest
+from danmax_bluesky.plans.bound import BoundPlans
+from danmax_bluesky.plans.user_devices import devices_in
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_STATED_OTHERWISE = {"self", "detectors", "sample", "command", "dry_run", "configurator"}
+_STATED_OTHERWISE = {"self", "detectors", "sample", "command", "dry_run", "configurator", "md"}
 """What a start document says in keys of their own, or what does not belong to the measurement."""
 _EARLIER_NAMES = {"ct": {"exposure_s": "exp_time"}, "ascan": {"exposure_s": "exp_time"}}
 """Plan -> name of a parameter in the runs of earlier versions -> its name now."""
@@ -27,10 +29,11 @@ def record_call(plan: Callable[P, MsgGenerator[T]]) -> Callable[P, MsgGenerator[
 
     The start document has the arguments as `call`; what stands in it as a value of its own, as the parameters of a
     tomography stand in `scan`, is not repeated. The text of the call stands for `command` where none is given. A
-    device of the beamline may stand for its name.
+    device may stand for its name; one of a user's own, which stands in no settings, takes part in this plan alone.
 
     Raises:
-        ScanError: when the plan is called, an argument is unknown, missing or too much.
+        ScanError: when the plan is called, an argument is unknown, missing or too much; or a device has the name of
+            another one.
     """
     signature = inspect.signature(plan)
     model = getattr(plan, "model", None)
@@ -38,17 +41,25 @@ def record_call(plan: Callable[P, MsgGenerator[T]]) -> Callable[P, MsgGenerator[
 
     @functools.wraps(plan)
     def recorded(*args: P.args, **kwargs: P.kwargs) -> MsgGenerator[T]:
-        named: tuple[Any, ...] = (*args[:1], *map(by_name, args[1:]))
+        session_plans, arguments = args[0], args[1:]
+        if isinstance(session_plans, BoundPlans) and (own := tuple(devices_in([*arguments, *kwargs.values()]))):
+            session_plans = session_plans._with_devices(own)  # noqa: SLF001  a plan is no method of this name
+        named: tuple[Any, ...] = (session_plans, *map(by_name, arguments))
         given: dict[str, Any] = {key: by_name(value) for key, value in kwargs.items()}
         bound = bind(plan, named, given)
         bound.apply_defaults()
-        call = {key: value for key, value in bound.arguments.items() if key not in left_out}
+        call = {key: _recordable(value) for key, value in bound.arguments.items() if key not in left_out}
         if "command" in signature.parameters and given.get("command") is None:
             given["command"] = call_text(plan.__name__, named[1:], given)
         started: Any = plan(*named, **given)  # type: ignore[call-arg]
         return bpp.inject_md_wrapper(started, {"call": {"plan": plan.__name__, **call}})  # type: ignore[return-value]
 
     return recorded
+
+
+def _recordable(value: Any) -> Any:
+    """A function as its name; anything else as it is."""
+    return getattr(value, "__qualname__", repr(value)) if callable(value) else value
 
 
 def by_name(value: Any) -> Any:

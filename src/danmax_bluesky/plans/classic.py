@@ -1,6 +1,7 @@
 """Scans that users know from Sardana: one stream `primary`, no darks, no flats."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from ophyd_async.core import TriggerInfo
 
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.guards import unbroken
-from danmax_bluesky.plans.powder import azint_count, reachable
+from danmax_bluesky.plans.powder import PerStep, azint_count, one_point, reachable
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import (
     end_safely,
@@ -23,6 +24,7 @@ from danmax_bluesky.plans.stubs import (
     require_rearmable_detectors,
     staged,
 )
+from danmax_bluesky.plans.user_devices import position_key
 
 
 def ct(rig: Rig, exposure_s: float, *, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
@@ -39,6 +41,7 @@ def ascan(
     exposure_s: float,
     *,
     relative: bool = False,
+    per_step: PerStep | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
     """A motor stops at nsteps + 1 equally spaced positions; at each every detector exposes, and counters are read.
@@ -51,6 +54,7 @@ def ascan(
         nsteps: intervals.
         exposure_s: seconds.
         relative: the positions count from where the motor stands, and it returns there.
+        per_step: plan of each point in the place of moving, exposing and reading, as Bluesky's scans take it.
         md: for the start document.
 
     Raises:
@@ -59,7 +63,7 @@ def ascan(
     """
     require_rearmable_detectors(rig)
     yield from nothing_is_away(rig)
-    mover, counters = rig.motor(motor), rig.counters()
+    mover, counters = rig.mover(motor), [*rig.counters(), *rig.own_detectors]
     if nsteps < 1:
         raise ScanError(f"nsteps = {nsteps}: at least 1 interval is needed; use ct for a single exposure")
     if not exposure_s > 0 or not math.isfinite(exposure_s):
@@ -71,14 +75,17 @@ def ascan(
     segment = {"name": "primary", "kind": "data", "num": nsteps + 1, "exposure_s": exposure_s, "period_s": exposure_s}
     start_doc = {
         "plan_name": "dscan" if relative else "ascan",
-        "detectors": [detector.name for detector in rig.detectors],
+        "detectors": [detector.name for detector in (*rig.detectors, *rig.own_detectors)],
         "motors": [motor],
-        "hints": {"dimensions": [([mover.name], "primary")]},
+        "hints": {"dimensions": [([position_key(mover)], "primary")]},
         "segments": [segment],
         **(md or {}),
     }
 
-    @staged([*rig.detectors, mover])
+    step = per_step or one_point
+    sent_to: dict[Any, Any] = defaultdict(lambda: None)
+
+    @staged([*rig.detectors, *rig.own_detectors, mover])
     @bpp.run_decorator()
     def measure() -> MsgGenerator[None]:
         for detector in rig.detectors:
@@ -89,8 +96,9 @@ def ascan(
     def visit() -> MsgGenerator[None]:
         for position in positions:
             yield from bps.checkpoint()
-            yield from bps.mv(mover, float(position))
-            reading = bps.trigger_and_read([*rig.detectors, *counters, mover], name="primary")
+            if per_step is None:
+                yield from bps.mv(mover, float(position))
+            reading = step([*rig.detectors, *counters], {mover: float(position)}, sent_to)
             yield from unbroken(rig.shutter, reading, f"the exposure at {motor} = {position:g}")
 
     described = bpp.inject_md_wrapper(measure(), start_doc)

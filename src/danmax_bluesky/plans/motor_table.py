@@ -7,6 +7,7 @@ from ophyd_async.core import NotConnectedError
 from danmax_bluesky.devices.motor import motor_state
 from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.plans.user_devices import AnyMotor, user_motor_state
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class MotorRow:
         return f"{self.name}: {self.position:.6g} {self.units} ({self.low_limit:g} to {self.high_limit:g})"
 
 
-async def motor_row(motor: MotorDevice) -> MotorRow:
+async def motor_row(motor: AnyMotor) -> MotorRow:
     """Ask a motor where it stands."""
     try:
+        if not isinstance(motor, MotorDevice):
+            return MotorRow(motor.name, *await user_motor_state(motor))
         return MotorRow(motor.name, *await motor_state(motor))
     except (DanmaxError, NotConnectedError) as error:
         return MotorRow(motor.name, problem=" ".join(str(error).split()))

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
+from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans.adaptive import Point, PointPolicy, all_points
 from danmax_bluesky.plans.guards import unbroken
@@ -33,6 +35,7 @@ from danmax_bluesky.plans.stubs import (
     wait_for_beam,
 )
 from danmax_bluesky.plans.tomography import measure_phases, readouts, slowest_readout_s
+from danmax_bluesky.plans.user_devices import position_key, refused_positions
 from danmax_bluesky.tomography.phases import Phase, period_us
 from danmax_bluesky.tomography.preflight import rotation_problems
 from danmax_bluesky.tomography.scan import TomoScan
@@ -40,6 +43,8 @@ from danmax_bluesky.tomography.scan_phases import plan_phases
 from danmax_bluesky.tomography.scan_plan import PlannedPhase, plan_each
 from danmax_bluesky.tomography.triggers import run_up
 
+PerStep = Callable[[Sequence[Any], Mapping[Any, Any], dict[Any, Any]], MsgGenerator[Any]]
+"""Takes what is to be read, motor -> position of this point, and motor -> where it was sent last: `one_nd_step`."""
 log = logging.getLogger(__name__)
 LONG_PAUSE_S = 1.0
 """Pauses between exposures from which on the shutter is closed meanwhile, seconds."""
@@ -185,6 +190,7 @@ def azint_points(
     exposure_s: float,
     *,
     course: Callable[[Sequence[Point]], PointPolicy] | None = None,
+    per_step: PerStep | None = None,
     most: int = 0,
     pause_s: float = 0.0,
     back: bool = True,
@@ -201,6 +207,8 @@ def azint_points(
         exposure_s: seconds.
         course: chooses the points that are visited, among `points` or between them, by what was read at the one
             before; None visits all.
+        per_step: plan of each point in the place of moving, exposing and reading, as Bluesky's scans take it; not
+            together with a course.
         most: number of points that a course may visit; 0 for as many as `points`.
         pause_s: time between two exposures, seconds.
         back: put the motors back where they were, at the end and after an error.
@@ -213,14 +221,14 @@ def azint_points(
     require_rearmable_detectors(rig)
     yield from nothing_is_away(rig)
     positive(exposure_s)
-    moved = [rig.motor(name) for name in motors]
+    moved = [rig.mover(name) for name in motors]
     yield from reachable(rig, motors, points)
     home = (yield from read_setpoints(rig, motors)) if back else ()
     num = most or len(points)
     segment = {"name": "primary", "kind": "data", "num": num, "exposure_s": exposure_s}
-    dimensions = [([name], "primary") for name in motors] or [(["time"], "primary")]
+    dimensions = [([position_key(motor)], "primary") for motor in moved] or [(["time"], "primary")]
     start = {
-        "detectors": [detector.name for detector in rig.detectors],
+        "detectors": [detector.name for detector in (*rig.detectors, *rig.own_detectors)],
         "motors": list(motors),
         "segments": [segment if course is None else {**segment, "may_end_early": True}],
         "integrals": dict.fromkeys(rig.integrated, "events"),
@@ -229,9 +237,12 @@ def azint_points(
     }
     start["hints"] = {"dimensions": dimensions, **start.get("hints", {})}
     info = TriggerInfo(trigger=DetectorTrigger.INTERNAL, livetime=exposure_s, number_of_events=1)
-    read = [*rig.detectors, *moved, rig.ring_current, *rig.counters(), *rig.integrated.values()]
+    counters = [*rig.counters(), *rig.integrated.values()]
+    read = [*rig.detectors, *rig.own_detectors, *moved, rig.ring_current, *counters]
+    step = per_step or one_point
+    sent_to: dict[Any, Any] = defaultdict(lambda: None)
 
-    @staged([*rig.detectors, *moved])
+    @staged([*rig.detectors, *rig.own_detectors, *moved])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
         for detector in rig.detectors:
@@ -247,11 +258,12 @@ def azint_points(
         while point is not None and visited < num:
             yield from bps.checkpoint()
             yield from wait_for_beam(rig)
-            if moved:
+            if moved and per_step is None:
                 yield from bps.mv(*itertools.chain.from_iterable(zip(moved, point, strict=True)))
             visited += 1
-            exposure = bps.trigger_and_read(read)
-            reading = yield from unbroken(rig.shutter, exposure, f"exposure {visited} of {num}")
+            others = [device for device in read if device not in moved]
+            exposure = step(others, dict(zip(moved, point, strict=True)), sent_to)
+            reading = (yield from unbroken(rig.shutter, exposure, f"exposure {visited} of {num}")) or {}
             values = {key: float(entry["value"]) for key, entry in reading.items() if _is_number(entry["value"])}
             try:
                 point = visit.send(values)
@@ -268,6 +280,11 @@ def azint_points(
     return (yield from bpp.finalize_wrapper(described, lambda: end_safely(rig, home)))
 
 
+def one_point(detectors: Sequence[Any], step: Mapping[Any, Any], _sent_to: dict[Any, Any]) -> MsgGenerator[Any]:
+    """Expose and read, once the motors have arrived."""
+    return (yield from bps.trigger_and_read([*detectors, *step]))
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating)
 
@@ -275,7 +292,17 @@ def _is_number(value: Any) -> bool:
 def _measured(
     rig: Rig, phases: Sequence[PlannedPhase | Phase], md: Mapping[str, Any], flight: Flight | None = None
 ) -> MsgGenerator[str]:
-    """Measure phases; the integrals of the latest frame are noted meanwhile, a few times a second."""
+    """Measure phases; the integrals of the latest frame are noted meanwhile, a few times a second.
+
+    Raises:
+        ScanError: a detector of a user's own was asked for, which the PandA cannot trigger.
+    """
+    if rig.own_detectors:
+        raise ScanError(
+            f"{', '.join(device.name for device in rig.own_detectors)}: the PandA triggers these exposures, and only "
+            "detectors of the settings; one of your own is read at the points of ascan, azint_scan, mesh and "
+            "azint_count with per_shot, or by Bluesky's own plans"
+        )
     start_doc = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
     plan = measure_phases(rig, phases, flight=flight, md=start_doc)
     uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
@@ -312,10 +339,14 @@ def reachable(rig: Rig, motors: Sequence[str], points: Sequence[Point]) -> MsgGe
     """Refuse, before anything moves, what lies outside the limits of a motor."""
     findings = []
     for index, name in enumerate(motors):
-        motor = rig.motor(name)
+        motor = rig.mover(name)
+        wanted = [point[index] for point in points]
+        if not isinstance(motor, MotorDevice):
+            refusal = yield from refused_positions(motor, wanted)
+            findings += [refusal] if refusal else []
+            continue
         low = float((yield from bps.rd(motor.low_limit)))
         high = float((yield from bps.rd(motor.high_limit)))
-        wanted = [point[index] for point in points]
         if not all(low <= position <= high for position in wanted):
             findings.append(
                 f"{name}: from {min(wanted):g} to {max(wanted):g} is asked for, its limits are {low:g} to {high:g}; "

@@ -1,6 +1,6 @@
 """The devices of one acquisition, as plans see them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.plans.user_devices import AnyMotor, UserMotor
 from danmax_bluesky.tomography.triggers import EncoderScale
 
 
@@ -45,6 +46,8 @@ class Rig:
         integrals: name of a detector -> what the integration says of its latest frame; empty where nothing integrates.
         encoders: of the other motors that are wired to the PandA, name -> its scale and its position bus.
         with_scalars: reads the scalars of a run from the detectors' files, as `storage.scalars.load_scalars` does.
+        own_devices: name -> device of a user's own that was given to the plan, and stands in no settings.
+        own_detectors: those of them that are read at every point.
     """
 
     cameras: Mapping[str, FrameDetector]
@@ -69,19 +72,46 @@ class Rig:
     integrals: Mapping[str, Integrals] = field(default_factory=dict)
     encoders: Mapping[str, tuple[EncoderScale, str]] = field(default_factory=dict)
     with_scalars: Callable[[RunRecord], RunRecord] = lambda record: record
+    own_devices: Mapping[str, Any] = field(default_factory=dict)
+    own_detectors: tuple[Readable, ...] = ()
 
-    def with_detectors(self, names: tuple[str, ...]) -> "Rig":
-        """The same rig with these detectors armed.
+    def with_devices(self, devices: Iterable[Any]) -> "Rig":
+        """The same rig with devices of a user's own, for one plan.
 
         Raises:
-            ScanError: a name is no detector of this beamline.
+            ScanError: another device of the beamline, or of the user, has the name of one of them.
         """
-        unknown = [name for name in names if name not in self.cameras]
+        beamline: dict[str, Any] = {**self.motors, **self.cameras}
+        own: dict[str, Any] = {}
+        for device in devices:
+            known = beamline.get(device.name, own.setdefault(device.name, device))
+            if known is not device:
+                raise ScanError(
+                    f"{device.name}: two devices have this name; the files of a scan tell devices by their names, so "
+                    "give yours another one"
+                )
+        own = {name: device for name, device in own.items() if name not in beamline}
+        motors = {name: device for name, device in own.items() if isinstance(device, MotorDevice)}
+        return replace(self, motors={**self.motors, **motors}, own_devices=own)
+
+    def with_detectors(self, names: tuple[str, ...]) -> "Rig":
+        """The same rig with these detectors armed; those of a user's own are read at every point.
+
+        Raises:
+            ScanError: a name is no detector of this beamline, and no device that was given and can be read.
+        """
+        own = {name: device for name, device in self.own_devices.items() if isinstance(device, Readable)}
+        unknown = [name for name in names if name not in self.cameras and name not in own]
         if unknown:
             raise ScanError(
-                f"detector {', '.join(unknown)}: there is none; there are {', '.join(sorted(self.cameras))}"
+                f"detector {', '.join(unknown)}: there is none; there are {', '.join(sorted(self.cameras))}; one of "
+                "your own is given as the device itself"
             )
-        return replace(self, detectors=tuple(self.cameras[name] for name in names))
+        return replace(
+            self,
+            detectors=tuple(self.cameras[name] for name in names if name in self.cameras),
+            own_detectors=tuple(own[name] for name in names if name not in self.cameras),
+        )
 
     @property
     def integrated(self) -> dict[str, Integrals]:
@@ -94,6 +124,27 @@ class Rig:
         Raises:
             ScanError: there is none of this name.
         """
+        if name in self.own_devices and name not in self.motors:
+            raise ScanError(
+                f"{name}: this needs a motor with velocity, limits and encoder, such as those of the beamline; yours "
+                "can be moved from point to point, in a scan without continuous=True"
+            )
         if name not in self.motors:
-            raise ScanError(f"motor {name}: there is none; there are {', '.join(sorted(self.motors))}")
+            raise ScanError(
+                f"motor {name}: there is none; there are {', '.join(sorted(self.motors))}; one of your own is given as "
+                "the device itself"
+            )
         return self.motors[name]
+
+    def mover(self, name: str) -> AnyMotor:
+        """What moves from point to point by this name: a motor, or a device of a user's own.
+
+        Raises:
+            ScanError: there is none of this name, or it cannot be moved and read.
+        """
+        device = self.own_devices.get(name)
+        if device is None or name in self.motors:
+            return self.motor(name)
+        if not isinstance(device, UserMotor):
+            raise ScanError(f"{name}: it cannot be scanned, since it has not both `set` and `read`")
+        return device

@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from danmax_bluesky.options import REQUIRED, Option, by_name, option_of, options_of
 
 PlanT = TypeVar("PlanT", bound=Callable[..., Any])
+NOT_TYPED = frozenset({"md", "per_step", "per_shot"})
+"""Parameters whose values no word can stand for: mappings and functions."""
 _REST = inspect.Parameter.VAR_KEYWORD
 _NAMED = inspect.Parameter.KEYWORD_ONLY
 

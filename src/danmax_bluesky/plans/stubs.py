@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+from bluesky.protocols import Stageable
 from bluesky.utils import (
     FailedPause,
     Msg,
@@ -21,6 +22,7 @@ from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import DeviceError, PreflightError, ScanError
 from danmax_bluesky.plans.guards import Quietly
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.user_devices import AnyMotor, put_back, read_user_position
 
 BEAM_POLL_S = 1.0
 CLOSING_TRIES, CLOSING_EVERY_S = 4, 2.0
@@ -105,7 +107,8 @@ def surely(tidy: Callable[[], MsgGenerator[Any]]) -> MsgGenerator[None]:
 
 
 def _staged(plan: MsgGenerator[T], devices: Sequence[Any]) -> MsgGenerator[T]:
-    devices = separate_devices(root_ancestor(device) for device in devices)
+    stageable = [device for device in devices if isinstance(device, Stageable)]
+    devices = separate_devices(root_ancestor(device) for device in stageable)
 
     def whole() -> MsgGenerator[T]:
         yield from bps.stage_all(*devices)
@@ -163,15 +166,18 @@ def in_the_beam(rig: Rig, plan: MsgGenerator[None]) -> MsgGenerator[None]:
 
 
 def read_setpoints(rig: Rig, motors: Sequence[str]) -> MsgGenerator[tuple[tuple[str, float], ...]]:
-    """Where these motors stand, in their order: what `restore_positions` takes; until then they count as away."""
+    """Where these motors stand, in their order: what `restore_positions` takes; until then they count as away.
+
+    A later session does not know the devices of a user's own, so that those never count as away.
+    """
     positions = []
     for name in motors:
-        positions.append((name, (yield from read_position(rig.motor(name)))))
-    rig.homes.depart(positions)
+        positions.append((name, (yield from read_position(rig.mover(name)))))
+    rig.homes.depart((name, position) for name, position in positions if name in rig.motors)
     return tuple(positions)
 
 
-def read_position(motor: MotorDevice) -> MsgGenerator[float]:
+def read_position(motor: AnyMotor) -> MsgGenerator[float]:
     """Where a motor rests, in its units: where it was sent, unless its readback says that it is elsewhere.
 
     A motor that was stopped on its way, or moved by another program, is not where it was sent last. One that arrived is
@@ -179,7 +185,10 @@ def read_position(motor: MotorDevice) -> MsgGenerator[float]:
 
     Raises:
         DeviceError: it moves.
+        ScanError: it is a device of a user's own, whose position cannot be read.
     """
+    if not isinstance(motor, MotorDevice):
+        return (yield from read_user_position(motor))
     location: Any = yield Msg("locate", motor)
     at, sent_to = float(location["readback"]), float(location["setpoint"])
     if (yield from bps.rd(motor.moving)):
@@ -203,11 +212,14 @@ def restore_positions(rig: Rig, positions: Sequence[tuple[str, float]]) -> MsgGe
 
     def back() -> MsgGenerator[None]:
         for name, position in reversed(positions):
-            motor = rig.motor(name)
+            motor = rig.mover(name)
+            if not isinstance(motor, MotorDevice):
+                yield from put_back(motor, position)
+                continue
             yield from bps.stop(Quietly(motor))  # it may be on its way, or just about to begin
             if abs((yield from bps.rd(motor)) - position) > motor.tolerance:
                 yield from bps.mv(motor, position)
-        rig.homes.arrived(positions)
+        rig.homes.arrived((name, position) for name, position in positions if name in rig.motors)
 
     yield from surely(back)
 

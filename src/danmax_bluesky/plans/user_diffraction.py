@@ -9,11 +9,18 @@ from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans import adaptive, powder
-from danmax_bluesky.plans.bound import BoundPlans, Detectors, Exposure
+from danmax_bluesky.plans.bound import BoundPlans, Detectors, Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.recipes import recipe_findings
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import read_position
+
+PerShot = Callable[[Sequence[Any]], MsgGenerator[Any]]
+"""Takes what is to be read at an exposure: `one_shot` of Bluesky."""
+_OWN_STEPS = (
+    "{name}: only a scan that stops at all its points, whatever it measures there, takes steps of your own; leave out "
+    "until and continuous, or leave out {name}"
+)
 
 
 class DiffractionPlans(BoundPlans):
@@ -27,9 +34,11 @@ class DiffractionPlans(BoundPlans):
         *,
         latency: float = 0.0,
         until: str = "",
+        per_shot: PerShot | None = None,
         detectors: Detectors = (),
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[str]:
         """Expose the diffraction detector `num` times and integrate: `azint_count(10, 0.5)`.
 
@@ -42,22 +51,33 @@ class DiffractionPlans(BoundPlans):
             latency: dead time between exposures, seconds.
             until: an integral parameter of the pattern (I0, I1, I2, correlation_length; with several recipes
                 <detector>_<recipe>_I0), a sign, and a number, or a percentage of the first; empty for all exposures.
-            detectors: names; empty takes the active counting detectors.
+            per_shot: plan of each exposure, which reads what it is given into the stream `primary`, as Bluesky's
+                `one_shot` does. The exposures are then timed by the detector, one by one.
+            detectors: names, or devices of your own that are read at every point; empty takes the active counting
+                detectors.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
         """
-        rig, md = self._diffraction(detectors, command, sample)
-        if not until:
-            return (yield from powder.azint_count(rig, num, exp_time, latency, md=md))
+        rig, start_doc = self._diffraction(detectors, command, sample, md)
+        if until and per_shot is not None:
+            raise ScanError(_OWN_STEPS.format(name="per_shot"))
+        if not until and per_shot is None:
+            return (yield from powder.azint_count(rig, num, exp_time, latency, md=start_doc))
         if num < 1:
             raise ScanError(f"num = {num}: at least 1 exposure is needed")
         points: list[powder.Point] = [()] * num
-        steered = self._steered(rig, until)
-        md["plan_name"] = "azint_count"
-        return (yield from powder.azint_points(rig, (), points, exp_time, course=steered, pause_s=latency, md=md))
+        steered = self._steered(rig, until) if until else None
+        step = None if per_shot is None else lambda devices, _step, _sent_to: per_shot(devices)
+        start_doc["plan_name"] = "azint_count"
+        return (
+            yield from powder.azint_points(
+                rig, (), points, exp_time, course=steered, per_step=step, pause_s=latency, md=start_doc
+            )
+        )
 
     @record_call
     def azint_scan(
@@ -71,16 +91,18 @@ class DiffractionPlans(BoundPlans):
         relative: bool = False,
         continuous: bool = False,
         until: str = "",
+        per_step: powder.PerStep | None = None,
         detectors: Detectors = (),
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[str]:
         """Expose the diffraction detector at positions of a motor: `azint_scan("tom_sam_x", -1, 1, 20, 0.1)`.
 
         Anything that is set to a number is a motor here, a temperature too.
 
         Args:
-            motor: any motor.
+            motor: name of any motor, or a device of your own that is set to a number and read.
             start: first position, in the motor's units.
             end: last position.
             intervals: n of them give n + 1 exposures.
@@ -89,27 +111,39 @@ class DiffractionPlans(BoundPlans):
             continuous: the motor does not stop. The rotation triggers by its encoder; the exposures of another motor
                 are timed, and where it was at each of them is noted.
             until: ends the scan early, as in `azint_count`; not for a continuous one.
-            detectors: names; empty takes the active counting detectors.
+            per_step: plan of each point in the place of moving, exposing and reading: it does this by itself, into the
+                stream `primary`, as Bluesky's `one_nd_step` does. What else it reads goes into streams of other names.
+            detectors: names, or devices of your own that are read at every point; empty takes the active counting
+                detectors.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
-        rig, md = self._diffraction(detectors, command, sample)
+        rig, start_doc = self._diffraction(detectors, command, sample, md)
+        if per_step is not None and (continuous or until):
+            raise ScanError(_OWN_STEPS.format(name="per_step"))
         if continuous and until:
             raise ScanError("until: a continuous scan does not wait for its patterns; leave continuous out")
-        origin = (yield from read_position(rig.motor(motor))) if relative else 0.0
+        origin = (yield from read_position(rig.mover(motor))) if relative else 0.0
         first, last = origin + start, origin + end
         if continuous and motor == rig.rotation.name:
-            return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, back=relative, md=md))
+            return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, back=relative, md=start_doc))
         if continuous:
-            return (yield from powder.azint_fly(rig, motor, first, last, intervals, exp_time, back=relative, md=md))
+            return (
+                yield from powder.azint_fly(rig, motor, first, last, intervals, exp_time, back=relative, md=start_doc)
+            )
         points = powder.line(first, last, intervals)
         course = self._steered(rig, until, motor) if until else None
-        md["plan_name"] = "azint_scan"
-        return (yield from powder.azint_points(rig, (motor,), points, exp_time, course=course, back=relative, md=md))
+        start_doc["plan_name"] = "azint_scan"
+        return (
+            yield from powder.azint_points(
+                rig, (motor,), points, exp_time, course=course, per_step=per_step, back=relative, md=start_doc
+            )
+        )
 
     @record_call
     def azint_adaptive(
@@ -126,6 +160,7 @@ class DiffractionPlans(BoundPlans):
         detectors: Detectors = (),
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[str]:
         """Scan a motor in steps that follow the patterns: `azint_adaptive("tom_sam_x", -1, 1, 0.1, 50, 0.01, 0.2)`.
 
@@ -138,15 +173,17 @@ class DiffractionPlans(BoundPlans):
             smallest: step, in the motor's units.
             largest: step.
             key: which integral parameter; with several recipes <detector>_<recipe>_I0.
-            detectors: names; empty takes the active counting detectors.
+            detectors: names, or devices of your own that are read at every point; empty takes the active counting
+                detectors.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
-        rig, md = self._diffraction(detectors, command, sample)
+        rig, start_doc = self._diffraction(detectors, command, sample, md)
         self._must_be_read(rig, key, (motor,))
         if not 0 < smallest <= largest or not change > 0:
             raise ScanError(
@@ -156,9 +193,11 @@ class DiffractionPlans(BoundPlans):
         ends = [(start,), (end,)]
         most = 4 * math.ceil(abs(end - start) / smallest) + 1  # steps that are gone back count too
         course = functools.partial(_along, start, end, key, change, smallest, largest)
-        md["plan_name"] = "azint_adaptive"
+        start_doc["plan_name"] = "azint_adaptive"
         return (
-            yield from powder.azint_points(rig, (motor,), ends, exp_time, course=course, most=most, back=False, md=md)
+            yield from powder.azint_points(
+                rig, (motor,), ends, exp_time, course=course, most=most, back=False, md=start_doc
+            )
         )
 
     @record_call
@@ -175,9 +214,11 @@ class DiffractionPlans(BoundPlans):
         exp_time: Exposure,
         *,
         snake: bool = True,
+        per_step: powder.PerStep | None = None,
         detectors: Detectors = (),
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[str]:
         """Map diffraction: `mesh("tom_sam_x", -1, 1, 20, "tom_sam_y", 0, 1, 10, 0.1)`; the motors are put back.
 
@@ -194,9 +235,13 @@ class DiffractionPlans(BoundPlans):
             slow_intervals: n of them give n + 1 rows.
             exp_time: exposure, seconds.
             snake: every second row goes back.
-            detectors: names; empty takes the active counting detectors.
+            per_step: plan of each point in the place of moving, exposing and reading: it does this by itself, into the
+                stream `primary`, as Bluesky's `one_nd_step` does. What else it reads goes into streams of other names.
+            detectors: names, or devices of your own that are read at every point; empty takes the active counting
+                detectors.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
@@ -204,14 +249,14 @@ class DiffractionPlans(BoundPlans):
         """
         rows = powder.line(slow_start, slow_end, slow_intervals)
         columns = powder.line(fast_start, fast_end, fast_intervals)
-        rig, md = self._diffraction(detectors, command, sample)
-        md |= {"plan_name": "mesh", "shape": [len(rows), len(columns)], "snaking": [False, snake]}
-        md |= {"extents": [[slow_start, slow_end], [fast_start, fast_end]], "hints": {"gridding": "rectilinear"}}
+        rig, start_doc = self._diffraction(detectors, command, sample, md)
+        start_doc |= {"plan_name": "mesh", "shape": [len(rows), len(columns)], "snaking": [False, snake]}
+        start_doc |= {"extents": [[slow_start, slow_end], [fast_start, fast_end]], "hints": {"gridding": "rectilinear"}}
         points = powder.grid(rows, columns, snake)
-        return (yield from powder.azint_points(rig, (slow, fast), points, exp_time, md=md))
+        return (yield from powder.azint_points(rig, (slow, fast), points, exp_time, per_step=per_step, md=start_doc))
 
     def _diffraction(
-        self, detectors: tuple[str, ...], command: str | None, sample: str | None
+        self, detectors: tuple[str, ...], command: str | None, sample: str | None, md: Metadata
     ) -> tuple[Rig, dict[str, Any]]:
         """The rig with the detectors of a diffraction plan, and what its start document says."""
         rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
@@ -219,7 +264,7 @@ class DiffractionPlans(BoundPlans):
         recipes = [recipe for recipe in self._settings.recipes if recipe.detector in names]
         if self._settings.formats.integrate and (problems := list(recipe_findings(recipes, self._settings.beamline))):
             raise PreflightError(problems)
-        return rig, {**self._md(command, sample), "recipes": [recipe.model_dump(mode="json") for recipe in recipes]}
+        return rig, {**self._md(command, sample, md), "recipes": [recipe.model_dump(mode="json") for recipe in recipes]}
 
     def _steered(self, rig: Rig, until: str, *motors: str) -> Callable[[Sequence[powder.Point]], adaptive.PointPolicy]:
         """A course that ends once the condition is met."""

@@ -5,12 +5,12 @@ from typing import Any
 import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
-from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.bound import BoundPlans
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.motor_table import MotorRow, motor_row
 from danmax_bluesky.plans.stubs import read_position
+from danmax_bluesky.plans.user_devices import AnyMotor
 
 
 class MotorPlans(BoundPlans):
@@ -75,7 +75,7 @@ class MotorPlans(BoundPlans):
         Raises:
             ScanError: a motor is unknown.
         """
-        chosen = [self._rig.motor(name) for name in motors or self._rig.motors]
+        chosen = [self._rig.mover(name) for name in motors or self._rig.motors]
         rows: list[MotorRow] = []
 
         async def ask() -> None:
@@ -94,13 +94,13 @@ class MotorPlans(BoundPlans):
         """
         return (yield from self.wm())
 
-    def _pairs(self, plan: str, what: str, words: tuple[str | float, ...]) -> list[tuple[MotorDevice, float]]:
+    def _pairs(self, plan: str, what: str, words: tuple[str | float, ...]) -> list[tuple[AnyMotor, float]]:
         if len(words) % 2:
             raise ScanError(f"{plan}: give motors and {what} in pairs, as in {plan}('tom_sam_x', 1.5, 'tom_sam_y', 0)")
-        pairs: list[tuple[MotorDevice, float]] = []
+        pairs: list[tuple[AnyMotor, float]] = []
         for name, value in zip(words[::2], words[1::2], strict=True):
             try:
-                pairs.append((self._rig.motor(str(name)), float(value)))
+                pairs.append((self._rig.mover(str(name)), float(value)))
             except (TypeError, ValueError):
                 raise ScanError(f"{name}: {value!r} is no number") from None
         return pairs

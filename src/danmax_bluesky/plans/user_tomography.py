@@ -7,7 +7,7 @@ from bluesky.utils import MsgGenerator
 from danmax_bluesky.devices.flat_positions import position_of
 from danmax_bluesky.options import options_of
 from danmax_bluesky.plans import tomography
-from danmax_bluesky.plans.bound import BoundPlans
+from danmax_bluesky.plans.bound import BoundPlans, Metadata
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.read_state import beamline_facts
 from danmax_bluesky.plans.report import scan_report
@@ -35,6 +35,7 @@ class TomographyPlans(BoundPlans):
         *,
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
         dry_run: bool = False,
         configurator: bool = True,
         **parameters: Unpack[ScanArguments],
@@ -46,6 +47,7 @@ class TomographyPlans(BoundPlans):
         Args:
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
             dry_run: only say what would be measured; nothing moves.
             configurator: False takes the usual values for what is not given, and leaves the configurator as it is.
             parameters: any other of `TomoScan`.
@@ -74,7 +76,7 @@ class TomographyPlans(BoundPlans):
         if configurator:
             self.configurator.update(values_of(scan))
         out = position_of(self._settings, self.positions, scan.posflat) if judged.plan.takes_flats else None
-        return (yield from tomography.tomo_scan(rig, judged.plan, out, md=self._md(command, sample)))
+        return (yield from tomography.tomo_scan(rig, judged.plan, out, md=self._md(command, sample, md)))
 
 
 def _given(parameters: dict[str, Any]) -> dict[str, Any]:

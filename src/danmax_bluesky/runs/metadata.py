@@ -28,6 +28,7 @@ RESERVED = {
     "folder": 'use newfolder("day2") at the prompt or in the queue, or `danmax newfolder day2`',
     "visit": 'use newvisit("2026112108") at the prompt or in the queue, or `danmax newvisit 2026112108`',
     "proposal": 'use newvisit("2026112108", proposal="20260123"), or `danmax newvisit 2026112108 --of 20260123`',
+    "scan_id": "the session counts the scans of a visit; record your own number under another name, such as my_{key}",
     "data_root": "begin a session with --data-root, DANMAX_DATA_ROOT or the settings file",
     **{
         name: _OF_THE_SETTINGS if key.author == "settings" else _OF_THE_PLAN

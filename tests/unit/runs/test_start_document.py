@@ -23,7 +23,7 @@ def test_every_key_that_the_session_and_a_tomography_say_is_in_the_model(tmp_pat
 
 def test_what_a_plan_or_the_settings_say_nobody_else_may_say():
     own = {"plan_name", "command", "sample", "users", "num_points", "shape", "snaking", "extents"}
-    assert own == set(keys()) - set(RESERVED) - {"scan_id"}
+    assert own == set(keys()) - set(RESERVED)
     with pytest.raises(ScanError, match="device_names"):
         refuse_reserved(["device_names"], "RE.md[{key!r}]")
 
