@@ -1,7 +1,6 @@
 """Points that are no grid: a spiral, and those of a text file."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from bluesky.plan_patterns import spiral_fermat
@@ -12,7 +11,7 @@ from danmax_bluesky.plans.adaptive import Point
 MOST_POINTS = 1_000_000
 
 
-def spiral_points(centre: Point, ranges: Point, step: float) -> list[Point]:
+def spiral_points(centre: tuple[float, float], ranges: tuple[float, float], step: float) -> list[Point]:
     """Points of a sunflower's spiral within a rectangle, from its centre outwards, evenly dense.
 
     Args:
@@ -31,7 +30,7 @@ def spiral_points(centre: Point, ranges: Point, step: float) -> list[Point]:
     if (number := width * height / step**2) > MOST_POINTS:
         raise ScanError(f"step = {step:g}: the spiral would have {number:.3g} points; {MOST_POINTS} are the most")
     radius = step / math.sqrt(math.pi)  # the n-th point lies radius * sqrt(n) from the centre
-    found = spiral_fermat("first", "second", *centre, width, height, radius, 1.0)
+    found = spiral_fermat("first", "second", centre[0], centre[1], width, height, radius, 1.0)
     return [(float(point["first"]), float(point["second"])) for point in found]
 
 
@@ -62,7 +61,7 @@ def read_points(file: Path) -> tuple[tuple[str, ...], list[Point]]:
     return tuple(names), points
 
 
-def read_table(file: Path) -> list[tuple[int, Sequence[str]]]:
+def read_table(file: Path) -> list[tuple[int, list[str]]]:
     """Number and words of each line of a text that holds any.
 
     Raises:

@@ -163,8 +163,8 @@ class MapPlans(DiffractionPlans):
         """Measure several maps of several samples, a line of a text file each: `maplist("maps.txt", 0.007)`.
 
         Each is measured as by `meshct`. The first line names the columns: sample, fast, fast_start, fast_end,
-        fast_intervals, slow, slow_start, slow_end, slow_intervals, and perhaps exp_time. Every map is checked before the
-        first one begins. A map that is not whole stops none of those after it.
+        fast_intervals, slow, slow_start, slow_end, slow_intervals, and perhaps exp_time. Every map is checked before
+        the first one begins. A map that is not whole stops none of those after it.
 
         Args:
             file: path of the text; commas, semicolons and blanks part its columns.
