@@ -8,12 +8,14 @@ import pytest
 from bluesky.utils import RunEngineInterrupted
 from rich.console import Console
 
-from danmax_bluesky.errors import AcquisitionError, DanmaxError
+from danmax_bluesky.errors import AcquisitionError, DanmaxError, StorageError
 from danmax_bluesky.pipelines.worker_messages import output_path
 from danmax_bluesky.plans.calls import recorded_call
 from danmax_bluesky.runs.grid import Grid
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.shell.magics import Magics
 from danmax_bluesky.shell.queue import queue_plans
+from danmax_bluesky.storage.maps import read_map
 from danmax_bluesky.storage.patterns import read_patterns
 from danmax_bluesky.storage.reading import open_scan
 from danmax_bluesky.testing.scanning import Measured, measured, recording
@@ -189,14 +191,22 @@ def test_a_pause_that_was_asked_for_lies_between_two_rows_with_the_shutter_close
     try:
         with recording(session) as runs:
             with pytest.raises(RunEngineInterrupted):
-                session.RE(meshct(session, rows=6, columns=60))
+                session.RE(meshct(session, rows=4, columns=40))
             assert session.beamline.twin.world.shutter.state.latest == 0
+            journal = ScanFiles.of(session.last_run).documents
+            so_far = read_map(journal, region=(100, 100, 60, 40))
             session.RE.resume()
     finally:
         session.RE.unsubscribe(token)
     (run,) = runs
     assert run.record.is_complete
-    assert run.counts["primary"] == 6 * 60
+    assert run.counts["primary"] == 4 * 40
+    there = np.isfinite(so_far.values)
+    assert there.any()
+    assert not there[-1].any()
+    whole = open_scan(run.files.master).map(region=(100, 100, 60, 40))
+    assert np.array_equal(whole.values[there], so_far.values[there])
+    assert np.isfinite(whole.values).all()
     assert (run.truth["pilatus"]["open"] == 1).all()
 
 
@@ -232,7 +242,7 @@ def test_a_map_that_cannot_be_measured_is_refused_and_takes_no_number(session, n
 
 
 def test_a_map_is_typed_as_in_sardana_and_queued_and_both_say_the_same(session):
-    words = f"tom_sam_x -0.1 0.1 {COLUMNS - 1} tom_sam_y 0 {STEP_MM} 1 {EXPOSURE_S}"
+    words = f"tom_sam_x -0.1 0.1 {COLUMNS - 1} tom_sam_y 0.0 {STEP_MM} 1 {EXPOSURE_S}"
     with recording(session) as runs:
         Magics(session, Console(file=io.StringIO())).meshct(words)
         motors = {"fast": "tom_sam_x", "slow": "tom_sam_y"}
@@ -245,6 +255,7 @@ def test_a_map_is_typed_as_in_sardana_and_queued_and_both_say_the_same(session):
     assert typed.record.start["command"] == f"meshct {words}"
     assert typed.record.start["call"] == queued.record.start["call"]
     assert recorded_call(typed.record.start)[0] == "meshct"
+    assert open_scan(typed.files.master).title == f"meshct {words}"
 
 
 def test_a_motor_that_will_not_move_ends_the_map_after_three_rows(session, monkeypatch):
@@ -286,7 +297,84 @@ def test_a_map_that_is_integrated_has_each_pattern_at_its_point_and_is_plotted(s
     )
     assert np.isfinite(shown).all()
     assert shown[:, 3].min() > shown[:, [0, -1]].max()
-    figure = open_scan(run.files.master).plot()
+    scan = open_scan(run.files.master)
+    assert np.array_equal(scan.map("I0").values, shown)
+    assert scan.map("tom_sam_x").values == pytest.approx(
+        np.tile(scan.map("I0")["tom_sam_x"].values, (ROWS, 1)), abs=0.01
+    )
+    for given, told in (
+        ({"value": "I9"}, "I9 is not known of its frames; known are .*I0"),
+        ({"detector": "orca"}, "orca has no frames in it"),
+        ({"region": (480, 0, 10, 10)}, "must lie within frames of 487 x 407 pixels"),
+    ):
+        with pytest.raises(StorageError, match=told):
+            scan.map(**given)
+    figure = scan.plot()
     assert figure.axes[0].get_xlabel() == "tom_sam_x / mm"
     (drawn,) = figure.axes[0].collections
     assert np.asarray(drawn.get_array()).shape == (ROWS, 7)
+
+
+def test_a_spiral_stops_at_points_that_fill_its_rectangle(session):
+    run = measured(session, session.plans.spiral("tom_sam_x", 0.5, 0.4, "tom_sam_y", 0.2, 0.2, 0.08, 0.01))
+    x_mm, y_mm = (run.record.segments[0].columns[name] for name in ("tom_sam_x", "tom_sam_y"))
+    assert run.record.is_complete
+    assert len(x_mm) == pytest.approx(0.4 * 0.2 / 0.08**2, abs=3)
+    assert 0.1 < np.abs(x_mm - 0.5).max() <= 0.2
+    assert 0.05 < np.abs(y_mm - 0.2).max() <= 0.1
+    assert np.hypot(x_mm[0] - 0.5, y_mm[0] - 0.2) < 0.08
+
+
+def test_listed_positions_are_visited_in_their_order(session, tmp_path):
+    text = tmp_path / "positions.txt"
+    text.write_text("tom_sam_x, tom_sam_y  # millimetres\n0.1, 0.2\n\n0.3 0.1\n-0.1; 0\n")
+    run = measured(session, session.plans.listscan(str(text), 0.01))
+    assert run.record.is_complete
+    assert run.record.segments[0].columns["tom_sam_x"] == pytest.approx([0.1, 0.3, -0.1], abs=1e-3)
+    assert run.record.segments[0].columns["tom_sam_y"] == pytest.approx([0.2, 0.1, 0.0], abs=1e-3)
+
+
+HEAD = "sample fast fast_start fast_end fast_intervals slow slow_start slow_end slow_intervals exp_time"
+
+
+def test_several_maps_of_several_samples_come_from_one_table(session, tmp_path):
+    text = tmp_path / "maps.txt"
+    text.write_text(
+        f"{HEAD}\nbone tom_sam_x 0 0.1 5 tom_sam_y 0 0.02 1 0.007\ntooth tom_sam_y 0 0.1 5 tom_sam_x 1 1.1 2 0.01\n"
+    )
+    session.beamline.twin.faults.lose_frames("pilatus", 3, 12 + 3)
+    with (
+        recording(session) as runs,
+        pytest.raises(AcquisitionError, match="map 1 of 2: rows 1 of 2 are not whole after"),
+    ):
+        session.RE(session.plans.maplist(str(text), 0.02))
+    session.beamline.twin.faults.clear()
+    bone, tooth = runs
+    assert [run.record.start["sample"]["name"] for run in runs] == ["bone", "tooth"]
+    assert tooth.record.start["shape"] == [3, 6]
+    assert len(tooth.tables["pilatus"]) >= 17
+    assert bone.record.status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("plan", "text", "told"),
+    [
+        ("maplist", "sample fast\nbone tom_sam_x", "must name the columns"),
+        ("maplist", f"{HEAD}\nbone tom_sam_x 0 x 5 tom_sam_y 0 0.02 1 0.007", "line 2: could not convert"),
+        ("maplist", f"{HEAD}\nbone tom_sam_x 0 1 5 tom_sam_y 0 0.02", "line 2: 8 values for 10 columns"),
+        ("maplist", f"{HEAD}\nbone tom_sam_x 0 900 5 tom_sam_y 0 0.02 1 0.007", "limits are -50 to 50"),
+        ("listscan", "tom_sam_x\n1\nfar", "line 3: far are not all numbers"),
+        ("listscan", "tom_sam_x\n900", "limits are -50 to 50"),
+        ("listscan", "nowhere\n1", "motor nowhere: there is none"),
+        ("listscan", "# nothing\n", "is empty"),
+    ],
+)
+def test_a_table_that_cannot_be_measured_is_refused_with_its_line_before_anything_moves(
+    session, tmp_path, plan, text, told
+):
+    file = tmp_path / "table.txt"
+    file.write_text(text)
+    number = session.paths.visit.next_number()
+    with pytest.raises(DanmaxError, match=told):
+        session.RE(getattr(session.plans, plan)(str(file), 0.02))
+    assert session.paths.visit.next_number() == number

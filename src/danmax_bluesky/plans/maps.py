@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bluesky.preprocessors as bpp
@@ -28,6 +28,7 @@ from danmax_bluesky.runs.record import RecordBuilder
 from danmax_bluesky.tomography.beamline_state import MotorFacts
 from danmax_bluesky.tomography.phases import Phase, period_us
 from danmax_bluesky.tomography.scan_plan import PlannedPhase
+from danmax_bluesky.tomography.triggers import EncoderScale
 
 STREAM = "primary"
 log = logging.getLogger(__name__)
@@ -58,17 +59,41 @@ def fly_map(
         PreflightError: a position cannot be reached.
         AcquisitionError: rows are not whole after two tries; everything else is.
     """
+    return (yield from measure_map(rig, (yield from plan_map(rig, grid, exposure_s, latency_s)), md))
+
+
+@dataclass(frozen=True)
+class PlannedMap:
+    """A map as it is going to be measured.
+
+    Attributes:
+        grid: its points.
+        row: exposures of one row.
+        fast: the motor that flies.
+        scale: of its encoder at the PandA; None where it is not wired.
+        rows: all of them.
+    """
+
+    grid: Grid
+    row: Phase
+    fast: MotorFacts
+    scale: EncoderScale | None
+    rows: Rows
+
+
+def plan_map(rig: Rig, grid: Grid, exposure_s: float, latency_s: float = 0.0) -> MsgGenerator[PlannedMap]:
+    """Decide how a map is measured, and whether it can be; nothing moves. Its arguments are those of `fly_map`.
+
+    Raises:
+        ScanError: a number is out of range, or a motor is unknown.
+        PreflightError: a position cannot be reached.
+    """
     yield from nothing_is_away(rig)
     positive(exposure_s)
     if latency_s < 0:
         raise ScanError(f"latency = {latency_s} s: give 0 s or more")
-    moved = [rig.motor(name) for name in grid.motors]
-    units: dict[str, str] = {}
-    facts: list[MotorFacts] = []
-    for motor in moved:
-        units[motor.name] = yield from position_units(motor)
-        facts.append((yield from motor_facts(motor, units[motor.name])))
-    _, fast = facts
+    _, moved = (rig.motor(name) for name in grid.motors)
+    fast = yield from motor_facts(moved, (yield from position_units(moved)))
     row = yield from _exposures(rig, grid, fast, exposure_s, latency_s)
     scale = rig.scale if fast.name == rig.rotation.name else rig.encoders.get(fast.name, (None, ""))[0]
     rows = plan_rows(grid, range(grid.shape[0]), row, fast, scale)
@@ -80,6 +105,16 @@ def fly_map(
             fast.name,
             fast.name,
         )
+    return PlannedMap(grid, row, fast, scale, rows)
+
+
+def measure_map(rig: Rig, planned: PlannedMap, md: Mapping[str, Any] | None = None) -> MsgGenerator[str]:
+    """Measure a map as it was planned; see `fly_map`.
+
+    Raises:
+        AcquisitionError: rows are not whole after two tries; everything else is.
+    """
+    grid, row, fast, rows = planned.grid, planned.row, planned.fast, planned.rows
     documents = RecordBuilder()
 
     def incomplete() -> list[int]:
@@ -92,7 +127,7 @@ def fly_map(
         if not numbers:
             return
         log.warning("rows %s are not whole, and are measured again", _listed(numbers))
-        again = plan_rows(grid, numbers, row, fast, scale)
+        again = plan_rows(grid, numbers, row, fast, planned.scale)
         phase = replace(_phase(rig, grid, row, again), instead_of=STREAM)
         yield from in_the_beam(rig, measure_phase(rig, PlannedPhase(phase), {}, again))
         if numbers := incomplete():
@@ -104,7 +139,7 @@ def fly_map(
     start = {
         "plan_name": "meshct",
         **grid.metadata,
-        "flown": {fast.name: units[fast.name]},
+        "flown": {fast.name: fast.units},
         "hints": {"gridding": "rectilinear"},
         "integrals": dict.fromkeys(rig.integrated, "monitor"),
         **(md or {}),
@@ -112,7 +147,7 @@ def fly_map(
     home = yield from read_setpoints(rig, grid.motors)
     phase = PlannedPhase(_phase(rig, grid, row, rows))
     plan = measure_phases(rig, (phase,), flight=rows, end_with=measure_again, spare=phase.num, md=start)
-    beside = [*(motor.readback for motor in moved), *rig.integrated.values()]
+    beside = [*(rig.motor(name).readback for name in grid.motors), *rig.integrated.values()]
     whole = bpp.subs_wrapper(bpp.monitor_during_wrapper(plan, beside), documents)
     uid: Any = yield from bpp.finalize_wrapper(whole, lambda: restore_positions(rig, home))
     return uid

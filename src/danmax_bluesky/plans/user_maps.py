@@ -1,12 +1,25 @@
 """Fast maps as a user calls them: names and numbers in, one generator out."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from bluesky.utils import MsgGenerator
 
-from danmax_bluesky.plans import maps
+from danmax_bluesky.errors import AcquisitionError, ScanError
+from danmax_bluesky.plans import maps, powder
 from danmax_bluesky.plans.bound import Detectors, Exposure
 from danmax_bluesky.plans.calls import record_call
+from danmax_bluesky.plans.point_lists import read_points, read_table, spiral_points
+from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.user_diffraction import DiffractionPlans
 from danmax_bluesky.runs.grid import Grid
+
+_COLUMNS = (
+    "sample",
+    *(f"{motor}{part}" for motor in ("fast", "slow") for part in ("", "_start", "_end", "_intervals")),
+)
+"""Of a table of maps; another one, exp_time, may be left out."""
 
 
 class MapPlans(DiffractionPlans):
@@ -61,3 +74,157 @@ class MapPlans(DiffractionPlans):
         extents = (slow_start, slow_end), (fast_start, fast_end)
         grid = Grid((slow, fast), extents, (slow_intervals + 1, fast_intervals + 1), snake)
         return (yield from maps.fly_map(rig, grid, exp_time, latency, md=md))
+
+    @record_call
+    def spiral(
+        self,
+        first: str,
+        first_centre: float,
+        first_range: float,
+        second: str,
+        second_centre: float,
+        second_range: float,
+        step: float,
+        exp_time: Exposure,
+        *,
+        detectors: Detectors = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Stop at the points of a spiral, from its centre: `spiral("tom_sam_x", 0, 2, "tom_sam_y", 0, 1, 0.1, 0.05)`.
+
+        The points fill a rectangle evenly, as the seeds of a sunflower do; an end at any time leaves a whole map of its
+        middle. The motors are put back.
+
+        Args:
+            first: a motor.
+            first_centre: its position in the middle of the rectangle, in its units.
+            first_range: width of the rectangle along it.
+            second: another motor.
+            second_centre: its position in the middle of the rectangle, in its units.
+            second_range: width of the rectangle along it.
+            step: each point has an area of step times step for itself.
+            exp_time: exposure, seconds.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+        """
+        points = spiral_points((first_centre, second_centre), (first_range, second_range), step)
+        rig, md = self._diffraction(detectors, command, sample)
+        return (
+            yield from powder.azint_points(rig, (first, second), points, exp_time, md={"plan_name": "spiral", **md})
+        )
+
+    @record_call
+    def listscan(
+        self,
+        file: str,
+        exp_time: Exposure,
+        *,
+        detectors: Detectors = (),
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[str]:
+        """Stop at the positions of a text file, in the order of its lines: `listscan("positions.txt", 0.1)`.
+
+        Its first line names the motors, any number of them; each line below has a position of each. The motors are put
+        back.
+
+        Args:
+            file: path of the text.
+            exp_time: exposure, seconds.
+            detectors: names; empty takes the active counting detectors.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Raises:
+            ScanError: the text cannot be read, with its line; or a name is unknown.
+            PreflightError: a position cannot be reached.
+        """
+        motors, points = read_points(Path(file))
+        rig, md = self._diffraction(detectors, command, sample)
+        return (yield from powder.azint_points(rig, motors, points, exp_time, md={"plan_name": "listscan", **md}))
+
+    @record_call
+    def maplist(
+        self,
+        file: str,
+        exp_time: Exposure,
+        *,
+        snake: bool = True,
+        latency: float = 0.0,
+        detectors: Detectors = (),
+        command: str | None = None,
+    ) -> MsgGenerator[tuple[str, ...]]:
+        """Measure several maps of several samples, a line of a text file each: `maplist("maps.txt", 0.007)`.
+
+        Each is measured as by `meshct`. The first line names the columns: sample, fast, fast_start, fast_end,
+        fast_intervals, slow, slow_start, slow_end, slow_intervals, and perhaps exp_time. Every map is checked before
+        the first one begins. A map that is not whole stops none of those after it.
+
+        Args:
+            file: path of the text; commas, semicolons and blanks part its columns.
+            exp_time: exposure of maps whose line says none, seconds.
+            snake: every second row goes back.
+            latency: dead time between two exposures, seconds.
+            detectors: names; empty takes the active counting detectors.
+            command: as it was typed; None takes the text of this call.
+
+        Returns:
+            the uids of the runs that came to their end.
+
+        Raises:
+            ScanError: the text cannot be read, with its line; or a number is out of range.
+            PreflightError: a position cannot be reached.
+            AcquisitionError: a map is not whole, after all were measured.
+        """
+        planned: list[tuple[Rig, maps.PlannedMap, Mapping[str, Any]]] = []
+        for number, line in _lines(Path(file)):
+            where = f"{file}, line {number}"
+            try:
+                rig, md = self._diffraction(detectors, command, line["sample"])
+                grid = _grid(line, snake)
+                exposure_s = float(line.get("exp_time", exp_time))
+            except (ScanError, ValueError) as error:
+                raise ScanError(f"{where}: {error}") from None
+
+            planned.append((rig, (yield from maps.plan_map(rig, grid, exposure_s, latency)), md))
+        uids: list[str] = []
+        failed: list[str] = []
+        for index, (rig, one, md) in enumerate(planned):
+            try:
+                uids.append((yield from maps.measure_map(rig, one, md)))
+            except AcquisitionError as error:
+                failed.append(f"map {index + 1} of {len(planned)}: {error}")
+        if failed:
+            raise AcquisitionError("; ".join(failed))
+        return tuple(uids)
+
+
+def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """Number and content of each line of a table of maps.
+
+    Raises:
+        ScanError: it cannot be read, or lacks a column.
+    """
+    (_, names), *lines = read_table(file)
+    if missing := [name for name in _COLUMNS if name not in names]:
+        raise ScanError(f"{file}: its first line must name the columns {', '.join(_COLUMNS)}; not there: {missing}")
+    if unknown := [name for name in names if name not in (*_COLUMNS, "exp_time")]:
+        raise ScanError(f"{file}: nobody knows what the columns {unknown} are; leave them out")
+    for number, words in lines:
+        if len(words) != len(names):
+            raise ScanError(f"{file}, line {number}: {len(words)} values for {len(names)} columns")
+    return [(number, dict(zip(names, words, strict=True))) for number, words in lines]
+
+
+def _grid(line: Mapping[str, str], snake: bool) -> Grid:
+    slow, fast = (
+        (float(line[f"{motor}_start"]), float(line[f"{motor}_end"]), int(line[f"{motor}_intervals"]) + 1)
+        for motor in ("slow", "fast")
+    )
+    return Grid((line["slow"], line["fast"]), (slow[:2], fast[:2]), (slow[2], fast[2]), snake)

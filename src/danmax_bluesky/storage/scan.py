@@ -1,6 +1,6 @@
 """A measured scan: its frames as arrays that are read when they are used, its patterns, and how it looks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -169,6 +169,28 @@ class Scan:
         from danmax_bluesky.storage.scan_plots import plot_scan
 
         return plot_scan(self)
+
+    def map(
+        self, value: str = "I0", *, detector: str = "", recipe: str = "", region: Sequence[int] | None = None
+    ) -> xr.DataArray:
+        """One number of each frame of a map, at the point where it was measured; see `storage.maps.read_map`.
+
+        Args:
+            value: an integral parameter of the patterns, or anything that was recorded with each frame.
+            detector: its name; "" takes the first one.
+            recipe: its name, where the detector has several.
+            region: first column, first row, width and height of a rectangle of the frames: the counts in it are summed.
+
+        Returns:
+            shape (n_rows, n_columns), NaN where nothing was measured; its coordinates are the positions of the motors.
+
+        Raises:
+            StorageError: the scan is no map, has no such detector, value or region, or its documents cannot be read.
+        """
+        from danmax_bluesky.storage.maps import read_map
+
+        documents = ScanFiles.of(self.start).at(self.path.parent).documents
+        return read_map(documents, value, detector=detector, recipe=recipe, region=region)
 
     def _computed(self, technique: str) -> list[Path]:
         if not self.start:
