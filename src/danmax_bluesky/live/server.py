@@ -26,6 +26,7 @@ from danmax_bluesky.live.readers import Readers
 from danmax_bluesky.live.scans import Scans
 from danmax_bluesky.parsing import is_loopback
 from danmax_bluesky.pipelines.local_http import new_token, remove_token, write_token
+from danmax_bluesky.storage.bitshuffle import prepare
 
 NICENESS = 5
 """The measurement goes first."""
@@ -67,6 +68,7 @@ def serve(
             signal.signal(ending, lambda *_: loop.add_callback_from_signal(loop.stop))
         if follows_input:
             threading.Thread(target=_end_with_input, args=(loop,), name="input", daemon=True).start()
+        threading.Thread(target=prepare, name="prepare", daemon=True).start()
         on_ready(address + (f"?token={token}" if token else ""), token_file)
         loop.start()
     finally:

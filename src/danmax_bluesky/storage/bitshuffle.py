@@ -189,6 +189,12 @@ def decode_into(chunk: Buffer, buffer: np.ndarray) -> None:
         raise ValueError("chunk does not decode: it is damaged")
 
 
+def prepare() -> None:
+    """Load what decodes a chunk, which takes seconds on a busy machine: the first frame need not wait for it."""
+    frame = np.zeros(_BLOCK_BYTES // 2, np.uint16)
+    decode_into(header(frame.nbytes) + bitshuffle.ext.compress_lz4(frame, 0).tobytes(), frame)
+
+
 def header(content_bytes: int) -> bytes:
     """What a chunk begins with."""
     return content_bytes.to_bytes(8, "big") + _BLOCK_BYTES.to_bytes(4, "big")

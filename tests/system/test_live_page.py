@@ -1,0 +1,253 @@
+"""The live page in a browser, beside a tomography and a count of the twin."""
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import h5py
+import numpy as np
+import pytest
+
+from danmax_bluesky.runs.layout import ScanFiles
+from danmax_bluesky.session import Session
+from danmax_bluesky.storage.patterns import read_patterns
+
+pytest.importorskip("panel", reason="the live page needs panel: pip install 'danmax-bluesky[live]'")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install playwright")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page with: apt-get install chromium")
+
+PATIENCE_MS = 60_000
+SEEN = """() => {
+  window.seen = [];
+  setInterval(() => {
+    const texts = [];
+    const walk = (node) => {
+      for (const child of node.querySelectorAll("*")) {
+        if (child.classList.contains("state")) texts.push(child.textContent);
+        if (child.classList.contains("value")) texts.push(child.textContent);
+        if (child.shadowRoot) walk(child.shadowRoot);
+      }
+    };
+    walk(document);
+    const text = texts.join(" | ");
+    if (window.seen.at(-1) !== text) window.seen.push(text);
+  }, 50);
+}"""
+"""Notes whatever state and values the page shows, while the session measures."""
+
+
+class Browser:
+    """A page in Chromium, with everything that it said and asked for."""
+
+    def __init__(self, context: Any, address: str) -> None:
+        self.page = context.new_page()
+        self.address = address
+        self.said: list[str] = []
+        self.asked: set[str] = set()
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("request", lambda request: self.asked.add(urlsplit(request.url).netloc))
+
+    def open(self, view: str, scan: str = "") -> None:
+        self.page.goto(f"{self.address}?view={view}&scan={scan}")
+        self.page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0", timeout=PATIENCE_MS)
+
+    def source(self, name: str, column: str, condition: str = "true") -> Any:
+        """What the browser holds of a data source, once it has something for which the condition holds."""
+        self.page.wait_for_function(
+            f"""() => {{
+              const source = Bokeh.documents[0].get_model_by_name("{name}");
+              const value = source && source.data["{column}"];
+              return value && value.length > 0 && ({condition});
+            }}""",
+            timeout=PATIENCE_MS,
+        )
+        found = self.page.evaluate(
+            f"""() => {{
+              const value = Bokeh.documents[0].get_model_by_name("{name}").data["{column}"];
+              const whole = (one) => one && one.shape
+                ? {{shape: one.shape, values: Array.from(one, (x) => Number.isNaN(x) ? null : x)}} : one;
+              return value.shape ? whole(value) : Array.from(value, whole);
+            }}"""
+        )
+        first = found[0] if isinstance(found, list) else found
+        if not isinstance(first, dict):
+            return np.array(found, float)
+        return np.array([np.nan if value is None else value for value in first["values"]]).reshape(first["shape"])
+
+    @property
+    def errors(self) -> list[str]:
+        return [text for text in self.said if text.startswith("error")]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def session(session_of) -> Session:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return session_of(**{"live.port": port, "formats.integrate": True, "folder": "day1"})
+
+
+@pytest.fixture(scope="module")
+def browser(session: Session, chromium: Any) -> Browser:
+    """Sees a tomography, and then a count, from before the first of them begins."""
+    browser = Browser(chromium.new_context(viewport={"width": 1440, "height": 1000}), session.live().address)
+    browser.open("now")
+    browser.page.get_by_text("No scan yet").wait_for(timeout=PATIENCE_MS)
+    browser.page.evaluate(SEEN)
+    session.RE(session.plans.tomo_scan("ascanct", "tom_ry", 0, 180, 120, 0.01, npt_fields=4))
+    session.RE(session.plans.azint_count(12, 0.02))
+    session.wait_for_files()
+    browser.page.get_by_text("azint_count(12, 0.02)").wait_for(timeout=PATIENCE_MS)
+    browser.page.get_by_text("complete", exact=True).first.wait_for(timeout=PATIENCE_MS)
+    return browser
+
+
+def _frames(session: Session, detector: str, number: int) -> np.ndarray:
+    files = ScanFiles.of({**(session.last_run or {}), "scan_id": number})
+    with h5py.File(files.detector(detector)) as file:
+        return np.asarray(file[f"/entry/instrument/{detector}/data"])
+
+
+def test_the_page_shows_each_scan_while_it_is_measured(browser):
+    seen = browser.page.evaluate("window.seen")
+    assert any("measuring" in text for text in seen)
+    assert sum("measuring" in text for text in seen) > 1  # frames came meanwhile
+    assert "12 / 12" in seen[-1]
+
+
+def test_the_camera_shows_the_frame_that_is_in_the_file(browser, session):
+    browser.open("camera", "2")
+    image = browser.source("frame", "image")
+    frames = _frames(session, "pilatus", 2)
+    expected = np.where(frames[-1].astype(np.int64) > 2**31, np.nan, frames[-1])
+    np.testing.assert_array_equal(image, expected)
+    histogram = browser.source("histogram", "top")
+    assert histogram.sum() > len(histogram)
+
+
+def test_a_projection_is_divided_by_the_flat(browser, session):
+    browser.open("camera", "1")
+    image = browser.source("frame", "image")
+    frames = _frames(session, "orca", 1).astype(np.float32)
+    names = ["dark"] * 4 + ["flat"] * 4
+    assert len(frames) > len(names)
+    last = frames[4 + 4 + 121 - 1]
+    fields = [frames[4 + 4 + 121 + 2 :][rows].mean(axis=0) for rows in (slice(0, 4), slice(4, 8))]
+    expected = (last - fields[1]) / (fields[0] - fields[1])
+    np.testing.assert_allclose(image, expected, rtol=1e-4)
+    across = browser.source("across", "y")
+    np.testing.assert_allclose(across, expected[15:17].mean(axis=0), rtol=1e-4)
+
+
+def test_the_pattern_is_the_last_one_in_the_file_with_its_error(browser, session):
+    files = ScanFiles.of(session.last_run or {})
+    patterns = read_patterns(files.computed("azint", "pilatus_integrated.h5"))
+    browser.open("diffraction", "2")
+    np.testing.assert_array_equal(browser.source("pattern", "x"), patterns.radial_axis)
+    np.testing.assert_array_equal(browser.source("pattern", "y"), patterns.intensity[-1].astype(float))
+    assert patterns.sigma is not None
+    upper = patterns.intensity[-1].astype(float) + patterns.sigma[-1]
+    np.testing.assert_allclose(browser.source("pattern", "upper"), upper, rtol=1e-6)
+    assert browser.source("map", "image").shape == (12, 600)
+
+
+def test_lines_of_a_calibrant_stand_where_the_pattern_has_its_peaks(browser):
+    browser.open("diffraction", "2")
+    x, y = browser.source("pattern", "x"), browser.source("pattern", "y")
+    browser.page.get_by_label("lines of").select_option("CeO2")
+    lines = browser.source("lines", "x")
+    strongest = x[np.nanargmax(y)]
+    assert np.abs(lines - strongest).min() < 0.02
+
+
+def test_the_sinogram_fills_with_what_the_frames_hold_and_a_slice_is_made_of_it(browser, session):
+    browser.open("tomography", "1")
+    row = browser.source("sinogram", "image", "value[0].shape[0] === 121")
+    frames = _frames(session, "orca", 1).astype(np.float64)[:, 16]
+    projections = frames[8 : 8 + 121]
+    transmission = np.exp(-row)
+    before = (projections[0] - frames[0:4].mean(axis=0)) / (frames[4:8].mean(axis=0) - frames[0:4].mean(axis=0))
+    np.testing.assert_allclose(transmission[0], np.maximum(before, 1e-6), rtol=0.02)
+    slices = browser.source("slice", "image")
+    assert slices.shape == (96, 96)
+    assert np.nanmax(slices) > 0
+    assert len(browser.source("angles", "angle")) == 121
+
+
+def test_nothing_is_fetched_from_elsewhere_and_no_error_stands_in_the_console(browser):
+    for view in ("now", "camera", "diffraction", "tomography"):
+        browser.open(view)
+    assert browser.asked == {urlsplit(browser.address).netloc}
+    assert browser.errors == []
+
+
+def test_a_page_that_was_killed_comes_back_by_itself_where_it_was(browser, session):
+    browser.open("camera", "1")
+    browser.source("frame", "image")
+    browser.page.evaluate("window.before = true")
+    os.kill(session.live()._process.pid, signal.SIGKILL)
+    while session.live_address:
+        os.sched_yield()
+    session.live()
+    browser.page.wait_for_function("!window.before", timeout=PATIENCE_MS)
+    browser.page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0", timeout=PATIENCE_MS)
+    assert browser.source("frame", "image").shape == (32, 96)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/", {}, 200),
+        ("/", {"Host": "evil.example"}, 403),
+        ("/static/js/bokeh.min.js", {"Host": "evil.example"}, 403),
+        ("/", {"Origin": "http://evil.example"}, 403),
+        ("/ws", {"Origin": "http://evil.example", "Upgrade": "websocket", "Connection": "Upgrade"}, 403),
+        ("/autoload.js?bokeh-autoload-element=1", {"Host": "evil.example"}, 403),
+        ("/static/../../../../../../etc/passwd", {}, 404),
+        ("/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd", {}, 403),
+    ],
+)
+def test_the_page_answers_its_own_address_alone(session, path, headers, status):
+    parts = urlsplit(session.live().address)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+    connection.putrequest("GET", path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert b"root:" not in answer.read()
+    assert answer.status == status
+    connection.close()
+
+
+def test_the_port_of_a_page_that_runs_is_refused_with_what_to_do(session, capfd):
+    from danmax_bluesky.errors import SettingsError
+    from danmax_bluesky.live.process import LivePage
+
+    session.live()
+    with pytest.raises(SettingsError, match="could not be started"):
+        LivePage(session.settings)
+    assert "open that one, or choose another port" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_scan_cannot_be_chosen_by_a_path(browser, session):
+    browser.open("now", str(Path("/etc/passwd")))
+    browser.page.get_by_text("azint_count(12, 0.02)").wait_for(timeout=PATIENCE_MS)
+    with suppress(Exception):
+        session.wait_for_files()
