@@ -72,8 +72,8 @@ def energy_from_distances(
     if np.ptp(ways_m) < LEAST_WAY * guess.dist:
         raise AlignmentError(
             f"the detector was moved by {np.ptp(ways_m) * 1e3:.3g} mm at a distance of {guess.dist * 1e3:.4g} mm, "
-            f"which does not tell the energy; move it by more than {LEAST_WAY * guess.dist * 1e3:.3g} mm, better by half "
-            "its distance"
+            f"which does not tell the energy; move it by more than {LEAST_WAY * guess.dist * 1e3:.3g} mm, better by "
+            "half its distance"
         )
 
     def geometry(numbers: np.ndarray, way_m: float) -> Geometry:
