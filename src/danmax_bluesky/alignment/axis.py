@@ -30,7 +30,7 @@ MOST_AT_EDGE = 0.03
 """Attenuation at the edges of the frame over the highest one above which the object reaches out of the frame."""
 INTERPOLATED_PX = 0.006
 """By how much all bands may be off together, since pixels sample the sample."""
-SAMPLED_PX = 0.02
+SAMPLED_PX = 0.025
 """By how much the centre of mass of a small object with sharp edges may be off, for the same reason."""
 MOST_PITCH_DEG = 0.5
 """Half the interval of 95 % above which a tilt counts as not measured."""
@@ -140,7 +140,7 @@ class _Bands:
         freedom = int(used.sum()) - 2
         if freedom < 1:
             raise AlignmentError("the rows of the sample do not agree on an axis; is it in the beam, and sharp?")
-        column = Estimate(centre, math.hypot(math.sqrt(covariance[1, 1]), INTERPOLATED_PX / 2), freedom)
+        column = Estimate(centre, math.hypot(math.sqrt(covariance[1, 1]), INTERPOLATED_PX), freedom)
         sigma = math.hypot(math.sqrt(covariance[0, 0]), INTERPOLATED_PX / max(1.0, self.middle))
         return column, Estimate(math.degrees(math.atan(slope)), math.degrees(sigma), freedom), used
 

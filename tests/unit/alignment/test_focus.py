@@ -9,12 +9,12 @@ from danmax_bluesky.twin.sources.base import CameraConfig, Gate
 from danmax_bluesky.twin.sources.phantom import PhantomSource
 
 SEEDS = 100
-POSITIONS = np.linspace(-0.025, 0.025, 15)
+POSITIONS = np.linspace(-0.025, 0.025, 11)
 
 
 def images(seed: int, best: float, tilt: tuple[float, float], positions=POSITIONS) -> tuple[np.ndarray, float]:
     config = CameraConfig(
-        kind="imaging", name="orca", width=128, height=64, pixel_size_m=5.5e-6, magnification=5.0, seed=seed,
+        kind="imaging", name="orca", width=96, height=48, pixel_size_m=5.5e-6, magnification=5.0, seed=seed,
         focus_blur_px=200.0, focus_best=best, focus_tilt_deg=tilt,
     )  # fmt: skip
     source = PhantomSource(config)
@@ -29,7 +29,7 @@ def coverage(seeds: int = SEEDS) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng(seed)
         best, tilt_x, tilt_y = random.uniform(-0.005, 0.005), *random.uniform(-3, 3, 2)
         frames, pixel_mm = images(seed, best, (tilt_x, tilt_y))
-        found = focus_across_field(frames, POSITIONS, 2, 4)
+        found = focus_across_field(frames, POSITIONS, 2, 3)
         slopes = np.tan(np.deg2rad([tilt_x, tilt_y])) * pixel_mm
         held += [found.middle.holds(best), found.slope_columns.holds(slopes[0]), found.slope_rows.holds(-slopes[1])]
         tilts = [np.rad2deg(one.sigma / pixel_mm) for one in (found.slope_columns, found.slope_rows)]
@@ -46,20 +46,20 @@ def test_the_plane_of_focus_lies_within_the_interval_of_95_percent():
 def test_a_focus_outside_the_range_is_refused():
     frames, _ = images(1, 0.08, (0.0, 0.0))
     with pytest.raises(AlignmentError, match="become sharp within"):
-        focus_across_field(frames, POSITIONS, 2, 4)
+        focus_across_field(frames, POSITIONS, 2, 3)
 
 
 def test_noise_alone_is_refused():
-    frames = np.random.default_rng(1).normal(1000, 30, (15, 64, 128))
+    frames = np.random.default_rng(1).normal(1000, 30, (11, 48, 96))
     with pytest.raises(AlignmentError, match="become sharp within"):
-        focus_across_field(frames, POSITIONS, 2, 4)
+        focus_across_field(frames, POSITIONS, 2, 3)
 
 
 @pytest.mark.parametrize(
     ("count", "rows", "columns", "said"),
-    [(5, 2, 4, "too few"), (15, 1, 2, "at least 3 tiles"), (15, 20, 4, "tiles of"), (14, 2, 4, "one image for each")],
+    [(5, 2, 4, "too few"), (11, 1, 2, "at least 3 tiles"), (11, 20, 4, "tiles of"), (10, 2, 4, "one image for each")],
 )
 def test_what_tells_no_plane_is_said(count, rows, columns, said):
     positions = POSITIONS[: count + (1 if "image" in said else 0)]
     with pytest.raises(AlignmentError, match=said):
-        focus_across_field(np.ones((count, 64, 128)), positions, rows, columns)
+        focus_across_field(np.ones((count, 48, 96)), positions, rows, columns)

@@ -31,7 +31,7 @@ from danmax_bluesky.twin.sources.base import CameraConfig, Gate, camera_config, 
 from danmax_bluesky.twin.sources.sensor import Sensor
 
 AXIS_OFFSET_PX = 3.25
-FOCUS_LEVELS = 24
+FOCUS_LEVELS = 12
 BODY_ABSORPTION = 0.9  # attenuation of the body times half the field's width
 
 
