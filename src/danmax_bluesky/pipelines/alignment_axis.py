@@ -107,5 +107,6 @@ def _draw_axis(path: Path, found: AxisEstimate, images: np.ndarray, stem: str) -
         text = f"column {found.centre_px.text()}" + (f"\nroll {found.roll_deg.text('°')}" if found.roll_deg else "")
         text += f"\npitch {found.pitch_deg.text('°')}" if found.pitch_deg else ""
         plain(axes, text, "column", "row")
+        axes.locator_params(axis="x", nbins=5)
         axes.set_ylim(height - 0.5, -0.5)
         axes.legend(frameon=False, fontsize="small", loc="best")

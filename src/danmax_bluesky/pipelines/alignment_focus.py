@@ -90,7 +90,7 @@ def _draw_focus(path: Path, found: FocusEstimate, title: str, motor: str, units:
         )
         rows, columns = values.shape
         for row, column in np.ndindex(rows, columns):
-            text = "–" if np.isnan(values[row, column]) else f"{values[row, column]:+.3g}"
+            text = "–" if np.isnan(values[row, column]) else f"{values[row, column]:+.2g}"
             at = (column + 0.5) * width / columns, (row + 0.5) * height / rows
             dark = not np.isnan(values[row, column]) and abs(values[row, column]) > 0.6 * limit
             left.text(*at, text, ha="center", va="center", fontsize="small", color="white" if dark else "black")
@@ -101,8 +101,15 @@ def _draw_focus(path: Path, found: FocusEstimate, title: str, motor: str, units:
         for line in found.tiles:
             for tile in line:
                 colour = MEASURED if tile.best is not None else "0.8"
-                right.plot(found.positions, tile.sharpness, "-", color=colour, linewidth=1.0, alpha=0.6)
+                least = float(tile.sharpness.min())
+                shown = (tile.sharpness - least) / max(1.0 - least, 1e-12)
+                right.plot(found.positions, shown, "-", color=colour, linewidth=1.0, alpha=0.6)
         mark(right, found.middle.value, found.middle.half_width, "focus of the middle")
-        plain(right, "sharpness of each tile", f"{motor} / {units}" if units else motor, "of its highest")
-        right.set_ylim(bottom=0)
+        plain(
+            right,
+            "sharpness of each tile (grey: never sharp)",
+            f"{motor} / {units}" if units else motor,
+            "0 at its least, 1 at its highest",
+        )
+        right.set_ylim(-0.03, 1.03)
         right.legend(frameon=False, fontsize="small")
