@@ -1,7 +1,7 @@
 """Alignment as a user calls it: measure, propose with an uncertainty, and move only when told."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bluesky.utils import MsgGenerator
 
@@ -102,7 +102,7 @@ class AlignmentPlans(TomographyPlans):
         num_fields: int = 10,
         detector: str = "",
         motor: str = "",
-        direction: Literal[1, -1] = 1,
+        direction: int = 1,
         move: bool = False,
         sample: str | None = None,
         command: str | None = None,
@@ -133,6 +133,7 @@ class AlignmentPlans(TomographyPlans):
             AlignmentError: the images show no axis.
         """
         read_back = self._reader()
+        refuse_direction(direction)
         name, pixel_mm = self._camera(detector)
         at, units = (yield from self._standing(motor)) if motor else (0.0, "")
         if motor and units not in ("", "mm"):
@@ -284,3 +285,13 @@ class AlignmentPlans(TomographyPlans):
                 return rig.with_detectors((name,))
         there = [*rig.cameras, *counters, *(INTEGRALS if rig.integrals else ())]
         raise ScanError(f"signal = {signal!r}: there is none; there are {', '.join(filter(None, there))}")
+
+
+def refuse_direction(direction: int) -> None:
+    """Refuse what is no direction.
+
+    Raises:
+        ScanError: it is neither 1 nor -1.
+    """
+    if direction not in (1, -1):
+        raise ScanError(f"direction = {direction}: must be 1 or -1")

@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from bluesky.utils import MsgGenerator
 
@@ -16,7 +15,7 @@ from danmax_bluesky.pipelines.other_programs import read_text
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.bound import Exposure
 from danmax_bluesky.plans.calls import record_call
-from danmax_bluesky.plans.user_alignment import AlignmentPlans
+from danmax_bluesky.plans.user_alignment import AlignmentPlans, refuse_direction
 from danmax_bluesky.scattering.calibrants import calibrant_of
 from danmax_bluesky.scattering.geometry import Geometry, simulated_geometry
 
@@ -83,7 +82,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
         exp_time: Exposure,
         *,
         relative: bool = False,
-        direction: Literal[1, -1] = 1,
+        direction: int = 1,
         calibrant: str = "CeO2",
         detector: str = "",
         guess: str = "",
@@ -121,6 +120,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
             AlignmentError: the distances hardly differ.
         """
         read_back = self._reader()
+        refuse_direction(direction)
         name, geometry = self._guessed(detector, guess, distance_mm, calibrant)
         at, units = yield from self._standing(motor)
         if units not in ("", "mm"):

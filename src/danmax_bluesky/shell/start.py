@@ -93,6 +93,7 @@ def banner(session: Session) -> str:
         f"  devices  {', '.join(connected)}",
         f"  plans    {', '.join(plan_names())}",
         "  words    %wa %wm %mv %mvr %ct %ascan %dscan %ascanct %mesh %tomoscan %newsample %newfolder %newvisit;",
+        "           %align_sample %align_axis %align_focus %align_detector %align_energy %align_apply;",
         "           %reconnect; %danmax tells what they take",
         '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 400, 0.01, npt_fields=10, sample="bone"))',
         "           %tomoscan ascanct tom_ry 0 180 400 0.01 --npt-fields 10 --sample bone",
