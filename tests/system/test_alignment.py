@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from danmax_bluesky.errors import AlignmentError, PreflightError, ScanError
 from danmax_bluesky.scattering.geometry import geometry_of_poni, simulated_geometry
 from danmax_bluesky.session import Session
+from danmax_bluesky.shell.magics import Magics
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +127,9 @@ def test_the_rotation_axis_is_found_and_brought_to_the_middle(tilted):
     assert "pitch" not in numbers
     assert any("pitch along the beam is not measurable" in text for text in tilted.plans.proposal.remarks)
     assert position(tilted, "tom_sam_x") == pytest.approx(0.0, abs=1e-4)
-    tilted.RE(tilted.plans.align_apply())
-    tilted.RE(tilted.plans.align_axis(0.05, four=False))
+    prompt = Magics(tilted, Console(quiet=True))
+    prompt.align_apply()
+    prompt.align_axis("0.05 --no-four")
     assert by_name(tilted)["rotation axis at column"].holds(middle)
     assert tilted.plans.proposal.moves == []
     tilted.RE(tilted.plans.mv("tom_sam_x", 0.0))

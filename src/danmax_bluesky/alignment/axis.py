@@ -129,14 +129,15 @@ class _Bands:
         """Column at the middle row, roll in degrees, and which bands count."""
         height = self.middle - self.rows
         used = self.weights > 0
+        slope, centre, covariance = self._fit(height, used)
         for _ in range(5):
-            slope, centre, covariance = self._fit(height, used)
             away = np.abs(self.centres - centre - slope * height) * np.sqrt(self.weights)
             scatter = 1.4826 * float(np.median(away[used]))
             fitting = (self.weights > 0) & (away <= FARTHEST * max(scatter, 1e-9))
             if fitting.sum() < 3 or (fitting == used).all():
                 break
             used = fitting
+            slope, centre, covariance = self._fit(height, used)
         freedom = int(used.sum()) - 2
         if freedom < 1:
             raise AlignmentError("the rows of the sample do not agree on an axis; is it in the beam, and sharp?")
@@ -262,8 +263,8 @@ def _lever(images: np.ndarray, bad: np.ndarray) -> _Lever | None:
     roll = -(across * first + along * second) / square
     pitch = (across * second - along * first) / square
     sigma = math.degrees(math.sqrt(float(np.mean(variances)) / 2 / square))
-    estimates = (Estimate(math.degrees(math.asin(float(np.clip(s, -1, 1)))), sigma) for s in (roll, pitch))
-    return _Lever(*estimates, math.sqrt(square))
+    roll_deg, pitch_deg = (math.degrees(math.asin(float(np.clip(sine, -1, 1)))) for sine in (roll, pitch))
+    return _Lever(Estimate(roll_deg, sigma), Estimate(pitch_deg, sigma), math.sqrt(square))
 
 
 def _centre_of_mass(image: np.ndarray, bad: np.ndarray) -> tuple[tuple[float, float], float] | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ class RingPoints:
 
     def __init__(self, points: np.ndarray, geometry: Geometry, calibrant: str) -> None:
         self.points = np.asarray(points, float)
-        detector = geometry.integrator().detector
+        detector: Any = geometry.integrator().detector
         first, second, height = detector.calc_cartesian_positions(self.points[:, 0], self.points[:, 1])
         self._first, self._second = np.asarray(first, float), np.asarray(second, float)
         self._height = 0.0 if height is None else np.asarray(height, float)

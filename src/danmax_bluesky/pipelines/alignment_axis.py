@@ -1,6 +1,7 @@
 """From a short tomography to a proposal: where the rotation axis should be, and how it is tilted."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,8 @@ def _draw_axis(path: Path, found: AxisEstimate, images: np.ndarray, stem: str) -
     roll = 0.0 if found.roll_deg is None else found.roll_deg.value
     line = found.centre_px.value + np.tan(np.deg2rad(roll)) * ((height - 1) / 2 - rows)
     with picture(path, 10.5, 5.5) as figure:
-        pictures, bands = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+        subfigures: Any = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+        pictures, bands = subfigures
         upper, lower = pictures.subplots(2, 1)
         low, high = spread_of(first)
         aspect = "equal" if 0.2 < height / width < 5 else "auto"

@@ -102,7 +102,10 @@ def sample_ellipsoids(config: Mapping[str, Any] | CameraConfig) -> tuple[Ellipso
             mu * density / camera.sample_scale,
             u * unit_mm + off_u,
             v * unit_mm + off_v,
-            *(length * unit_mm for length in (y, a, b, c)),
+            y * unit_mm,
+            a * unit_mm,
+            b * unit_mm,
+            c * unit_mm,
             turn_deg,
         )
         for mu, u, v, y, a, b, c, turn_deg in _TABLE
