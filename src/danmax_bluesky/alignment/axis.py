@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import affine_transform, binary_dilation, gaussian_filter
 
 from danmax_bluesky.alignment.estimate import Estimate
+from danmax_bluesky.alignment.frames import uncertain
 from danmax_bluesky.errors import AlignmentError, ScanError
 from danmax_bluesky.tomography.alignment import phase_correlation_shift
 from danmax_bluesky.tomography.centre import centre_from_pair
@@ -28,7 +29,9 @@ OBJECT_ABOVE = 0.05
 MOST_AT_EDGE = 0.03
 """Attenuation at the edges of the frame over the highest one above which the object reaches out of the frame."""
 INTERPOLATED_PX = 0.006
-"""By how much all bands may be off together, or the centre of mass of an object: pixels sample the edges of a sample."""
+"""By how much all bands may be off together, since pixels sample the sample."""
+SAMPLED_PX = 0.025
+"""By how much the centre of mass of a small object with sharp edges may be off, for the same reason."""
 MOST_PITCH_DEG = 0.5
 """Half the interval of 95 % above which a tilt counts as not measured."""
 
@@ -57,12 +60,13 @@ class AxisEstimate:
     used: np.ndarray
 
 
-def axis_from_orientations(images: np.ndarray, angles_deg: np.ndarray) -> AxisEstimate:
+def axis_from_orientations(images: np.ndarray, angles_deg: np.ndarray, bad: np.ndarray | None = None) -> AxisEstimate:
     """The axis from two orientations (0 and 180 degrees) or four (0, 90, 180 and 270 degrees).
 
     Args:
         images: attenuation, shape (2 or 4, height, width), finite.
         angles_deg: of each image, shape (2,) or (4,), rising in equal steps.
+        bad: pixels that hold the mean of their neighbours, shape (height, width); None for none.
 
     Raises:
         AlignmentError: the angles are others, a pixel is not finite, or the images have nothing in common.
@@ -82,7 +86,7 @@ def axis_from_orientations(images: np.ndarray, angles_deg: np.ndarray) -> AxisEs
     centre, roll, used = bands.line()
     remarks: list[str] = []
     pitch: Estimate | None = None
-    lever = _lever(images) if count == 4 else None
+    lever = _lever(images, np.zeros(images.shape[1:], bool) if bad is None else bad) if count == 4 else None
     if count == 2:
         remarks.append("the pitch along the beam needs four orientations; measure with four=True")
     elif lever is None:
@@ -125,18 +129,19 @@ class _Bands:
         """Column at the middle row, roll in degrees, and which bands count."""
         height = self.middle - self.rows
         used = self.weights > 0
+        slope, centre, covariance = self._fit(height, used)
         for _ in range(5):
-            slope, centre, covariance = self._fit(height, used)
             away = np.abs(self.centres - centre - slope * height) * np.sqrt(self.weights)
             scatter = 1.4826 * float(np.median(away[used]))
             fitting = (self.weights > 0) & (away <= FARTHEST * max(scatter, 1e-9))
             if fitting.sum() < 3 or (fitting == used).all():
                 break
             used = fitting
+            slope, centre, covariance = self._fit(height, used)
         freedom = int(used.sum()) - 2
         if freedom < 1:
             raise AlignmentError("the rows of the sample do not agree on an axis; is it in the beam, and sharp?")
-        column = Estimate(centre, math.hypot(math.sqrt(covariance[1, 1]), INTERPOLATED_PX / 2), freedom)
+        column = Estimate(centre, math.hypot(math.sqrt(covariance[1, 1]), INTERPOLATED_PX), freedom)
         sigma = math.hypot(math.sqrt(covariance[0, 0]), INTERPOLATED_PX / max(1.0, self.middle))
         return column, Estimate(math.degrees(math.atan(slope)), math.degrees(sigma), freedom), used
 
@@ -234,7 +239,7 @@ class _Lever:
     radius_px: float
 
 
-def _lever(images: np.ndarray) -> _Lever | None:
+def _lever(images: np.ndarray, bad: np.ndarray) -> _Lever | None:
     """Both tilts from how the centre of mass of a sample goes up and down as it goes around; None if it is cut off.
 
     With the centre of mass at the places x across and z along the beam, measured from the axis, it lies lower by
@@ -243,7 +248,7 @@ def _lever(images: np.ndarray) -> _Lever | None:
     places: list[tuple[float, float]] = []
     variances: list[float] = []
     for image in images:
-        found = _centre_of_mass(image)
+        found = _centre_of_mass(image, bad)
         if found is None:
             return None
         (x, y), variance = found
@@ -258,11 +263,11 @@ def _lever(images: np.ndarray) -> _Lever | None:
     roll = -(across * first + along * second) / square
     pitch = (across * second - along * first) / square
     sigma = math.degrees(math.sqrt(float(np.mean(variances)) / 2 / square))
-    estimates = (Estimate(math.degrees(math.asin(float(np.clip(s, -1, 1)))), sigma) for s in (roll, pitch))
-    return _Lever(*estimates, math.sqrt(square))
+    roll_deg, pitch_deg = (math.degrees(math.asin(float(np.clip(sine, -1, 1)))) for sine in (roll, pitch))
+    return _Lever(Estimate(roll_deg, sigma), Estimate(pitch_deg, sigma), math.sqrt(square))
 
 
-def _centre_of_mass(image: np.ndarray) -> tuple[tuple[float, float], float] | None:
+def _centre_of_mass(image: np.ndarray, bad: np.ndarray) -> tuple[tuple[float, float], float] | None:
     """Column and height of the centre of mass of what absorbs, and the variance of the height; None if it is cut off.
 
     The noise is that of the background, which rises with the attenuation as fewer photons arrive.
@@ -283,6 +288,6 @@ def _centre_of_mass(image: np.ndarray) -> tuple[tuple[float, float], float] | No
     total = float(weight.sum())
     rows, columns = np.indices(image.shape)
     x, row = float((weight * columns).sum() / total), float((weight * rows).sum() / total)
-    pixel = noise**2 * np.exp(np.clip(weight, 0, 10))
+    pixel = noise**2 * np.exp(np.clip(weight, 0, 10)) + uncertain(image, bad) ** 2
     variance = float((pixel * (rows - row) ** 2)[mask].sum()) / total**2
-    return (x, (image.shape[0] - 1) / 2 - row), variance + INTERPOLATED_PX**2
+    return (x, (image.shape[0] - 1) / 2 - row), variance + SAMPLED_PX**2

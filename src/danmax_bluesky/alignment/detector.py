@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -53,21 +54,18 @@ def detector_estimates(
     Raises:
         AlignmentError: the points do not tell the parameters apart.
     """
-    geometry, points = refinement.geometry, refinement.points
+    geometry = refinement.geometry
+    rings = RingPoints(refinement.points, geometry, calibrant)
     free = tuple("wavelength_m" if name == "wavelength" else name for name in (*PARAMETERS, "wavelength"))
     free = tuple(name for name in free if name not in fixed and not (name == "wavelength_m" and "wavelength" in fixed))
 
     def residuals(numbers: np.ndarray) -> np.ndarray:
-        return ring_residuals(replace(geometry, **dict(zip(free, map(float, numbers), strict=True))), points, calibrant)
+        return rings.residuals(replace(geometry, **dict(zip(free, map(float, numbers), strict=True))))
 
     best = np.array([getattr(geometry, name) for name in free])
     steps = np.array([_STEPS[name] for name in free])
     jacobian = derivatives(residuals, best, steps)
-    integrator = geometry.integrator()
-    azimuth = np.asarray(integrator.chi(points[:, 0], points[:, 1]), float)
-    sector = np.floor((azimuth + math.pi) / (2 * math.pi) * SECTORS).astype(int) % SECTORS
-    groups = points[:, 2].astype(int) * SECTORS + sector
-    covariance, freedom = clustered_covariance(jacobian, residuals(best), groups)
+    covariance, freedom = clustered_covariance(jacobian, residuals(best), rings.parts(geometry))
 
     def estimate(of: Callable[[Geometry], float]) -> Estimate:
         def value(numbers: np.ndarray) -> np.ndarray:
@@ -77,7 +75,7 @@ def detector_estimates(
         return Estimate(of(geometry), float(np.sqrt(max(0.0, slope @ covariance @ slope))), freedom)
 
     distance = estimate(distance_mm)
-    radius_m = geometry.dist * float(np.mean(np.tan(np.asarray(integrator.tth(points[:, 0], points[:, 1]), float))))
+    radius_m = geometry.dist * float(np.mean(np.tan(rings.two_theta(geometry))))
     picked = distance.value * PICKED_PX * geometry.pixel2_m / radius_m
     return DetectorEstimates(
         replace(distance, sigma=math.hypot(distance.sigma, picked)),
@@ -98,17 +96,45 @@ def tilt_deg(geometry: Geometry) -> float:
     return math.degrees(math.acos(min(1.0, math.cos(geometry.rot1) * math.cos(geometry.rot2))))
 
 
-def ring_residuals(geometry: Geometry, points: np.ndarray, calibrant: str) -> np.ndarray:
-    """Measured minus expected 2theta of control points, rad, shape (n,).
+class RingPoints:
+    """Control points on the rings of a calibrant, compared with one geometry after the other.
 
     Args:
-        geometry: of the detector.
         points: row, column and number of the ring, shape (n, 3).
+        geometry: of the detector; only how its pixels lie in it is taken from here.
         calibrant: pyFAI's name.
     """
-    measured = np.asarray(geometry.integrator().tth(points[:, 0], points[:, 1]), float)
-    expected = np.asarray(calibrant_of(calibrant, geometry.wavelength_m).get_2th(), float)
-    return measured - expected[points[:, 2].astype(int)]
+
+    def __init__(self, points: np.ndarray, geometry: Geometry, calibrant: str) -> None:
+        self.points = np.asarray(points, float)
+        detector: Any = geometry.integrator().detector
+        first, second, height = detector.calc_cartesian_positions(self.points[:, 0], self.points[:, 1])
+        self._first, self._second = np.asarray(first, float), np.asarray(second, float)
+        self._height = 0.0 if height is None else np.asarray(height, float)
+        spacings = np.asarray(calibrant_of(calibrant, geometry.wavelength_m).dspacing, float) * 1e-10
+        self._spacing = spacings[self.points[:, 2].astype(int)]
+
+    def two_theta(self, geometry: Geometry) -> np.ndarray:
+        """Measured 2theta of each point, rad, shape (n,)."""
+        if geometry.parallax:  # pyFAI knows how deep in the sensor a ray is counted
+            return np.asarray(geometry.integrator().tth(self.points[:, 0], self.points[:, 1]), float)
+        first, second = self._first - geometry.poni1, self._second - geometry.poni2
+        out = geometry.dist + self._height
+        cos1, sin1 = math.cos(geometry.rot1), math.sin(geometry.rot1)
+        cos2, sin2 = math.cos(geometry.rot2), math.sin(geometry.rot2)
+        along = first * sin2 - second * cos2 * sin1 + out * cos1 * cos2
+        across = np.sqrt(np.maximum(first**2 + second**2 + out**2 - along**2, 0.0))
+        return np.arctan2(across, along)
+
+    def residuals(self, geometry: Geometry) -> np.ndarray:
+        """Measured minus expected 2theta of each point, rad, shape (n,)."""
+        return self.two_theta(geometry) - 2 * np.arcsin(geometry.wavelength_m / (2 * self._spacing))
+
+    def parts(self, geometry: Geometry) -> np.ndarray:
+        """Number of the part of a ring that each point lies on, shape (n,)."""
+        azimuth = np.asarray(geometry.integrator().chi(self.points[:, 0], self.points[:, 1]), float)
+        sector = np.floor((azimuth + math.pi) / (2 * math.pi) * SECTORS).astype(int) % SECTORS
+        return self.points[:, 2].astype(int) * SECTORS + sector
 
 
 def derivatives(of: Callable[[np.ndarray], np.ndarray], at: np.ndarray, steps: np.ndarray) -> np.ndarray:

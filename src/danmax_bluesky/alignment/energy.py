@@ -11,11 +11,10 @@ import numpy as np
 
 from danmax_bluesky.alignment.detector import (
     PICKED_PX,
-    SECTORS,
+    RingPoints,
     clustered_covariance,
     derivatives,
     distance_mm,
-    ring_residuals,
 )
 from danmax_bluesky.alignment.estimate import Estimate
 from danmax_bluesky.errors import AlignmentError
@@ -72,9 +71,11 @@ def energy_from_distances(
     if np.ptp(ways_m) < LEAST_WAY * guess.dist:
         raise AlignmentError(
             f"the detector was moved by {np.ptp(ways_m) * 1e3:.3g} mm at a distance of {guess.dist * 1e3:.4g} mm, "
-            f"which does not tell the energy; move it by more than {LEAST_WAY * guess.dist * 1e3:.3g} mm, better by half "
-            "its distance"
+            f"which does not tell the energy; move it by more than {LEAST_WAY * guess.dist * 1e3:.3g} mm, better by "
+            "half its distance"
         )
+
+    rings = [RingPoints(part, guess, calibrant) for part in points]
 
     def geometry(numbers: np.ndarray, way_m: float) -> Geometry:
         wavelength, dist, poni1, poni2, slope1, slope2, rot1, rot2 = map(float, numbers)
@@ -90,18 +91,15 @@ def energy_from_distances(
         )
 
     def residuals(numbers: np.ndarray) -> np.ndarray:
-        parts = (
-            ring_residuals(geometry(numbers, way), part, calibrant) for way, part in zip(ways_m, points, strict=True)
-        )
-        return np.concatenate(list(parts))
+        return np.concatenate([one.residuals(geometry(numbers, way)) for way, one in zip(ways_m, rings, strict=True)])
 
     start = [guess.wavelength_m, guess.dist, guess.poni1, guess.poni2, 0.0, 0.0, guess.rot1, guess.rot2]
     best = _refined(residuals, np.array(start))
-    groups = np.concatenate([number * 10_000 + _parts(part, guess) for number, part in enumerate(points)])
+    groups = np.concatenate([number * 10_000 + one.parts(guess) for number, one in enumerate(rings)])
     left = residuals(best)
     covariance, freedom = clustered_covariance(derivatives(residuals, best, _STEPS), left, groups)
     found = tuple(geometry(best, way) for way in ways_m)
-    tangent = float(np.mean([np.mean(np.tan(_two_theta(one, part))) for one, part in zip(found, points, strict=True)]))
+    tangent = float(np.mean([np.mean(np.tan(one.two_theta(at))) for at, one in zip(found, rings, strict=True)]))
     grown_px = float(np.ptp(ways_m)) * tangent / guess.pixel2_m
     picked = np.sqrt(2) * PICKED_PX / grown_px
     energy = KEV_ANGSTROM / (best[0] * 1e10)
@@ -136,14 +134,3 @@ def _refined(residuals: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -
         if np.abs(change).max() < ENOUGH:
             return best
     raise AlignmentError("energy and distance do not settle; is the guess near, and the direction of the motor right?")
-
-
-def _parts(points: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Number of the part of a ring that each control point lies on."""
-    azimuth = np.asarray(geometry.integrator().chi(points[:, 0], points[:, 1]), float)
-    sector = np.floor((azimuth + np.pi) / (2 * np.pi) * SECTORS).astype(int) % SECTORS
-    return points[:, 2].astype(int) * SECTORS + sector
-
-
-def _two_theta(geometry: Geometry, points: np.ndarray) -> np.ndarray:
-    return np.asarray(geometry.integrator().tth(points[:, 0], points[:, 1]), float)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from danmax_bluesky.alignment.detector import detector_estimates, distance_mm
 from danmax_bluesky.alignment.energy import EnergyEstimate, energy_from_distances
@@ -131,17 +132,15 @@ def _draw_energy(
         left.legend(frameon=False, fontsize="small")
         for number, (part, errors, position) in enumerate(zip(points, found.residuals_deg, positions, strict=True)):
             rings = np.unique(part[:, 2].astype(int))
-            means = [1e3 * float(errors[part[:, 2].astype(int) == ring].mean()) for ring in rings]
-            shade = 0.25 + 0.65 * number / max(1, len(points) - 1)
-            right.plot(
-                rings,
-                means,
-                "o-",
-                markersize=3,
-                linewidth=0.8,
-                color=(0.2, shade * 0.6, shade),
-                label=f"{position:g} mm",
+            parts = [1e3 * errors[part[:, 2].astype(int) == ring] for ring in rings]
+            means = [float(one.mean()) for one in parts]
+            bars = [float(one.std() / np.sqrt(len(one))) if len(one) > 1 else np.nan for one in parts]
+            shade = number / max(1, len(points) - 1)
+            colour = (0.1 + 0.3 * shade, 0.2 + 0.5 * shade, 0.4 + 0.5 * shade)
+            right.errorbar(
+                rings, means, bars, fmt="o-", markersize=3, linewidth=0.8, color=colour, label=f"{position:g} mm"
             )
         right.axhline(0, color=FITTED, linewidth=0.8)
         plain(right, "what is left, mean of each ring", "number of the ring", "2theta, measured less expected / mdeg")
-        right.legend(frameon=False, fontsize="small", title=motor, ncols=2)
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
+        right.legend(frameon=False, fontsize="small", title=motor, title_fontsize="small", alignment="left")

@@ -2,14 +2,13 @@
 
 import inspect
 
-from danmax_bluesky.plans.user_alignment import AlignmentPlans
+from danmax_bluesky.plans.user_alignment_detector import DetectorAlignmentPlans
 from danmax_bluesky.plans.user_maps import MapPlans
 from danmax_bluesky.plans.user_motors import MotorPlans
 from danmax_bluesky.plans.user_points import PointPlans
-from danmax_bluesky.plans.user_tomography import TomographyPlans
 
 
-class Plans(AlignmentPlans, TomographyPlans, MapPlans, PointPlans, MotorPlans):
+class Plans(DetectorAlignmentPlans, MapPlans, PointPlans, MotorPlans):
     """Every plan of the beamline."""
 
 

@@ -7,19 +7,24 @@ from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.alignment.proposal import Proposal
 from danmax_bluesky.errors import AlignmentError, ScanError
+from danmax_bluesky.formats.nxtomo import pixel_at_sample_m
 from danmax_bluesky.pipelines.alignment import region_of, sample_proposal, write_files
+from danmax_bluesky.pipelines.alignment_axis import axis_proposal
+from danmax_bluesky.pipelines.alignment_focus import focus_proposal
 from danmax_bluesky.plans import alignment, classic, powder
-from danmax_bluesky.plans.bound import BoundPlans, Exposure
+from danmax_bluesky.plans.bound import Exposure
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.rig import Rig
-from danmax_bluesky.plans.stubs import position_units, read_position
+from danmax_bluesky.plans.stubs import nothing_is_away, position_units, read_position
+from danmax_bluesky.plans.user_tomography import TomographyPlans
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRALS
+from danmax_bluesky.tomography.scan import TomoScan
 
 if TYPE_CHECKING:
     from danmax_bluesky.storage.scan import Scan
 
 
-class AlignmentPlans(BoundPlans):
+class AlignmentPlans(TomographyPlans):
     """Plans that propose where motors should stand. What they measure are ordinary runs."""
 
     proposal: Proposal | None = None
@@ -74,9 +79,7 @@ class AlignmentPlans(BoundPlans):
         rig = self._reading(signal)
         if region and signal not in rig.cameras:
             raise ScanError(f"region = {region}: {signal} is no detector; leave the region out")
-        moved = rig.motor(motor)
-        at = yield from read_position(moved)
-        units = yield from position_units(moved)
+        at, units = yield from self._standing(motor)
         first, last = (start, end) if relative else (start - at, end - at)
         md = self._md(command, sample) | {"plan_name": "align_sample"}
         if signal in rig.cameras or not rig.integrated:
@@ -88,6 +91,125 @@ class AlignmentPlans(BoundPlans):
             points = powder.line(at + first, at + last, nsteps)
             yield from powder.azint_points(rig, (motor,), points, exp_time, md=md)
         return (yield from self._propose(lambda: sample_proposal(read_back(), motor, units, at, signal, region), move))
+
+    @record_call
+    def align_axis(
+        self,
+        exp_time: Exposure,
+        *,
+        start: float = 0.0,
+        four: bool = True,
+        num_fields: int = 10,
+        detector: str = "",
+        motor: str = "",
+        direction: int = 1,
+        move: bool = False,
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[Proposal]:
+        """Find the rotation axis from a few orientations of the sample: `align_axis(0.05, motor="tom_sam_x")`.
+
+        It is a tomography of two or four projections with darks and flats. A pitch along the beam is told if the sample
+        lies wholly in the field and stands off the axis.
+
+        Args:
+            exp_time: exposure, seconds.
+            start: angle of the first orientation, degrees.
+            four: four orientations, by 90 degrees; otherwise two, half a turn apart.
+            num_fields: number of dark frames, and of flat frames.
+            detector: an imaging camera; empty takes the first active one.
+            motor: that carries the rotation across the beam, in mm, and brings the axis to the middle of the field.
+            direction: 1 if a rising position moves the image to rising columns, -1 if to falling ones.
+            move: bring the axis to the middle; otherwise align_apply does so later.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Returns:
+            the proposal.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: it cannot be measured here and now, with every reason.
+            AlignmentError: the images show no axis.
+        """
+        read_back = self._reader()
+        refuse_direction(direction)
+        name, pixel_mm = self._camera(detector)
+        at, units = (yield from self._standing(motor)) if motor else (0.0, "")
+        if motor and units not in ("", "mm"):
+            raise ScanError(f"motor = {motor}: its position is in {units}; it must be one across the beam, in mm")
+        last = start + (270.0 if four else 180.0)
+        scan = TomoScan(
+            scan_type="ascan",
+            rot_mot=self._rig.rotation.name,
+            scan_start=start,
+            scan_end=last,
+            nsteps=3 if four else 1,
+            exp_time=exp_time,
+            tomo_det=(name,),
+            npt_fields=num_fields,
+            tori_name="none",
+            fields_flag="110001",
+        )
+        rig, judged = yield from self._judged(scan)
+        judged.raise_if_errors()
+        yield from nothing_is_away(rig)
+        yield from self._measure(scan, rig, judged, self._md(command, sample))
+        work = lambda: axis_proposal(read_back(), name, pixel_mm, motor, units, at, direction)  # noqa: E731
+        return (yield from self._propose(work, move))
+
+    @record_call
+    def align_focus(
+        self,
+        motor: str,
+        start: float,
+        end: float,
+        nsteps: int,
+        exp_time: Exposure,
+        *,
+        rows: int = 3,
+        columns: int = 4,
+        relative: bool = False,
+        detector: str = "",
+        move: bool = False,
+        sample: str | None = None,
+        command: str | None = None,
+    ) -> MsgGenerator[Proposal]:
+        """Find the focus across the field of a camera: `align_focus("tom_focus", -0.05, 0.05, 20, 0.05)`.
+
+        The motor stops at nsteps + 1 positions and returns to where it stood.
+
+        Args:
+            motor: that focuses the camera.
+            start: first position, in the motor's units.
+            end: last position, in the motor's units.
+            nsteps: intervals: n of them take n + 1 positions.
+            exp_time: exposure, seconds.
+            rows: rows of tiles whose sharpness is judged.
+            columns: columns of tiles.
+            relative: the positions count from where the motor stands.
+            detector: an imaging camera; empty takes the first active one.
+            move: focus the middle of the field; otherwise align_apply does so later.
+            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
+            command: as it was typed; None takes the text of this call.
+
+        Returns:
+            the proposal.
+
+        Raises:
+            ScanError: a number is out of range, or a name is unknown.
+            PreflightError: a position cannot be reached.
+            AlignmentError: too few tiles become sharp.
+        """
+        read_back = self._reader()
+        name, pixel_mm = self._camera(detector)
+        at, units = yield from self._standing(motor)
+        first, last = (start, end) if relative else (start - at, end - at)
+        md = self._md(command, sample) | {"plan_name": "align_focus"}
+        rig = self._rig.with_detectors((name,))
+        yield from classic.ascan(rig, motor, first, last, nsteps, exp_time, relative=True, md=md)
+        work = lambda: focus_proposal(read_back(), name, motor, units, at, pixel_mm, rows, columns)  # noqa: E731
+        return (yield from self._propose(work, move))
 
     def align_apply(self) -> MsgGenerator[None]:
         """Do what the last alignment proposed: move its motors, write its files.
@@ -127,6 +249,25 @@ class AlignmentPlans(BoundPlans):
             raise ScanError("formats.nexus = false: an alignment reads the master of its run; set formats.nexus = true")
         return self.last_scan
 
+    def _standing(self, motor: str) -> MsgGenerator[tuple[float, str]]:
+        """Where a motor stands, and the units of its position."""
+        moved = self._rig.motor(motor)
+        at = yield from read_position(moved)
+        return at, (yield from position_units(moved))
+
+    def _camera(self, detector: str) -> tuple[str, float]:
+        """An imaging camera, and what one of its pixels sees of the sample, mm.
+
+        Raises:
+            ScanError: there is no such camera.
+        """
+        name = detector or self._active("imaging")[0]
+        self._rig.with_detectors((name,))
+        settings = self._settings.detectors[name]
+        if settings.kind != "imaging":
+            raise ScanError(f"detector = {name}: is no imaging camera")
+        return name, pixel_at_sample_m(settings.pixel_size_m, settings.magnification) * 1e3
+
     def _reading(self, signal: str) -> Rig:
         """The rig that reads a signal at each position: one detector, or counters alone.
 
@@ -144,3 +285,13 @@ class AlignmentPlans(BoundPlans):
                 return rig.with_detectors((name,))
         there = [*rig.cameras, *counters, *(INTEGRALS if rig.integrals else ())]
         raise ScanError(f"signal = {signal!r}: there is none; there are {', '.join(filter(None, there))}")
+
+
+def refuse_direction(direction: int) -> None:
+    """Refuse what is no direction.
+
+    Raises:
+        ScanError: it is neither 1 nor -1.
+    """
+    if direction not in (1, -1):
+        raise ScanError(f"direction = {direction}: must be 1 or -1")

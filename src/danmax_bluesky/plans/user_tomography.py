@@ -1,5 +1,6 @@
 """The tomography as a user calls it: names and numbers in, one generator out."""
 
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 from bluesky.utils import MsgGenerator
@@ -11,10 +12,11 @@ from danmax_bluesky.plans.bound import BoundPlans, Metadata
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.read_state import beamline_facts
 from danmax_bluesky.plans.report import scan_report
+from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.signature import takes_options_of
 from danmax_bluesky.plans.stubs import nothing_is_away
 from danmax_bluesky.tomography.parameters import scan_arguments, values_of
-from danmax_bluesky.tomography.preflight import preflight
+from danmax_bluesky.tomography.preflight import Preflight, preflight
 from danmax_bluesky.tomography.scan import ScanType, TomoScan
 from danmax_bluesky.tomography.scan_arguments import ScanArguments
 
@@ -63,20 +65,28 @@ class TomographyPlans(BoundPlans):
         given = _given({**dict(zip(TomoScan.model_fields, words, strict=False)), **parameters})
         remembered = self.configurator.scan_parameters() if configurator else None
         scan = TomoScan(**(given if remembered is None else scan_arguments(remembered, given)))
-        detectors = tuple(name for name in scan.tomo_det if name in self._settings.detectors)  # others: the preflight
-        rig = self._rig.with_detectors(detectors or self._active("imaging"))
-        facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan)
-        judged = preflight(scan, facts)
+        rig, judged = yield from self._judged(scan)
         self.tell(scan_report(scan, judged, given if configurator else TomoScan.model_fields, full=dry_run))
         if dry_run:
             return None
         judged.raise_if_errors()
-        assert judged.plan is not None  # what could not be planned is an error of the preflight
         yield from nothing_is_away(rig)
         if configurator:
             self.configurator.update(values_of(scan))
+        return (yield from self._measure(scan, rig, judged, self._md(command, sample, md)))
+
+    def _judged(self, scan: TomoScan) -> MsgGenerator[tuple[Rig, Preflight]]:
+        """The rig with the detectors of a tomography, and what the preflight says of it."""
+        detectors = tuple(name for name in scan.tomo_det if name in self._settings.detectors)  # others: the preflight
+        rig = self._rig.with_detectors(detectors or self._active("imaging"))
+        facts = yield from beamline_facts(rig, self._settings, self._visit, self.positions, scan)
+        return rig, preflight(scan, facts)
+
+    def _measure(self, scan: TomoScan, rig: Rig, judged: Preflight, md: Mapping[str, Any]) -> MsgGenerator[str]:
+        """Measure a tomography that the preflight has nothing against."""
+        assert judged.plan is not None  # what could not be planned is an error of the preflight
         out = position_of(self._settings, self.positions, scan.posflat) if judged.plan.takes_flats else None
-        return (yield from tomography.tomo_scan(rig, judged.plan, out, md=self._md(command, sample, md)))
+        return (yield from tomography.tomo_scan(rig, judged.plan, out, md=md))
 
 
 def _given(parameters: dict[str, Any]) -> dict[str, Any]:

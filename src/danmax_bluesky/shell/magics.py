@@ -1,4 +1,4 @@
-"""The words that users of Sardana type: %mv, %mvr, %wa, %ct, %ascan, %dscan, %mesh, %meshct, %ascanct, %tomoscan."""
+"""The words that users type: those of Sardana (%mv, %wa, %ct, %ascan, %mesh, %tomoscan ...), and alignment."""
 
 import asyncio
 import contextlib
@@ -36,6 +36,12 @@ WORDS = {
     "meshct": "%meshct FAST START END NSTEPS SLOW START END NSTEPS SECONDS   the same without stopping in a row",
     "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
     "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
+    "align_sample": "%align_sample MOTOR START END NSTEPS SECONDS [--signal pilatus]   the middle of a peak or dip",
+    "align_axis": "%align_axis SECONDS [--motor tom_sam_x]  where the rotation axis is, and its tilt",
+    "align_focus": "%align_focus MOTOR START END NSTEPS SECONDS   the focus across the field of a camera",
+    "align_detector": "%align_detector SECONDS [--calibrant CeO2]   distance and beam of a diffraction detector",
+    "align_energy": "%align_energy MOTOR START END NSTEPS SECONDS   the energy, from several distances of the detector",
+    "align_apply": "%align_apply                            move to what the last alignment proposed",
     "newsample": "%newsample NAME                         another sample is in the beam",
     "newfolder": "%newfolder FOLDER                       files of the next scans go to raw/FOLDER",
     "newvisit": "%newvisit VISIT [PROPOSAL]              files of the next scans go to another visit",
@@ -135,6 +141,30 @@ class Magics:
     def tomoscan(self, line: str) -> None:
         """Measure a tomography, in the words of `danmax tomoscan`; what is not named comes from the configurator."""
         self._measure("tomo_scan", line, *parse(line), word="tomoscan")
+
+    def align_sample(self, line: str) -> None:
+        """Find the middle of a peak, a dip or a pair of edges, and propose to go there."""
+        self._measure("align_sample", line, *parse(line, Plans.align_sample))
+
+    def align_axis(self, line: str) -> None:
+        """Find the rotation axis and its tilt from a few orientations of the sample."""
+        self._measure("align_axis", line, *parse(line, Plans.align_axis))
+
+    def align_focus(self, line: str) -> None:
+        """Find the focus across the field of a camera."""
+        self._measure("align_focus", line, *parse(line, Plans.align_focus))
+
+    def align_detector(self, line: str) -> None:
+        """Expose a calibrant, and find distance, beam and tilt of a diffraction detector."""
+        self._measure("align_detector", line, *parse(line, Plans.align_detector))
+
+    def align_energy(self, line: str) -> None:
+        """Find the energy from a calibrant at several distances of the detector."""
+        self._measure("align_energy", line, *parse(line, Plans.align_energy))
+
+    def align_apply(self, line: str = "") -> None:
+        """Do what the last alignment proposed."""
+        self._run(self._session.plans.align_apply())
 
     def newsample(self, line: str) -> None:
         """Another sample is in the beam."""

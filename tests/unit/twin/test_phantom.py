@@ -48,6 +48,45 @@ def test_line_integrals_equal_the_sum_along_each_ray(angle_deg):
     np.testing.assert_allclose(line_integrals(config, angle_deg), summed, atol=0.01)
 
 
+@pytest.mark.parametrize("angle_deg", [0.0, 33.0, 215.0])
+def test_line_integrals_about_a_tilted_axis_equal_the_sum_along_each_ray(angle_deg):
+    tilts = {"axis_roll_deg": 4.0, "axis_pitch_deg": -6.0, "sample_scale": 0.6, "sample_off_axis_mm": (0.004, -0.003)}
+    config = camera_config({**ORCA, "width": 48, "height": 9, **tilts})
+    step = config.field_width_mm / 8000
+    z = (np.arange(8000) + 0.5) * step - config.field_width_mm / 2
+    x = (np.arange(48) - axis_column(config))[:, None] * config.pixel_mm
+    angle, roll, pitch = np.deg2rad([angle_deg, 4.0, -6.0])
+    summed = np.zeros((9, 48))
+    for row in range(9):
+        y = (4 - row) * config.pixel_mm
+        upright_x, height = x * np.cos(roll) - y * np.sin(roll), x * np.sin(roll) + y * np.cos(roll)
+        along, up = z * np.cos(pitch) - height * np.sin(pitch), z * np.sin(pitch) + height * np.cos(pitch)
+        u = upright_x * np.cos(angle) - along * np.sin(angle)
+        v = upright_x * np.sin(angle) + along * np.cos(angle)
+        for mu, cu, cv, cy, a, b, c, turn_deg in sample_ellipsoids(config):
+            turn = np.deg2rad(turn_deg)
+            first = (u - cu) * np.cos(turn) + (v - cv) * np.sin(turn)
+            second = (v - cv) * np.cos(turn) - (u - cu) * np.sin(turn)
+            summed[row] += mu * step * ((first / a) ** 2 + (second / b) ** 2 + ((up - cy) / c) ** 2 <= 1).sum(axis=1)
+    np.testing.assert_allclose(line_integrals(config, angle_deg), summed, atol=0.01)
+
+
+def test_a_camera_out_of_focus_is_blurred_where_it_is_out_of_focus():
+    tilted = {**ORCA, "focus_blur_px": 100.0, "focus_best": 0.01, "focus_tilt_deg": (20.0, 0.0)}
+    sharp = expose()
+
+    def change(config, focus):
+        frame = PhantomSource(camera_config(config)).frame(gate()._replace(focus=focus)).astype(float)
+        error = np.abs(frame - sharp)
+        return error[:, :44].mean(), error[:, 84:].mean()
+
+    even = {**tilted, "focus_tilt_deg": (0.0, 0.0)}
+    assert change(even, 0.01) == (0.0, 0.0)
+    assert min(change(even, 0.05)) > 0
+    left, right = change(tilted, 0.01 - np.tan(np.deg2rad(20)) * 0.05)
+    assert left < 0.5 * right, "the left side is near its focus then"
+
+
 @pytest.mark.parametrize("angle_deg", [0.0, 20.0, 90.0, 137.0, -45.0])
 def test_a_slice_weighs_and_balances_as_its_projection(angle_deg):
     config = camera_config({**ORCA, "width": 1024, "height": 1})

@@ -126,3 +126,16 @@ def test_a_geometry_for_another_detector_is_refused(tmp_path):
     other.write_text(default_poni(PILATUS))
     with pytest.raises(DeviceError, match=r"\(1043, 981\) pixels, the detector has \(280, 300\)"):
         PowderSource(camera_config({**SMALL, "poni": str(other)})).restart()
+
+
+def test_a_detector_further_away_sees_the_rings_larger_about_the_same_beam():
+    near, far = PowderSource(camera_config(SMALL)), PowderSource(camera_config({**SMALL, "distance_m": 0.08}))
+    counts = near.frame(gate()._replace(away_mm=20.0))
+    expected = far.frame(gate())
+    lit = expected > 50
+    assert lit.sum() > 1000
+    assert counts[lit].sum() == pytest.approx(expected[lit].sum(), rel=0.02)
+    assert np.corrcoef(counts[lit], expected[lit])[0, 1] > 0.99
+    assert not np.array_equal(near.frame(gate()), counts)
+    with pytest.raises(DeviceError, match="to or behind the sample"):
+        near.frame(gate()._replace(away_mm=-80.0))

@@ -31,7 +31,7 @@ from danmax_bluesky.twin.sources.base import CameraConfig, Gate, camera_config, 
 from danmax_bluesky.twin.sources.sensor import Sensor
 
 AXIS_OFFSET_PX = 3.25
-FOCUS_LEVELS = 24
+FOCUS_LEVELS = 12
 BODY_ABSORPTION = 0.9  # attenuation of the body times half the field's width
 
 
@@ -102,7 +102,10 @@ def sample_ellipsoids(config: Mapping[str, Any] | CameraConfig) -> tuple[Ellipso
             mu * density / camera.sample_scale,
             u * unit_mm + off_u,
             v * unit_mm + off_v,
-            *(length * unit_mm for length in (y, a, b, c)),
+            y * unit_mm,
+            a * unit_mm,
+            b * unit_mm,
+            c * unit_mm,
             turn_deg,
         )
         for mu, u, v, y, a, b, c, turn_deg in _TABLE
