@@ -36,8 +36,8 @@ def frames_of_file(
     names = [detector] if detector else [name for name, of in scan.detectors.items() if "rotation_angle" in of.coords]
     if not names:
         raise ScanError(
-            f"{path}: no frames with angles are found where DXchange, NXtomo and NeXus have them; name them with --data, "
-            "--flats, --darks and --theta"
+            f"{path}: no frames with angles are found where DXchange, NXtomo and NeXus have them; name them "
+            "with --data, --flats, --darks and --theta"
         )
     dataset = scan.detector(names[0])
     if "rotation_angle" in dataset.coords and _is_radians(dataset["rotation_angle"].attrs.get("units", ""), unit):

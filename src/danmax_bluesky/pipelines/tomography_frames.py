@@ -155,8 +155,8 @@ def _check_angles(theta_deg: npt.NDArray[np.float64], name: str) -> None:
     if not covers_half_turn(theta_deg):
         radians = "; do they hold radians? Then say --theta-unit rad" if _HALF_TURN_RAD < turned < _TURN_RAD else ""
         raise ScanError(
-            f"{name}: {len(theta_deg)} projections do not cover half a turn, their angles lie within {turned:.4g} degrees; "
-            f"nothing to reconstruct{radians}"
+            f"{name}: {len(theta_deg)} projections do not cover half a turn, their angles lie within {turned:.4g} "
+            f"degrees; nothing to reconstruct{radians}"
         )
     different = len(np.unique(np.round(theta_deg, 4)))
     if different < FEWEST_ANGLES:

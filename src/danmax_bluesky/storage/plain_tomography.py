@@ -98,7 +98,8 @@ def _angles(file: h5py.File, path: Path, theta: str, count: int) -> tuple[npt.ND
     node = node_at(file, theta) if theta else None
     if not isinstance(node, h5py.Dataset) or node.ndim != 1:
         raise StorageError(
-            f"{path}: no angles at {theta or 'any path'}; give --theta with an HDF5 path, or first:last in degrees, as 0:180"
+            f"{path}: no angles at {theta or 'any path'}; give --theta with an HDF5 path, or first:last in "
+            "degrees, as 0:180"
         )
     if len(node) != count:
         raise StorageError(f"{path}: {len(node)} angles at {theta} for {count} projections; there must be one for each")
