@@ -106,7 +106,9 @@ class _OneRun:
                 self._service.begin(job)
 
 
-def jobs_of(record: RunRecord, tori_name: str = "", center: str = "") -> list[ReconstructionJob]:
+def jobs_of(
+    record: RunRecord, tori_name: str = "", center: str = "", *, incomplete: bool = False
+) -> list[ReconstructionJob]:
     """What is to be reconstructed of a run: a job for each detector that saw the sample from all sides, and flats.
 
     A helical scan has none: a row of the detector saw another height of the sample at each angle.
@@ -115,13 +117,14 @@ def jobs_of(record: RunRecord, tori_name: str = "", center: str = "") -> list[Re
         record: of a run that ended; one that is not complete has no job.
         tori_name: of the settings file; "" takes the one that the scan names.
         center: as of `ReconstructionJob`; "" takes what the scan says.
+        incomplete: whether a run that ended early has a job too, from the projections that it has.
 
     Raises:
         SettingsError: there is no such settings file, or it cannot be used.
     """
     scan = record.start.get("scan") or {}
     name = tori_name or str(scan.get("tori_name") or DEFAULT)
-    if name == NONE or not record.is_complete or scan.get("helical"):
+    if name == NONE or not (record.is_complete or incomplete) or scan.get("helical"):
         return []
     visit_folder = record.files.process.parent
     try:

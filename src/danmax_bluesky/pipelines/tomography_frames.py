@@ -15,6 +15,8 @@ from danmax_bluesky.tomography.angles import covers_half_turn
 from danmax_bluesky.tomography.darks_and_flats import PerFrame, groups_in_time, moments_of
 
 Numbers = npt.NDArray[np.int64]
+FEWEST_ANGLES = 5
+_HALF_TURN_RAD, _TURN_RAD = 3.0, 6.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +89,7 @@ class TomographyFrames:
             ScanError: there are no flats, or the projections do not cover half a turn.
         """
         chosen = (key == ImageKey.PROJECTION) & np.isfinite(theta_deg)
-        if not covers_half_turn(theta_deg[chosen]):
-            raise ScanError(f"{name}: {chosen.sum()} projections do not cover half a turn; nothing to reconstruct")
+        _check_angles(np.asarray(theta_deg[chosen], np.float64), name)
         if not (key == ImageKey.FLAT).any():
             raise ScanError(f"{name}: there are no flats; measure some, or link those of another scan")
         kinds = [np.flatnonzero(kind) for kind in (chosen, key == ImageKey.FLAT, key == ImageKey.DARK)]
@@ -147,6 +148,21 @@ class TomographyFrames:
                 part = run[start : start + most]
                 first = int(numbers[part[0]])
                 yield int(part[0]), self.source[first : first + len(part), rows]
+
+
+def _check_angles(theta_deg: npt.NDArray[np.float64], name: str) -> None:
+    turned = float(np.ptp(theta_deg)) if len(theta_deg) else 0.0
+    if not covers_half_turn(theta_deg):
+        radians = "; do they hold radians? Then say --theta-unit rad" if _HALF_TURN_RAD < turned < _TURN_RAD else ""
+        raise ScanError(
+            f"{name}: {len(theta_deg)} projections do not cover half a turn, their angles lie within {turned:.4g} "
+            f"degrees; nothing to reconstruct{radians}"
+        )
+    different = len(np.unique(np.round(theta_deg, 4)))
+    if different < FEWEST_ANGLES:
+        raise ScanError(
+            f"{name}: {len(theta_deg)} projections at {different} different angles; at least {FEWEST_ANGLES} are needed"
+        )
 
 
 class _Array:

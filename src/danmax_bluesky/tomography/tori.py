@@ -6,14 +6,14 @@ the one that its reconstruction starts with when it ends (`tori_name`), and "non
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from danmax_bluesky.errors import SettingsError
-from danmax_bluesky.options import About
+from danmax_bluesky.options import About, options_of
 from danmax_bluesky.parsing import complaints, parse, read_text, shown
 
 Window = Literal["ramp", "shepp-logan", "cosine", "hann"]
@@ -95,8 +95,11 @@ class ReconstructionSettings(BaseModel):
         "on disk beside the slices until they are written",
     )
     picture: Annotated[bool, About(SLICES)] = Field(default=True, description="a PNG of the slice in the middle too")
-    version: Annotated[Literal[1], About(SLICES)] = Field(
-        default=VERSION, description="of these keys; a later one is refused by a program that does not know it"
+    version: Annotated[int, About(SLICES)] = Field(
+        default=VERSION,
+        ge=1,
+        le=VERSION,
+        description="of these keys; a later one is refused by a program that does not know it",
     )
 
     @model_validator(mode="after")
@@ -151,6 +154,37 @@ def tori_path(visit_folder: Path, name: str) -> Path:
     folder = visit_folder / FOLDER
     toml, yaml = folder / f"{name}.toml", folder / f"{name}.yaml"
     return yaml if not os.path.lexists(toml) and os.path.lexists(yaml) else toml
+
+
+def new_tori_path(visit_folder: Path, name: str) -> Path:
+    """Where a new settings file of a name goes.
+
+    Raises:
+        SettingsError: a scan could not name it.
+    """
+    if not _NAME.fullmatch(name) or name == NONE:
+        raise SettingsError(f"{name!r}: a name has letters, digits, '_', '-' and '.', as in bone, and is not 'none'")
+    return tori_path(visit_folder, name)
+
+
+def tori_text() -> str:
+    """A settings file with every key, what it means, and its default, commented out where it has none."""
+    lines = ["# How a tomography is reconstructed; `danmax tori check` tells whether this file can be used."]
+    group = ""
+    for option in options_of(ReconstructionSettings):
+        lines += [f"\n# {option.about.group}"] if option.about.group != group else []
+        group = option.about.group
+        lines.append(f"# {option.name}: {option.sentence}")
+        lines.append(f"# {option.name} =" if option.default is None else f"{option.name} = {_toml(option.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "{}"
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def read_tori(path: Path, missing: str | None = None) -> ReconstructionSettings:
