@@ -14,8 +14,8 @@ from danmax_bluesky.devices.protocols import FrameDetector, MotorDevice
 from danmax_bluesky.devices.ring import RingCurrent
 from danmax_bluesky.devices.shutter import Shutter
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.plans.user_devices import AnyMotor, UserMotor
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.tomography.triggers import EncoderScale
 
 

@@ -12,7 +12,7 @@ from danmax_bluesky.pipelines.alignment import region_of, sample_proposal, write
 from danmax_bluesky.pipelines.alignment_axis import axis_proposal
 from danmax_bluesky.pipelines.alignment_focus import focus_proposal
 from danmax_bluesky.plans import alignment, classic, powder
-from danmax_bluesky.plans.bound import Exposure
+from danmax_bluesky.plans.bound import Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import nothing_is_away, position_units, read_position
@@ -45,6 +45,7 @@ class AlignmentPlans(TomographyPlans):
         move: bool = False,
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[Proposal]:
         """Find the middle of a peak, a dip or a pair of edges: `align_sample("tom_sam_x", -2, 2, 40, 0.1)`.
 
@@ -64,6 +65,7 @@ class AlignmentPlans(TomographyPlans):
             move: go to the middle; otherwise align_apply does so later.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -81,7 +83,7 @@ class AlignmentPlans(TomographyPlans):
             raise ScanError(f"region = {region}: {signal} is no detector; leave the region out")
         at, units = yield from self._standing(motor)
         first, last = (start, end) if relative else (start - at, end - at)
-        md = self._md(command, sample) | {"plan_name": "align_sample"}
+        md = self._md(command, sample, md) | {"plan_name": "align_sample"}
         if signal in rig.cameras or not rig.integrated:
             yield from classic.ascan(rig, motor, first, last, nsteps, exp_time, relative=True, md=md)
         else:
@@ -106,6 +108,7 @@ class AlignmentPlans(TomographyPlans):
         move: bool = False,
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[Proposal]:
         """Find the rotation axis from a few orientations of the sample: `align_axis(0.05, motor="tom_sam_x")`.
 
@@ -123,6 +126,7 @@ class AlignmentPlans(TomographyPlans):
             move: bring the axis to the middle; otherwise align_apply does so later.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -154,7 +158,7 @@ class AlignmentPlans(TomographyPlans):
         rig, judged = yield from self._judged(scan)
         judged.raise_if_errors()
         yield from nothing_is_away(rig)
-        yield from self._measure(scan, rig, judged, self._md(command, sample))
+        yield from self._measure(scan, rig, judged, self._md(command, sample, md))
         work = lambda: axis_proposal(read_back(), name, pixel_mm, motor, units, at, direction)  # noqa: E731
         return (yield from self._propose(work, move))
 
@@ -174,6 +178,7 @@ class AlignmentPlans(TomographyPlans):
         move: bool = False,
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[Proposal]:
         """Find the focus across the field of a camera: `align_focus("tom_focus", -0.05, 0.05, 20, 0.05)`.
 
@@ -192,6 +197,7 @@ class AlignmentPlans(TomographyPlans):
             move: focus the middle of the field; otherwise align_apply does so later.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -205,7 +211,7 @@ class AlignmentPlans(TomographyPlans):
         name, pixel_mm = self._camera(detector)
         at, units = yield from self._standing(motor)
         first, last = (start, end) if relative else (start - at, end - at)
-        md = self._md(command, sample) | {"plan_name": "align_focus"}
+        md = self._md(command, sample, md) | {"plan_name": "align_focus"}
         rig = self._rig.with_detectors((name,))
         yield from classic.ascan(rig, motor, first, last, nsteps, exp_time, relative=True, md=md)
         work = lambda: focus_proposal(read_back(), name, motor, units, at, pixel_mm, rows, columns)  # noqa: E731

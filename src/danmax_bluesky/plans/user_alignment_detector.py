@@ -13,7 +13,7 @@ from danmax_bluesky.pipelines.alignment_detector import detector_proposal, energ
 from danmax_bluesky.pipelines.calibrate import guessed_geometry
 from danmax_bluesky.pipelines.other_programs import read_text
 from danmax_bluesky.plans import classic
-from danmax_bluesky.plans.bound import Exposure
+from danmax_bluesky.plans.bound import Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.user_alignment import AlignmentPlans, refuse_direction
 from danmax_bluesky.scattering.calibrants import calibrant_of
@@ -37,6 +37,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
         move: bool = False,
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[Proposal]:
         """Expose a calibrant, and find distance, beam and tilt of the detector: `align_detector(1.0)`.
 
@@ -54,6 +55,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
             move: write the .poni; otherwise align_apply does so later.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -67,7 +69,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
         path = Path(out).expanduser().absolute() if out else None
         if path is not None and path.exists():
             raise ScanError(f"out = {path}: exists already and is not replaced; choose another name")
-        md = self._md(command, sample) | {"plan_name": "align_detector"}
+        md = self._md(command, sample, md) | {"plan_name": "align_detector"}
         yield from classic.ct(self._rig.with_detectors((name,)), exp_time, md=md)
         work = lambda: detector_proposal(read_back(), name, geometry, calibrant, rings, path)  # noqa: E731
         return (yield from self._propose(work, move))
@@ -89,6 +91,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
         distance_mm: float | None = None,
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[Proposal]:
         """Find the energy from a calibrant at several distances: `align_energy("det_z", 0, 200, 4, 1.0)`.
 
@@ -109,6 +112,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
             distance_mm: distance to begin with, where the motor stands now, mm.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -132,7 +136,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
                 f"{motor}: the detector stands {geometry.dist * 1e3:.4g} mm from the sample and would come to "
                 f"{nearest:.4g} mm; give other positions, or direction = {-direction}"
             )
-        md = self._md(command, sample) | {"plan_name": "align_energy"}
+        md = self._md(command, sample, md) | {"plan_name": "align_energy"}
         rig = self._rig.with_detectors((name,))
         yield from classic.ascan(rig, motor, first, last, nsteps, exp_time, relative=True, md=md)
         work = lambda: energy_proposal(read_back(), name, motor, geometry, at, calibrant, direction)  # noqa: E731

@@ -8,7 +8,7 @@ from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import AcquisitionError, ScanError
 from danmax_bluesky.plans import maps, powder
-from danmax_bluesky.plans.bound import Detectors, Exposure
+from danmax_bluesky.plans.bound import Detectors, Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.point_lists import read_points, read_table, spiral_points
 from danmax_bluesky.plans.rig import Rig
@@ -43,6 +43,7 @@ class MapPlans(DiffractionPlans):
         detectors: Detectors = (),
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[str]:
         """Map without stopping in a row: `meshct("tom_sam_x", -1, 1, 200, "tom_sam_y", 0, 1, 100, 0.007)`.
 
@@ -64,13 +65,14 @@ class MapPlans(DiffractionPlans):
             detectors: names; empty takes the active counting detectors.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached, run-up and run-down of the fast motor included.
             AcquisitionError: rows are not whole after two tries; everything else is.
         """
-        rig, md = self._diffraction(detectors, command, sample)
+        rig, md = self._diffraction(detectors, command, sample, md)
         extents = (slow_start, slow_end), (fast_start, fast_end)
         grid = Grid((slow, fast), extents, (slow_intervals + 1, fast_intervals + 1), snake)
         return (yield from maps.fly_map(rig, grid, exp_time, latency, md=md))
@@ -90,6 +92,7 @@ class MapPlans(DiffractionPlans):
         detectors: Detectors = (),
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[str]:
         """Stop at the points of a spiral, from its centre: `spiral("tom_sam_x", 0, 2, "tom_sam_y", 0, 1, 0.1, 0.05)`.
 
@@ -108,13 +111,14 @@ class MapPlans(DiffractionPlans):
             detectors: names; empty takes the active counting detectors.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
         points = spiral_points((first_centre, second_centre), (first_range, second_range), step)
-        rig, md = self._diffraction(detectors, command, sample)
+        rig, md = self._diffraction(detectors, command, sample, md)
         return (
             yield from powder.azint_points(rig, (first, second), points, exp_time, md={"plan_name": "spiral", **md})
         )
@@ -128,6 +132,7 @@ class MapPlans(DiffractionPlans):
         detectors: Detectors = (),
         sample: str | None = None,
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[str]:
         """Stop at the positions of a text file, in the order of its lines: `listscan("positions.txt", 0.1)`.
 
@@ -140,13 +145,14 @@ class MapPlans(DiffractionPlans):
             detectors: names; empty takes the active counting detectors.
             sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: the text cannot be read, with its line; or a name is unknown.
             PreflightError: a position cannot be reached.
         """
         motors, points = read_points(Path(file))
-        rig, md = self._diffraction(detectors, command, sample)
+        rig, md = self._diffraction(detectors, command, sample, md)
         return (yield from powder.azint_points(rig, motors, points, exp_time, md={"plan_name": "listscan", **md}))
 
     @record_call
@@ -159,6 +165,7 @@ class MapPlans(DiffractionPlans):
         latency: float = 0.0,
         detectors: Detectors = (),
         command: str | None = None,
+        md: Metadata = None,
     ) -> MsgGenerator[tuple[str, ...]]:
         """Measure several maps of several samples, a line of a text file each: `maplist("maps.txt", 0.007)`.
 
@@ -173,6 +180,7 @@ class MapPlans(DiffractionPlans):
             latency: dead time between two exposures, seconds.
             detectors: names; empty takes the active counting detectors.
             command: as it was typed; None takes the text of this call.
+            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the uids of the runs that came to their end.
@@ -186,7 +194,7 @@ class MapPlans(DiffractionPlans):
         for number, line in _lines(Path(file)):
             where = f"{file}, line {number}"
             try:
-                rig, md = self._diffraction(detectors, command, line["sample"])
+                rig, md = self._diffraction(detectors, command, line["sample"], md)
                 grid = _grid(line, snake)
                 exposure_s = float(line.get("exp_time", exp_time))
             except (ScanError, ValueError) as error:
