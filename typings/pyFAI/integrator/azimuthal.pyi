@@ -11,6 +11,11 @@ class AzimuthalIntegrator:
 
     detector: Detector
     dist: float
+    poni1: float
+    poni2: float
+    rot1: float
+    rot2: float
+    rot3: float
     wavelength: float | None
     parallax: object | None
 
