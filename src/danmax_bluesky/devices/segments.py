@@ -30,7 +30,8 @@ are still collected in step. Rows of the other detectors beyond the shortest sta
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from typing import Any
 
 from bluesky.protocols import StreamAsset
 from event_model import ComposeStreamResource, ComposeStreamResourceBundle, DataKey
@@ -138,6 +139,16 @@ class SegmentedDataLogic(DetectorDataLogic):
     def get_hinted_fields(self, datakey_name: str) -> Sequence[str]:
         """What the wrapped logic hints."""
         return self.inner.get_hinted_fields(datakey_name)
+
+
+class _WhenAwaited(Awaitable[int]):
+    """An answer that is looked for once somebody waits for it."""
+
+    def __init__(self, look: Callable[[], Awaitable[int]]) -> None:
+        self._look = look
+
+    def __await__(self) -> Generator[Any, Any, int]:
+        return self._look().__await__()
 
 
 class SegmentedDetector(StandardDetector):
@@ -284,15 +295,22 @@ class SegmentedDetector(StandardDetector):
     def _is_last(self, info: TriggerInfo) -> bool:
         return self._kicked_off >= info.number_of_collections
 
-    async def get_index(self) -> int:
-        """Events of the open segment that are written."""
+    def get_index(self) -> Awaitable[int]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Events of the open segment that are written.
+
+        The RunEngine asks all detectors before it waits for any. A scan that is ended at that moment would leave a
+        coroutine behind for which nobody waits, and Python would complain of it.
+        """
+        return _WhenAwaited(self._index)
+
+    async def _index(self) -> int:
         written = await self._written() - self._start
         return (min(written, self._count) if self._count else written) // self._per_event()
 
     async def collect_asset_docs(self, index: int | None = None) -> AsyncIterator[StreamAsset]:
         """Documents of the open segment up to `index` events of it."""
         per_event = self._per_event()
-        upto = await self.get_index() if index is None else index
+        upto = await self._index() if index is None else index
         for provider in self._providers:
             async for document in provider.make_stream_docs(
                 collections_written=upto * per_event, collections_per_event=per_event

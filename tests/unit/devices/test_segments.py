@@ -4,6 +4,7 @@ import time
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import pytest
+from bluesky.utils import maybe_await
 from ophyd_async.core import (
     DetectorAcquireLogic,
     DetectorDataLogic,
@@ -191,6 +192,14 @@ async def test_abandoning_ends_complete_at_once(detector):
     await detector.abandon()
     await completing
     assert await detector.frames_missing.get_value() == 2
+
+
+async def test_a_scan_that_ends_while_it_asks_for_the_index_leaves_no_coroutine_behind(detector):
+    await detector.begin(3)
+    detector.come(2)
+    asked = detector.get_index()  # the RunEngine may be told to end before it waits for this
+    assert not asyncio.iscoroutine(asked)
+    assert await maybe_await(asked) == 2
 
 
 async def test_while_triggers_are_expected_the_exposure_timeout_is_the_longest_wait(detector):
