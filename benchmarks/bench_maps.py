@@ -42,7 +42,7 @@ def figures(run: Measured, flown: bool) -> list[str]:
         f"{(ends[-1] - starts[0]) * 1e-9:.1f}",
         f"{1 / np.median(periods_s):.2f}",
         f"{np.ptp(periods_s) * 1e9:.0f}" if flown else "",
-        f"{np.median(gaps_s[between]) * 1e3:.0f}, {gaps_s[between].max() * 1e3:.0f}" if rows > 1 else "",
+        ", ".join(f"{1e3 * gap:.0f}" for gap in np.percentile(gaps_s[between], [50, 90, 100])) if rows > 1 else "",
         f"{rows * columns - len(table)}",
         f"{wrong.max() / STEP_MM:.4f}",
         f"{np.nanmax(noted) * 1e3:.3g}",
@@ -58,7 +58,15 @@ def main() -> None:
     given = parser.parse_args()
     exposure_s, far = 1 / given.rate - READOUT_S, STEP_MM * (given.points - 1)
     table = Table(title=f"{given.points} x {given.points} points, {1e3 * exposure_s:g} ms, steps of {STEP_MM:g} mm")
-    columns = ["", "points", "time / s", "rate / Hz", "jitter / ns", "between rows / ms (median, worst)", "frames lost"]
+    columns = [
+        "",
+        "points",
+        "time / s",
+        "rate / Hz",
+        "jitter / ns",
+        "between rows / ms (median, 90 %, worst)",
+        "frames lost",
+    ]
     for name in (*columns, "worst place / step", "worst noted position / µm"):
         table.add_column(name)
     with tempfile.TemporaryDirectory() as root:
