@@ -89,6 +89,7 @@ ROOMS = {
     "beamlines": "which devices a beamline has",
     "plans": "what moves and exposes",
     "callbacks": "what follows from documents",
+    "live": "the page in the browser",
     "devices": "ophyd-async devices",
     "pipelines": "heavy work on frames",
     "twin": "simulated hardware",

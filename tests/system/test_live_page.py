@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ import pytest
 
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.session import Session
+from danmax_bluesky.storage.journals import record_of
 from danmax_bluesky.storage.patterns import read_patterns
 
 pytest.importorskip("panel", reason="the live page needs panel: pip install 'danmax-bluesky[live]'")
@@ -54,7 +54,7 @@ class Browser:
         self.asked: set[str] = set()
         self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        self.page.on("request", lambda request: self.asked.add(urlsplit(request.url).netloc))
+        self.page.on("request", lambda request: self.asked.add(request.url))
 
     def open(self, view: str, scan: str = "") -> None:
         self.page.goto(f"{self.address}?view={view}&scan={scan}")
@@ -124,6 +124,16 @@ def _frames(session: Session, detector: str, number: int) -> np.ndarray:
         return np.asarray(file[f"/entry/instrument/{detector}/data"])
 
 
+def _rows(session: Session, number: int) -> dict[str, slice]:
+    """Segment -> its rows in the detector's file."""
+    record = record_of(ScanFiles.of({**(session.last_run or {}), "scan_id": number}).documents)
+    return {
+        segment.name: slice(source.start, source.stop)
+        for segment in record.segments
+        for source in segment.images.values()
+    }
+
+
 def test_the_page_shows_each_scan_while_it_is_measured(browser):
     seen = browser.page.evaluate("window.seen")
     assert any("measuring" in text for text in seen)
@@ -135,7 +145,8 @@ def test_the_camera_shows_the_frame_that_is_in_the_file(browser, session):
     browser.open("camera", "2")
     image = browser.source("frame", "image")
     frames = _frames(session, "pilatus", 2)
-    expected = np.where(frames[-1].astype(np.int64) > 2**31, np.nan, frames[-1])
+    last = frames[-1].astype(float)
+    expected = np.where((last < 0) | (last == 2**32 - 1), np.nan, last)
     np.testing.assert_array_equal(image, expected)
     histogram = browser.source("histogram", "top")
     assert histogram.sum() > len(histogram)
@@ -145,14 +156,13 @@ def test_a_projection_is_divided_by_the_flat(browser, session):
     browser.open("camera", "1")
     image = browser.source("frame", "image")
     frames = _frames(session, "orca", 1).astype(np.float32)
-    names = ["dark"] * 4 + ["flat"] * 4
-    assert len(frames) > len(names)
-    last = frames[4 + 4 + 121 - 1]
-    fields = [frames[4 + 4 + 121 + 2 :][rows].mean(axis=0) for rows in (slice(0, 4), slice(4, 8))]
-    expected = (last - fields[1]) / (fields[0] - fields[1])
-    np.testing.assert_allclose(image, expected, rtol=1e-4)
+    rows = _rows(session, 1)
+    flat, dark = (frames[rows[name]].mean(axis=0) for name in ("flat_after", "dark_after"))
+    lit = flat > dark
+    expected = np.where(lit, (frames[rows["proj"]][-1] - dark) / np.where(lit, flat - dark, 1), np.nan)
+    np.testing.assert_allclose(image, expected, rtol=1e-4, atol=1e-5)
     across = browser.source("across", "y")
-    np.testing.assert_allclose(across, expected[15:17].mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(across, np.nanmean(expected[15:17], axis=0), rtol=1e-4)
 
 
 def test_the_pattern_is_the_last_one_in_the_file_with_its_error(browser, session):
@@ -193,7 +203,10 @@ def test_the_sinogram_fills_with_what_the_frames_hold_and_a_slice_is_made_of_it(
 def test_nothing_is_fetched_from_elsewhere_and_no_error_stands_in_the_console(browser):
     for view in ("now", "camera", "diffraction", "tomography"):
         browser.open(view)
-    assert browser.asked == {urlsplit(browser.address).netloc}
+    addresses = [urlsplit(url) for url in browser.asked]
+    assert {parts.netloc for parts in addresses if parts.scheme not in ("data", "blob")} == {
+        urlsplit(browser.address).netloc
+    }
     assert browser.errors == []
 
 
@@ -219,7 +232,7 @@ def test_a_page_that_was_killed_comes_back_by_itself_where_it_was(browser, sessi
         ("/", {"Origin": "http://evil.example"}, 403),
         ("/ws", {"Origin": "http://evil.example", "Upgrade": "websocket", "Connection": "Upgrade"}, 403),
         ("/autoload.js?bokeh-autoload-element=1", {"Host": "evil.example"}, 403),
-        ("/static/../../../../../../etc/passwd", {}, 404),
+        ("/static/../../../../../../etc/passwd", {}, 403),
         ("/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd", {}, 403),
     ],
 )
@@ -236,18 +249,6 @@ def test_the_page_answers_its_own_address_alone(session, path, headers, status):
     connection.close()
 
 
-def test_the_port_of_a_page_that_runs_is_refused_with_what_to_do(session, capfd):
-    from danmax_bluesky.errors import SettingsError
-    from danmax_bluesky.live.process import LivePage
-
-    session.live()
-    with pytest.raises(SettingsError, match="could not be started"):
-        LivePage(session.settings)
-    assert "open that one, or choose another port" in " ".join(capfd.readouterr().err.split())
-
-
 def test_a_scan_cannot_be_chosen_by_a_path(browser, session):
     browser.open("now", str(Path("/etc/passwd")))
     browser.page.get_by_text("azint_count(12, 0.02)").wait_for(timeout=PATIENCE_MS)
-    with suppress(Exception):
-        session.wait_for_files()

@@ -27,7 +27,7 @@ from danmax_bluesky.live.theme import (
 BOX_PX = (920, 560)
 """Largest width and height of the image on the page."""
 SAMPLE, LATEST = "sample", "latest"
-_KINDS = {SAMPLE: ("projection", "data", "alignment"), "flat": ("flat",), "dark": ("dark",)}
+_KINDS = {SAMPLE: ("projection", "data"), "flat": ("flat",), "dark": ("dark",)}
 
 
 @dataclass(frozen=True)
