@@ -1,15 +1,20 @@
 """Alignment on the twin: what is proposed is true within its uncertainty, and nothing moves before it is told to."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from danmax_bluesky.alignment.detector import detector_estimates, distance_mm, tilt_deg
 from danmax_bluesky.errors import AlignmentError, PreflightError, ScanError
+from danmax_bluesky.scattering.calibration import refine_geometry
 from danmax_bluesky.scattering.geometry import geometry_of_poni, simulated_geometry
 from danmax_bluesky.session import Session
 from danmax_bluesky.shell.magics import Magics
+from danmax_bluesky.twin.sources.base import CameraConfig, Gate
+from danmax_bluesky.twin.sources.powder import PowderSource
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +194,21 @@ def test_what_cannot_be_aligned_is_refused_before_anything_moves(tilted, plan, a
     with pytest.raises(ScanError, match=said):
         tilted.RE(getattr(tilted.plans, plan)(**arguments))
     assert tilted.paths.number == before
+
+
+@pytest.mark.campaign
+def test_a_calibration_of_frames_is_true_within_its_interval():
+    """Frames whose noise differs, refined from a guess that is off."""
+    config = CameraConfig(
+        kind="counting", name="pilatus", width=487, height=407, pixel_size_m=172e-6, distance_m=0.1, energy_kev=35.0
+    )
+    source, true = PowderSource(config), simulated_geometry((407, 487), 172e-6, 0.1, 35.0)
+    guess = replace(true, poni1=true.poni1 + 3e-4, dist=true.dist * 1.003)
+    held = np.zeros(4, int)
+    for seed in range(100):
+        frame = source.frame(Gate(0, 100_000_000, seed, 0.0, 1, 0.0, 0.0, 0.0, 1.0, 0))
+        found = detector_estimates(refine_geometry(frame, guess, "CeO2", source.pixel_mask > 0), "CeO2")
+        estimates = (found.distance_mm, found.beam_row_px, found.beam_column_px, found.tilt_deg)
+        wanted = (distance_mm(true), *true.beam_centre_px(), tilt_deg(true))
+        held += [one.holds(value) for one, value in zip(estimates, wanted, strict=True)]
+    assert held.min() >= 90, held

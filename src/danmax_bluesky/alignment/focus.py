@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from danmax_bluesky.alignment.estimate import Estimate, Fit, fit
+from danmax_bluesky.alignment.estimate import Estimate
+from danmax_bluesky.alignment.fitting import Fit, fit
 from danmax_bluesky.errors import AlignmentError
 
 FEWEST = 7

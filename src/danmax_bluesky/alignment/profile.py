@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import f as fisher
 
-from danmax_bluesky.alignment.estimate import Estimate, Fit, fit
+from danmax_bluesky.alignment.estimate import Estimate
+from danmax_bluesky.alignment.fitting import Fit, fit
 from danmax_bluesky.errors import AlignmentError
 
 Model = Callable[[np.ndarray, np.ndarray], np.ndarray]

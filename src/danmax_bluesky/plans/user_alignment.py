@@ -8,9 +8,6 @@ from bluesky.utils import MsgGenerator
 from danmax_bluesky.alignment.proposal import Proposal
 from danmax_bluesky.errors import AlignmentError, ScanError
 from danmax_bluesky.formats.nxtomo import pixel_at_sample_m
-from danmax_bluesky.pipelines.alignment import region_of, sample_proposal, write_files
-from danmax_bluesky.pipelines.alignment_axis import axis_proposal
-from danmax_bluesky.pipelines.alignment_focus import focus_proposal
 from danmax_bluesky.plans import alignment, classic, powder
 from danmax_bluesky.plans.bound import Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
@@ -75,6 +72,11 @@ class AlignmentPlans(TomographyPlans):
             PreflightError: a position cannot be reached.
             AlignmentError: there is nothing but noise, or one flank alone.
         """
+        from danmax_bluesky.pipelines.alignment import (  # late: what computes takes a second to import
+            region_of,
+            sample_proposal,
+        )
+
         read_back = self._reader()
         region_of(region)
         signal = signal or next(iter(self._rig.detectors)).name
@@ -136,6 +138,10 @@ class AlignmentPlans(TomographyPlans):
             PreflightError: it cannot be measured here and now, with every reason.
             AlignmentError: the images show no axis.
         """
+        from danmax_bluesky.pipelines.alignment_axis import (
+            axis_proposal,  # late: what computes takes a second to import
+        )
+
         read_back = self._reader()
         refuse_direction(direction)
         name, pixel_mm = self._camera(detector)
@@ -207,6 +213,10 @@ class AlignmentPlans(TomographyPlans):
             PreflightError: a position cannot be reached.
             AlignmentError: too few tiles become sharp.
         """
+        from danmax_bluesky.pipelines.alignment_focus import (
+            focus_proposal,  # late: what computes takes a second to import
+        )
+
         read_back = self._reader()
         name, pixel_mm = self._camera(detector)
         at, units = yield from self._standing(motor)
@@ -224,6 +234,8 @@ class AlignmentPlans(TomographyPlans):
             AlignmentError: nothing is proposed, or it was done already.
             PreflightError: a motor cannot go there; then none moves.
         """
+        from danmax_bluesky.pipelines.alignment import write_files  # late: what computes takes a second to import
+
         proposal = self.proposal
         if proposal is None:
             raise AlignmentError("nothing is proposed that was not done already; run an alignment first")

@@ -3,21 +3,20 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.alignment.proposal import Proposal
 from danmax_bluesky.config import TWIN
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.pipelines.alignment_detector import detector_proposal, energy_proposal
-from danmax_bluesky.pipelines.calibrate import guessed_geometry
-from danmax_bluesky.pipelines.other_programs import read_text
 from danmax_bluesky.plans import classic
 from danmax_bluesky.plans.bound import Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.user_alignment import AlignmentPlans, refuse_direction
-from danmax_bluesky.scattering.calibrants import calibrant_of
-from danmax_bluesky.scattering.geometry import Geometry, simulated_geometry
+
+if TYPE_CHECKING:
+    from danmax_bluesky.scattering.geometry import Geometry
 
 
 class DetectorAlignmentPlans(AlignmentPlans):
@@ -64,6 +63,10 @@ class DetectorAlignmentPlans(AlignmentPlans):
             ScanError: a number is out of range, or a name is unknown.
             CalibrationError: there is no such calibrant, or no ring is found near the guess.
         """
+        from danmax_bluesky.pipelines.alignment_detector import (
+            detector_proposal,  # late: what computes takes a second to import
+        )
+
         read_back = self._reader()
         name, geometry = self._guessed(detector, guess, distance_mm, calibrant)
         path = Path(out).expanduser().absolute() if out else None
@@ -123,6 +126,10 @@ class DetectorAlignmentPlans(AlignmentPlans):
             CalibrationError: there is no such calibrant, or no ring is found near the guess.
             AlignmentError: the distances hardly differ.
         """
+        from danmax_bluesky.pipelines.alignment_detector import (
+            energy_proposal,  # late: what computes takes a second to import
+        )
+
         read_back = self._reader()
         refuse_direction(direction)
         name, geometry = self._guessed(detector, guess, distance_mm, calibrant)
@@ -142,13 +149,18 @@ class DetectorAlignmentPlans(AlignmentPlans):
         work = lambda: energy_proposal(read_back(), name, motor, geometry, at, calibrant, direction)  # noqa: E731
         return (yield from self._propose(work, False))
 
-    def _guessed(self, detector: str, guess: str, distance_mm: float | None, calibrant: str) -> tuple[str, Geometry]:
+    def _guessed(self, detector: str, guess: str, distance_mm: float | None, calibrant: str) -> "tuple[str, Geometry]":
         """A counting detector, and the geometry that a refinement begins with.
 
         Raises:
             ScanError: there is no such detector.
             CalibrationError: the calibrant is not known, or the guess cannot be used.
         """
+        from danmax_bluesky.pipelines.calibrate import guessed_geometry  # late: pyFAI takes a second to import
+        from danmax_bluesky.pipelines.other_programs import read_text
+        from danmax_bluesky.scattering.calibrants import calibrant_of
+        from danmax_bluesky.scattering.geometry import simulated_geometry
+
         name = detector or self._active("counting")[0]
         self._rig.with_detectors((name,))
         settings, energy = self._settings.detectors[name], self._settings.source.energy_kev
@@ -181,7 +193,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
         return name, _at_distance(begin, distance_mm * 1e-3)
 
 
-def _at_distance(geometry: Geometry, distance_m: float) -> Geometry:
+def _at_distance(geometry: "Geometry", distance_m: float) -> "Geometry":
     """The same detector further along the beam, which goes on meeting the same pixel."""
     further = distance_m - geometry.dist
     return replace(
