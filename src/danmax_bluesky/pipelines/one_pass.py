@@ -33,15 +33,17 @@ _LOOKING_BYTES = 24
 
 
 class FrameStep(Protocol):
-    """What is done to the transmission of a frame before its logarithm.
+    """What is done to the transmission of a frame before its logarithm."""
 
-    Attributes:
-        margin: rows that it needs on either side of those that are wanted; None needs the whole frame.
-        memory: bytes that it needs for each pixel of a frame, and thread.
-    """
+    @property
+    def margin(self) -> int | None:
+        """Rows that it needs on either side of those that are wanted; None needs the whole frame."""
+        ...
 
-    margin: int | None
-    memory: int
+    @property
+    def memory(self) -> int:
+        """Bytes that it needs for each pixel of a frame, and thread."""
+        ...
 
     def __call__(self, transmission: Floats) -> Floats:
         """The frame, shape (n_rows, width), changed in place or anew."""

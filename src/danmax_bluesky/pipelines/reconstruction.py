@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danmax_bluesky.errors import ScanError, SettingsError
-from danmax_bluesky.pipelines.one_pass import MEGABYTE, FrameStep, Lines, read_lines
+from danmax_bluesky.pipelines.one_pass import MEGABYTE, FrameStep, Lines, MemoryPlan, read_lines
 from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
 from danmax_bluesky.tomography.angles import HALF_TURN_DEG
 from danmax_bluesky.tomography.axis import Axis, find_axis
@@ -50,6 +50,8 @@ class Slices:
         axis: where the rotation axis falls on the detector.
         remarks: what a reader of the values must know, one sentence each.
         too_wide: whether the sample is wider than the field, and its values are estimates.
+        engine: that makes them.
+        plan: how the memory is used.
     """
 
     rows: Sequence[int]
@@ -57,8 +59,9 @@ class Slices:
     axis: Axis
     remarks: tuple[str, ...]
     too_wide: bool
+    engine: Reconstructor
+    plan: MemoryPlan
     _lines: Lines
-    _engine: Reconstructor
     _engine_lanes: int
     _stitching: Stitching | None
     _settings: ReconstructionSettings
@@ -74,7 +77,7 @@ class Slices:
                 part = np.ascontiguousarray(lines[..., start : start + self._engine_lanes])
                 if self._stitching is not None:
                     part = self._stitching.laid_out(part)
-                self._engine.interleaved(part, slices[start : start + self._engine_lanes])
+                self.engine.interleaved(part, slices[start : start + self._engine_lanes])
             yield rows, slices
             done += len(rows)
             if self._report is not None:
@@ -159,7 +162,7 @@ def reconstruct_frames(
     remarks = (remark, axis.remark, _wedge_remark(frames.theta_deg), _blind_remark(lines.blind))
     told = tuple(text for text in remarks if text)
     too_wide = bool(remark) and stitching is None
-    return Slices(rows, width, axis, told, too_wide, lines, engine, lanes, stitching, settings, report)
+    return Slices(rows, width, axis, told, too_wide, engine, lines.plan, lines, lanes, stitching, settings, report)
 
 
 def _axis_rows(frames: TomographyFrames, limit: int, rows: Sequence[int]) -> list[int]:

@@ -105,9 +105,12 @@ class TomographyFrames:
         for values in (None if exposure_s is None else exposure_s * (1.0 if scale is None else scale), current):
             if values is not None and (values[bright] > 0).all():  # NaN is not
                 light[bright] *= values[bright]
+        projections, flats, darks = kinds
         return cls(
             source,
-            *kinds,
+            projections,
+            flats,
+            darks,
             theta_deg[chosen],
             PerFrame.chosen(moments, *kinds),
             PerFrame.chosen(light, *kinds),

@@ -38,17 +38,17 @@ def remove_stripes(lines: Floats, method: Stripes, width_px: int) -> None:
         lines -= _stripes(lines, width_px)
         return
     removal = _algotom(method)
-    function = {
-        "sorting": lambda sinogram: removal.remove_stripe_based_sorting(sinogram, size=width_px),
-        "filtering": lambda sinogram: removal.remove_stripe_based_filtering(sinogram, size=width_px),
-        "wavelet": lambda sinogram: removal.remove_stripe_based_wavelet_fft(sinogram),
-        "all": lambda sinogram: removal.remove_all_stripe(sinogram, la_size=2 * width_px + 1, sm_size=width_px),
+    function, options = {
+        "sorting": (removal.remove_stripe_based_sorting, {"size": width_px}),
+        "filtering": (removal.remove_stripe_based_filtering, {"size": width_px}),
+        "wavelet": (removal.remove_stripe_based_wavelet_fft, dict[str, int]()),
+        "all": (removal.remove_all_stripe, {"la_size": 2 * width_px + 1, "sm_size": width_px}),
     }[method]
     for lane in range(lines.shape[2]):
         sinogram = np.ascontiguousarray(lines[..., lane])
         if sinogram.any():
             with np.errstate(all="ignore"):
-                cleaned = function(sinogram)
+                cleaned = function(sinogram, **options)
             lines[..., lane] = np.where(np.isfinite(cleaned), cleaned, sinogram)
 
 
