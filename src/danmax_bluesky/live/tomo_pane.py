@@ -61,7 +61,6 @@ class TomographyPane:
         self._shape = (0, 0)
         self._greys, self._slice_greys = mapper(GREYS), mapper(GREYS)
         self._sinogram = source("sinogram", "image", "y", "dw", "dh")
-        self._angles = source("angles", "angle")
         self._axis = source("axis", "x", "y")
         self._slice = source("slice", "image", "x", "y", "dw", "dh")
         self._draw()
@@ -115,7 +114,7 @@ class TomographyPane:
             why = "no projection yet" if value.detectors else "this scan is no tomography"
             text = escape(value.problem) or why
             self.text.object = f'<div class="text {"bad" if value.problem else "muted"}">{text}</div>'
-            for drawn in (self._sinogram, self._angles, self._axis, self._slice):
+            for drawn in (self._sinogram, self._axis, self._slice):
                 drawn.data = {name: [] for name in drawn.data}
             return
         if self._shape != (view.height, view.width):
@@ -144,7 +143,6 @@ class TomographyPane:
             "dw": [view.width],
             "dh": [float(angles[-1]) - float(angles[0]) + 2 * half],
         }
-        self._angles.data = {"angle": angles}
         self._greys.update(low=view.low, high=view.high)
         centre = view.centre_px
         self._axis.data = {"x": [], "y": []} if centre is None else {"x": [centre + 0.5] * 2, "y": [first, last]}
