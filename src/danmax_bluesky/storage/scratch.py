@@ -68,7 +68,7 @@ class Scratch:
         if self._file is None:
             return
         for group in range(self._shape[0]):
-            data = memoryview(np.ascontiguousarray(block[group])).cast("B")
+            data = np.ascontiguousarray(block[group]).data.cast("B")
             at = (group * self._shape[1] + first) * self._frame_bytes
             while len(data):
                 try:
@@ -84,7 +84,7 @@ class Scratch:
         if self._lines is None:
             self._lines = np.empty(self._shape[1:], np.float32)
         lines = self._lines
-        data = memoryview(lines).cast("B")
+        data = lines.data.cast("B")
         at = number * len(data)
         while len(data):
             count = os.preadv(self._file.fileno(), [data], at)

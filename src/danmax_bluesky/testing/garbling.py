@@ -8,7 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5p, h5s, h5t
+from h5py import h5s, h5t
 from hypothesis import strategies as st
 
 Damage = tuple[Any, ...]
@@ -148,12 +148,12 @@ def _virtual(shape: tuple[int, ...], source: str, dataset: str) -> Callable[[h5p
 
 
 def _numbered(file: h5py.File, path: str) -> None:
-    shown, making = h5s.create_simple((0, 4), (h5s.UNLIMITED, 4)), h5p.create(h5p.DATASET_CREATE)
+    shown, making = h5s.create_simple((0, 4), (h5s.UNLIMITED, 4)), h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     shown.select_hyperslab((0, 0), (h5s.UNLIMITED, 1), stride=(1, 1), block=(1, 4))
     making.set_virtual(
         shown, Path(file.filename).name.replace("1", "%b").encode(), path.encode(), h5s.create_simple((1, 4))
     )
-    h5d.create(file.id, path.encode(), h5t.IEEE_F32LE, shown, making)
+    h5py.h5d.create(file.id, path.encode(), h5t.IEEE_F32LE, shown, making)
 
 
 def _deep(file: h5py.File, path: str) -> None:

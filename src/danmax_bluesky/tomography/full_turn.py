@@ -37,7 +37,7 @@ def centre_from_full_turn(sinograms: Array, theta_deg: npt.NDArray[np.float64]) 
         sinograms: attenuation, shape (n_rows, n_angles, width).
         theta_deg: degrees, shape (n_angles,), over a full turn.
     """
-    n_rows, _, width = sinograms.shape
+    n_rows, width = int(sinograms.shape[0]), int(sinograms.shape[2])
     pairs = opposite_pairs(theta_deg, width)
     if len(pairs) < 2:
         return None
@@ -49,7 +49,7 @@ def centre_from_full_turn(sinograms: Array, theta_deg: npt.NDArray[np.float64]) 
     shared = width - np.abs(shifts)
     length = fast_length(2 * width)
     spectra: list[Any] = [scipy.fft.rfft(lines, length, axis=1) for lines in (one, other)]
-    cross: Any = scipy.fft.irfft((spectra[0] * np.conj(spectra[1])).sum(axis=0), length)
+    cross = np.asarray(scipy.fft.irfft((spectra[0] * np.conj(spectra[1])).sum(axis=0), length), np.float64)
     products = cross[shifts % length]
     begin_one, begin_other = np.maximum(0, shifts), np.maximum(0, -shifts)
     count = shared * len(one)

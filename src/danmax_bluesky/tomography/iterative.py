@@ -32,7 +32,7 @@ def filtered_back_projection(lines: Floats, geometry: "Geometry") -> Floats:
     response = ramp_response(length, 0.0, geometry.window)[: length // 2 + 1]
     spectra: Any = scipy.fft.rfft(padded, length, axis=1, workers=geometry.threads)
     spectra *= response.astype(np.complex64)[None, :, None]
-    filtered: Any = scipy.fft.irfft(spectra, length, axis=1, workers=geometry.threads)
+    filtered = np.asarray(scipy.fft.irfft(spectra, length, axis=1, workers=geometry.threads), np.float32)
     weighted = filtered[:, edge : edge + width] * angle_weights(geometry.theta_deg)[:, None, None]
     return _projector(geometry).back_project(np.ascontiguousarray(weighted, np.float32))
 
@@ -78,7 +78,8 @@ def cgls(lines: Floats, geometry: "Geometry", iterations: int) -> Floats:
         residual -= step * projected
         gradient = projector.back_project(residual)
         before, power = power, _squares(gradient)
-        direction = gradient + (power / np.maximum(before, 1e-30)).astype(np.float32) * direction
+        factor = (power / np.maximum(before, 1e-30)).astype(np.float32)
+        direction = np.asarray(gradient + factor * direction, np.float32)
     return slices
 
 
@@ -105,7 +106,7 @@ def total_variation(lines: Floats, geometry: "Geometry", iterations: int, streng
     dual = np.zeros_like(lines)
     down, right = np.zeros_like(slices), np.zeros_like(slices)
     for _ in range(iterations):
-        dual = (dual + of_rays * (projector.project(ahead) - lines)) / (1 + of_rays)
+        dual = np.asarray((dual + of_rays * (projector.project(ahead) - lines)) / (1 + of_rays), np.float32)
         down[:-1] += 0.5 * (ahead[1:] - ahead[:-1])
         right[:, :-1] += 0.5 * (ahead[:, 1:] - ahead[:, :-1])
         size = np.maximum(1.0, np.sqrt(down**2 + right**2) / np.maximum(weight, 1e-30))
@@ -117,10 +118,10 @@ def total_variation(lines: Floats, geometry: "Geometry", iterations: int, streng
         moved[:, :-1] -= right[:, :-1]
         moved[:, 1:] += right[:, :-1]
         before = slices
-        slices = before - of_pixels * moved
+        slices = np.asarray(before - of_pixels * moved, np.float32)
         if nonnegative:
             np.maximum(slices, 0, out=slices)
-        ahead = 2 * slices - before
+        ahead = np.asarray(2 * slices - before, np.float32)
     return slices
 
 

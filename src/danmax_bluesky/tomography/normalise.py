@@ -73,7 +73,7 @@ class FieldsInTime:
             np.asarray(dark_moments if len(darks) else [0.0], np.float64),
             white,
             np.asarray(white_moments, np.float64),
-            bad.any(axis=1).astype(np.uint8),
+            np.asarray(np.any(bad, axis=1), np.uint8),
             blind,
         )
 

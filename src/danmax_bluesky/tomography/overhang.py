@@ -60,14 +60,15 @@ def estimated_edges(sinograms: Sinograms, centre_px: float) -> Edges:
         sinograms: attenuation, shape (n_rows, n_angles, width); some rows will do.
         centre_px: detector column of the rotation axis.
     """
-    width = sinograms.shape[2]
+    width = int(sinograms.shape[2])
     outer = max(2, width // OUTER_SHARE)
     square = np.mean(np.square(sinograms, dtype=np.float64), axis=(0, 1))
     from_axis = np.arange(width) - centre_px
     sides = [slice(0, outer), slice(width - outer, width)]
     reach: list[float] = []
     for side in sides:
-        slope, at_axis = np.polyfit(from_axis[side] ** 2, square[side], 1)
+        line = np.asarray(np.polyfit(from_axis[side] ** 2, square[side], 1), np.float64)
+        slope, at_axis = float(line[0]), float(line[1])
         reach.append(float(np.sqrt(at_axis / -slope)) if slope < 0 < at_axis else np.inf)
     nearest = [abs(from_axis[0]) + 0.5, abs(from_axis[-1]) + 0.5]
     both = [end for end in reach if np.isfinite(end)]

@@ -68,7 +68,7 @@ class Paganin:
         padded = np.pad(transmission, ((margin, after[0]), (margin, after[1])), mode=mode)
         spectrum: Any = scipy.fft.rfft2(padded, workers=1, overwrite_x=True)
         spectrum *= _response(shape, self.length_px)
-        filtered: Any = scipy.fft.irfft2(spectrum, shape, workers=1, overwrite_x=True)
+        filtered = np.asarray(scipy.fft.irfft2(spectrum, shape, workers=1, overwrite_x=True), np.float32)
         return np.ascontiguousarray(filtered[margin : margin + height, margin : margin + width], np.float32)
 
 
