@@ -22,6 +22,7 @@ from danmax_bluesky.pipelines import slice_process
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.pipelines.slice_request import ReconstructionJob
 from danmax_bluesky.plans.calls import recorded_call
+from danmax_bluesky.plans.signature import NOT_TYPED
 from danmax_bluesky.plans.user import Plans, plan_names
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.metadata import sample_of
@@ -128,8 +129,9 @@ def _chunks(copying: Mapping[str, Any]) -> tuple[int, ...] | None:
 
 def _check_arguments(name: str, call: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
     """Refuse what a plan does not take, or what says more than how to measure."""
-    allowed = set(inspect.signature(getattr(Plans, name)).parameters) - {"self", "dry_run", *stated}
-    if strange := set(call) - allowed:
+    allowed = set(inspect.signature(getattr(Plans, name)).parameters) - {"self", "dry_run", *stated, *NOT_TYPED}
+    given = {key for key, value in call.items() if key not in NOT_TYPED or value is not None}
+    if strange := given - allowed:
         raise FormatError(f"a {name} cannot be measured again: its file names {', '.join(sorted(strange))}")
 
 

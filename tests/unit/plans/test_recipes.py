@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_read_is_told_of_on_the_twin_too(plans_of, tmp_pat
 )
 def test_what_is_not_integrated_needs_no_geometry(plans_of, options):
     plans = plans_of(**options)
-    _, said = plans._diffraction((), "azint_count(3, 0.1)", None)
+    _, said = plans._diffraction((), "azint_count(3, 0.1)", None, None)
     assert [recipe["detector"] for recipe in said["recipes"]] == [
         recipe.detector for recipe in plans._settings.recipes if recipe.detector == "pilatus"
     ]
