@@ -41,7 +41,7 @@ def test_a_damaged_list_of_sources_is_one_error_before_hdf5_reads_it(tmp_path, l
     with open_to_read(path) as file:
         assert file["group/frames"].is_virtual
     change(path, b"source-30.h5", b"source-3x.h5")
-    with pytest.raises(StorageError, match=r"scan.h5: .* virtual dataset group/frames .* is damaged; restore the file"):
+    with pytest.raises(StorageError, match=r"scan.h5: .* virtual dataset group/frames is damaged; restore the file"):
         open_to_read(path).__enter__()
     assert "`danmax rebuild`" in check_file(path)[0].text
 
