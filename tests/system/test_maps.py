@@ -347,9 +347,10 @@ def test_several_maps_of_several_samples_come_from_one_table(session, tmp_path):
         recording(session) as runs,
         pytest.raises(AcquisitionError, match="map 1 of 2: rows 1 of 2 are not whole after"),
     ):
-        session.RE(session.plans.maplist(str(text), 0.02))
+        session.RE(session.plans.maplist(str(text), 0.02, md={"purpose": "enamel"}))
     session.beamline.twin.faults.clear()
     bone, tooth = runs
+    assert [run.record.start["purpose"] for run in runs] == ["enamel", "enamel"]
     assert [run.record.start["sample"]["name"] for run in runs] == ["bone", "tooth"]
     assert tooth.record.start["shape"] == [3, 6]
     assert len(tooth.tables["pilatus"]) >= 17
@@ -361,8 +362,9 @@ def test_several_maps_of_several_samples_come_from_one_table(session, tmp_path):
     [
         ("maplist", "sample fast\nbone tom_sam_x", "must name the columns"),
         ("maplist", f"{HEAD}\nbone tom_sam_x 0 x 5 tom_sam_y 0 0.02 1 0.007", "line 2: could not convert"),
+        ("maplist", f"{HEAD}\nbone tom_sam_x 0 1 5 nowhere 0 0.02 1 0.007", "line 2: motor nowhere: there is none"),
         ("maplist", f"{HEAD}\nbone tom_sam_x 0 1 5 tom_sam_y 0 0.02", "line 2: 8 values for 10 columns"),
-        ("maplist", f"{HEAD}\nbone tom_sam_x 0 900 5 tom_sam_y 0 0.02 1 0.007", "limits are -50 to 50"),
+        ("maplist", f"{HEAD}\nbone tom_sam_x 0 900 5 tom_sam_y 0 0.02 1 0.007", "line 2: tom_sam_x: .* limits are -50"),
         ("listscan", "tom_sam_x\n1\nfar", "line 3: far are not all numbers"),
         ("listscan", "tom_sam_x\n900", "limits are -50 to 50"),
         ("listscan", "nowhere\n1", "motor nowhere: there is none"),
