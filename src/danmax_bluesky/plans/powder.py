@@ -297,16 +297,25 @@ def _measured(
     Raises:
         ScanError: a detector of a user's own was asked for, which the PandA cannot trigger.
     """
+    refuse_own_detectors(rig)
+    start_doc = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
+    plan = measure_phases(rig, phases, flight=flight, md=start_doc)
+    uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
+    return uid
+
+
+def refuse_own_detectors(rig: Rig) -> None:
+    """Refuse, before anything moves, detectors that are read at points where the PandA triggers all exposures.
+
+    Raises:
+        ScanError: a detector of a user's own was asked for, which the PandA cannot trigger.
+    """
     if rig.own_detectors:
         raise ScanError(
             f"{', '.join(device.name for device in rig.own_detectors)}: the PandA triggers these exposures, and only "
             "detectors of the settings; one of your own is read at the points of ascan, azint_scan, mesh and "
             "azint_count with per_shot, or by Bluesky's own plans"
         )
-    start_doc = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
-    plan = measure_phases(rig, phases, flight=flight, md=start_doc)
-    uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
-    return uid
 
 
 def line(start: float, end: float, intervals: int) -> list[Point]:
