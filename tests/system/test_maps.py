@@ -258,6 +258,13 @@ def test_a_map_is_typed_as_in_sardana_and_queued_and_both_say_the_same(session):
     assert open_scan(typed.files.master).title == f"meshct {words}"
 
 
+@pytest.mark.parametrize(("plan", "motors"), [("meshct", ("fast", "slow")), ("spiral", ("first", "second"))])
+def test_a_form_for_a_queue_offers_the_motors_of_a_map(session, plan, motors):
+    parameters = queue_plans(session)[plan]._custom_parameter_annotation_["parameters"]
+    for motor in motors:
+        assert "tom_sam_x" in parameters[motor]["enums"]["Motors"]
+
+
 def test_a_motor_that_will_not_move_ends_the_map_after_three_rows(session, monkeypatch):
     from danmax_bluesky.devices.motor import MotorLogic
     from danmax_bluesky.errors import DeviceError

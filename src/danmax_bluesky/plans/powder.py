@@ -134,7 +134,7 @@ def azint_fly(
 ) -> MsgGenerator[str]:
     """Exposures while any motor moves at constant speed, timed by the PandA, in the stream `primary`.
 
-    Only the rotation's encoder is wired to the PandA, so the exposures begin in time: once the motor says that it
+    The exposures begin in time, also where the motor's encoder is wired to the PandA: once the motor says that it
     moves, and has had the time to reach its speed. Where it was at each of them is noted meanwhile, in the stream
     `<motor>_monitor`, and stands beside the frames at their own times.
 
