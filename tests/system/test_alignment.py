@@ -55,6 +55,15 @@ def test_the_sample_is_found_in_the_beam_and_moved_there_only_when_told(session)
         session.RE(session.plans.align_apply())
 
 
+def test_what_was_proposed_for_a_motor_given_as_the_device_itself_is_done_too(session):
+    told(session)
+    session.RE(session.plans.align_sample(session.beamline.motors["tom_sam_x"], -1.3, 1.7, 14, 0.02, signal="pilatus"))
+    (middle, _) = session.plans.proposal.quantities
+    session.RE(session.plans.align_apply())
+    assert position(session, "tom_sam_x") == pytest.approx(middle.estimate.value, abs=1e-3)
+    assert session.plans.proposal is None
+
+
 def test_the_integral_of_the_pattern_leads_to_the_same_place(session):
     told(session)
     session.RE(session.plans.align_sample("tom_sam_x", -1.3, 1.5, 14, 0.02, signal="I0", move=True))

@@ -258,6 +258,13 @@ def test_a_map_is_typed_as_in_sardana_and_queued_and_both_say_the_same(session):
     assert open_scan(typed.files.master).title == f"meshct {words}"
 
 
+@pytest.mark.parametrize(("plan", "motors"), [("meshct", ("fast", "slow")), ("spiral", ("first", "second"))])
+def test_a_form_for_a_queue_offers_the_motors_of_a_map(session, plan, motors):
+    parameters = queue_plans(session)[plan]._custom_parameter_annotation_["parameters"]
+    for motor in motors:
+        assert "tom_sam_x" in parameters[motor]["enums"]["Motors"]
+
+
 def test_a_motor_that_will_not_move_ends_the_map_after_three_rows(session, monkeypatch):
     from danmax_bluesky.devices.motor import MotorLogic
     from danmax_bluesky.errors import DeviceError
@@ -347,9 +354,10 @@ def test_several_maps_of_several_samples_come_from_one_table(session, tmp_path):
         recording(session) as runs,
         pytest.raises(AcquisitionError, match="map 1 of 2: rows 1 of 2 are not whole after"),
     ):
-        session.RE(session.plans.maplist(str(text), 0.02))
+        session.RE(session.plans.maplist(str(text), 0.02, md={"purpose": "enamel"}))
     session.beamline.twin.faults.clear()
     bone, tooth = runs
+    assert [run.record.start["purpose"] for run in runs] == ["enamel", "enamel"]
     assert [run.record.start["sample"]["name"] for run in runs] == ["bone", "tooth"]
     assert tooth.record.start["shape"] == [3, 6]
     assert len(tooth.tables["pilatus"]) >= 17
@@ -361,8 +369,9 @@ def test_several_maps_of_several_samples_come_from_one_table(session, tmp_path):
     [
         ("maplist", "sample fast\nbone tom_sam_x", "must name the columns"),
         ("maplist", f"{HEAD}\nbone tom_sam_x 0 x 5 tom_sam_y 0 0.02 1 0.007", "line 2: could not convert"),
+        ("maplist", f"{HEAD}\nbone tom_sam_x 0 1 5 nowhere 0 0.02 1 0.007", "line 2: motor nowhere: there is none"),
         ("maplist", f"{HEAD}\nbone tom_sam_x 0 1 5 tom_sam_y 0 0.02", "line 2: 8 values for 10 columns"),
-        ("maplist", f"{HEAD}\nbone tom_sam_x 0 900 5 tom_sam_y 0 0.02 1 0.007", "limits are -50 to 50"),
+        ("maplist", f"{HEAD}\nbone tom_sam_x 0 900 5 tom_sam_y 0 0.02 1 0.007", "line 2: tom_sam_x: .* limits are -50"),
         ("listscan", "tom_sam_x\n1\nfar", "line 3: far are not all numbers"),
         ("listscan", "tom_sam_x\n900", "limits are -50 to 50"),
         ("listscan", "nowhere\n1", "motor nowhere: there is none"),

@@ -93,7 +93,7 @@ def test_a_relative_scan_and_a_mesh_bring_devices_of_ones_own_back(session, furn
     record = measured(session, session.plans.azint_scan(furnace, -10, 10, 1, 0.01, relative=True))
     assert furnace.sent_to == [50, 40, 60, 50]
     assert record.is_complete
-    record = measured(session, session.plans.mesh(furnace, 30, 31, 1, "tom_sam_x", -0.1, 0.1, 1, 0.01))
+    record = measured(session, session.plans.mesh("tom_sam_x", -0.1, 0.1, 1, furnace, 30, 31, 1, 0.01))
     assert furnace.sent_to[4:] == [30, 30, 31, 31, 50]
     assert record.segments_of("data")[0].columns["furnace-temperature"].tolist() == [30.25, 30.25, 31.25, 31.25]
     session.RE(session.plans.mvr(stage, 2))
@@ -144,6 +144,11 @@ def test_a_detector_of_ones_own_is_read_at_every_point(session):
         ),
         (
             lambda plans, own: plans.azint_count(2, 0.01, detectors=["pilatus", own]),
+            ScanError,
+            "furnace: the PandA trigg",
+        ),
+        (
+            lambda plans, own: plans.meshct("tom_sam_x", 0, 1, 2, "tom_sam_y", 0, 1, 2, 0.01, detectors=[own]),
             ScanError,
             "furnace: the PandA trigg",
         ),

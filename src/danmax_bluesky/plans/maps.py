@@ -9,7 +9,7 @@ import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import AcquisitionError, ScanError
-from danmax_bluesky.plans.powder import positive, reachable
+from danmax_bluesky.plans.powder import positive, reachable, refuse_own_detectors
 from danmax_bluesky.plans.read_state import motor_facts
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.rows import Rows, farthest, plan_rows
@@ -88,6 +88,7 @@ def plan_map(rig: Rig, grid: Grid, exposure_s: float, latency_s: float = 0.0) ->
         ScanError: a number is out of range, or a motor is unknown.
         PreflightError: a position cannot be reached.
     """
+    refuse_own_detectors(rig)
     yield from nothing_is_away(rig)
     positive(exposure_s)
     if latency_s < 0:

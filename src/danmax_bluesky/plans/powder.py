@@ -134,7 +134,7 @@ def azint_fly(
 ) -> MsgGenerator[str]:
     """Exposures while any motor moves at constant speed, timed by the PandA, in the stream `primary`.
 
-    Only the rotation's encoder is wired to the PandA, so the exposures begin in time: once the motor says that it
+    The exposures begin in time, also where the motor's encoder is wired to the PandA: once the motor says that it
     moves, and has had the time to reach its speed. Where it was at each of them is noted meanwhile, in the stream
     `<motor>_monitor`, and stands beside the frames at their own times.
 
@@ -297,16 +297,25 @@ def _measured(
     Raises:
         ScanError: a detector of a user's own was asked for, which the PandA cannot trigger.
     """
+    refuse_own_detectors(rig)
+    start_doc = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
+    plan = measure_phases(rig, phases, flight=flight, md=start_doc)
+    uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
+    return uid
+
+
+def refuse_own_detectors(rig: Rig) -> None:
+    """Refuse, before anything moves, detectors that are read at points where the PandA triggers all exposures.
+
+    Raises:
+        ScanError: a detector of a user's own was asked for, which the PandA cannot trigger.
+    """
     if rig.own_detectors:
         raise ScanError(
             f"{', '.join(device.name for device in rig.own_detectors)}: the PandA triggers these exposures, and only "
             "detectors of the settings; one of your own is read at the points of ascan, azint_scan, mesh and "
             "azint_count with per_shot, or by Bluesky's own plans"
         )
-    start_doc = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
-    plan = measure_phases(rig, phases, flight=flight, md=start_doc)
-    uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
-    return uid
 
 
 def line(start: float, end: float, intervals: int) -> list[Point]:

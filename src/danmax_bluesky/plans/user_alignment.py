@@ -1,7 +1,7 @@
 """Alignment as a user calls it: measure, propose with an uncertainty, and move only when told."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bluesky.utils import MsgGenerator
 
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 class AlignmentPlans(TomographyPlans):
     """Plans that propose where motors should stand. What they measure are ordinary runs."""
 
-    proposal: Proposal | None = None
-    """What the last alignment proposed, until it is applied."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._proposals: list[Proposal] = []  # shared with the copies for calls with devices: see `_with_devices`
+
+    @property
+    def proposal(self) -> Proposal | None:
+        """What the last alignment proposed, until it is applied."""
+        return self._proposals[-1] if self._proposals else None
 
     @record_call
     def align_sample(
@@ -241,15 +247,15 @@ class AlignmentPlans(TomographyPlans):
             raise AlignmentError("nothing is proposed that was not done already; run an alignment first")
         yield from alignment.apply(self._rig, proposal)
         yield from alignment.computed(lambda: write_files(proposal))
-        self.proposal = None
+        self._proposals.clear()
         done = [f"moved {move}" for move in proposal.moves] + [f"written {path}" for path in proposal.files]
         self.tell("\n".join(done) or "there was nothing to move or to write")
 
     def _propose(self, work: Callable[[], Proposal], move: bool) -> MsgGenerator[Proposal]:
         """Compute a proposal, tell it, and apply it if that was asked for."""
-        self.proposal = None
+        self._proposals.clear()
         proposal = yield from alignment.computed(work)
-        self.proposal = proposal
+        self._proposals.append(proposal)
         self.tell(str(proposal))
         if move:
             yield from self.align_apply()

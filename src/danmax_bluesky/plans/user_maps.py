@@ -6,7 +6,7 @@ from typing import Any
 
 from bluesky.utils import MsgGenerator
 
-from danmax_bluesky.errors import AcquisitionError, ScanError
+from danmax_bluesky.errors import AcquisitionError, PreflightError, ScanError
 from danmax_bluesky.plans import maps, powder
 from danmax_bluesky.plans.bound import Detectors, Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
@@ -194,18 +194,19 @@ class MapPlans(DiffractionPlans):
         for number, line in _lines(Path(file)):
             where = f"{file}, line {number}"
             try:
-                rig, md = self._diffraction(detectors, command, line["sample"], md)
+                rig, start_doc = self._diffraction(detectors, command, line["sample"], md)
                 grid = _grid(line, snake)
                 exposure_s = float(line.get("exp_time", exp_time))
+                planned.append((rig, (yield from maps.plan_map(rig, grid, exposure_s, latency)), start_doc))
+            except PreflightError as error:
+                raise PreflightError([f"{where}: {finding}" for finding in error.findings]) from None
             except (ScanError, ValueError) as error:
                 raise ScanError(f"{where}: {error}") from None
-
-            planned.append((rig, (yield from maps.plan_map(rig, grid, exposure_s, latency)), md))
         uids: list[str] = []
         failed: list[str] = []
-        for index, (rig, one, md) in enumerate(planned):
+        for index, (rig, one, start_doc) in enumerate(planned):
             try:
-                uids.append((yield from maps.measure_map(rig, one, md)))
+                uids.append((yield from maps.measure_map(rig, one, start_doc)))
             except AcquisitionError as error:
                 failed.append(f"map {index + 1} of {len(planned)}: {error}")
         if failed:

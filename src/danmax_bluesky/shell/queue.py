@@ -20,7 +20,7 @@ from danmax_bluesky.shell.start import devices
 Plan = Callable[..., MsgGenerator[Any]]
 _NOT_FOR_A_QUEUE = {"command", "dry_run", "per_step", "per_shot"}
 _NAMED_BY = {
-    **dict.fromkeys(("rot_mot", "motor", "fast", "slow"), "Motors"),
+    **dict.fromkeys(("rot_mot", "motor", "fast", "slow", "first", "second"), "Motors"),
     **dict.fromkeys(("tomo_det", "detectors"), "Detectors"),
 }
 """Parameters whose values are names of devices -> the enumeration of these names."""
