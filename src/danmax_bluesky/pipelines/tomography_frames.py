@@ -139,7 +139,7 @@ class TomographyFrames:
         return groups_in_time(self.moments.flats, self.moments.projections)
 
     def blocks(self, numbers: Numbers, most: int, rows: slice) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Frames in blocks: the place of the first among `numbers`, and rows of them as they lie in the file.
+        """Frames in blocks: the place of the first among `numbers`, and rows of them in a type that is computed with.
 
         Args:
             numbers: of the frames in the source, rising.
@@ -150,7 +150,8 @@ class TomographyFrames:
             for start in range(0, len(run), most):
                 part = run[start : start + most]
                 first = int(numbers[part[0]])
-                yield int(part[0]), self.source[first : first + len(part), rows]
+                raw = self.source[first : first + len(part), rows]
+                yield int(part[0]), raw.astype(_computable(raw.dtype), copy=False)
 
 
 def _check_angles(theta_deg: npt.NDArray[np.float64], name: str) -> None:
@@ -166,6 +167,11 @@ def _check_angles(theta_deg: npt.NDArray[np.float64], name: str) -> None:
         raise ScanError(
             f"{name}: {len(theta_deg)} projections at {different} different angles; at least {FEWEST_ANGLES} are needed"
         )
+
+
+def _computable(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that compiled code takes: the processor's order of bytes, and no 16-bit floats."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
 
 
 class _Array:

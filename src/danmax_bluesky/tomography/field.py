@@ -2,7 +2,7 @@
 
 A projection that is cut off at the edge of the detector lacks a part of every slice: its filtered lines are wrong, most
 near the edge. After a full turn about an axis near the edge (half acquisition, or extended field of view) the halves
-complete each other, but only once opposite projections are stitched, which the reconstruction does not do.
+complete each other, once opposite projections are stitched; `overhang` does that.
 """
 
 import numpy as np

@@ -14,7 +14,6 @@ shape (n_slices, width, width), row 0 at the top, with the conventions of `direc
 `method = "mine"`.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -160,58 +159,6 @@ class _Planned:
         return out
 
 
-def _tomopy(algorithm: str) -> Callable[..., npt.NDArray[Any]]:
-    def run(sinograms: Floats, geometry: Geometry, **parameters: Any) -> npt.NDArray[Any]:
-        tomopy = _other("tomopy", "conda install -c conda-forge tomopy (it is not on PyPI)")
-        theta = np.deg2rad(geometry.theta_deg)
-        options = {key: value for key, value in parameters.items() if value is not None}
-        return tomopy.recon(
-            np.moveaxis(sinograms, 0, 1),
-            theta,
-            center=geometry.centre_px,
-            algorithm=algorithm,
-            ncore=geometry.threads,
-            **options,
-        )[:, ::-1]
-
-    return run
-
-
-def _astra(algorithm: str) -> Callable[..., npt.NDArray[Any]]:
-    def run(sinograms: Floats, geometry: Geometry, iterations: int = 100) -> npt.NDArray[Any]:
-        astra = _other("astra", "pip install astra-toolbox (GPLv3)")
-        width = geometry.width
-        shift = geometry.centre_px - (width - 1) / 2
-        volume = astra.create_vol_geom(width, width)
-        rays = astra.create_proj_geom("parallel", 1.0, width, -np.deg2rad(geometry.theta_deg))
-        rays = astra.geom_postalignment(rays, -shift)
-        cuda = algorithm.endswith("_CUDA")
-        projector = astra.create_projector("cuda" if cuda else "linear", rays, volume)
-        slices = np.empty((len(sinograms), width, width), np.float32)
-        for number, lines in enumerate(sinograms):
-            data, image = astra.data2d.create("-sino", rays, lines), astra.data2d.create("-vol", volume)
-            config = astra.astra_dict(algorithm)
-            config |= {"ProjectorId": projector, "ProjectionDataId": data, "ReconstructionDataId": image}
-            run_id = astra.algorithm.create(config)
-            astra.algorithm.run(run_id, iterations)
-            slices[number] = astra.data2d.get(image)
-            astra.algorithm.delete(run_id)
-            astra.data2d.delete([data, image])
-        astra.projector.delete(projector)
-        return slices
-
-    return run
-
-
-def _other(module: str, way: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise SettingsError(
-            f"this method needs {module}, which is not installed ({error}): {way}; or take another method"
-        ) from error
-
-
 _KAK = "A. C. Kak and M. Slaney, Principles of Computerized Tomographic Imaging, chapter 3 (1988)"
 SHIPPED: Mapping[str, Method] = {
     "fourier": DirectFourierMethod(),
@@ -233,15 +180,8 @@ SHIPPED: Mapping[str, Method] = {
         "Phys. Med. Biol. 57, 3065 (2012)",
         {"iterations": 200, "strength": 0.001, "nonnegative": True},
     ),
-    "tomopy-gridrec": SliceMethod(_tomopy("gridrec"), "D. Gursoy et al., J. Synchrotron Rad. 21, 1188 (2014)"),
-    "astra-fbp": SliceMethod(_astra("FBP"), "W. van Aarle et al., Opt. Express 24, 25129 (2016)"),
-    "astra-sirt-cuda": SliceMethod(
-        _astra("SIRT_CUDA"),
-        "W. van Aarle et al., Opt. Express 24, 25129 (2016)",
-        {"iterations": 100},
-    ),
 }
-"""What this package ships. Those of tomopy and astra need that package, which the user installs."""
+"""What this package ships."""
 
 
 def method_names() -> tuple[str, ...]:
@@ -260,9 +200,11 @@ def method_of(name: str) -> Method:
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             return _loaded(entry)
+    other = next((package for package in ("tomopy", "astra") if name.startswith(package)), "")
+    ours = f"methods of {other} are not part of this package; " if other else ""
     raise SettingsError(
-        f"method = {name!r}: must be one of {', '.join(method_names())}. A package adds one as an entry point of the "
-        f"group {GROUP}"
+        f"method = {name!r}: {ours}must be one of {', '.join(method_names())}. A package adds one as an entry point "
+        f"of the group {GROUP}"
     )
 
 

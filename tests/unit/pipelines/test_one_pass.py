@@ -139,6 +139,19 @@ def test_pixels_that_tell_nothing_are_filled_from_their_neighbours():
     assert lines.blind == pytest.approx(1 / (2 * 3 * WIDTH / 2), rel=0.5)
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">f4", "<f2"])
+def test_frames_of_any_order_of_bytes_are_reconstructed(dtype):
+    frames, keys = raw_frames()
+    of, _ = tomography(frames.astype(dtype), keys)
+    with read_lines(of, [5], [], 2**30, threads=1) as lines:
+        _, here = next(lines.groups())
+        here = here[..., 0].copy()
+    expected, _ = tomography(frames.astype(dtype).astype(np.float64), keys)
+    with read_lines(expected, [5], [], 2**30, threads=1) as lines:
+        _, there = next(lines.groups())
+        assert here == pytest.approx(there[..., 0], abs=1e-5)
+
+
 def test_flats_without_light_are_refused():
     frames, keys = raw_frames()
     frames[keys == 1] = 90

@@ -80,8 +80,9 @@ def test_a_package_adds_a_method_in_ten_lines(monkeypatch):
 def test_what_is_not_there_is_said():
     with pytest.raises(SettingsError, match="method = 'gridrec': must be one of fourier, fbp, sirt, cgls, tv"):
         method_of("gridrec")
-    with pytest.raises(SettingsError, match=r"needs tomopy, which is not installed .*conda"):
-        reconstruct_with("tomopy-gridrec", np.ones((1, 80, WIDTH), np.float32), geometry())
+    for name, package in (("tomopy-gridrec", "tomopy"), ("astra-sirt-cuda", "astra")):
+        with pytest.raises(SettingsError, match=f"methods of {package} are not part of this package.* entry point"):
+            reconstruct_with(name, np.ones((1, 80, WIDTH), np.float32), geometry())
 
 
 @pytest.mark.parametrize(
