@@ -40,8 +40,8 @@ class Gate(Router):
         refusal = self._refusal(request)
         if refusal is not None:
             return _Answer(request, *refusal)
-        if self._token and (given := request.query_arguments.get("token")):
-            return _Answer(request, HTTPStatus.FOUND, "", self._with_cookie(request, given[-1].decode()))
+        if self._token and request.query_arguments.get("token"):
+            return _Answer(request, HTTPStatus.FOUND, "", self._with_cookie(request))
         return self._page.find_handler(request, **kwargs)
 
     def _refusal(self, request: HTTPServerRequest) -> tuple[HTTPStatus, str] | None:
@@ -61,12 +61,12 @@ class Gate(Router):
             return HTTPStatus.UNAUTHORIZED, "This page takes a token: open the address that `danmax live` printed."
         return None
 
-    def _with_cookie(self, request: HTTPServerRequest, token: str) -> dict[str, str]:
+    def _with_cookie(self, request: HTTPServerRequest) -> dict[str, str]:
         rest = [(name, value) for name, value in parse_qsl(request.query) if name != "token"]
         secure = "; Secure" if self._scheme == "https" else ""
         return {
-            "Location": request.path.replace("//", "/") + (f"?{urlencode(rest)}" if rest else ""),
-            "Set-Cookie": f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict{secure}",
+            "Location": "/" + (f"?{urlencode(rest)}" if rest else ""),  # the page is nowhere else
+            "Set-Cookie": f"{COOKIE}={self._token}; Path=/; HttpOnly; SameSite=Strict{secure}",
         }
 
 

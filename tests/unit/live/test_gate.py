@@ -120,8 +120,15 @@ def test_the_token_opens_no_page_that_calls_this_machine_otherwise(asking):
     assert ask(Host="evil.example", Authorization=f"Bearer {SECRET}").status == 403
 
 
-def test_a_token_is_sent_on_to_no_other_server(asking):
+@pytest.mark.parametrize("path", ["//evil.example/", "///evil.example/", "/\\evil.example/"])
+def test_a_token_is_sent_on_to_no_other_server(asking, path):
     ask = asking(token=SECRET)
-    location = str(ask(f"//evil.example/?token={SECRET}").getheader("Location"))
+    location = str(ask(f"{path}?token={SECRET}").getheader("Location"))
     assert location.startswith("/")
-    assert not location.startswith("//")
+    assert not location.startswith(("//", "/\\"))
+
+
+def test_a_wrong_token_in_the_address_replaces_no_cookie(asking):
+    answer = asking(token=SECRET)("/?token=wrong%0D%0A%FF", Cookie=f"{COOKIE}={SECRET}")
+    assert answer.status == 302
+    assert str(answer.getheader("Set-Cookie")).startswith(f"{COOKIE}={SECRET};")
