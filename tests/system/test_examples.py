@@ -31,8 +31,8 @@ FAST = {
     "DANMAX_DETECTORS__PILATUS__HEIGHT": "407",
 }
 SMALL = {"DANMAX_DETECTORS__ORCA__WIDTH": "96", "DANMAX_DETECTORS__ORCA__HEIGHT": "32"}
-ENDLESS = ("--follow", "azint-server")
-"""Commands that go on until somebody ends them, which other tests do: test_azint_offline, test_azint_server."""
+ENDLESS = ("--follow", "azint-server", "danmax live")
+"""Commands that go on until somebody ends them, as do test_azint_offline, test_azint_server and test_live_page."""
 PROGRAM = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()"]
 
 
@@ -91,7 +91,7 @@ def test_an_example_of_a_help_is_understood(name, example, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     words = shlex.split(example)
     assert words[:2] == ["danmax", name]
-    if name == "azint-server":
+    if name in ("azint-server", "live") and len(words) > 2 and not words[2].endswith(".h5"):
         (tmp_path / words[2]).mkdir(parents=True)
     for path in (Path(word) for word in words[2:] if word.endswith(".h5")):
         path.parent.mkdir(parents=True, exist_ok=True)

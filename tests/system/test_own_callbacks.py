@@ -71,9 +71,7 @@ def test_a_callback_that_cannot_be_used_is_one_error_when_the_session_begins(ses
         sessions(callbacks=[name])
 
 
-def test_a_device_that_is_not_of_this_beamline_is_refused_by_its_name(sessions):
-    from danmax_bluesky.devices.motor import Motor
-
+def test_a_motor_that_is_not_of_this_beamline_is_refused_by_its_name(sessions):
     session = sessions()
     with pytest.raises(ScanError, match="motor furnace: there is none; there are"):
-        session.RE(session.plans.azint_scan(Motor("furnace"), 0, 1, 2, 0.01))
+        session.RE(session.plans.azint_scan("furnace", 0, 1, 2, 0.01))

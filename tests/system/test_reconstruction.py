@@ -142,7 +142,7 @@ def test_what_fails_is_in_the_provenance_and_told(session):
 
 
 def test_a_copy_made_while_slices_are_computed_is_whole_and_says_what_is_not_in_it(session, tmp_path):
-    files, _ = scan(session, nsteps=60)
+    files, _ = scan(session, nsteps=60, tori_name="default", center="auto")
     session.wait_for_files()
     (job,) = jobs_of(record_of(files.documents), "default", "")
     copies, running = 0, set()

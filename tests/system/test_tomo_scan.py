@@ -23,6 +23,9 @@ from danmax_bluesky.tomography.scan_phases import plan_phases
 N = 36
 DRIFT_PX = (30.0, 0.0)
 
+COUNT_MM = 1e-4
+"""A count of the encoder of a translation, by which the height of a frame is captured."""
+
 
 @pytest.fixture(scope="module")
 def module_session(session_of):
@@ -412,8 +415,8 @@ def test_the_height_of_each_frame_of_a_helix_is_in_every_file(session, scan_type
     heights = np.concatenate([scan.true(name, "y_mm") for name in segments])
     table = scan.tables["orca"]
     ortho = table.in_segment("ortho")
-    assert table.columns["tom_sam_y"] == pytest.approx(heights, abs=1e-5)
-    assert heights[ortho] == pytest.approx(0.004 + np.array([180.0, 90.0, 0.0]) * 0.01 / 360, abs=1e-5)
+    assert table.columns["tom_sam_y"] == pytest.approx(heights, abs=COUNT_MM)
+    assert heights[ortho] == pytest.approx(0.004 + np.array([180.0, 90.0, 0.0]) * 0.01 / 360, abs=COUNT_MM)
     session.wait_for_files()
     run_of = read_run(scan.record)
     shifts = run_of.tables["orca"].shifts
@@ -424,14 +427,14 @@ def test_the_height_of_each_frame_of_a_helix_is_in_every_file(session, scan_type
     projections = table.of(ImageKey.PROJECTION)
     with h5py.File(scan.files.master) as master, h5py.File(scan.files.dxchange("orca", alone=True)) as exchange:
         sample = master["entry_orca/sample"]
-        assert sample["y_translation"][:] == pytest.approx(heights, abs=1e-5)
+        assert sample["y_translation"][:] == pytest.approx(heights, abs=COUNT_MM)
         assert sample["y_translation"].attrs["units"] == exchange["exchange/sample_y"].attrs["units"] == "mm"
         assert "x_translation" not in sample
-        assert exchange["exchange/sample_y"][:] == pytest.approx(heights[projections], abs=1e-5)
-        assert exchange["exchange_1/sample_y"][:] == pytest.approx(heights[ortho], abs=1e-5)
+        assert exchange["exchange/sample_y"][:] == pytest.approx(heights[projections], abs=COUNT_MM)
+        assert exchange["exchange_1/sample_y"][:] == pytest.approx(heights[ortho], abs=COUNT_MM)
     for path in (scan.files.master, scan.files.dxchange("orca", alone=True)):
         opened = open_scan(path)
-        assert opened.frames["y_translation"].values == pytest.approx(heights[projections], abs=1e-5)
+        assert opened.frames["y_translation"].values == pytest.approx(heights[projections], abs=COUNT_MM)
         assert opened.frames["rotation_angle_flag"].values.tolist() == table.angle_flag[projections].tolist()
     nxtomoscan = pytest.importorskip("tomoscan.esrf.scan.nxtomoscan")
     vertical = nxtomoscan.NXtomoScan(str(scan.files.master), "entry_orca").z_translation  # ESRF's z points upwards

@@ -65,7 +65,7 @@ def serve(
             token_file.parent.mkdir(parents=True, exist_ok=True)
             write_token(token_file, token)
         for ending in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(ending, lambda *_: loop.add_callback_from_signal(loop.stop))
+            signal.signal(ending, lambda *_: loop.add_callback(loop.stop))
         if follows_input:
             threading.Thread(target=_end_with_input, args=(loop,), name="input", daemon=True).start()
         threading.Thread(target=prepare, name="prepare", daemon=True).start()

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 _STATED_OTHERWISE = {"self", "detectors", "sample", "command", "dry_run", "configurator", "md"}
 """What a start document says in keys of their own, or what does not belong to the measurement."""
+_STEPS = ("per_step", "per_shot")
+"""Plans of a user's own, which a start document names only where one was given."""
 _EARLIER_NAMES = {"ct": {"exposure_s": "exp_time"}, "ascan": {"exposure_s": "exp_time"}}
 """Plan -> name of a parameter in the runs of earlier versions -> its name now."""
 
@@ -48,7 +50,8 @@ def record_call(plan: Callable[P, MsgGenerator[T]]) -> Callable[P, MsgGenerator[
         given: dict[str, Any] = {key: by_name(value) for key, value in kwargs.items()}
         bound = bind(plan, named, given)
         bound.apply_defaults()
-        call = {key: _recordable(value) for key, value in bound.arguments.items() if key not in left_out}
+        stated = {key: value for key, value in bound.arguments.items() if key not in left_out}
+        call = {key: _recordable(value) for key, value in stated.items() if value is not None or key not in _STEPS}
         if "command" in signature.parameters and given.get("command") is None:
             given["command"] = call_text(plan.__name__, named[1:], given)
         started: Any = plan(*named, **given)  # type: ignore[call-arg]

@@ -256,7 +256,7 @@ class DiffractionPlans(BoundPlans):
         return (yield from powder.azint_points(rig, (slow, fast), points, exp_time, per_step=per_step, md=start_doc))
 
     def _diffraction(
-        self, detectors: tuple[str, ...], command: str | None, sample: str | None, md: Metadata
+        self, detectors: tuple[str, ...], command: str | None, sample: str | None, md: Metadata = None
     ) -> tuple[Rig, dict[str, Any]]:
         """The rig with the detectors of a diffraction plan, and what its start document says."""
         rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
