@@ -18,6 +18,8 @@ from danmax_bluesky.tomography.darks_and_flats import PerFrame, moments_of
 from danmax_bluesky.tomography.direct_fourier import DirectFourier, sinogram
 from danmax_bluesky.tomography.phases import planned_angles_deg
 
+MOST_ROWS = 8
+"""Rows of detectors whose lines and slice are kept."""
 MOST_LINES = 400
 """Projections that a sinogram is made of, spread over the scan."""
 BUDGET_S = 0.2
@@ -149,6 +151,10 @@ class TomographyOfScan:
         if not len(projections):
             return None
         lines = self._lines.setdefault((detector, at), _Lines())
+        while len(self._lines) > MOST_ROWS:  # rows that were looked at long ago
+            oldest = next(key for key in self._lines if key != (detector, at))
+            self._lines.pop(oldest)
+            self._slices.pop(oldest, None)
         self._read(lines, table, at, projections, max(planned, len(projections)))
         used = np.array(sorted(lines.projections), int)
         angles = table.angle_deg[used]

@@ -132,10 +132,20 @@ class Lines:
         plan: how the memory is used.
         near: attenuation in the rows in which the axis is looked for, shape (n_rows, n_angles, width).
         blind: share of the pixels that tell nothing.
+        empty: projections in which no pixel is a finite number, counted from 0; they were taken as transparent.
     """
 
-    def __init__(self, scratch: Scratch, rows: Sequence[int], plan: MemoryPlan, near: Floats, blind: float) -> None:
+    def __init__(
+        self,
+        scratch: Scratch,
+        rows: Sequence[int],
+        plan: MemoryPlan,
+        near: Floats,
+        blind: float,
+        empty: Sequence[int] = (),
+    ) -> None:
         self._scratch, self.rows, self.plan, self.near, self.blind = scratch, rows, plan, near, blind
+        self.empty = tuple(sorted(empty))
 
     def groups(self) -> Iterator[tuple[Sequence[int], Floats]]:
         """The rows of each group, and its lines, shape (n_angles, width, lanes)."""
@@ -215,6 +225,7 @@ def read_lines(
     angles, width = len(frames.theta_deg), frames.width
     sinograms = np.empty((len(near), angles, width), np.float32)
     near_rows = np.asarray(near, np.int64) - first
+    empty: list[int] = []
     scratch = Scratch(n_groups, angles, width, plan.lanes, folder if plan.on_disk else None, plan.block)
     try:
         for start, raw in frames.blocks(frames.projections, plan.block, slice(first, last)):
@@ -224,6 +235,8 @@ def read_lines(
                 frame = np.empty((last - first, width), np.float32)
                 for at in range(begin, end):
                     angle = start + at
+                    if raw.dtype.kind == "f" and not np.isfinite(raw[at]).any():
+                        empty.append(angle)
                     fields.transmission(
                         raw[at], frames.moments.projections[angle], frames.light.projections[angle], frame
                     )
@@ -242,7 +255,7 @@ def read_lines(
         scratch.close()
         raise
     scratch.let_go_of_block()
-    return Lines(scratch, rows, plan, sinograms, fields.blind)
+    return Lines(scratch, rows, plan, sinograms, fields.blind, empty)
 
 
 def read_fields(frames: TomographyFrames, rows: slice, block: int) -> FieldsInTime:

@@ -159,7 +159,13 @@ def reconstruct_frames(
         lines.close()
         raise
     lines.near = np.empty((0, 0, 0), np.float32)
-    remarks = (remark, axis.remark, _wedge_remark(frames.theta_deg), _blind_remark(lines.blind))
+    remarks = (
+        remark,
+        axis.remark,
+        _wedge_remark(frames.theta_deg),
+        _blind_remark(lines.blind),
+        _empty_remark(lines.empty),
+    )
     told = tuple(text for text in remarks if text)
     too_wide = bool(remark) and stitching is None
     return Slices(rows, width, axis, told, too_wide, engine, lines.plan, lines, lanes, stitching, settings, report)
@@ -259,6 +265,16 @@ def _wedge_remark(theta_deg: npt.NDArray[np.float64]) -> str:
     return (
         f"a wedge of {missing:.0f} degrees was not measured: edges along it are missing in the slices, and their "
         "values are too low"
+    )
+
+
+def _empty_remark(empty: Sequence[int]) -> str:
+    if not empty:
+        return ""
+    first = ", ".join(map(str, empty[:8])) + (", ..." if len(empty) > 8 else "")
+    return (
+        f"{len(empty)} projections hold no finite number ({first}, counted from 0); they were taken as transparent, so "
+        "that values are too low"
     )
 
 

@@ -57,7 +57,7 @@ def _begin_live(session: Session) -> None:
     if session.settings.live.start:
         try:
             session.live()
-        except SettingsError as error:
+        except (SettingsError, OSError) as error:
             logging.getLogger(__name__).warning("%s", error)
 
 

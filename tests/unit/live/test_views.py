@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from danmax_bluesky.live.following import Frame
+from danmax_bluesky.live.following import Following, Frame
 from danmax_bluesky.live.frame_view import MOST_PX, Region, reduced, saturation_of, view_of
 from danmax_bluesky.live.pattern_view import on_even_steps, reduced_row
-from danmax_bluesky.live.tomo_view import coarse_to_fine
+from danmax_bluesky.live.tomo_view import MOST_ROWS, TomographyOfScan, coarse_to_fine
+from danmax_bluesky.storage.journal import Journal
+from danmax_bluesky.testing.compose import compose_tomography
 
 
 def _frame(counts: np.ndarray) -> Frame:
@@ -129,3 +131,20 @@ def test_bins_without_pixels_stay_empty_when_a_pattern_is_reduced():
     assert len(small) == 600
     assert np.isnan(small[0])
     assert (small[1:] == 1).all()
+
+
+def test_the_lines_of_few_rows_are_kept_however_many_are_looked_at(tmp_path):
+    composed = compose_tomography(tmp_path)
+    journal = Journal(composed.folder / "scan-0001_documents.jsonl")
+    for name, document in composed.documents:
+        journal.write(name, document)
+    journal.close()
+    scan = Following(composed.folder / "scan-0001_documents.jsonl", [tmp_path])
+    tomography = TomographyOfScan(scan)
+    rows = range(12)
+    views = [tomography.view("orca", row) for row in (*rows, 0)]
+    scan.close()
+    lines = [(view.row, view.sinogram[0]) for view in views if view is not None]
+    assert [row for row, _ in lines] == [*rows, 0]
+    assert len(tomography._lines) == MOST_ROWS
+    np.testing.assert_array_equal(lines[0][1], lines[-1][1])

@@ -152,6 +152,15 @@ def test_frames_of_any_order_of_bytes_are_reconstructed(dtype):
         assert here == pytest.approx(there[..., 0], abs=1e-5)
 
 
+def test_projections_without_a_finite_number_are_named():
+    frames, keys = raw_frames(np.float32)
+    lost = np.flatnonzero(keys == 0)[[3, 11]]
+    frames[lost] = np.nan
+    whole = read_lines(tomography(frames, keys)[0], range(4), [], 2**28, threads=2)
+    assert whole.empty == (3, 11)
+    whole.close()
+
+
 def test_flats_without_light_are_refused():
     frames, keys = raw_frames()
     frames[keys == 1] = 90
