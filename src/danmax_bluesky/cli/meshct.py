@@ -11,9 +11,9 @@ from danmax_bluesky.plans.user import Plans
 def measure(settings: SettingsSource, **given: Any) -> None:
     """Map over two motors, FAST and SLOW: FAST flies along each row, and the PandA triggers all detectors.
 
-    For example, 101 rows of 201 points, 100 of them a second where the detector needs 3 ms:
+    For example, 11 rows of 41 points, each of 10 ms:
 
-        danmax meshct tom_sam_x -1 1 200 tom_sam_y 0 1 100 0.007
+        danmax meshct tom_sam_x -1 1 40 tom_sam_y 0 1 10 0.01
     """
     run_and_report(settings(), lambda session: session.plans.meshct(**given, command=command_line()))
 
