@@ -26,6 +26,10 @@ MOST_LINKS = 16
 """From one dataset to the next, before they are taken to lead on for ever."""
 MOST_ROWS = 100_000_000
 """Of a dataset whose rows are looked at one by one: a day of frames at a kilohertz."""
+MOST_REMEMBERED = 1000
+"""Files that were looked at and found to be harmless."""
+_HARMLESS: set[tuple[int, ...]] = set()
+"""Device, number, size and times of change of each such file; only the system sets the last of them."""
 _ERRNO = re.compile(r"errno = (\d+)")
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -163,9 +167,23 @@ def _refuse_pipes(path: Path) -> None:
 def _harmless(file: h5py.File, path: Path) -> h5py.File:
     """The same file; HDF5 would wait for ever at a link to a pipe, and end the process at a damaged virtual dataset.
 
+    A file that was looked at before, and that nobody has changed since, is not looked at again.
+
     Raises:
         StorageError: the file has one of these; it is closed again.
     """
+    status = path.stat()
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if state in _HARMLESS:
+        return file
+    _refuse_harmful(file, path)
+    if len(_HARMLESS) >= MOST_REMEMBERED:
+        _HARMLESS.clear()
+    _HARMLESS.add(state)
+    return file
+
+
+def _refuse_harmful(file: h5py.File, path: Path) -> None:
     links: dict[str, str] = {}
     objects: dict[int, str] = {}
 
@@ -192,7 +210,6 @@ def _harmless(file: h5py.File, path: Path) -> h5py.File:
     if problem:
         file.close()
         raise StorageError(f"{path}: {problem}")
-    return file
 
 
 def _open(path: Path) -> h5py.File:
