@@ -215,9 +215,9 @@ def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> Ms
     detectors = (*rig.detectors, rig.panda)
     sending, receiving = [], []
     for flyer in sources:
-        sending.append((yield from bps.complete(flyer, wait=False, group="fly")))
+        sending.append((yield from bps.complete(flyer, wait=False, group="sending")))
     for detector in detectors:
-        receiving.append((yield from bps.complete(detector, wait=False, group="fly")))
+        receiving.append((yield from bps.complete(detector, wait=False, group="receiving")))
     watch = StallWatch(patience_s(rig, phase))
     announced = done = False
     while not done:
@@ -230,8 +230,10 @@ def collect_until_complete(rig: Rig, sources: Sequence[Any], phase: Phase) -> Ms
         yield from bps.collect(*detectors, name=phase.name)
         if not done:
             yield from look(rig, watch)
-            yield from bps.sleep(COLLECT_EVERY_S)
-    yield from bps.wait(group="fly")
+            awaited = "receiving" if announced else "sending"
+            yield from bps.wait(group=awaited, timeout=COLLECT_EVERY_S, error_on_timeout=False)
+    yield from bps.wait(group="sending")
+    yield from bps.wait(group="receiving")
 
 
 def patience_s(rig: Rig, phase: Phase) -> float:
