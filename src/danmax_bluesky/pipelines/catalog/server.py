@@ -9,12 +9,10 @@ import asyncio
 import logging
 import os
 import socket
-import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -71,22 +69,27 @@ def configuration(place: CatalogPlace, readable: Path) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _database(place: CatalogPlace) -> Iterator[None]:
-    """Make an empty catalogue, if there is none, beside what the `with` block does; it is there when the block ends."""
+def _make_database(place: CatalogPlace) -> None:
+    """Make an empty catalogue, if there is none."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from tiled.alembic_utils import stamp_head
+    from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
+    from tiled.catalog.core import initialize_database
+
+    async def make(address: str) -> None:
+        engine = create_async_engine(address)
+        try:
+            await initialize_database(engine)
+        finally:
+            await engine.dispose()
+
     path = place.directory / "catalog.db"
     if path.exists():
-        yield
         return
     with whole_file(path, replace=True) as temporary:
-        program = [sys.executable, "-m", "tiled", "catalog", "init", f"sqlite:///{temporary}"]
-        process = subprocess.Popen(program, stdin=subprocess.DEVNULL)
-        try:
-            yield
-        finally:
-            status = process.wait()
-        if status:
-            raise CatalogError(f"no catalogue can be made at {path}: Tiled ended with status {status}")
+        address = f"sqlite+aiosqlite:///{temporary}"
+        asyncio.run(make(address))
+        stamp_head(Path(ALEMBIC_INI_TEMPLATE_PATH), Path(ALEMBIC_DIR), address)
         place.delivered.unlink(missing_ok=True)  # nothing is in it yet
 
 
@@ -122,10 +125,10 @@ def main(directory: str, readable: str) -> None:
     """Serve until standard input ends."""
     place = CatalogPlace(Path(directory))
     (place.directory / "arrays").mkdir(parents=True, exist_ok=True)
-    with _database(place):
-        import uvicorn  # these take seconds, while the database is made
-        from tiled.server.app import build_app_from_config
+    import uvicorn  # these take seconds
+    from tiled.server.app import build_app_from_config
 
+    _make_database(place)
     before = place.server()
     listener = _listen(before.port if before else 0)
     address = place.new_address(listener.getsockname()[1])
