@@ -85,6 +85,13 @@ def test_a_furnace_of_ones_own_is_scanned_integrated_and_in_every_file(session, 
         assert file["entry/frames/furnace-temperature"].attrs["units"] == "degC"
     with h5py.File(scan.path) as file:
         assert file["entry/frames/pilatus/furnace-temperature"][:].tolist() == [100.25, 200.25, 300.25]
+        value = file["entry/instrument/furnace/value"]
+        assert value[:].tolist() == [100.25, 200.25, 300.25]
+        assert value.attrs["units"] == "degC"
+        picture = next(group for group in file["entry"].values() if "furnace_indices" in group.attrs)
+        assert picture.attrs["axes"].tolist() == ["furnace", ".", "."]
+        assert picture["furnace"][:].tolist() == [100.25, 200.25, 300.25]
+    assert scan.plot().axes[0].get_ylabel() == "furnace / degC"
 
 
 def test_a_relative_scan_and_a_mesh_bring_devices_of_ones_own_back(session, furnace):
@@ -96,6 +103,11 @@ def test_a_relative_scan_and_a_mesh_bring_devices_of_ones_own_back(session, furn
     record = measured(session, session.plans.mesh("tom_sam_x", -0.1, 0.1, 1, furnace, 30, 31, 1, 0.01))
     assert furnace.sent_to[4:] == [30, 30, 31, 31, 50]
     assert record.segments_of("data")[0].columns["furnace-temperature"].tolist() == [30.25, 30.25, 31.25, 31.25]
+    scan = session.last_scan()
+    image = scan.map("I0")
+    assert np.isfinite(image).all()
+    assert image.coords["furnace"].values.tolist() == [30, 31]
+    assert scan.plot().axes[0].get_ylabel() == "furnace / degC"
     session.RE(session.plans.mvr(stage, 2))
     session.RE(session.plans.mvr(stage, 0.5))
     record = measured(session, session.plans.dscan(stage, -1, 1, 2, 0.01))
@@ -127,6 +139,17 @@ def test_a_detector_of_ones_own_is_read_at_every_point(session):
     assert record.segments_of("data")[0].columns["diode"][1] == 100
     record = measured(session, bp.scan([diode], stage, -1, 1, 3))
     assert record.segments_of("data")[0].columns["diode"][1] == 100
+
+
+def test_a_plan_of_bluesky_with_a_motor_of_ones_own_has_its_positions_in_title_and_curve(session, furnace):
+    diode = SynGauss("diode", SynAxis(name="stage"), "stage", center=0, Imax=100, sigma=1)
+    measured(session, bp.list_scan([diode], furnace, [100, 180, 250]))
+    scan = session.last_scan()
+    assert scan.title == "ascan furnace 100.25 250.25 2 0.0"
+    with h5py.File(scan.path) as file:
+        curve = next(group for name, group in file["entry"].items() if name.startswith("plot_"))
+        assert curve.attrs["axes"] == ["furnace"]
+        assert curve["furnace"][:].tolist() == [100.25, 180.25, 250.25]
 
 
 @pytest.mark.parametrize(

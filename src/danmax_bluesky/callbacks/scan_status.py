@@ -22,7 +22,7 @@ class ScanRecords(DocumentRouter):
     """
 
     def __init__(self, update: Callable[[Mapping[str, Any]], Any], clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self._update = update
         self._clock = clock
         self._forget()

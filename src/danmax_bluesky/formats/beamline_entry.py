@@ -12,8 +12,9 @@ from danmax_bluesky.formats.dxchange import DatasetInfo, DatasetLookup
 from danmax_bluesky.formats.nexus import detector_settings, iso, quantity, relative, storable
 from danmax_bluesky.formats.nxtomo import detector_geometry, source_group
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, nx
-from danmax_bluesky.runs.record import FrameSource, RunRecord, Snapshot
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.runs.sardana_title import sardana_title
+from danmax_bluesky.runs.segments import FrameSource, Snapshot
 from danmax_bluesky.scattering.photon_energy import KEV_ANGSTROM
 
 BEAMLINE_ENTRY = "entry_beamline"

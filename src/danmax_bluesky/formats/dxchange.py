@@ -37,7 +37,8 @@ from danmax_bluesky.formats.tree import (
 )
 from danmax_bluesky.formats.volumes import volumes_of
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
-from danmax_bluesky.runs.record import RunRecord, Snapshot
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import Snapshot
 
 EXCHANGE = "/exchange"
 PROCESS = "/process"

@@ -14,7 +14,8 @@ from danmax_bluesky.config.channels import default_channels
 from danmax_bluesky.formats.nexus import detector_settings, quantity
 from danmax_bluesky.formats.tree import Dataset, Group, nx
 from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG, FrameTable, column_name
-from danmax_bluesky.runs.record import RunRecord, is_encoder_key, rotation_of
+from danmax_bluesky.runs.motor_columns import is_encoder_key, position_keys, rotation_of
+from danmax_bluesky.runs.record import RunRecord
 
 ELAPSED = "elapsed"
 """What a mapping calls the seconds from the start of the run to the end of each exposure."""
@@ -105,13 +106,15 @@ def _motors(record: RunRecord, table: FrameTable) -> dict[str, tuple[np.ndarray,
     """Each scanned motor, and the rotation where its angles are known: position in the middle of each exposure."""
     start = record.start
     rotation = str(rotation_of(start).get("motor", ""))
-    found: dict[str, tuple[np.ndarray, str]] = {}
-    for name in dict.fromkeys([*(start.get("motors") or ()), *(start.get("flown") or ()), rotation]):
+    keys = position_keys(start)
+    positions: dict[str, tuple[np.ndarray, str]] = {}
+    for name in dict.fromkeys([*keys, *(start.get("flown") or ()), rotation]):
+        key = keys.get(name, name)
         if name == rotation and np.any(np.isfinite(table.angle_deg)):
-            found[name] = table.angle_deg, "degree"
-        elif name in table.columns:
-            found[name] = table.columns[name], table.units.get(name, "")
-    return found
+            positions[name] = table.angle_deg, "degree"
+        elif key in table.columns:
+            positions[name] = table.columns[key], table.units.get(key, "")
+    return positions
 
 
 def _channels(
@@ -125,28 +128,29 @@ def _channels(
         if name not in (ANGLE, ANGLE_FLAG) and not is_encoder_key(record.start, name)
     }
     recorded[ELAPSED] = table.time_s - float(record.start["time"]), "s"
-    found: dict[str, tuple[np.ndarray, str, str]] = {}
+    channels: dict[str, tuple[np.ndarray, str, str]] = {}
     remarks: list[str] = []
+    position_of = position_keys(record.start)
     sources: dict[str, list[str]] = {}
     for key, name in mapping.items():
         sources.setdefault(name, []).append(column_name(key))
     for name, keys in sources.items():
-        if name in record.image_keys or (name in motors and name not in keys):
+        if name in record.image_keys or (name in motors and column_name(position_of.get(name, name)) not in keys):
             remarks.append(f"{name}: is a detector or a scanned motor of this run, so no channel can be called so")
             continue
         there = [key for key in keys if key in recorded and np.any(np.isfinite(recorded[key][0]))]
         if there:
-            found[name] = (*recorded[there[0]], there[0])
+            channels[name] = (*recorded[there[0]], there[0])
             continue
         constant, why = _constant(record, table, keys)
         if constant is not None:
-            found[name] = constant
+            channels[name] = constant
         if why:
             remarks.append(f"{name}: {why}")
     for key, (values, units) in recorded.items():
-        if key not in mapping and key not in found and key not in motors and key != ELAPSED:
-            found[key] = values, units, key
-    return found, remarks
+        if key not in mapping and key not in channels and key not in motors and key != ELAPSED:
+            channels[key] = values, units, key
+    return channels, remarks
 
 
 def _constant(

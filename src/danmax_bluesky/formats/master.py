@@ -32,8 +32,10 @@ from danmax_bluesky.formats.provenance_table import Action, process_groups, proc
 from danmax_bluesky.formats.tree import Dataset, ExternalLink, Group, Node, SoftLink, nx, with_targets
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.metadata import NOTES, sample_of
-from danmax_bluesky.runs.record import RunRecord, Segment, rotation_of
+from danmax_bluesky.runs.motor_columns import position_keys, rotation_of
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.runs.sardana_title import sardana_title
+from danmax_bluesky.runs.segments import Segment
 
 PROVENANCE = "/entry/provenance"
 _SHIFT_TEXT = "index, among all frames, of the frame whose shift since the projection at its angle is given"
@@ -302,9 +304,9 @@ def _turns(record: RunRecord, table: FrameTable, frames: np.ndarray) -> bool:
 def _scanned(record: RunRecord, table: FrameTable, frames: np.ndarray) -> dict[str, Node]:
     """The scanned positions of the frames."""
     return {
-        motor: quantity(table.columns[motor][frames], table.units.get(motor, ""))
-        for motor in record.start.get("motors") or ()
-        if motor in table.columns and np.any(np.isfinite(table.columns[motor][frames]))
+        motor: quantity(table.columns[key][frames], table.units.get(key, ""))
+        for motor, key in position_keys(record.start).items()
+        if key in table.columns and np.any(np.isfinite(table.columns[key][frames]))
     }
 
 
@@ -314,11 +316,13 @@ def _curves(record: RunRecord) -> dict[str, Node]:
     for segment in record.segments:
         columns = {key: values for key, values in segment.columns.items() if values.ndim == 1 and len(values)}
         hinted = [key for keys in segment.hints.values() for key in keys if key in columns]
-        motors = [motor for motor in record.start.get("motors") or () if motor in columns]
-        signals = [key for key in hinted if key not in motors and columns[key].dtype.kind in "biuf"]
+        motors = {motor: key for motor, key in position_keys(record.start).items() if key in columns}
+        signals = [key for key in hinted if key not in motors.values() and columns[key].dtype.kind in "biuf"]
         if not segment.images and signals and motors:
-            shown = {name: quantity(columns[name], segment.units.get(name, "")) for name in (signals[0], motors[0])}
-            curves[f"plot_{segment.name}"] = nx("NXdata", shown, signal=signals[0], axes=[motors[0]])
+            motor, signal = next(iter(motors)), signals[0]
+            keys = {signal: signal, motor: motors[motor]}
+            shown = {name: quantity(columns[key], segment.units.get(key, "")) for name, key in keys.items()}
+            curves[f"plot_{segment.name}"] = nx("NXdata", shown, signal=signal, axes=[motor])
     return curves
 
 

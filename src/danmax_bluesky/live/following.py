@@ -17,7 +17,8 @@ from danmax_bluesky.errors import DanmaxError, FormatError
 from danmax_bluesky.live.scans import is_inside
 from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.runs.matching import frame_tables
-from danmax_bluesky.runs.record import FrameSource, RecordBuilder, RunRecord, moved
+from danmax_bluesky.runs.record import RecordBuilder, RunRecord, moved
+from danmax_bluesky.runs.segments import FrameSource
 from danmax_bluesky.storage.frames_hdf5 import Hdf5Frames
 from danmax_bluesky.storage.frames_protocol import FrameError
 from danmax_bluesky.storage.journal import document_of, is_being_written

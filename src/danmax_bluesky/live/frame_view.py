@@ -7,7 +7,7 @@ import numpy as np
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.live.following import Following, Frame
-from danmax_bluesky.runs.record import FrameSource
+from danmax_bluesky.runs.segments import FrameSource
 from danmax_bluesky.storage.frames_protocol import bad_value
 
 MOST_PX = 640

@@ -13,7 +13,9 @@ import numpy as np
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.formats.provenance_table import Status
 from danmax_bluesky.runs.metadata import sample_of
-from danmax_bluesky.runs.record import RunRecord, Segment
+from danmax_bluesky.runs.motor_columns import position_keys
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import Segment
 from danmax_bluesky.storage.provenance_journal import Provenance
 
 Level = Literal["good", "warning", "bad", "plain"]
@@ -307,13 +309,13 @@ def _baseline(record: RunRecord, names: Mapping[str, str]) -> list[Reading]:
 
 def _motors(record: RunRecord) -> tuple[Reading, ...]:
     """The motors of the plan with their latest positions, then the others as they were read at start or end."""
-    moved = [str(name) for name in record.start.get("motors") or ()]
+    moved = position_keys(record.start)
     rotation = str((record.start.get("rotation") or {}).get("motor", ""))
     readings: list[Reading] = []
-    for name in moved:
-        last = _last(record, name)
+    for name, key in moved.items():
+        last = _last(record, key)
         if last is not None:
-            units = next((segment.units[name] for segment in record.segments if name in segment.units), "")
+            units = next((segment.units[key] for segment in record.segments if key in segment.units), "")
             readings.append(Reading(name, f"{value_text(last[1])} {units}".strip()))
     seen = {reading.name for reading in readings}
     others = {rotation, *moved, *(record.start.get("descriptions") or {})}

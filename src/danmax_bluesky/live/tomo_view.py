@@ -11,7 +11,7 @@ from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.live.following import Following
 from danmax_bluesky.live.frame_view import MOST_PX, contrast
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
-from danmax_bluesky.runs.record import FrameSource
+from danmax_bluesky.runs.segments import FrameSource
 from danmax_bluesky.tomography.angles import covers_half_turn
 from danmax_bluesky.tomography.centre import find_centre
 from danmax_bluesky.tomography.darks_and_flats import PerFrame, moments_of

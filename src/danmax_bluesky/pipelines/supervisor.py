@@ -16,7 +16,7 @@ from danmax_bluesky.pipelines.pattern_run import Subscriber
 from danmax_bluesky.pipelines.worker_messages import Job, Outcome
 
 MAX_DEATHS = 5
-_COMMAND = (sys.executable, "-m", "danmax_bluesky.pipelines.worker")
+WORKER = (sys.executable, "-m", "danmax_bluesky.pipelines.worker")
 _log = logging.getLogger(__name__)
 
 Listener = Callable[[str, Sequence[Outcome]], None]
@@ -29,6 +29,7 @@ class Supervisor:
         publish: address of the worker's 0MQ socket, "" for none.
         on_done: called with a job's id and its outcomes, in a thread of its own.
         subscribers: each is called, likewise, with the documents of patterns that are on disk.
+        command: starts the worker; the address of its socket is added as the last word.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class Supervisor:
         publish: str = "",
         on_done: Listener | None = None,
         subscribers: Sequence[Subscriber] = (),
+        command: Sequence[str] = WORKER,
     ) -> None:
+        self._command = command
         self._publish = publish
         self._subscribers = subscribers
         self._on_done = on_done
@@ -123,7 +126,7 @@ class Supervisor:
                 self._say(message)
 
     def _start(self) -> None:
-        command = [*_COMMAND, self.address or self._publish]
+        command = [*self._command, self.address or self._publish]
         self._process = ChildProcess(command, on_line=lambda line: self._heard(json.loads(line)), on_end=self._ended)
 
     def _again(self) -> None:
@@ -134,7 +137,7 @@ class Supervisor:
             self._process = None
             return
         with self._changed:
-            messages = [message for told in self._open.values() for message in told]
+            messages = [message for sent in self._open.values() for message in sent]
         if messages:
             time.sleep(0.1 * self._deaths)
             self._start()

@@ -17,7 +17,9 @@ import numpy as np
 
 from danmax_bluesky.runs.audit import PhaseAudit, audit_phase
 from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG, KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
-from danmax_bluesky.runs.record import MONITOR, FrameSource, RunRecord, Segment, is_image, rotation_of, units_of
+from danmax_bluesky.runs.motor_columns import rotation_of, units_of, wired_motors
+from danmax_bluesky.runs.record import RunRecord, is_image
+from danmax_bluesky.runs.segments import MONITOR, FrameSource, Segment
 from danmax_bluesky.runs.trigger_angles import NEEDS_ANGLE, TriggerAngles, segment_angles
 
 INTEGRALS = "_integrals_monitor"
@@ -280,7 +282,7 @@ def _by_encoder(
     Where nothing was captured the position that a device told stays. In a map the rotation's position is its angle.
     """
     found: dict[str, np.ndarray] = {}
-    for motor, wired in _wired(start).items():
+    for motor, wired in wired_motors(start).items():
         counts = columns.get(f"{motor}_mean")
         if counts is not None:
             positions = counts / float(wired["counts_per_unit"]) + float(wired["offset"])
@@ -289,13 +291,6 @@ def _by_encoder(
     if start.get("shape") and rotation in start.get("motors", ()):
         found[rotation] = np.where(np.isfinite(angle_deg), angle_deg, columns.get(rotation, np.nan))
     return found
-
-
-def _wired(start: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The motors that a run moves, and whose encoders are wired to the PandA -> how counts become positions."""
-    moved: Sequence[str] = start.get("motors", ())
-    encoders: Mapping[str, Mapping[str, Any]] = start.get("encoders") or {}
-    return {motor: wired for motor, wired in encoders.items() if motor in moved}
 
 
 def _motion_with(segment: Segment, motor: str) -> str:
@@ -338,7 +333,7 @@ def expected_columns(
                 and owners.get(key) not in cameras
             }
     found |= {name: str(units) for name, units in start.get("flown", {}).items()}
-    found |= {name: str(wired["units"]) for name, wired in _wired(start).items() if f"{name}_mean" in found}
+    found |= {name: str(wired["units"]) for name, wired in wired_motors(start).items() if f"{name}_mean" in found}
     motor: str | None = rotation_of(start).get("motor")
     if motor and any(name == motor or name.startswith(f"{motor}_") for name in found):
         found |= {ANGLE: "degree", ANGLE_FLAG: ""}
@@ -349,7 +344,7 @@ def expected_columns(
 
 def _units(record: RunRecord, name: str) -> str:
     declared = next((segment.units[name] for segment in record.segments if segment.units.get(name)), "")
-    return declared or str(_wired(record.start).get(name, {}).get("units", ""))
+    return declared or str(wired_motors(record.start).get(name, {}).get("units", ""))
 
 
 def _frame_numbers(counter: np.ndarray | None, frames: int) -> tuple[np.ndarray | None, int]:

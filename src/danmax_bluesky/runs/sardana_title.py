@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.runs.matching import exposure_of
-from danmax_bluesky.runs.record import RunRecord, Segment, rotation_of
+from danmax_bluesky.runs.motor_columns import position_keys, rotation_of
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import Segment
 
 _DIGITS = 6
 """Significant digits of a position that was measured, where the plan does not say which one was asked for."""
@@ -158,6 +160,7 @@ def _ends_deg(plan: Mapping[str, Any]) -> tuple[float, ...]:
 def _ends_of_motors(record: RunRecord, motors: Sequence[str]) -> Iterator[tuple[str, float, float]]:
     """Each scanned motor with its first and last position: as asked for, or as measured."""
     start = record.start
+    keys = position_keys(start)
     pattern: Mapping[str, Any] = start.get("plan_pattern_args") or {}
     arguments: Sequence[Any] = pattern.get("args", ())
     asked = start.get("plan_pattern") == "inner_product" and len(arguments) == 3 * len(motors)
@@ -165,7 +168,8 @@ def _ends_of_motors(record: RunRecord, motors: Sequence[str]) -> Iterator[tuple[
         if asked:
             yield name, float(arguments[3 * index + 1]), float(arguments[3 * index + 2])
             continue
-        columns = [segment.columns[name] for segment in _measured(record) if len(segment.columns.get(name, ()))]
+        positions = [segment.columns.get(keys[name], np.empty(0)) for segment in _measured(record)]
+        columns = [values for values in positions if len(values)]
         if columns:
             first, last = float(columns[0][0]), float(columns[-1][-1])
             yield name, float(f"{first:.{_DIGITS}g}"), float(f"{last:.{_DIGITS}g}")

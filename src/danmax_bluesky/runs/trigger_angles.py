@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.runs.frame_table import AngleFlag
-from danmax_bluesky.runs.record import RunRecord, Segment, rotation_of
+from danmax_bluesky.runs.motor_columns import rotation_of
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import Segment
 from danmax_bluesky.tomography.angles import mid_exposure_angles, with_estimates
 from danmax_bluesky.tomography.phases import planned_angles_deg
 from danmax_bluesky.tomography.triggers import EncoderScale

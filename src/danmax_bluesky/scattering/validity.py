@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from danmax_bluesky.array_types import RealArray
+from danmax_bluesky.array_types import RealArray, native_type
 
 Kind = Literal["counting", "integrating", ""]
 
@@ -53,13 +53,14 @@ def valid_counts(dtype: Any, threshold: float | None = None, lower_limit: float 
 
 
 def as_counts(frames: RealArray, dummy: float | None = None) -> RealArray:
-    """Frames of any integer type as int32, without a copy where that is possible; others as they are.
+    """Frames of any integer type as int32, and of any other type as floats of 32 or 64 bits; a copy only if needed.
 
     What int32 does not hold becomes its smallest number, which is invalid, and so does `dummy`; in frames of floats
     that becomes NaN.
     """
     if frames.dtype.kind not in "iub":
-        return frames if dummy is None else np.where(frames == dummy, np.nan, frames)
+        floats = frames.astype(native_type(frames.dtype), copy=False)
+        return floats if dummy is None else np.where(floats == dummy, np.nan, floats)
     marked = None if dummy is None else frames == dummy
     if frames.dtype == np.uint32:
         counts = frames.view(np.int32)

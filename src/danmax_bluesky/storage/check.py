@@ -15,7 +15,8 @@ import numpy as np
 from danmax_bluesky.errors import DanmaxError, StorageError
 from danmax_bluesky.runs.layout import HDF5_SUFFIXES, ScanFiles
 from danmax_bluesky.runs.matching import frame_tables
-from danmax_bluesky.runs.record import FrameSource, RunRecord
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import FrameSource
 from danmax_bluesky.storage.checksums import changed
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, values_of
 from danmax_bluesky.storage.journal import is_being_written

@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from danmax_bluesky.array_types import native_type
 from danmax_bluesky.errors import FormatError, StorageError
 from danmax_bluesky.parsing import expecting
 from danmax_bluesky.storage import bitshuffle
@@ -54,7 +55,7 @@ class Hdf5Frames:
         self._wanted = dataset
         self._open()
         self.shape = (int(self._dataset.shape[-2]), int(self._dataset.shape[-1]))
-        self.dtype = _native(self._dataset.dtype)
+        self.dtype = native_type(self._dataset.dtype)
         self.inputs = (self.name,)
         self.missing: tuple[str, ...] = ()
         self._how = _access(self._dataset)
@@ -269,13 +270,6 @@ def _says_yes(node: Any) -> bool:
     return isinstance(node, h5py.Dataset) and node.size == 1 and bool(np.asarray(node[()]).reshape(-1)[0])
 
 
-def _native(dtype: np.dtype) -> np.dtype:
-    """A type that every kernel takes, for pixels of any type."""
-    if dtype.kind == "f" and dtype.itemsize not in (4, 8):
-        return np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)
-    return dtype.newbyteorder("=")
-
-
 def _sources(dataset: h5py.Dataset, path: Path) -> list[tuple[Path, str]]:
     """File and HDF5 path of each source of a virtual dataset."""
     return [
@@ -299,7 +293,7 @@ def _access(dataset: h5py.Dataset) -> str:
     """How frames of this dataset are read: "plain" or "bitshuffle" chunks past HDF5, or by "hdf5"."""
     chunks = dataset.chunks
     one_frame = chunks is not None and dataset.ndim > 2 and chunks == (1,) * (dataset.ndim - 2) + dataset.shape[-2:]
-    if not one_frame or dataset.dtype != _native(dataset.dtype) or not dataset.dtype.isnative:
+    if not one_frame or dataset.dtype != native_type(dataset.dtype) or not dataset.dtype.isnative:
         return "hdf5"
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(i) for i in range(plist.get_nfilters())]

@@ -11,6 +11,7 @@ from danmax_bluesky.errors import StorageError
 from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.runs.grid import Grid
 from danmax_bluesky.runs.matching import frame_tables
+from danmax_bluesky.runs.motor_columns import position_keys
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.frames import open_frames
 from danmax_bluesky.storage.frames_protocol import FrameError
@@ -65,7 +66,8 @@ def read_map(
         return _image(grid, np.full(grid.shape, np.nan), value)
     table = tables[name]
     values = _sums(table, region) if region is not None else _values(record, table, value, recipe)
-    slow, fast = (table.columns.get(motor, np.full(len(table), np.nan)) for motor in grid.motors)
+    keys = position_keys(record.start)
+    slow, fast = (table.columns.get(keys[motor], np.full(len(table), np.nan)) for motor in grid.motors)
     return _image(grid, grid.image(values, slow, fast), value if region is None else "counts")
 
 

@@ -15,7 +15,8 @@ from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, Node, VirtualDataset
 from danmax_bluesky.runs.layout import NO_MASTER
-from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import FrameSource, Segment
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, promised_bytes
 from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
 

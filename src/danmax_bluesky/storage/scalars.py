@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.runs.record import FrameSource, RunRecord, with_columns
+from danmax_bluesky.runs.record import RunRecord, with_columns
+from danmax_bluesky.runs.segments import FrameSource
 from danmax_bluesky.storage.files import first_unwritten, open_to_read
 
 

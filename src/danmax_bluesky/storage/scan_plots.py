@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from danmax_bluesky.errors import StorageError
+from danmax_bluesky.runs.frame_table import column_name
 from danmax_bluesky.runs.grid import Grid
+from danmax_bluesky.runs.motor_columns import position_keys
 from danmax_bluesky.storage.files import open_to_read, values_of
 from danmax_bluesky.storage.patterns import StoredPatterns
 from danmax_bluesky.storage.scan import Scan
@@ -85,12 +87,14 @@ def _plot_tomography(figure: Figure, scan: Scan) -> None:
 
 def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None:
     """A map for a mesh, patterns one below the other for a series or a scan of a motor, a curve for one of them."""
-    motors = [name for name in scan.start.get("motors", ()) if name in patterns.columns]
+    columns = {motor: patterns.columns.get(column_name(key)) for motor, key in position_keys(scan.start).items()}
+    positions = {motor: np.asarray(values, float) for motor, values in columns.items() if values is not None}
+    motors = list(positions)
     axes = figure.subplots()
     label = f"{patterns.quantity} / {patterns.unit}"
     rows = patterns.intensity if patterns.intensity.ndim == 2 else np.nanmean(patterns.intensity, axis=1)
     if len(motors) == 2:
-        slow, fast = (np.asarray(patterns.columns[name], float) for name in motors)
+        slow, fast = positions.values()
         with np.errstate(all="ignore"):
             mean = np.nanmean(rows, axis=1)
         grid = Grid.of(scan.start)
@@ -107,7 +111,7 @@ def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None
             axes.fill_between(patterns.radial_axis, low, high, alpha=0.3, lw=0)
         axes.set(xlabel=label, ylabel="intensity")
     else:
-        at = np.asarray(patterns.columns[motors[0]], float) if motors else np.arange(len(rows), dtype=float)
+        at = positions[motors[0]] if motors else np.arange(len(rows), dtype=float)
         order = np.argsort(at, kind="stable")
         drawn = axes.pcolormesh(
             patterns.radial_axis, at[order], rows[order], shading="nearest", rasterized=True, **_greys(rows)
@@ -118,7 +122,8 @@ def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None
 
 def _label(scan: Scan, motor: str) -> str:
     """The motor with its unit, where the file says it."""
-    units = [table[motor].attrs.get("units", "") for table in scan.positions.values() if motor in table]
+    key = position_keys(scan.start).get(motor, motor)
+    units = [table[key].attrs.get("units", "") for table in scan.positions.values() if key in table]
     return f"{motor} / {units[0]}" if units and units[0] else motor
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from danmax_bluesky.formats.frame_channels import frame_channels
 from danmax_bluesky.runs.frame_table import FrameTable
-from danmax_bluesky.runs.record import RunRecord, Snapshot
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import Snapshot
 
 START = {
     "uid": "u", "time": 100.0, "motors": ["x"], "rotation": {"motor": "tom_ry"},

@@ -10,7 +10,8 @@ from danmax_bluesky.formats.master import master_tree
 from danmax_bluesky.formats.nexus import fill_value, storable, udunits
 from danmax_bluesky.formats.tree import ExternalLink, SoftLink, VirtualDataset
 from danmax_bluesky.runs.frame_table import AngleFlag, FrameTable, ImageKey
-from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment, Snapshot
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import FrameSource, Segment, Snapshot
 
 FOLDER = Path("/data/p/v/raw/f")
 START = {

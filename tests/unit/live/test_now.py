@@ -8,7 +8,8 @@ import pytest
 
 from danmax_bluesky.live.now import bytes_text, duration_text, now_of
 from danmax_bluesky.live.now_html import head_html, now_html
-from danmax_bluesky.runs.record import FrameSource, RunRecord, Segment, Snapshot
+from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.segments import FrameSource, Segment, Snapshot
 
 SEGMENTS = [
     {"name": "flat", "kind": "flat", "num": 10, "exposure_s": 0.1, "period_s": 0.2},

@@ -2,18 +2,15 @@
 
 import logging
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.pipelines import live_patterns
 from danmax_bluesky.pipelines.frame_ranges import Stretches
 from danmax_bluesky.pipelines.live_patterns import Backlog, run_job
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state, state_of
-from danmax_bluesky.pipelines.supervisor import Supervisor
 from danmax_bluesky.pipelines.worker_messages import Job, ScanInfo
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.storage.locks import WriterLock, has_writer
@@ -161,27 +158,3 @@ def test_a_run_that_may_end_early_misses_nothing_and_what_is_monitored_is_no_dat
     record = fold([*documents[:1], ("descriptor", descriptor), *documents[1:]])
     assert [segment.kind for segment in record.segments] == ["monitor", "data"]
     assert np.all([segment.name == "primary" for segment in record.segments_of("data")])
-
-
-@pytest.mark.parametrize("failed", [False, True])
-def test_who_waits_goes_on_only_after_everything_of_a_job_was_told(failed):
-    """The listener is slow: a wait that ends before it would find nothing told."""
-    told = []
-
-    def slow(job_id, outcomes):
-        time.sleep(0.2)
-        told.append((job_id, outcomes[0].frames))
-
-    supervisor = Supervisor(on_done=slow)
-    supervisor._open["run/pilatus"] = []
-    outcome = {"recipe": "azint", "output": "", "frames": 7, "problems": ["lost"], "failed": failed}
-    done = {"event": "done", "id": "run/pilatus", "outcomes": [outcome]}
-    thread = threading.Thread(target=supervisor._heard, args=(done,))
-    thread.start()
-    if failed:
-        with pytest.raises(AcquisitionError, match="lost"):
-            supervisor.wait(20)
-    else:
-        supervisor.wait(20)
-    assert told == [("run/pilatus", 7)]
-    thread.join()

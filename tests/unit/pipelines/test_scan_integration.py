@@ -96,7 +96,7 @@ def test_a_scan_gives_the_pattern_of_each_frame(detector_file, frames, poni, spl
 
 
 @pytest.mark.parametrize("layout", [{"compression": "gzip"}, {}, {"chunks": (4, *SHAPE)}])
-@pytest.mark.parametrize("dtype", ["i4", "u2", "f4"])
+@pytest.mark.parametrize("dtype", ["i4", "u2", "f4", ">u2", ">f4"])
 def test_every_layout_gives_the_same_bits(tmp_path, frames, poni, layout, dtype):
     counts = np.maximum(frames, 0)
     write(tmp_path / "a.h5", counts)

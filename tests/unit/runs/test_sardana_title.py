@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from danmax_bluesky.runs.record import RunRecord, Segment
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.runs.sardana_title import sardana_title
+from danmax_bluesky.runs.segments import Segment
 from danmax_bluesky.tomography.scan import TomoScan
 
 

@@ -251,7 +251,7 @@ def test_unsigned_types_keep_their_largest_number_for_bad_pixels():
     assert valid_counts(np.int32) == (0, 2**31 - 1)
 
 
-@pytest.mark.parametrize("dtype", ["u2", "u4", "i2", "f4"])
+@pytest.mark.parametrize("dtype", ["u2", "u4", "i2", "f4", ">u2", ">u4", ">f4", ">f8"])
 def test_every_type_of_pixel_gives_the_same_pattern(geometry, frame, dtype):
     counts = np.maximum(frame, 0)
     for splitting in ("no", "bbox"):
