@@ -127,7 +127,8 @@ class Rig:
         if name in self.own_devices and name not in self.motors:
             raise ScanError(
                 f"{name}: this needs a motor with velocity, limits and encoder, such as those of the beamline; yours "
-                "can be moved from point to point, in a scan without continuous=True"
+                "moves from point to point, as ascan, dscan, azint_scan, azint_adaptive, mesh, spiral, mv and mvr do; "
+                "meshct, azint_scan with continuous=True, tomo_scan and the plans that align need one of the beamline"
             )
         if name not in self.motors:
             raise ScanError(

@@ -25,6 +25,11 @@ class UserMotor(Readable[Any], Movable[Any], Protocol):
 AnyMotor = MotorDevice | UserMotor
 
 
+def name_of(device: str | HasName) -> str:
+    """The name of a device that is given as itself or by its name."""
+    return device if isinstance(device, str) else device.name
+
+
 def devices_in(values: Sequence[Any]) -> Iterator[Any]:
     """The devices among the arguments of a plan, those in a list or tuple too."""
     for value in values:
