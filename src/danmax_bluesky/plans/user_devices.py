@@ -25,9 +25,9 @@ class UserMotor(Readable[Any], Movable[Any], Protocol):
 AnyMotor = MotorDevice | UserMotor
 
 
-def name_of(device: str | HasName) -> str:
-    """The name of a device that is given as itself or by its name."""
-    return device if isinstance(device, str) else device.name
+def name_of(device: str | HasName | float) -> str:
+    """The name of a device that is given as itself or by its name; of anything else its text, which names no device."""
+    return str(getattr(device, "name", device))
 
 
 def devices_in(values: Sequence[Any]) -> Iterator[Any]:

@@ -97,7 +97,7 @@ class MotorPlans(BoundPlans):
             raise ScanError(f"{plan}: give motors and {what} in pairs, as in {plan}('tom_sam_x', 1.5, 'tom_sam_y', 0)")
         pairs: list[tuple[AnyMotor, float]] = []
         for motor, value in zip(words[::2], words[1::2], strict=True):
-            name = str(motor) if isinstance(motor, float | int) else name_of(motor)
+            name = name_of(motor)
             try:
                 pairs.append((self._rig.mover(name), float(value)))  # type: ignore[arg-type]  a word may be a number
             except (TypeError, ValueError):

@@ -15,6 +15,7 @@ from ophyd_async.core import (
 )
 
 from danmax_bluesky.config import TangoSettings
+from danmax_bluesky.devices.internals import connector_of
 from danmax_bluesky.devices.tango.backend import (
     Attribute,
     AttributeLimit,
@@ -108,7 +109,7 @@ def make_connector(
 
 def link_of(device: Device) -> Link | None:
     """The connection of a device to Tango; None for a device of another control system."""
-    connector = device._connector  # noqa: SLF001  a device shows its connector in no other way
+    connector = connector_of(device)
     return connector.link if isinstance(connector, TangoConnector) else None
 
 
