@@ -84,8 +84,8 @@ class Rig:
         beamline: dict[str, Any] = {**self.motors, **self.cameras}
         own: dict[str, Any] = {}
         for device in devices:
-            known = beamline.get(device.name, own.setdefault(device.name, device))
-            if known is not device:
+            namesake = beamline.get(device.name, own.setdefault(device.name, device))
+            if namesake is not device:
                 raise ScanError(
                     f"{device.name}: two devices have this name; the files of a scan tell devices by their names, so "
                     "give yours another one"

@@ -124,11 +124,11 @@ def banner(session: Session) -> str:
 
 def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:
     """Our own errors are one text; anything else keeps its traceback."""
-    found = reason_of(error)
+    reason = reason_of(error)
     if isinstance(error, RunEngineInterrupted):
         screen(stderr=True).print(_what_now(shell), highlight=False, soft_wrap=True, markup=False)
-    elif isinstance(found, DanmaxError):
-        screen(stderr=True).print(f"error: {found}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+    elif isinstance(reason, DanmaxError):
+        screen(stderr=True).print(f"error: {reason}", style="bold red", highlight=False, soft_wrap=True, markup=False)
     else:
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 

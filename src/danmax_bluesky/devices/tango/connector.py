@@ -71,11 +71,11 @@ class TangoConnector(DeviceConnector):
         list(self._filler.create_commands_from_annotations(filled=False))
         self._filler.check_created()
         for name, child in device.children():
-            place = self._table.get(name)
-            if isinstance(child, Signal) and place is not None and not isinstance(place, Command):
-                self._filler.fill_child_signal(name, type(child)).place(place)
-            elif isinstance(child, CommandChild) and isinstance(place, Command):
-                self._filler.fill_child_command(name, type(child)).place(place)
+            source = self._table.get(name)
+            if isinstance(child, Signal) and source is not None and not isinstance(source, Command):
+                self._filler.fill_child_signal(name, type(child)).set_source(source)
+            elif isinstance(child, CommandChild) and isinstance(source, Command):
+                self._filler.fill_child_command(name, type(child)).set_commands(source)
         self._filler.check_filled(self.link.address)
 
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
