@@ -8,7 +8,7 @@ are made from the `Option` values that this module reads from the model. So a ne
 
 import dataclasses
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -49,6 +49,8 @@ class About:
         accepts: what else may be given for it, as Python writes the type.
         choices: the texts that are allowed, where the type of the field does not say so.
         example: how it is given on a command line, where that cannot be guessed.
+        device_kind: "motor" or "detector" if the value is the name of such a device; "" if it is no name of a device.
+            A plan may then take the device itself too; the option is its name.
     """
 
     group: str = ""
@@ -64,6 +66,7 @@ class About:
     accepts: str = ""
     choices: tuple[str, ...] = ()
     example: str = ""
+    device_kind: Literal["", "motor", "detector"] = ""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Option:
             more += [f"above {self.low:.12g}" if self.is_low_excluded else f"{self.low:.12g} or more"]
         more += [f"{', '.join(self.choices)}"] if self.choices else []
         more += [f"for {', '.join(self.about.only_for)}"] if self.about.only_for else []
-        return f"{self.help} ({'; '.join(more)})" if more else self.help
+        return f"{self.help.removesuffix('.')} ({'; '.join(more)})" if more else self.help
 
     def with_default(self, default: Any) -> "Option":
         """The same option with another value when nobody gives one."""
@@ -183,6 +186,8 @@ def option_of(name: str, field: FieldInfo, default: Any = ...) -> Option:
         default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
     help_text = " ".join((field.description or "").split())
     annotation = bare(field.annotation)
+    if about.device_kind:  # what is typed is its name
+        annotation = tuple[str, ...] if get_origin(annotation) in (tuple, Sequence) else str
     is_needed_text = annotation is str and length > 0
     if readers := [item for item in field.metadata if isinstance(item, BeforeValidator)]:
         annotation = Annotated[annotation, *readers]  # which take short forms of the value

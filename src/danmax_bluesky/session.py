@@ -553,9 +553,9 @@ def _rig(
             "device_names": settings.device_names.model_dump(),
             "channels": dict(settings.channels),
             "descriptions": {
-                name: known.description
-                for name, known in (*settings.motors.items(), *settings.snapshot.items())
-                if known.description
+                name: device.description
+                for name, device in (*settings.motors.items(), *settings.snapshot.items())
+                if device.description
             },
             "detector_settings": {
                 name: detector.model_dump(mode="json") for name, detector in settings.detectors.items()

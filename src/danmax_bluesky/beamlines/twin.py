@@ -22,6 +22,7 @@ from danmax_bluesky.config import Settings
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.counter import Counter
+from danmax_bluesky.devices.internals import backend_of
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.ring import RingCurrent
@@ -195,7 +196,8 @@ def _stamped(device: Device, clock: Clock) -> Callable[[str, Any], None]:
     """
 
     def publish(name: str, value: Any) -> None:
-        backend = getattr(device, name)._connector.backend.soft_backend  # noqa: SLF001
+        mocked: Any = backend_of(getattr(device, name))
+        backend = mocked.soft_backend
         written = backend.converter.write_value(value)
         backend.reading = Reading(value=written, timestamp=clock.now_ns() / SECOND, alarm_severity=0)
         if backend.callback:

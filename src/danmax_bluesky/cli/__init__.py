@@ -104,14 +104,14 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        ours = _error_of_ours(error)
+        if ours is None:
             raise
         from rich.markup import escape
 
         from danmax_bluesky.screen import screen
 
-        screen(stderr=True).print(f"[bold red]error:[/] {escape(str(told))}", soft_wrap=True, highlight=False)
+        screen(stderr=True).print(f"[bold red]error:[/] {escape(str(ours))}", soft_wrap=True, highlight=False)
         sys.exit(1)
 
 
@@ -119,7 +119,7 @@ def _module(command: str) -> str:
     return f"{__name__}.{command.replace('-', '_')}"
 
 
-def _told(error: Exception) -> DanmaxError | None:
+def _error_of_ours(error: Exception) -> DanmaxError | None:
     """The error of ours that is told in one text, as the prompt tells it; None for a defect, which keeps its traceback.
 
     What a device said reaches the command line as the failure of a status, which passed it on.
@@ -146,15 +146,15 @@ def settings_over(recorded: Mapping[str, Any] | None) -> "Settings":
 
 def _source(ctx: click.Context) -> SettingsSource:
     """Read the settings once, when a command first asks for them."""
-    known: list[Settings] = []
+    loaded: list[Settings] = []
 
     def settings() -> "Settings":
-        if not known:
+        if not loaded:
             from danmax_bluesky.config import load_settings
 
             options = dict(ctx.meta.get(_OPTIONS, {}))
-            known.append(load_settings(options.pop("settings", None), options))
-        return known[0]
+            loaded.append(load_settings(options.pop("settings", None), options))
+        return loaded[0]
 
     return settings
 

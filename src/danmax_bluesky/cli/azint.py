@@ -112,9 +112,9 @@ def _integrate(
         waiting += [task.source.paths[0] for task in tasks if task.state in LATER]
         fresh = [task for task in tasks if task.state in TO_DO and task.stamp != seen.get(task.output)]
         if not (tasks or failed or options["follow"] or options["feeder"]):
-            known = ", ".join(recipes.detectors()) or "no detector"
+            names = ", ".join(recipes.detectors()) or "no detector"
             raise StorageError(
-                f"no frames found in {', '.join(map(str, paths))}; of the files of scans, those of {known} count: "
+                f"no frames found in {', '.join(map(str, paths))}; of the files of scans, those of {names} count: "
                 "name another place, or --detector"
             )
         if options["dry_run"]:
@@ -145,9 +145,9 @@ def _sources(
             yield find_sources(paths, detectors, options["dataset"], roots)
         return
     for path in new_files(options["feeder"]):
-        known: list[Path] = list({file: None for file in (*waiting, path) if file is not None})
-        waiting[:] = [file for file in known if not file.exists()]
-        there = [file for file in known if file.exists()]
+        announced: list[Path] = list({file: None for file in (*waiting, path) if file is not None})
+        waiting[:] = [file for file in announced if not file.exists()]
+        there = [file for file in announced if file.exists()]
         if there:
             yield find_sources(there, detectors, options["dataset"], roots)
 

@@ -38,12 +38,12 @@ def command(
          -d '{"calibration": {"poni": "cal.poni", "unit": "q_A^-1"}, "folder": "raw/day1"}'
     """  # noqa: D301  click reads \b
     console = screen()
-    place = root or settings().data_root
+    folder = root or settings().data_root
     token = new_token()
-    file = token_file or place / ".azint_token"
+    file = token_file or folder / ".azint_token"
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)  # the token is taken away, however it ends
-    service = IntegrationService(place, feeder, threads)
+    service = IntegrationService(folder, feeder, threads)
     try:
         server = ServiceServer(service, token, port)
         write_token(file, token)

@@ -134,9 +134,9 @@ def _tomography(session: Session, pictures: Path, console: Console, recorded: bo
     twin = session.beamline.twin
     if twin and not recorded:
         truth = truth_slice(twin.world.camera_config("orca"), row)
-        found = compare_slices(image / truth.pixel_mm, truth.attenuation_per_mm)
+        comparison = compare_slices(image / truth.pixel_mm, truth.attenuation_per_mm)
         console.print(
-            f"  against the phantom: correlation {found.correlation:.4f}, NRMSE {found.nrmse:.4f}, "
+            f"  against the phantom: correlation {comparison.correlation:.4f}, NRMSE {comparison.nrmse:.4f}, "
             f"axis off by {result.centre_px - truth.axis_column:+.3f} pixels",
             highlight=False,
         )

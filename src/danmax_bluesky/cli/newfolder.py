@@ -31,5 +31,5 @@ def go_on_with(settings: Settings, **changes: str) -> None:
     visit = VisitPaths.of(now)
     visit.create()
     remember(settings, changes)
-    told = f"sample {now.sample or 'without a name'}; files go to {visit.raw}"
-    Console().print(told, soft_wrap=True, highlight=False, markup=False)
+    text = f"sample {now.sample or 'without a name'}; files go to {visit.raw}"
+    Console().print(text, soft_wrap=True, highlight=False, markup=False)

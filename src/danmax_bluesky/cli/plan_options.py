@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.cli.running import run_and_report
 from danmax_bluesky.cli.values import NumbersCommand
 from danmax_bluesky.options import Option
 from danmax_bluesky.plans.signature import NOT_TYPED, options_of_plan, positional
@@ -36,13 +37,13 @@ class OptionValue(click.ParamType):
         return converted
 
 
-def plan_command(name: str, plan: Callable[..., Any], measure: Callable[..., None]) -> click.Command:
-    """A command that takes what a plan takes.
+def plan_command(name: str, plan: Callable[..., Any], text: str) -> click.Command:
+    """A command that takes what a plan takes, and runs it in a session of its own.
 
     Args:
-        name: of the command; its help is the docstring of `measure`.
-        plan: of the session.
-        measure: takes the settings of the session, and by name what was given.
+        name: name of the command.
+        plan: one of `Plans`.
+        text: what `--help` says before the arguments and options.
     """
     first = [option for option, _ in positional(plan)]
     options = [option for option in options_of_plan(plan) if option.name not in _NOT_ON_A_COMMAND_LINE]
@@ -50,11 +51,12 @@ def plan_command(name: str, plan: Callable[..., Any], measure: Callable[..., Non
     def run(**values: Any) -> None:
         context = click.get_current_context()
         settings: SettingsSource = context.obj
-        measure(settings, **_given(context, values))
+        given = {**_given(context, values), "command": command_line()}
+        run_and_report(settings(), lambda session: getattr(session.plans, plan.__name__)(**given))
 
     params: list[click.Parameter] = [_argument(option) for option in options if option.name in first]
     params += [_option(option) for option in options if option.name not in first]
-    return NumbersCommand(name, callback=run, params=params, help=measure.__doc__)
+    return NumbersCommand(name, callback=run, params=params, help=text)
 
 
 def _given(context: click.Context, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,9 +36,9 @@ def list_positions(settings: SettingsSource) -> None:
     table = Table("name", "moves", "rotates first", "usable", "comment", title=f"Positions in {library.folder}")
     for name in ("", *library.names()):
         position = position_of(now, library, name)
-        told = findings(position, ranges_of(now), now.rotation)
+        problems = findings(position, ranges_of(now), now.rotation)
         table.add_row(
-            position.name, _moves(position), _angle(position), "no" if told else "yes", escape(position.comment)
+            position.name, _moves(position), _angle(position), "no" if problems else "yes", escape(position.comment)
         )
     screen().print(table)
 
@@ -133,6 +133,6 @@ def _angle(position: FlatPosition) -> str:
     return "" if position.rotate_first_deg is None else f"{position.rotate_first_deg:g} deg"
 
 
-def _refuse(told: tuple[str, ...]) -> None:
-    if told:
-        raise PositionError("\n".join(told))
+def _refuse(problems: tuple[str, ...]) -> None:
+    if problems:
+        raise PositionError("\n".join(problems))

@@ -40,12 +40,12 @@ def command(settings: SettingsSource, scan: str | None, row: int | None, as_json
             text = json.dumps(value, indent=2) if isinstance(value, dict | list) else str(value)
             console.print(f"[bold]{escape(name)}[/]: {escape(text)}", soft_wrap=True, highlight=False)
         return
-    for number, found in enumerate(rows, 1):
-        status = found["status"]
-        begun = found["start_time"][:19].replace("T", " ")
+    for number, action in enumerate(rows, 1):
+        status = action["status"]
+        begun = action["start_time"][:19].replace("T", " ")
         coloured = f"[{_COLOURS.get(status, '')}]{status}[/]"
-        head = f"{number:>3}  [bold]{escape(found['actor'])}[/]  {coloured}  {begun}{_took(found)}"
-        texts = [escape(found[key]) for key in ("description", "message") if found[key]]
+        head = f"{number:>3}  [bold]{escape(action['actor'])}[/]  {coloured}  {begun}{_took(action)}"
+        texts = [escape(action[key]) for key in ("description", "message") if action[key]]
         console.print("\n     ".join([head, *texts]), soft_wrap=True, highlight=False)
 
 

@@ -127,8 +127,8 @@ def _reconstruct_file(
     unit: AngleUnit,
     out: Path | None,
 ) -> None:
-    found = _settings_of(settings, tori_name)
-    chain = ReconstructionSettings.model_validate(merged(found.model_dump(mode="json"), over))
+    settings_of_file = _settings_of(settings, tori_name)
+    chain = ReconstructionSettings.model_validate(merged(settings_of_file.model_dump(mode="json"), over))
     frames, title = frames_of_file(path, detector, paths, unit)
     is_given = center is not None and center != "auto"
     if is_given and chain.centre_px is None:
@@ -170,13 +170,13 @@ def _settings_of(settings: SettingsSource, tori_name: str) -> ReconstructionSett
     return load_tori(now.data_root / now.proposal / now.visit, tori_name)
 
 
-def merged(found: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with what the command line says on top.
 
     Raises:
         SettingsError: together they cannot be used.
     """
-    together = {**found, **over}
+    together = {**settings, **over}
     try:
         return ReconstructionSettings.model_validate(together).model_dump(mode="json")
     except ValidationError as error:

@@ -70,18 +70,18 @@ def command(settings: SettingsSource, file: Path, row: int | None, out: Path | N
 
 def _journal_of(file: Path, rows: Sequence[Mapping[str, str]], data_root: Path) -> Path:
     """The journal of the scan that a file is about: beside it, or where it was measured below the user's data root."""
-    places = [file.absolute()]
+    paths = [file.absolute()]
     measured = [number for number, row in enumerate(rows, 1) if row["actor"] == acquisition.ACTOR]
     if measured:
-        told = read_details(file, measured[0])["parameters"]
-        places.append(ScanFiles.of({**told, "data_root": data_root}).documents)
-    for place in places:
+        start = read_details(file, measured[0])["parameters"]
+        paths.append(ScanFiles.of({**start, "data_root": data_root}).documents)
+    for path in paths:
         with suppress(StorageError):
-            journal = journals_below(place)[0]
+            journal = journals_below(path)[0]
             if record_of(journal).uid == owner_of(file):
                 return journal
     raise StorageError(
-        f"{file}: the journal of its scan is neither beside it nor {places[-1]}; move the file to its scan, or "
+        f"{file}: the journal of its scan is neither beside it nor {paths[-1]}; move the file to its scan, or "
         "say with --data-root below which folder it was measured"
     )
 

@@ -36,8 +36,8 @@ def command(
     wanted = queries(scan=_numbers(scan), derived=derived, **asked)
     console, aside = screen(), screen(stderr=True)
     if rescan:
-        found = service.adopt()
-        aside.print(f"{found} run(s) found that the catalogue did not know", highlight=False)
+        adopted = service.adopt()
+        aside.print(f"{adopted} run(s) found that the catalogue did not know", highlight=False)
     if service.place.is_embedded and not service.place.runs.exists():
         aside.print(f"no run was measured below {now.data_root} with a catalogue", soft_wrap=True, highlight=False)
         return

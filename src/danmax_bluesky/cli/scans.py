@@ -25,14 +25,14 @@ def journals_of(settings: Settings, scan: str | None) -> list[Path]:
         if not path.exists() and not path.parent.is_dir():
             raise StorageError(f"{scan} does not exist; name a scan number, a file of a scan, or a folder")
         return journals_below(path.absolute(), settings.storage.roots)
-    found = _journals_of_the_visit(raw, settings.storage.roots)
+    journals = _journals_of_the_visit(raw, settings.storage.roots)
     if scan is None:
-        if not found:
+        if not journals:
             raise StorageError(f"{raw}: no scan was measured there; name one, or another visit with --visit")
-        return found[-1:]
-    chosen = [path for path in found if _number(path) == int(scan)]
+        return journals[-1:]
+    chosen = [path for path in journals if _number(path) == int(scan)]
     if not chosen:
-        numbers = f"scans {_number(found[0])} to {_number(found[-1])}" if found else "no scan"
+        numbers = f"scans {_number(journals[0])} to {_number(journals[-1])}" if journals else "no scan"
         raise StorageError(f"scan {scan}: the visit {settings.visit} has {numbers}; choose another with --visit")
     return chosen
 

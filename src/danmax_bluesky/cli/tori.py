@@ -37,10 +37,10 @@ def new(settings: SettingsSource, name: str) -> None:
 def check(settings: SettingsSource, name: str) -> None:
     """Whether the file of this NAME, or this path, can be used, and the packages that it needs are there."""
     path = _path(settings, name)
-    found = read_tori(path)
-    check_parameters(found.method, found.parameters)
-    check_stripes(found.stripes)
-    _print(f"{path}: can be used; method {found.method}: {method_of(found.method).cite}")
+    settings_of_file = read_tori(path)
+    check_parameters(settings_of_file.method, settings_of_file.parameters)
+    check_stripes(settings_of_file.stripes)
+    _print(f"{path}: can be used; method {settings_of_file.method}: {method_of(settings_of_file.method).cite}")
 
 
 @command.command("show")
@@ -52,8 +52,8 @@ def show(settings: SettingsSource, name: str | None) -> None:
         _print("\n".join(tori_names(_visit(settings))))
         return
     path = _path(settings, name)
-    found = load_tori(_visit(settings), name) if not path.exists() else read_tori(path)
-    for key, value in found.model_dump(mode="json").items():
+    values = load_tori(_visit(settings), name) if not path.exists() else read_tori(path)
+    for key, value in values.model_dump(mode="json").items():
         _print(f"{key} = {value!r}")
 
 

@@ -90,9 +90,9 @@ def _serve_world(
     try:
         addresses = supervisor.start()
         if write_settings is not None:
-            found = addresses_as_settings(hub.settings, addresses)
-            found |= {"panda": prefix, "panda_server": addresses["panda_server"]}
-            write_file(write_settings, tomli_w.dumps(found), replace=True)
+            document = addresses_as_settings(hub.settings, addresses)
+            document |= {"panda": prefix, "panda_server": addresses["panda_server"]}
+            write_file(write_settings, tomli_w.dumps(document), replace=True)
         click.echo(announce(addresses))
         supervisor.run()
     finally:

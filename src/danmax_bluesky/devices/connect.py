@@ -37,18 +37,18 @@ class SoftConnector(DeviceConnector):
 
 
 def _soft_command(signature: inspect.Signature | None) -> SoftCommandBackend:
-    known = signature or inspect.Signature([], return_annotation=None)
-    if known.return_annotation is None:
+    expected = signature or inspect.Signature([], return_annotation=None)
+    if expected.return_annotation is None:
 
         def nothing(*_arguments: Any) -> None:
             return None
 
-        return SoftCommandBackend(nothing, known)
+        return SoftCommandBackend(nothing, expected)
 
     def empty(*_arguments: Any) -> Any:
-        return known.return_annotation()
+        return expected.return_annotation()
 
-    return SoftCommandBackend(empty, known)
+    return SoftCommandBackend(empty, expected)
 
 
 @asynccontextmanager

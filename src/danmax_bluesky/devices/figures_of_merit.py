@@ -158,7 +158,9 @@ class Integrals:
             self._woken.set()
 
     def _knows(self, frame: int) -> bool:
-        return all(known and max(known) >= frame for name, known in self._values.items() if name not in self._failed)
+        return all(
+            numbers and max(numbers) >= frame for name, numbers in self._values.items() if name not in self._failed
+        )
 
     def _readings(self, frame: int) -> dict[str, Reading[float]]:
         now = time.time()

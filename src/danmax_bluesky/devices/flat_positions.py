@@ -164,10 +164,10 @@ class FlatPositions:
         self.path(name).unlink()
 
     def _unknown(self, name: str) -> PositionError:
-        known = self.names()
-        close = difflib.get_close_matches(name, known, n=1)
+        names = self.names()
+        close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        there = f"there are {', '.join(known)}" if known else "there is none yet; `danmax positions save` makes one"
+        there = f"there are {', '.join(names)}" if names else "there is none yet; `danmax positions save` makes one"
         return PositionError(f"no position {name!r} in {self.folder}: {hint}{there}")
 
 
@@ -205,21 +205,23 @@ def findings(position: FlatPosition, ranges: Mapping[str, Range], rotation: str 
     targets = list(position.moves)
     if position.rotate_first_deg is not None and rotation is not None:
         targets.insert(0, (rotation, position.rotate_first_deg))
-    told = []
+    problems = []
     units = dict(position.units)
     for motor, value in targets:
         where = f"position {position.name!r}: {motor}"
-        known = ranges.get(motor)
-        if known is None:
-            told.append(f"{where} is none of the motors {', '.join(sorted(ranges))}; save the position again")
-        elif not known.low <= value <= known.high:
-            told.append(
-                f"{where} = {value:g} {known.units} is outside its limits of {known.low:g} to {known.high:g} "
-                f"{known.units}; save another position, or move the limits"
+        limits = ranges.get(motor)
+        if limits is None:
+            problems.append(f"{where} is none of the motors {', '.join(sorted(ranges))}; save the position again")
+        elif not limits.low <= value <= limits.high:
+            problems.append(
+                f"{where} = {value:g} {limits.units} is outside its limits of {limits.low:g} to {limits.high:g} "
+                f"{limits.units}; save another position, or move the limits"
             )
-        elif units.get(motor, known.units) != known.units:
-            told.append(f"{where} was saved in {units[motor]} and is now in {known.units}; save the position again")
-    return tuple(told)
+        elif units.get(motor, limits.units) != limits.units:
+            problems.append(
+                f"{where} was saved in {units[motor]} and is now in {limits.units}; save the position again"
+            )
+    return tuple(problems)
 
 
 def _from_toml(name: str, content: Mapping[str, Any]) -> FlatPosition:

@@ -36,17 +36,17 @@ class Homes:
     def __init__(self, path: Path | None = None, earlier: Path | None = None) -> None:
         self._path = path
         self._away: dict[str, float] = {}
-        self._kept = path is not None
+        self._is_on_disk = path is not None
         self._taken: Counter[str] = Counter()
         if earlier is not None and earlier.exists():
             self._change(lambda away: {**_read(earlier), **away})
-            if self._kept:
+            if self._is_on_disk:
                 earlier.unlink(missing_ok=True)
 
     @property
     def away(self) -> Mapping[str, float]:
         """Those that a scan took away and has not brought back."""
-        if self._path is not None and self._kept:
+        if self._path is not None and self._is_on_disk:
             self._away = _read(self._path)
         return dict(self._away)
 
@@ -60,19 +60,19 @@ class Homes:
             "it where it is"
         )
 
-    def depart(self, places: Iterable[tuple[str, float]]) -> None:
+    def depart(self, positions: Iterable[tuple[str, float]]) -> None:
         """Motors are about to leave these positions; one that is away already keeps its first."""
-        left = dict(places)
+        left = dict(positions)
         self._taken.update(list(left))
         self._change(lambda away: {**left, **away})
 
-    def arrived(self, places: Iterable[tuple[str, float]]) -> None:
+    def arrived(self, positions: Iterable[tuple[str, float]]) -> None:
         """Motors are at these positions; those that left from there are back.
 
         A motor that left several times, as for the flats of a scan at one place of a mosaic, is back when it has come
         back as often: until then it will leave again, and nobody says so once more.
         """
-        now = dict(places)
+        now = dict(positions)
         self._taken -= Counter(dict.fromkeys(now, 1))
         back = {name for name in now if not self._taken[name]}
         self._change(lambda away: {name: home for name, home in away.items() if name not in back or now[name] != home})
@@ -94,13 +94,13 @@ class Homes:
             with held(self._path.with_name(f".{self._path.name}.lock"), LOCK_S):
                 before = dict(self.away)
                 self._away = change(before)
-                if self._away != before or not self._kept:
+                if self._away != before or not self._is_on_disk:
                     text = json.dumps(self._away, indent=1) + "\n"
                     write_file(self._path, text, replace=True, mode=0o664)  # the next user of the beamline changes it
-            self._kept = True
+            self._is_on_disk = True
         except (OSError, StorageError) as error:  # the scan can do without; only a kill would be forgotten
             self._away = change(dict(self._away))
-            self._kept = False
+            self._is_on_disk = False
             log.warning("where the motors stood is not kept: %s cannot be written: %s", self._path, error)
 
 

@@ -178,10 +178,10 @@ class _Sequencer(StaticSeqTableFlyableLogic):
         Raises:
             AcquisitionError: it does not run, although it would take long enough to be seen.
         """
-        began, told = asyncio.Event(), self.seq.active.name
+        began, key = asyncio.Event(), self.seq.active.name
 
         def look(readings: dict[str, Reading[bool]]) -> None:
-            if readings[told]["value"]:
+            if readings[key]["value"]:
                 began.set()
 
         limit_s = BRIEF_S if self._lasts_s < BRIEF_S else START_S

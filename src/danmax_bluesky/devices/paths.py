@@ -89,8 +89,8 @@ class VisitPaths:
         """
         self.create()
         number = self.next_number()
-        told = {"folder": self.folder, "host": socket.gethostname(), "pid": os.getpid()}
-        told["time"] = datetime.now(UTC).isoformat()
+        claimed_by = {"folder": self.folder, "host": socket.gethostname(), "pid": os.getpid()}
+        claimed_by["time"] = datetime.now(UTC).isoformat()
         while True:
             try:
                 claim = os.open(self._claims / scan_name(number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o664)
@@ -100,7 +100,7 @@ class VisitPaths:
             except OSError as error:
                 raise self._unusable(error) from error
             with os.fdopen(claim, "w", encoding="utf-8") as stream:
-                json.dump(told, stream)
+                json.dump(claimed_by, stream)
             return number
 
     def free_bytes(self) -> int:

@@ -16,6 +16,7 @@ from p4p.client.asyncio import Context
 from p4p.client.raw import Cancelled, Disconnected, RemoteError
 
 from danmax_bluesky.devices.disconnects import LinkLostError, LostReading, lost
+from danmax_bluesky.devices.internals import backend_of
 
 logger = logging.getLogger(__name__)
 ANSWER_S = 1.0
@@ -135,7 +136,7 @@ class PvaWatch:
     def _watch(self) -> None:
         for child in walk_devices(self._device).values():
             if isinstance(child, Signal):
-                backend = child._connector.backend  # noqa: SLF001  a signal shows its backend in no other way
+                backend = backend_of(child)
                 if isinstance(backend, transport.PvaSignalBackend):
                     self._watched.append(_Watched(backend, self))
                     backend.set_callback = self._watched[-1]  # type: ignore[method-assign]

@@ -154,6 +154,11 @@ class _WhenAwaited(Awaitable[int]):
 class SegmentedDetector(StandardDetector):
     """A detector that is armed once and collected in segments; see the module."""
 
+    _segmented: Sequence[SegmentedDataLogic] = ()  # those of a subclass come before its __init__ calls ours
+    _acquisition: DetectorAcquireLogic | None = None
+    _armed: TriggerInfo | None = None  # None until `prepare`
+    _opened: TriggerInfo | None = None  # of the segment that was opened last; None until `kickoff`
+
     def __init__(self, name: str = "", connector: DeviceConnector | None = None) -> None:
         self.stall_timeout = soft_signal_rw(float, 2.0, units="s")
         self.triggers_done = soft_signal_rw(bool, False)
@@ -172,19 +177,17 @@ class SegmentedDetector(StandardDetector):
     def add_detector_logics(self, *logics: DetectorTriggerLogic | DetectorAcquireLogic | DetectorDataLogic) -> None:
         """Add logics; those that provide datasets are wrapped so that they tell them in segments."""
         unbounded = DetectorDataLogic.prepare_unbounded
-        wrapped = (
-            SegmentedDataLogic(logic)
-            if isinstance(logic, DetectorDataLogic) and type(logic).prepare_unbounded is not unbounded
-            else logic
-            for logic in logics
-        )
-        super().add_detector_logics(*wrapped)
+        for logic in logics:
+            if isinstance(logic, DetectorDataLogic) and type(logic).prepare_unbounded is not unbounded:
+                self._segmented = [*self._segmented, SegmentedDataLogic(logic)]
+                super().add_detector_logics(self._segmented[-1])
+            else:
+                self._acquisition = logic if isinstance(logic, DetectorAcquireLogic) else self._acquisition
+                super().add_detector_logics(logic)
 
     @property
     def _providers(self) -> list[SegmentedProvider]:
-        return [
-            logic.provider for logic in self._data_logics if isinstance(logic, SegmentedDataLogic) and logic.provider
-        ]
+        return [logic.provider for logic in self._segmented if logic.provider]
 
     async def _written(self) -> int:
         """Collections that every provider has written since the arming."""
@@ -196,12 +199,19 @@ class SegmentedDetector(StandardDetector):
         return await self._written()
 
     def _per_event(self) -> int:
-        return self._prepare_ctx.trigger_info.collections_per_event if self._prepare_ctx else 1
+        return self._armed.collections_per_event if self._armed else 1
+
+    @AsyncStatus.wrap
+    async def stage(self) -> None:
+        """Make the detector idle; it has to be armed anew."""
+        await super().stage()
+        self._armed = self._opened = None
 
     @AsyncStatus.wrap
     async def prepare(self, value: TriggerInfo) -> None:
         """Arm for all segments together: `value.number_of_events` is their sum."""
         await super().prepare(value)
+        self._armed = value
         self._start = self._count = self._kicked_off = self._late = 0
         self._base = self._seen = await self._written()  # of some, arming alone forgets the frames before
         self._set_missing(0)
@@ -226,6 +236,7 @@ class SegmentedDetector(StandardDetector):
         self._set_missing(0)
         await self.triggers_done.set(False)
         await super().kickoff()
+        self._opened = self._armed
 
     def _account_for(self, extra: int, owed: int) -> None:
         if extra > owed:
@@ -249,9 +260,9 @@ class SegmentedDetector(StandardDetector):
         Raises:
             AcquisitionError: no frame came for the arming's `exposure_timeout` while triggers were still expected.
         """
-        if self._kickoff_ctx is None or self._prepare_ctx is None:
+        info = self._opened
+        if info is None:
             raise AcquisitionError(f"{self.name}: cannot complete a segment before its kickoff")
-        info = self._prepare_ctx.trigger_info
         per_event = info.collections_per_event
         signals = [provider.collections_written_signal for provider in self._providers]
         async with woken_by(*signals, self.triggers_done) as woken:
@@ -285,15 +296,12 @@ class SegmentedDetector(StandardDetector):
                         "arrived; look whether the camera runs and its trigger is connected"
                     ) from None
         self._close_segment(done)
-        if self._acquire_logic and not self._count - done and self._is_last(info):
-            await self._acquire_logic.wait_for_idle()
+        if self._acquisition and not self._count - done and self._kicked_off >= info.number_of_collections:
+            await self._acquisition.wait_for_idle()
 
     def _close_segment(self, done: int) -> None:
         self._seen = self._start + done
         self._set_missing(self._count - done)
-
-    def _is_last(self, info: TriggerInfo) -> bool:
-        return self._kicked_off >= info.number_of_collections
 
     def get_index(self) -> Awaitable[int]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Events of the open segment that are written.

@@ -62,10 +62,10 @@ class Snapshot(Device):
 
     async def describe(self) -> dict[str, DataKey]:
         """Data keys with units; types are those of the values now, numbers where there is none."""
-        found, _ = await self._look()
+        values, _ = await self._look()
         keys: dict[str, DataKey] = {}
         for name, entry in self._entries.items():
-            recorded = found.get(name)
+            recorded = values.get(name)
             kind = self._types[name] = float if recorded is None else type(recorded.value)
             keys[name] = DataKey(source=entry.address or "missing", dtype=_DTYPES[kind], shape=[])
             if units := (recorded.units if recorded else "") or entry.units:
@@ -79,11 +79,11 @@ class Snapshot(Device):
         Raises:
             DeviceError: a value that is required cannot be read.
         """
-        found, missing = await self._look()
+        values, missing = await self._look()
         readings: dict[str, Reading[Plain]] = {}
         for name in self._entries:
             kind = self._types.get(name, float)
-            recorded = found.get(name)
+            recorded = values.get(name)
             if recorded is not None and not isinstance(recorded.value, kind):
                 missing[name] = f"is {recorded.value!r}, which was another kind of value before"
                 recorded = None
@@ -107,16 +107,16 @@ class Snapshot(Device):
         """What can be read, and why the rest cannot."""
         names = list(self._entries)
         results = await asyncio.gather(*(self._one(name) for name in names), return_exceptions=True)
-        found: dict[str, Recorded] = {}
+        values: dict[str, Recorded] = {}
         missing: dict[str, str] = {}
         for name, result in zip(names, results, strict=True):
             if isinstance(result, Recorded):
-                found[name] = result
+                values[name] = result
             elif isinstance(result, DeviceError):
                 missing[name] = str(result)
             else:
                 raise result
-        return found, missing
+        return values, missing
 
     async def _one(self, name: str) -> Recorded:
         reader = self._readers.get(name)
@@ -169,8 +169,8 @@ class Tolerated:
         except _ANY_SILENCE as error:
             self._miss(error)
             return {
-                key: Reading(value=_NOTHING[str if told["dtype"] == "string" else float], timestamp=time.time())
-                for key, told in self._keys.items()
+                key: Reading(value=_NOTHING[str if data_key["dtype"] == "string" else float], timestamp=time.time())
+                for key, data_key in self._keys.items()
             }
 
     def _miss(self, error: Exception) -> None:

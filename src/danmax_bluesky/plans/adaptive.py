@@ -84,8 +84,8 @@ def select_reading(reading: Reading, key: str) -> float:
     """
     fitting = [name for name in reading if name == key] or [name for name in reading if name.endswith(f"_{key}")]
     if len(fitting) != 1:
-        found = ", ".join(sorted(reading))
-        raise ScanError(f"{key}: {len(fitting) or 'none'} of the readings can be meant; there are {found}")
+        names = ", ".join(sorted(reading))
+        raise ScanError(f"{key}: {len(fitting) or 'none'} of the readings can be meant; there are {names}")
     return reading[fitting[0]]
 
 
@@ -112,15 +112,15 @@ class Condition:
         Raises:
             ScanError: it is none.
         """
-        found = _CONDITION.fullmatch(text)
+        match = _CONDITION.fullmatch(text)
         try:
-            limit = float(found["value"]) if found else math.nan
+            limit = float(match["value"]) if match else math.nan
         except ValueError:
             limit = math.nan
-        if found is None or not math.isfinite(limit):
+        if match is None or not math.isfinite(limit):
             raise ScanError(f"until = {text!r}: write a reading, a sign and a number, as in 'I0 < 3.5' or 'I0 < 50%'")
-        percent = bool(found["percent"])
-        return cls(found["key"], found["sign"], limit / 100 if percent else limit, percent)
+        percent = bool(match["percent"])
+        return cls(match["key"], match["sign"], limit / 100 if percent else limit, percent)
 
     def value_of(self, reading: Reading) -> float:
         """What is compared."""

@@ -1,30 +1,20 @@
 """What the plans of a session have in common: the devices and settings that they are bound to."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Self
-
-from pydantic import Field
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Self
 
 from danmax_bluesky.config import Settings
 from danmax_bluesky.devices.configurator_store import ConfiguratorStore
 from danmax_bluesky.devices.flat_positions import FlatPositions
 from danmax_bluesky.devices.paths import VisitPaths
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.options import About
+from danmax_bluesky.plans.parameters import Metadata
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.runs.metadata import refuse_reserved
-from danmax_bluesky.tomography.scan import LONGEST_S
 
 if TYPE_CHECKING:
     from danmax_bluesky.storage.scan import Scan
-
-Exposure = Annotated[float, About(unit="s"), Field(ge=1e-6, le=LONGEST_S)]
-"""An exposure, seconds, as a form shows it."""
-Detectors = Annotated[tuple[str, ...], About(word="det")]
-"""Names of detectors; a command line names them one by one."""
-Metadata = Mapping[str, Any] | None
-"""What a user adds to the start document of one run."""
 
 
 class BoundPlans:
@@ -89,8 +79,8 @@ class BoundPlans:
         plans._rig = self._rig.with_devices(devices)  # noqa: SLF001  of an object of this very class
         return plans
 
-    def _md(self, command: str | None, sample: str | None, md: Metadata) -> dict[str, Any]:
-        """What the start document of every plan says.
+    def _md(self, command: str | None = None, sample: str | None = None, md: Metadata = None) -> dict[str, Any]:
+        """What the start document of every plan says; the arguments are `RunOptions`.
 
         Raises:
             ScanError: a key of `md` is not a user's to set.

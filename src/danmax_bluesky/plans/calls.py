@@ -13,6 +13,7 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.options import options_of
 from danmax_bluesky.parsing import nearest
 from danmax_bluesky.plans.bound import BoundPlans
+from danmax_bluesky.plans.signature import complete
 from danmax_bluesky.plans.user_devices import devices_in
 
 P = ParamSpec("P")
@@ -32,11 +33,14 @@ def record_call(plan: Callable[P, MsgGenerator[T]]) -> Callable[P, MsgGenerator[
     The start document has the arguments as `call`; what stands in it as a value of its own, as the parameters of a
     tomography stand in `scan`, is not repeated. The text of the call stands for `command` where none is given. A
     device may stand for its name; one of a user's own, which stands in no settings, takes part in this plan alone.
+    Signature and docstring say everything that the plan takes: see `plans.signature.complete`.
 
     Raises:
         ScanError: when the plan is called, an argument is unknown, missing or too much; or a device has the name of
             another one.
     """
+    if not hasattr(plan, "options"):
+        complete(plan)
     signature = inspect.signature(plan)
     model = getattr(plan, "model", None)
     left_out = _STATED_OTHERWISE | ({option.name for option in options_of(model)} if model else set())

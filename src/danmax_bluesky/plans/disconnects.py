@@ -29,11 +29,11 @@ def naming_losses(ask: Ask) -> Callable[[MsgGenerator[Any]], MsgGenerator[Any]]:
 
     def name(plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
         began = time.time()
-        found: list[LinkLostError] | None = None  # None until they were asked
+        lost: list[LinkLostError] | None = None  # None until they were asked
 
         async def look() -> None:
-            nonlocal found
-            found = list(await ask(began))
+            nonlocal lost
+            lost = list(await ask(began))
 
         response: Any = None
         thrown: Exception | None = None
@@ -46,20 +46,20 @@ def naming_losses(ask: Ask) -> Callable[[MsgGenerator[Any]], MsgGenerator[Any]]:
             except (RunEngineControlException, ScanError):  # of which the latter is a refusal to begin
                 raise
             except Exception as error:
-                if found is None and not _mentions_lost_device(error):
+                if lost is None and not _mentions_lost_device(error):
                     yield from bps.wait_for([look])
-                if found and not _mentions_lost_device(error):
-                    raise LinkLostError(amended(str(reason_of(error)), found)) from error
+                if lost and not _mentions_lost_device(error):
+                    raise LinkLostError(amended(str(reason_of(error)), lost)) from error
                 raise
             if message.command == "open_run":
-                found = None
+                lost = None
             elif message.command == "close_run" and message.kwargs.get("exit_status") == "fail":
                 reason = str(message.kwargs.get("reason") or "")
                 if failed is not None and reason == str(failed):
                     reason = str(reason_of(failed))
                 if not tells_of_a_loss(reason):
                     yield from bps.wait_for([look])
-                    reason = amended(reason, found or ())
+                    reason = amended(reason, lost or ())
                 message = message._replace(kwargs={**message.kwargs, "reason": reason})
             try:
                 response, thrown = (yield message), None

@@ -75,6 +75,13 @@ class Engine(RunEngine):
         return bool(self._run_start_uids)
 
 
+def hold(run_engine: RunEngine) -> None:
+    """Let the RunEngine begin no further message until it is resumed, as it does by itself when it is paused."""
+    permit = run_engine._run_permit  # noqa: SLF001  it can be reached in no other way
+    assert permit is not None
+    permit.clear()
+
+
 def refused(error: BaseException, who: str) -> AcquisitionError:
     """The error in the place of one that would end the thread of the plans."""
     refusal = AcquisitionError(

@@ -29,7 +29,7 @@ from bluesky.utils import (
     TransitionError,  # pyright: ignore[reportPrivateImportUsage]
 )
 
-from danmax_bluesky.plans.engine import Engine, refused
+from danmax_bluesky.plans.engine import Engine, hold, refused
 
 log = logging.getLogger(__name__)
 END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -53,9 +53,7 @@ def interruptible(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGen
                 asked = thrown if isinstance(thrown, RunEngineControlException) else None
             state = "" if thrown is not None else state
             if state == "pausing":
-                permit = run_engine._run_permit  # noqa: SLF001  what the RunEngine does when it is cancelled
-                assert permit is not None
-                permit.clear()
+                hold(run_engine)
                 message = Msg("null")
             else:
                 try:

@@ -30,8 +30,8 @@ def spiral_points(centre: tuple[float, float], ranges: tuple[float, float], step
     if (number := width * height / step**2) > MOST_POINTS:
         raise ScanError(f"step = {step:g}: the spiral would have {number:.3g} points; {MOST_POINTS} are the most")
     radius = step / math.sqrt(math.pi)  # the n-th point lies radius * sqrt(n) from the centre
-    found = spiral_fermat("first", "second", centre[0], centre[1], width, height, radius, 1.0)
-    return [(float(point["first"]), float(point["second"])) for point in found]
+    points = spiral_fermat("first", "second", centre[0], centre[1], width, height, radius, 1.0)
+    return [(float(point["first"]), float(point["second"])) for point in points]
 
 
 def read_points(file: Path) -> tuple[tuple[str, ...], list[Point]]:

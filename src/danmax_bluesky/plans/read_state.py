@@ -70,16 +70,16 @@ def _motors_of(scan: TomoScan, rig: Rig, flat_positions: Mapping[str, FlatPositi
 
 def detector_facts(camera: FrameDetector, settings: Settings) -> MsgGenerator[DetectorFacts]:
     """What a detector says of itself, and what the settings know of it."""
-    known = settings.detectors[camera.name]
+    configured = settings.detectors[camera.name]
     return DetectorFacts(
         name=camera.name,
         width=int((yield from bps.rd(camera.width))),
         height=int((yield from bps.rd(camera.height))),
-        bytes_per_pixel=BYTES_PER_PIXEL[known.kind],
+        bytes_per_pixel=BYTES_PER_PIXEL[configured.kind],
         readout_s=float((yield from bps.rd(camera.readout_time))),
-        max_rate_hz=known.max_rate_hz,
-        level_trigger=known.level_trigger,
-        pixel_m=pixel_at_sample_m(known.pixel_size_m, known.magnification),
+        max_rate_hz=configured.max_rate_hz,
+        level_trigger=configured.level_trigger,
+        pixel_m=pixel_at_sample_m(configured.pixel_size_m, configured.magnification),
     )
 
 
@@ -104,14 +104,14 @@ def motor_facts(motor: MotorDevice, units: str, settle_s: float = 0.0) -> MsgGen
 
 def _flat_positions(settings: Settings, positions: FlatPositions, wanted: str) -> Mapping[str, FlatPosition]:
     """The position of the settings, the one that was asked for, and all that are saved and whole."""
-    known = {}
+    usable: dict[str, FlatPosition] = {}
     for name in dict.fromkeys(("", wanted, *positions.names())):
         try:
             position = position_of(settings, positions, name)
         except PositionError:
             continue
-        known[name] = FlatPosition(position.moves, position.rotate_first_deg)
-    return known
+        usable[name] = FlatPosition(position.moves, position.rotate_first_deg)
+    return usable
 
 
 def _tori(visit: VisitPaths, scan: TomoScan) -> Mapping[str, str]:

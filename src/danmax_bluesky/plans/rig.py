@@ -84,8 +84,8 @@ class Rig:
         beamline: dict[str, Any] = {**self.motors, **self.cameras}
         own: dict[str, Any] = {}
         for device in devices:
-            known = beamline.get(device.name, own.setdefault(device.name, device))
-            if known is not device:
+            namesake = beamline.get(device.name, own.setdefault(device.name, device))
+            if namesake is not device:
                 raise ScanError(
                     f"{device.name}: two devices have this name; the files of a scan tell devices by their names, so "
                     "give yours another one"
@@ -127,7 +127,8 @@ class Rig:
         if name in self.own_devices and name not in self.motors:
             raise ScanError(
                 f"{name}: this needs a motor with velocity, limits and encoder, such as those of the beamline; yours "
-                "can be moved from point to point, in a scan without continuous=True"
+                "moves from point to point, as ascan, dscan, azint_scan, azint_adaptive, mesh, spiral, mv and mvr do; "
+                "meshct, azint_scan with continuous=True, tomo_scan and the plans that align need one of the beamline"
             )
         if name not in self.motors:
             raise ScanError(

@@ -99,35 +99,35 @@ class Rows:
         phase = planned.phase
         fast, slow = Attempts(rig.motor(self.fast)), Attempts(rig.motor(self.slow))
         watch = StallWatch(patience_s(rig, phase))
-        failed: list[int] = []  # places in `rows`
-        for place, row in enumerate(self.rows):
+        failed: list[int] = []  # indices of `rows`
+        for index, row in enumerate(self.rows):
             yield from _between_rows(rig, guard)
             yield from bps.abs_set(slow, row.slow, group="row")  # while the fast motor still runs down
             yield from bps.prepare(rig.sequencer, sequencer_info(rig, row.gates), group="row")
             yield from bps.wait(group="flight")
-            self._note(failed, place - 1, _told(fast), phase)
+            self._note(failed, index - 1, _take_error(fast), phase)
             yield from bps.prepare(fast, flight_info(row.motion), group="row")
             yield from bps.wait(group="row")
-            problem = _told(fast, slow)
+            problem = _take_error(fast, slow)
             if not problem:
                 problem = yield from self._gates(rig, row, fast, phase, watch)
             guard.check(phase.name)
-            self._note(failed, place, problem, phase)
+            self._note(failed, index, problem, phase)
         yield from bps.wait(group="flight")
-        self._note(failed, len(self.rows) - 1, _told(fast), phase)
+        self._note(failed, len(self.rows) - 1, _take_error(fast), phase)
         yield from collect_until_complete(rig, (), phase)
 
-    def _note(self, failed: list[int], place: int, problem: str, phase: Phase) -> None:
+    def _note(self, failed: list[int], index: int, problem: str, phase: Phase) -> None:
         """Tell of a row in which something went wrong; not when nothing did.
 
         Raises:
             AcquisitionError: it did in several rows one after the other.
         """
-        if not problem or place in failed:
+        if not problem or index in failed:
             return
-        failed.append(place)
-        number = self.rows[place].number + 1
-        if failed[-MOST_FAILURES:] == list(range(place - MOST_FAILURES + 1, place + 1)):
+        failed.append(index)
+        number = self.rows[index].number + 1
+        if failed[-MOST_FAILURES:] == list(range(index - MOST_FAILURES + 1, index + 1)):
             raise AcquisitionError(
                 f"{phase.name}: {MOST_FAILURES} rows failed one after the other, up to row {number} ({problem}); look "
                 "at the motors and at the PandA. What was measured is on disk"
@@ -166,7 +166,7 @@ class Rows:
                 yield from bps.sleep(GATES_LATE_S)
                 late = True
         missed = f"the PandA waited in vain for {self.fast} to pass where the row begins; look at its encoder"
-        return _told(fast) or (missed if late and not over else "")
+        return _take_error(fast) or (missed if late and not over else "")
 
 
 def plan_rows(grid: Grid, numbers: Sequence[int], row: Phase, fast: MotorFacts, scale: EncoderScale | None) -> Rows:
@@ -224,7 +224,7 @@ def _between_rows(rig: Rig, guard: PauseGuard) -> MsgGenerator[None]:
         yield from open_shutter(rig)
 
 
-def _told(*motors: "Attempts") -> str:
+def _take_error(*motors: "Attempts") -> str:
     """The error of the first of these motors that has one, which is then forgotten; "" without any."""
     problem = next((str(motor.error) for motor in motors if motor.error is not None), "")
     for motor in motors:

@@ -5,72 +5,74 @@ A prompt, a command line and a queue ask here, so that a parameter of a plan is 
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from danmax_bluesky.options import REQUIRED, Option, by_name, option_of, options_of
+from danmax_bluesky.options import REQUIRED, Option, bare, by_name, option_of, options_of
 
 PlanT = TypeVar("PlanT", bound=Callable[..., Any])
 NOT_TYPED = frozenset({"md", "per_step", "per_shot"})
 """Parameters whose values no word can stand for: mappings and functions."""
-_REST = inspect.Parameter.VAR_KEYWORD
-_NAMED = inspect.Parameter.KEYWORD_ONLY
+_SECTION = re.compile(r"^Args:\n(?P<body>(?:[ ].*\n?|\n)+)", flags=re.MULTILINE)
+_NEXT_SECTION = re.compile(r"^(?:Returns|Yields|Raises):$|\Z", flags=re.MULTILINE)
 
 
 def takes_options_of(model: type[BaseModel]) -> Callable[[PlanT], PlanT]:
     """Decorates a plan that hands its `**parameters` on to a model: they get names, types and help.
 
-    `inspect.signature`, the annotations and the docstring of the plan then say of each option of the model what its
-    description says. A parameter that the plan names itself, and that is an option too, gets its type from there.
+    A parameter that the plan names itself, and that is an option too, is described by the model as well.
 
     Args:
         model: whose options they are.
     """
+    return lambda plan: complete(plan, model)
 
-    def decorate(plan: PlanT) -> PlanT:
-        options = by_name(options_of(model))
-        parameters: list[inspect.Parameter] = []
-        for parameter in inspect.signature(plan).parameters.values():
-            if parameter.kind is _REST:
-                named = {item.name for item in parameters}
-                parameters += [
-                    inspect.Parameter(name, _NAMED, default=None, annotation=option.optional_annotation)
-                    for name, option in options.items()
-                    if name not in named
-                ]
-            elif parameter.name in options:
-                parameters.append(parameter.replace(annotation=options[parameter.name].optional_annotation))
-            else:
-                parameters.append(parameter)
-        signature = inspect.signature(plan).replace(parameters=parameters)
-        annotations = {name: value.annotation for name, value in signature.parameters.items() if name != "self"}
-        plan.__signature__ = signature  # type: ignore[attr-defined]
-        plan.__annotations__ = {**annotations, "return": plan.__annotations__.get("return")}
-        plan.__doc__ = _documented(plan.__doc__ or "", options)
-        plan.model = model  # type: ignore[attr-defined]
-        return plan
 
-    return decorate
+def complete(plan: PlanT, model: type[BaseModel] | None = None) -> PlanT:
+    """Let signature, annotations and docstring of a plan say everything that it takes.
+
+    The keywords of `**parameters` stand by their names: those of the model, or of the TypedDict that they are annotated
+    with. The docstring gets a line for each parameter: what it says itself, or else what the type of the parameter says
+    (see `plans.parameters`). `options_of_plan` has the options then.
+
+    Args:
+        plan: a generator function; it is changed.
+        model: whose options its keywords are; None if they are no options of a model.
+    """
+    described_by_model = by_name(options_of(model)) if model else {}
+    docstring = inspect.getdoc(plan) or ""
+    texts = _argument_texts(docstring)
+    parameters, options = [], []
+    for parameter in _by_name(plan, described_by_model):
+        if parameter.name == "self":
+            parameters.append(parameter)
+            continue
+        default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
+        option = described_by_model.get(parameter.name)
+        if option is None:
+            field = FieldInfo.from_annotation(parameter.annotation)
+            field.description = texts.get(parameter.name) or field.description
+            option = option_of(parameter.name, field, default)
+            annotation = bare(parameter.annotation)
+        else:
+            option, annotation = option.with_default(default), option.optional_annotation
+        options.append(option)
+        parameters.append(parameter.replace(annotation=annotation))
+    signature = inspect.signature(plan).replace(parameters=parameters)
+    annotations = {name: value.annotation for name, value in signature.parameters.items() if name != "self"}
+    plan.__annotations__ = {**annotations, "return": plan.__annotations__.get("return")}
+    plan.__doc__ = _documented(docstring, options)
+    vars(plan).update(__signature__=signature, options=tuple(options), model=model)
+    return plan
 
 
 def options_of_plan(plan: Callable[..., Any]) -> tuple[Option, ...]:
-    """The options of a plan, in the order of its signature; "self" is none."""
-    model = getattr(plan, "model", None)
-    described_by_model = by_name(options_of(model)) if model else {}
-    help_of = described(plan)
-    options = []
-    for parameter in inspect.signature(plan, eval_str=True).parameters.values():
-        if parameter.name == "self":
-            continue
-        default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
-        field = FieldInfo.from_annotation(parameter.annotation)
-        field.description = field.description or help_of.get(parameter.name, "")
-        option = described_by_model.get(parameter.name)
-        options.append(option_of(parameter.name, field, default) if option is None else option.with_default(default))
-    return tuple(options)
+    """The options of a plan that is complete, in the order of its signature; "self" is none."""
+    options: tuple[Option, ...] = getattr(plan, "options", ())
+    return options
 
 
 def positional(plan: Callable[..., Any]) -> Iterator[tuple[str, bool]]:
@@ -87,10 +89,23 @@ def first_line(plan: Callable[..., Any]) -> str:
     return " ".join((inspect.getdoc(plan) or "").split("\n\n")[0].split())
 
 
-def described(plan: Callable[..., Any]) -> dict[str, str]:
-    """Argument -> what its docstring says of it."""
-    text = inspect.getdoc(plan) or ""
-    section = re.search(r"^Args:\n(?P<body>(?:[ ].*\n?|\n)+)", text, flags=re.MULTILINE)
+def _by_name(plan: Callable[..., Any], of_model: Mapping[str, Option]) -> Iterator[inspect.Parameter]:
+    """The parameters of a plan, with the keywords that it passes on by their names."""
+    parameters = inspect.signature(plan, eval_str=True).parameters
+    for parameter in parameters.values():
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            yield parameter
+            continue
+        keywords = of_model or get_type_hints(*get_args(parameter.annotation), include_extras=True)
+        for name in keywords:
+            if name not in parameters:
+                annotation = Any if of_model else keywords[name]
+                yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _argument_texts(docstring: str) -> dict[str, str]:
+    """Argument -> what the docstring says of it."""
+    section = _SECTION.search(docstring)
     sentences: dict[str, str] = {}
     name = ""
     for line in section["body"].splitlines() if section else ():
@@ -103,11 +118,13 @@ def described(plan: Callable[..., Any]) -> dict[str, str]:
     return sentences
 
 
-def _documented(docstring: str, options: dict[str, Option]) -> str:
-    """A docstring in which the line of `parameters` is replaced by a line for each option that it lacks."""
-    text = inspect.cleandoc(docstring) + "\n"
-    line = re.search(r"^ {4}parameters: .*\n", text, flags=re.MULTILINE)
-    if line is None:
-        return text
-    lines = [f"    {o.name}: {o.sentence}.\n" for o in options.values() if f"\n    {o.name}: " not in text]
-    return text[: line.start()] + "".join(lines) + text[line.end() :]
+def _documented(docstring: str, options: Iterable[Option]) -> str:
+    """A docstring whose section `Args` has a line for each option."""
+    lines = "".join(f"    {option.name}: {option.sentence.removesuffix('.')}.\n" for option in options)
+    rest = _SECTION.sub("", docstring)
+    if not lines:
+        return rest
+    match = _NEXT_SECTION.search(rest)
+    assert match is not None  # the end of the text, if there is no section
+    before = rest[: match.start()].rstrip("\n")
+    return f"{before}\n\nArgs:\n{lines}\n{rest[match.start() :]}".rstrip("\n") + "\n"

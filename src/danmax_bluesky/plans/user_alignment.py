@@ -1,18 +1,29 @@
 """Alignment as a user calls it: measure, propose with an uncertainty, and move only when told."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.alignment.proposal import Proposal
+from danmax_bluesky.devices.protocols import MotorDevice
 from danmax_bluesky.errors import AlignmentError, ScanError
 from danmax_bluesky.formats.nxtomo import pixel_at_sample_m
 from danmax_bluesky.plans import alignment, classic, powder
-from danmax_bluesky.plans.bound import Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
+from danmax_bluesky.plans.parameters import (
+    BeamlineMotor,
+    Exposure,
+    First,
+    FromHere,
+    ImagingCamera,
+    Intervals,
+    Last,
+    RunOptions,
+)
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import nothing_is_away, position_units, read_position
+from danmax_bluesky.plans.user_devices import name_of
 from danmax_bluesky.plans.user_tomography import TomographyPlans
 from danmax_bluesky.scattering.classifiers import NAMES as INTEGRALS
 from danmax_bluesky.tomography.scan import TomoScan
@@ -36,19 +47,17 @@ class AlignmentPlans(TomographyPlans):
     @record_call
     def align_sample(
         self,
-        motor: str,
-        start: float,
-        end: float,
-        nsteps: int,
+        motor: BeamlineMotor,
+        start: First,
+        end: Last,
+        nsteps: Intervals,
         exp_time: Exposure,
         *,
         signal: str = "",
         region: str = "",
-        relative: bool = False,
+        relative: FromHere = False,
         move: bool = False,
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[Proposal]:
         """Find the middle of a peak, a dip or a pair of edges: `align_sample("tom_sam_x", -2, 2, 40, 0.1)`.
 
@@ -56,19 +65,10 @@ class AlignmentPlans(TomographyPlans):
         to `process/alignment/`.
 
         Args:
-            motor: name of the motor.
-            start: first position, in the motor's units.
-            end: last position, in the motor's units.
-            nsteps: intervals: n of them take n + 1 positions.
-            exp_time: exposure, seconds.
             signal: a detector, whose total counts; a counter; the beam monitor; or an integral parameter of the pattern
                 (I0, I1, I2, correlation_length); empty takes the first active detector.
             region: of the detector, first row:end,first column:end, as in 10:40,100:220; empty takes all of it.
-            relative: the positions count from where the motor stands.
             move: go to the middle; otherwise align_apply does so later.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -89,18 +89,20 @@ class AlignmentPlans(TomographyPlans):
         rig = self._reading(signal)
         if region and signal not in rig.cameras:
             raise ScanError(f"region = {region}: {signal} is no detector; leave the region out")
-        at, units = yield from self._standing(motor)
+        motor_name, at, units = yield from self._standing(motor)
         first, last = (start, end) if relative else (start - at, end - at)
-        md = self._md(command, sample, md) | {"plan_name": "align_sample"}
+        md = self._md(**run) | {"plan_name": "align_sample"}
         if signal in rig.cameras or not rig.integrated:
-            yield from classic.ascan(rig, motor, first, last, nsteps, exp_time, relative=True, md=md)
+            yield from classic.ascan(rig, motor_name, first, last, nsteps, exp_time, relative=True, md=md)
         else:
             md["recipes"] = [
                 recipe.model_dump(mode="json") for recipe in self._settings.recipes if recipe.detector in rig.integrated
             ]
             points = powder.line(at + first, at + last, nsteps)
-            yield from powder.azint_points(rig, (motor,), points, exp_time, md=md)
-        return (yield from self._propose(lambda: sample_proposal(read_back(), motor, units, at, signal, region), move))
+            yield from powder.azint_points(rig, (motor_name,), points, exp_time, md=md)
+        return (
+            yield from self._propose(lambda: sample_proposal(read_back(), motor_name, units, at, signal, region), move)
+        )
 
     @record_call
     def align_axis(
@@ -110,13 +112,11 @@ class AlignmentPlans(TomographyPlans):
         start: float = 0.0,
         four: bool = True,
         num_fields: int = 10,
-        detector: str = "",
-        motor: str = "",
+        detector: ImagingCamera = "",
+        motor: BeamlineMotor = "",
         direction: int = 1,
         move: bool = False,
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[Proposal]:
         """Find the rotation axis from a few orientations of the sample: `align_axis(0.05, motor="tom_sam_x")`.
 
@@ -124,17 +124,13 @@ class AlignmentPlans(TomographyPlans):
         lies wholly in the field and stands off the axis.
 
         Args:
-            exp_time: exposure, seconds.
             start: angle of the first orientation, degrees.
             four: four orientations, by 90 degrees; otherwise two, half a turn apart.
             num_fields: number of dark frames, and of flat frames.
-            detector: an imaging camera; empty takes the first active one.
-            motor: that carries the rotation across the beam, in mm, and brings the axis to the middle of the field.
+            motor: the motor, or its name, that carries the rotation across the beam, in mm, and can
+                bring the axis to the middle of the field; empty names none.
             direction: 1 if a rising position moves the image to rising columns, -1 if to falling ones.
             move: bring the axis to the middle; otherwise align_apply does so later.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -151,9 +147,9 @@ class AlignmentPlans(TomographyPlans):
         read_back = self._reader()
         refuse_direction(direction)
         name, pixel_mm = self._camera(detector)
-        at, units = (yield from self._standing(motor)) if motor else (0.0, "")
-        if motor and units not in ("", "mm"):
-            raise ScanError(f"motor = {motor}: its position is in {units}; it must be one across the beam, in mm")
+        motor_name, at, units = (yield from self._standing(motor)) if motor else ("", 0.0, "")
+        if units not in ("", "mm"):
+            raise ScanError(f"motor = {motor_name}: its position is in {units}; it must be one across the beam, in mm")
         last = start + (270.0 if four else 180.0)
         scan = TomoScan(
             scan_type="ascan",
@@ -170,46 +166,35 @@ class AlignmentPlans(TomographyPlans):
         rig, judged = yield from self._judged(scan)
         judged.raise_if_errors()
         yield from nothing_is_away(rig)
-        yield from self._measure(scan, rig, judged, self._md(command, sample, md))
-        work = lambda: axis_proposal(read_back(), name, pixel_mm, motor, units, at, direction)  # noqa: E731
+        yield from self._measure(scan, rig, judged, self._md(**run))
+        work = lambda: axis_proposal(read_back(), name, pixel_mm, motor_name, units, at, direction)  # noqa: E731
         return (yield from self._propose(work, move))
 
     @record_call
     def align_focus(
         self,
-        motor: str,
-        start: float,
-        end: float,
-        nsteps: int,
+        motor: BeamlineMotor,
+        start: First,
+        end: Last,
+        nsteps: Intervals,
         exp_time: Exposure,
         *,
         rows: int = 3,
         columns: int = 4,
-        relative: bool = False,
-        detector: str = "",
+        relative: FromHere = False,
+        detector: ImagingCamera = "",
         move: bool = False,
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[Proposal]:
         """Find the focus across the field of a camera: `align_focus("tom_focus", -0.05, 0.05, 20, 0.05)`.
 
         The motor stops at nsteps + 1 positions and returns to where it stood.
 
         Args:
-            motor: that focuses the camera.
-            start: first position, in the motor's units.
-            end: last position, in the motor's units.
-            nsteps: intervals: n of them take n + 1 positions.
-            exp_time: exposure, seconds.
+            motor: the motor that focuses the camera, or its name.
             rows: rows of tiles whose sharpness is judged.
             columns: columns of tiles.
-            relative: the positions count from where the motor stands.
-            detector: an imaging camera; empty takes the first active one.
             move: focus the middle of the field; otherwise align_apply does so later.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -225,14 +210,15 @@ class AlignmentPlans(TomographyPlans):
 
         read_back = self._reader()
         name, pixel_mm = self._camera(detector)
-        at, units = yield from self._standing(motor)
+        motor_name, at, units = yield from self._standing(motor)
         first, last = (start, end) if relative else (start - at, end - at)
-        md = self._md(command, sample, md) | {"plan_name": "align_focus"}
+        md = self._md(**run) | {"plan_name": "align_focus"}
         rig = self._rig.with_detectors((name,))
-        yield from classic.ascan(rig, motor, first, last, nsteps, exp_time, relative=True, md=md)
-        work = lambda: focus_proposal(read_back(), name, motor, units, at, pixel_mm, rows, columns)  # noqa: E731
+        yield from classic.ascan(rig, motor_name, first, last, nsteps, exp_time, relative=True, md=md)
+        work = lambda: focus_proposal(read_back(), name, motor_name, units, at, pixel_mm, rows, columns)  # noqa: E731
         return (yield from self._propose(work, move))
 
+    @record_call
     def align_apply(self) -> MsgGenerator[None]:
         """Do what the last alignment proposed: move its motors, write its files.
 
@@ -273,11 +259,11 @@ class AlignmentPlans(TomographyPlans):
             raise ScanError("formats.nexus = false: an alignment reads the master of its run; set formats.nexus = true")
         return self.last_scan
 
-    def _standing(self, motor: str) -> MsgGenerator[tuple[float, str]]:
-        """Where a motor stands, and the units of its position."""
-        moved = self._rig.motor(motor)
-        at = yield from read_position(moved)
-        return at, (yield from position_units(moved))
+    def _standing(self, motor: str | MotorDevice) -> MsgGenerator[tuple[str, float, str]]:
+        """The name of a motor, where it stands, and the units of its position."""
+        moved = self._rig.motor(name_of(motor))
+        position = yield from read_position(moved)
+        return moved.name, position, (yield from position_units(moved))
 
     def _camera(self, detector: str) -> tuple[str, float]:
         """An imaging camera, and what one of its pixels sees of the sample, mm.

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from bluesky.utils import MsgGenerator
 
@@ -11,8 +11,18 @@ from danmax_bluesky.alignment.proposal import Proposal
 from danmax_bluesky.config import TWIN
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans import classic
-from danmax_bluesky.plans.bound import Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
+from danmax_bluesky.plans.parameters import (
+    BeamlineMotor,
+    Calibrant,
+    CountingDetector,
+    Exposure,
+    First,
+    FromHere,
+    Intervals,
+    Last,
+    RunOptions,
+)
 from danmax_bluesky.plans.user_alignment import AlignmentPlans, refuse_direction
 
 if TYPE_CHECKING:
@@ -27,34 +37,26 @@ class DetectorAlignmentPlans(AlignmentPlans):
         self,
         exp_time: Exposure,
         *,
-        calibrant: str = "CeO2",
-        detector: str = "",
+        calibrant: Calibrant = "CeO2",
+        detector: CountingDetector = "",
         guess: str = "",
         distance_mm: float | None = None,
         rings: int = 0,
         out: str = "",
         move: bool = False,
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[Proposal]:
         """Expose a calibrant, and find distance, beam and tilt of the detector: `align_detector(1.0)`.
 
         The .poni that follows is proposed; it is written only when told.
 
         Args:
-            exp_time: exposure, seconds.
-            calibrant: pyFAI's name of it, or a file of d-spacings.
-            detector: a counting detector; empty takes the first active one.
             guess: file .poni to begin with; empty takes that of the detector's recipe, else the distance of the
                 settings with the beam in the middle.
             distance_mm: distance to begin with, where it is not that of the guess, mm.
             rings: use so many rings at most, from the inner ones; 0 takes all.
             out: file .poni to propose; empty puts it beside the picture, in process/alignment/.
             move: write the .poni; otherwise align_apply does so later.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -72,7 +74,7 @@ class DetectorAlignmentPlans(AlignmentPlans):
         path = Path(out).expanduser().absolute() if out else None
         if path is not None and path.exists():
             raise ScanError(f"out = {path}: exists already and is not replaced; choose another name")
-        md = self._md(command, sample, md) | {"plan_name": "align_detector"}
+        md = self._md(**run) | {"plan_name": "align_detector"}
         yield from classic.ct(self._rig.with_detectors((name,)), exp_time, md=md)
         work = lambda: detector_proposal(read_back(), name, geometry, calibrant, rings, path)  # noqa: E731
         return (yield from self._propose(work, move))
@@ -80,21 +82,19 @@ class DetectorAlignmentPlans(AlignmentPlans):
     @record_call
     def align_energy(
         self,
-        motor: str,
-        start: float,
-        end: float,
-        nsteps: int,
+        motor: BeamlineMotor,
+        start: First,
+        end: Last,
+        nsteps: Intervals,
         exp_time: Exposure,
         *,
-        relative: bool = False,
+        relative: FromHere = False,
         direction: int = 1,
-        calibrant: str = "CeO2",
-        detector: str = "",
+        calibrant: Calibrant = "CeO2",
+        detector: CountingDetector = "",
         guess: str = "",
         distance_mm: float | None = None,
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[Proposal]:
         """Find the energy from a calibrant at several distances: `align_energy("det_z", 0, 200, 4, 1.0)`.
 
@@ -102,20 +102,12 @@ class DetectorAlignmentPlans(AlignmentPlans):
         to where it stood; there is nothing to move.
 
         Args:
-            motor: that moves the detector along the beam, in mm.
+            motor: the motor that moves the detector along the beam, in mm, or its name.
             start: first position, mm.
             end: last position, mm.
-            nsteps: intervals: n of them take n + 1 positions.
-            exp_time: exposure, seconds.
-            relative: the positions count from where the motor stands.
             direction: 1 if the detector goes away from the sample as the position rises, -1 if it comes nearer.
-            calibrant: pyFAI's name of it, or a file of d-spacings.
-            detector: a counting detector; empty takes the first active one.
             guess: file .poni to begin with, for where the motor stands now; empty as in align_detector.
             distance_mm: distance to begin with, where the motor stands now, mm.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the proposal.
@@ -133,20 +125,20 @@ class DetectorAlignmentPlans(AlignmentPlans):
         read_back = self._reader()
         refuse_direction(direction)
         name, geometry = self._guessed(detector, guess, distance_mm, calibrant)
-        at, units = yield from self._standing(motor)
+        motor_name, at, units = yield from self._standing(motor)
         if units not in ("", "mm"):
-            raise ScanError(f"motor = {motor}: its position is in {units}; it must be one along the beam, in mm")
+            raise ScanError(f"motor = {motor_name}: its position is in {units}; it must be one along the beam, in mm")
         first, last = (start, end) if relative else (start - at, end - at)
         nearest = geometry.dist * 1e3 + min(direction * first, direction * last)
         if nearest <= 0:
             raise ScanError(
-                f"{motor}: the detector stands {geometry.dist * 1e3:.4g} mm from the sample and would come to "
+                f"{motor_name}: the detector stands {geometry.dist * 1e3:.4g} mm from the sample and would come to "
                 f"{nearest:.4g} mm; give other positions, or direction = {-direction}"
             )
-        md = self._md(command, sample, md) | {"plan_name": "align_energy"}
+        md = self._md(**run) | {"plan_name": "align_energy"}
         rig = self._rig.with_detectors((name,))
-        yield from classic.ascan(rig, motor, first, last, nsteps, exp_time, relative=True, md=md)
-        work = lambda: energy_proposal(read_back(), name, motor, geometry, at, calibrant, direction)  # noqa: E731
+        yield from classic.ascan(rig, motor_name, first, last, nsteps, exp_time, relative=True, md=md)
+        work = lambda: energy_proposal(read_back(), name, motor_name, geometry, at, calibrant, direction)  # noqa: E731
         return (yield from self._propose(work, False))
 
     def _guessed(self, detector: str, guess: str, distance_mm: float | None, calibrant: str) -> "tuple[str, Geometry]":

@@ -25,6 +25,11 @@ class UserMotor(Readable[Any], Movable[Any], Protocol):
 AnyMotor = MotorDevice | UserMotor
 
 
+def name_of(device: str | HasName | float) -> str:
+    """The name of a device that is given as itself or by its name; of anything else its text, which names no device."""
+    return str(getattr(device, "name", device))
+
+
 def devices_in(values: Sequence[Any]) -> Iterator[Any]:
     """The devices among the arguments of a plan, those in a list or tuple too."""
     for value in values:

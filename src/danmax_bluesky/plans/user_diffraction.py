@@ -3,20 +3,38 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
+from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import PreflightError, ScanError
 from danmax_bluesky.plans import adaptive, powder
-from danmax_bluesky.plans.bound import BoundPlans, Detectors, Exposure, Metadata
+from danmax_bluesky.plans.bound import BoundPlans
 from danmax_bluesky.plans.calls import record_call
+from danmax_bluesky.plans.parameters import (
+    Columns,
+    CountingDetectors,
+    Exposure,
+    First,
+    Intervals,
+    Last,
+    Latency,
+    Metadata,
+    Motor,
+    PerShot,
+    Rows,
+    RunOptions,
+    SlowFirst,
+    SlowLast,
+    Snake,
+    Steps,
+)
 from danmax_bluesky.plans.recipes import recipe_findings
 from danmax_bluesky.plans.rig import Rig
 from danmax_bluesky.plans.stubs import read_position
+from danmax_bluesky.plans.user_devices import name_of
 
-PerShot = Callable[[Sequence[Any]], MsgGenerator[Any]]
-"""Takes what is to be read at an exposure: `one_shot` of Bluesky."""
 _OWN_STEPS = (
     "{name}: only a scan that stops at all its points, whatever it measures there, takes steps of your own; leave out "
     "until and continuous, or leave out {name}"
@@ -32,13 +50,11 @@ class DiffractionPlans(BoundPlans):
         num: int,
         exp_time: Exposure,
         *,
-        latency: float = 0.0,
+        latency: Latency = 0.0,
         until: str = "",
         per_shot: PerShot | None = None,
-        detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        detectors: CountingDetectors = (),
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Expose the diffraction detector `num` times and integrate: `azint_count(10, 0.5)`.
 
@@ -47,22 +63,15 @@ class DiffractionPlans(BoundPlans):
 
         Args:
             num: number of exposures.
-            exp_time: exposure, seconds.
-            latency: dead time between exposures, seconds.
             until: an integral parameter of the pattern (I0, I1, I2, correlation_length; with several recipes
                 <detector>_<recipe>_I0), a sign, and a number, or a percentage of the first; empty for all exposures.
             per_shot: plan of each exposure, which reads what it is given into the stream `primary`, as Bluesky's
                 `one_shot` does. The exposures are then timed by the detector, one by one.
-            detectors: names, or devices of your own that are read at every point; empty takes the active counting
-                detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
         """
-        rig, start_doc = self._diffraction(detectors, command, sample, md)
+        rig, start_doc = self._diffraction(detectors, **run)
         if until and per_shot is not None:
             raise ScanError(_OWN_STEPS.format(name="per_shot"))
         if not until and per_shot is None:
@@ -82,109 +91,86 @@ class DiffractionPlans(BoundPlans):
     @record_call
     def azint_scan(
         self,
-        motor: str,
-        start: float,
-        end: float,
-        intervals: int,
+        motor: Motor,
+        start: First,
+        end: Last,
+        intervals: Intervals,
         exp_time: Exposure,
         *,
         relative: bool = False,
         continuous: bool = False,
         until: str = "",
-        per_step: powder.PerStep | None = None,
-        detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        per_step: Steps = None,
+        detectors: CountingDetectors = (),
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Expose the diffraction detector at positions of a motor: `azint_scan("tom_sam_x", -1, 1, 20, 0.1)`.
 
         Anything that is set to a number is a motor here, a temperature too.
 
         Args:
-            motor: name of any motor, or a device of your own that is set to a number and read.
-            start: first position, in the motor's units.
-            end: last position.
-            intervals: n of them give n + 1 exposures.
-            exp_time: exposure, seconds.
             relative: positions count from where the motor stands, and it returns there.
             continuous: the motor does not stop. The rotation triggers by its encoder; the exposures of another motor
                 are timed, and where it was at each of them is noted.
             until: ends the scan early, as in `azint_count`; not for a continuous one.
-            per_step: plan of each point in the place of moving, exposing and reading: it does this by itself, into the
-                stream `primary`, as Bluesky's `one_nd_step` does. What else it reads goes into streams of other names.
-            detectors: names, or devices of your own that are read at every point; empty takes the active counting
-                detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
-        rig, start_doc = self._diffraction(detectors, command, sample, md)
+        rig, start_doc = self._diffraction(detectors, **run)
         if per_step is not None and (continuous or until):
             raise ScanError(_OWN_STEPS.format(name="per_step"))
         if continuous and until:
             raise ScanError("until: a continuous scan does not wait for its patterns; leave continuous out")
-        origin = (yield from read_position(rig.mover(motor))) if relative else 0.0
+        name = name_of(motor)
+        origin = (yield from read_position(rig.mover(name))) if relative else 0.0
         first, last = origin + start, origin + end
-        if continuous and motor == rig.rotation.name:
+        if continuous and name == rig.rotation.name:
             return (yield from powder.azint_sweep(rig, first, last, intervals, exp_time, back=relative, md=start_doc))
         if continuous:
             return (
-                yield from powder.azint_fly(rig, motor, first, last, intervals, exp_time, back=relative, md=start_doc)
+                yield from powder.azint_fly(rig, name, first, last, intervals, exp_time, back=relative, md=start_doc)
             )
         points = powder.line(first, last, intervals)
-        course = self._steered(rig, until, motor) if until else None
+        course = self._steered(rig, until, name) if until else None
         start_doc["plan_name"] = "azint_scan"
         return (
             yield from powder.azint_points(
-                rig, (motor,), points, exp_time, course=course, per_step=per_step, back=relative, md=start_doc
+                rig, (name,), points, exp_time, course=course, per_step=per_step, back=relative, md=start_doc
             )
         )
 
     @record_call
     def azint_adaptive(
         self,
-        motor: str,
-        start: float,
-        end: float,
+        motor: Motor,
+        start: First,
+        end: Last,
         exp_time: Exposure,
         change: float,
         smallest: float,
         largest: float,
         *,
         key: str = "I0",
-        detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        detectors: CountingDetectors = (),
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Scan a motor in steps that follow the patterns: `azint_adaptive("tom_sam_x", -1, 1, 0.1, 50, 0.01, 0.2)`.
 
         Args:
-            motor: any motor.
-            start: first position, in the motor's units.
-            end: last position.
-            exp_time: exposure, seconds.
             change: of the integral parameter from one point to the next that is aimed for.
             smallest: step, in the motor's units.
             largest: step.
             key: which integral parameter; with several recipes <detector>_<recipe>_I0.
-            detectors: names, or devices of your own that are read at every point; empty takes the active counting
-                detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
-        rig, start_doc = self._diffraction(detectors, command, sample, md)
-        self._must_be_read(rig, key, (motor,))
+        rig, start_doc = self._diffraction(detectors, **run)
+        name = name_of(motor)
+        self._must_be_read(rig, key, (name,))
         if not 0 < smallest <= largest or not change > 0:
             raise ScanError(
                 f"change = {change:g}, smallest = {smallest:g}, largest = {largest:g}: all must be above 0, and the "
@@ -196,29 +182,27 @@ class DiffractionPlans(BoundPlans):
         start_doc["plan_name"] = "azint_adaptive"
         return (
             yield from powder.azint_points(
-                rig, (motor,), ends, exp_time, course=course, most=most, back=False, md=start_doc
+                rig, (name,), ends, exp_time, course=course, most=most, back=False, md=start_doc
             )
         )
 
     @record_call
     def mesh(
         self,
-        fast: str,
+        fast: Motor,
         fast_start: float,
         fast_end: float,
-        fast_intervals: int,
-        slow: str,
-        slow_start: float,
-        slow_end: float,
-        slow_intervals: int,
+        fast_intervals: Columns,
+        slow: Motor,
+        slow_start: SlowFirst,
+        slow_end: SlowLast,
+        slow_intervals: Rows,
         exp_time: Exposure,
         *,
-        snake: bool = True,
-        per_step: powder.PerStep | None = None,
-        detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        snake: Snake = True,
+        per_step: Steps = None,
+        detectors: CountingDetectors = (),
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Map diffraction: `mesh("tom_sam_x", -1, 1, 20, "tom_sam_y", 0, 1, 10, 0.1)`; the motors are put back.
 
@@ -228,20 +212,7 @@ class DiffractionPlans(BoundPlans):
             fast: the motor that moves within a row.
             fast_start: its first position, in its units.
             fast_end: its last position.
-            fast_intervals: n of them give n + 1 columns.
             slow: the motor that moves once in a row.
-            slow_start: its first position, in its units.
-            slow_end: its last position.
-            slow_intervals: n of them give n + 1 rows.
-            exp_time: exposure, seconds.
-            snake: every second row goes back.
-            per_step: plan of each point in the place of moving, exposing and reading: it does this by itself, into the
-                stream `primary`, as Bluesky's `one_nd_step` does. What else it reads goes into streams of other names.
-            detectors: names, or devices of your own that are read at every point; empty takes the active counting
-                detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
@@ -249,17 +220,22 @@ class DiffractionPlans(BoundPlans):
         """
         rows = powder.line(slow_start, slow_end, slow_intervals)
         columns = powder.line(fast_start, fast_end, fast_intervals)
-        rig, start_doc = self._diffraction(detectors, command, sample, md)
+        rig, start_doc = self._diffraction(detectors, **run)
         start_doc |= {"plan_name": "mesh", "shape": [len(rows), len(columns)], "snaking": [False, snake]}
         start_doc |= {"extents": [[slow_start, slow_end], [fast_start, fast_end]], "hints": {"gridding": "rectilinear"}}
         points = powder.grid(rows, columns, snake)
-        return (yield from powder.azint_points(rig, (slow, fast), points, exp_time, per_step=per_step, md=start_doc))
+        motors = name_of(slow), name_of(fast)
+        return (yield from powder.azint_points(rig, motors, points, exp_time, per_step=per_step, md=start_doc))
 
     def _diffraction(
-        self, detectors: tuple[str, ...], command: str | None, sample: str | None, md: Metadata = None
+        self,
+        detectors: Sequence[str | Readable[Any]],
+        command: str | None = None,
+        sample: str | None = None,
+        md: Metadata = None,
     ) -> tuple[Rig, dict[str, Any]]:
         """The rig with the detectors of a diffraction plan, and what its start document says."""
-        rig = self._rig.with_detectors(tuple(detectors) or self._active("counting"))
+        rig = self._rig.with_detectors(tuple(map(name_of, detectors)) or self._active("counting"))
         names = {detector.name for detector in rig.detectors}
         recipes = [recipe for recipe in self._settings.recipes if recipe.detector in names]
         if self._settings.formats.integrate and (problems := list(recipe_findings(recipes, self._settings.beamline))):

@@ -2,16 +2,33 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.errors import AcquisitionError, PreflightError, ScanError
 from danmax_bluesky.plans import maps, powder
-from danmax_bluesky.plans.bound import Detectors, Exposure, Metadata
 from danmax_bluesky.plans.calls import record_call
+from danmax_bluesky.plans.parameters import (
+    BeamlineMotor,
+    Columns,
+    Command,
+    CountingDetectors,
+    Exposure,
+    File,
+    Latency,
+    Metadata,
+    Motor,
+    Rows,
+    RunOptions,
+    SlowFirst,
+    SlowLast,
+    Snake,
+    TriggeredDetectors,
+)
 from danmax_bluesky.plans.point_lists import read_points, read_table, spiral_points
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.user_devices import name_of
 from danmax_bluesky.plans.user_diffraction import DiffractionPlans
 from danmax_bluesky.runs.grid import Grid
 
@@ -28,22 +45,20 @@ class MapPlans(DiffractionPlans):
     @record_call
     def meshct(
         self,
-        fast: str,
+        fast: BeamlineMotor,
         fast_start: float,
         fast_end: float,
-        fast_intervals: int,
-        slow: str,
-        slow_start: float,
-        slow_end: float,
-        slow_intervals: int,
+        fast_intervals: Columns,
+        slow: BeamlineMotor,
+        slow_start: SlowFirst,
+        slow_end: SlowLast,
+        slow_intervals: Rows,
         exp_time: Exposure,
         *,
-        snake: bool = True,
-        latency: float = 0.0,
-        detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        snake: Snake = True,
+        latency: Latency = 0.0,
+        detectors: TriggeredDetectors = (),
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Map without stopping in a row: `meshct("tom_sam_x", -1, 1, 200, "tom_sam_y", 0, 1, 100, 0.007)`.
 
@@ -54,45 +69,32 @@ class MapPlans(DiffractionPlans):
             fast: the motor that flies along each row.
             fast_start: its position at the middle of the first exposure of a row, in its units.
             fast_end: its position at the middle of the last exposure of a row.
-            fast_intervals: n of them give n + 1 columns.
             slow: the motor that moves once in a row.
-            slow_start: its first position, in its units.
-            slow_end: its last position.
-            slow_intervals: n of them give n + 1 rows.
-            exp_time: exposure, seconds.
-            snake: every second row goes back; without it the fast motor returns to the beginning of each row.
-            latency: dead time between two exposures, seconds; never less than what the detectors need.
-            detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached, run-up and run-down of the fast motor included.
             AcquisitionError: rows are not whole after two tries; everything else is.
         """
-        rig, md = self._diffraction(detectors, command, sample, md)
+        rig, md = self._diffraction(detectors, **run)
         extents = (slow_start, slow_end), (fast_start, fast_end)
-        grid = Grid((slow, fast), extents, (slow_intervals + 1, fast_intervals + 1), snake)
+        grid = Grid((name_of(slow), name_of(fast)), extents, (slow_intervals + 1, fast_intervals + 1), snake)
         return (yield from maps.fly_map(rig, grid, exp_time, latency, md=md))
 
     @record_call
     def spiral(
         self,
-        first: str,
+        first: Motor,
         first_centre: float,
         first_range: float,
-        second: str,
+        second: Motor,
         second_centre: float,
         second_range: float,
         step: float,
         exp_time: Exposure,
         *,
-        detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        detectors: CountingDetectors = (),
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Stop at the points of a spiral, from its centre: `spiral("tom_sam_x", 0, 2, "tom_sam_y", 0, 1, 0.1, 0.05)`.
 
@@ -107,64 +109,48 @@ class MapPlans(DiffractionPlans):
             second_centre: its position in the middle of the rectangle, in its units.
             second_range: width of the rectangle along it.
             step: each point has an area of step times step for itself.
-            exp_time: exposure, seconds.
-            detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Raises:
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
         points = spiral_points((first_centre, second_centre), (first_range, second_range), step)
-        rig, md = self._diffraction(detectors, command, sample, md)
-        return (
-            yield from powder.azint_points(rig, (first, second), points, exp_time, md={"plan_name": "spiral", **md})
-        )
+        rig, md = self._diffraction(detectors, **run)
+        motors = name_of(first), name_of(second)
+        return (yield from powder.azint_points(rig, motors, points, exp_time, md={"plan_name": "spiral", **md}))
 
     @record_call
     def listscan(
         self,
-        file: str,
+        file: File,
         exp_time: Exposure,
         *,
-        detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        detectors: CountingDetectors = (),
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Stop at the positions of a text file, in the order of its lines: `listscan("positions.txt", 0.1)`.
 
         Its first line names the motors, any number of them; each line below has a position of each. The motors are put
         back.
 
-        Args:
-            file: path of the text.
-            exp_time: exposure, seconds.
-            detectors: names; empty takes the active counting detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
-
         Raises:
             ScanError: the text cannot be read, with its line; or a name is unknown.
             PreflightError: a position cannot be reached.
         """
         motors, points = read_points(Path(file))
-        rig, md = self._diffraction(detectors, command, sample, md)
+        rig, md = self._diffraction(detectors, **run)
         return (yield from powder.azint_points(rig, motors, points, exp_time, md={"plan_name": "listscan", **md}))
 
     @record_call
     def maplist(
         self,
-        file: str,
+        file: File,
         exp_time: Exposure,
         *,
-        snake: bool = True,
-        latency: float = 0.0,
-        detectors: Detectors = (),
-        command: str | None = None,
+        snake: Snake = True,
+        latency: Latency = 0.0,
+        detectors: TriggeredDetectors = (),
+        command: Command = None,
         md: Metadata = None,
     ) -> MsgGenerator[tuple[str, ...]]:
         """Measure several maps of several samples, a line of a text file each: `maplist("maps.txt", 0.007)`.
@@ -175,12 +161,7 @@ class MapPlans(DiffractionPlans):
 
         Args:
             file: path of the text; commas, semicolons and blanks part its columns.
-            exp_time: exposure of maps whose line says none, seconds.
-            snake: every second row goes back.
-            latency: dead time between two exposures, seconds.
-            detectors: names; empty takes the active counting detectors.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
+            exp_time: exposure of the maps whose line says none.
 
         Returns:
             the uids of the runs that came to their end.

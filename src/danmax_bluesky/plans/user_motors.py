@@ -9,19 +9,19 @@ from danmax_bluesky.errors import ScanError
 from danmax_bluesky.plans.bound import BoundPlans
 from danmax_bluesky.plans.calls import record_call
 from danmax_bluesky.plans.motor_table import MotorRow, motor_row
+from danmax_bluesky.plans.parameters import Motor
 from danmax_bluesky.plans.stubs import read_position
-from danmax_bluesky.plans.user_devices import AnyMotor
+from danmax_bluesky.plans.user_devices import AnyMotor, name_of
 
 
 class MotorPlans(BoundPlans):
     """Plans that measure nothing."""
 
     @record_call
-    def mv(self, motor: str, position: float, *more: str | float) -> MsgGenerator[None]:
+    def mv(self, motor: Motor, position: float, *more: str | AnyMotor | float) -> MsgGenerator[None]:
         """Move motors, all at the same time: `mv("tom_sam_x", 1.5, "tom_sam_y", 0)`.
 
         Args:
-            motor: name of the motor.
             position: where it goes, in its units.
             more: further motors and positions in turn.
 
@@ -32,11 +32,10 @@ class MotorPlans(BoundPlans):
         yield from bps.mv(*(word for move in moves for word in move))
 
     @record_call
-    def umv(self, motor: str, position: float, *more: str | float) -> MsgGenerator[None]:
+    def umv(self, motor: Motor, position: float, *more: str | AnyMotor | float) -> MsgGenerator[None]:
         """Move motors, as `mv` does.
 
         Args:
-            motor: name of the motor.
             position: where it goes, in its units.
             more: further motors and positions in turn.
 
@@ -46,11 +45,10 @@ class MotorPlans(BoundPlans):
         yield from self.mv(motor, position, *more)
 
     @record_call
-    def mvr(self, motor: str, distance: float, *more: str | float) -> MsgGenerator[None]:
+    def mvr(self, motor: Motor, distance: float, *more: str | AnyMotor | float) -> MsgGenerator[None]:
         """Move motors by a distance from where they stand: `mvr("tom_sam_x", -0.2)`.
 
         Args:
-            motor: name of the motor.
             distance: how far it goes, in its units; the sign is the direction.
             more: further motors and distances in turn.
 
@@ -63,11 +61,11 @@ class MotorPlans(BoundPlans):
         yield from bps.mv(*targets)
 
     @record_call
-    def wm(self, *motors: str) -> MsgGenerator[tuple[MotorRow, ...]]:
+    def wm(self, *motors: Motor) -> MsgGenerator[tuple[MotorRow, ...]]:
         """Say where motors stand, and their limits: `wm("tom_sam_x")`.
 
         Args:
-            motors: names of the motors; without any, all of them.
+            motors: the motors, or their names; without any, all motors of the beamline.
 
         Returns:
             a row for each motor.
@@ -75,7 +73,7 @@ class MotorPlans(BoundPlans):
         Raises:
             ScanError: a motor is unknown.
         """
-        chosen = [self._rig.mover(name) for name in motors or self._rig.motors]
+        chosen = [self._rig.mover(name) for name in map(name_of, motors or self._rig.motors)]
         rows: list[MotorRow] = []
 
         async def ask() -> None:
@@ -94,13 +92,14 @@ class MotorPlans(BoundPlans):
         """
         return (yield from self.wm())
 
-    def _pairs(self, plan: str, what: str, words: tuple[str | float, ...]) -> list[tuple[AnyMotor, float]]:
+    def _pairs(self, plan: str, what: str, words: tuple[str | AnyMotor | float, ...]) -> list[tuple[AnyMotor, float]]:
         if len(words) % 2:
             raise ScanError(f"{plan}: give motors and {what} in pairs, as in {plan}('tom_sam_x', 1.5, 'tom_sam_y', 0)")
         pairs: list[tuple[AnyMotor, float]] = []
-        for name, value in zip(words[::2], words[1::2], strict=True):
+        for motor, value in zip(words[::2], words[1::2], strict=True):
+            name = name_of(motor)
             try:
-                pairs.append((self._rig.mover(str(name)), float(value)))
+                pairs.append((self._rig.mover(name), float(value)))  # type: ignore[arg-type]  a word may be a number
             except (TypeError, ValueError):
                 raise ScanError(f"{name}: {value!r} is no number") from None
         return pairs

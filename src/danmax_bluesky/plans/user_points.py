@@ -1,12 +1,17 @@
 """Scans in the words of Sardana: single exposures, and exposures at positions of a motor."""
 
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.plans import classic
-from danmax_bluesky.plans.bound import BoundPlans, Detectors, Exposure, Metadata
+from danmax_bluesky.plans.bound import BoundPlans
 from danmax_bluesky.plans.calls import record_call
-from danmax_bluesky.plans.powder import PerStep
+from danmax_bluesky.plans.parameters import Detectors, Exposure, First, Intervals, Last, Motor, RunOptions, Steps
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.plans.user_devices import name_of
 
 
 class PointPlans(BoundPlans):
@@ -18,18 +23,9 @@ class PointPlans(BoundPlans):
         exp_time: Exposure = 1.0,
         *,
         detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Expose every active detector once: `ct(0.5)`.
-
-        Args:
-            exp_time: exposure, seconds.
-            detectors: names, or devices of your own that are read at every point; empty takes all active detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the uid of the run.
@@ -37,37 +33,22 @@ class PointPlans(BoundPlans):
         Raises:
             ScanError: the exposure is out of range, or a name is unknown.
         """
-        return (yield from classic.ct(self._armed(detectors), exp_time, md=self._md(command, sample, md)))
+        return (yield from classic.ct(self._armed(detectors), exp_time, md=self._md(**run)))
 
     @record_call
     def ascan(
         self,
-        motor: str,
-        start: float,
-        end: float,
-        nsteps: int,
+        motor: Motor,
+        start: First,
+        end: Last,
+        nsteps: Intervals,
         exp_time: Exposure,
         *,
-        per_step: PerStep | None = None,
+        per_step: Steps = None,
         detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Stop at nsteps + 1 positions of a motor, and expose every active detector at each.
-
-        Args:
-            motor: name of the motor, or a device of your own that is set to a number and read.
-            start: first position, in the motor's units.
-            end: last position, in the motor's units.
-            nsteps: intervals: n of them take n + 1 positions.
-            exp_time: exposure, seconds.
-            per_step: plan of each point in the place of moving, exposing and reading: it does this by itself, into the
-                stream `primary`, as Bluesky's `one_nd_step` does. What else it reads goes into streams of other names.
-            detectors: names, or devices of your own that are read at every point; empty takes all active detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the uid of the run.
@@ -76,38 +57,27 @@ class PointPlans(BoundPlans):
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
-        rig, md = self._armed(detectors), self._md(command, sample, md)
-        return (yield from classic.ascan(rig, motor, start, end, nsteps, exp_time, per_step=per_step, md=md))
+        rig, md, name = self._armed(detectors), self._md(**run), name_of(motor)
+        return (yield from classic.ascan(rig, name, start, end, nsteps, exp_time, per_step=per_step, md=md))
 
     @record_call
     def dscan(
         self,
-        motor: str,
-        start: float,
-        end: float,
-        nsteps: int,
+        motor: Motor,
+        start: First,
+        end: Last,
+        nsteps: Intervals,
         exp_time: Exposure,
         *,
-        per_step: PerStep | None = None,
+        per_step: Steps = None,
         detectors: Detectors = (),
-        sample: str | None = None,
-        command: str | None = None,
-        md: Metadata = None,
+        **run: Unpack[RunOptions],
     ) -> MsgGenerator[str]:
         """Scan a motor around where it stands, as `ascan` does, and bring it back.
 
         Args:
-            motor: name of the motor, or a device of your own that is set to a number and read.
             start: first distance from where the motor stands, in its units.
             end: last distance from where the motor stands, in its units.
-            nsteps: intervals: n of them take n + 1 positions.
-            exp_time: exposure, seconds.
-            per_step: plan of each point in the place of moving, exposing and reading: it does this by itself, into the
-                stream `primary`, as Bluesky's `one_nd_step` does. What else it reads goes into streams of other names.
-            detectors: names, or devices of your own that are read at every point; empty takes all active detectors.
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
 
         Returns:
             the uid of the run.
@@ -116,10 +86,10 @@ class PointPlans(BoundPlans):
             ScanError: a number is out of range, or a name is unknown.
             PreflightError: a position cannot be reached.
         """
-        rig, md = self._armed(detectors), self._md(command, sample, md)
+        rig, md, name = self._armed(detectors), self._md(**run), name_of(motor)
         return (
-            yield from classic.ascan(rig, motor, start, end, nsteps, exp_time, relative=True, per_step=per_step, md=md)
+            yield from classic.ascan(rig, name, start, end, nsteps, exp_time, relative=True, per_step=per_step, md=md)
         )
 
-    def _armed(self, detectors: tuple[str, ...]) -> Rig:
-        return self._rig.with_detectors(tuple(detectors)) if detectors else self._rig
+    def _armed(self, detectors: Sequence[str | Readable[Any]]) -> Rig:
+        return self._rig.with_detectors(tuple(map(name_of, detectors))) if detectors else self._rig

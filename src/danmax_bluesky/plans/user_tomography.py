@@ -8,8 +8,9 @@ from bluesky.utils import MsgGenerator
 from danmax_bluesky.devices.flat_positions import position_of
 from danmax_bluesky.options import options_of
 from danmax_bluesky.plans import tomography
-from danmax_bluesky.plans.bound import BoundPlans, Metadata
+from danmax_bluesky.plans.bound import BoundPlans
 from danmax_bluesky.plans.calls import record_call
+from danmax_bluesky.plans.parameters import Command, Metadata, Sample
 from danmax_bluesky.plans.read_state import beamline_facts
 from danmax_bluesky.plans.report import scan_report
 from danmax_bluesky.plans.rig import Rig
@@ -26,7 +27,7 @@ class TomographyPlans(BoundPlans):
 
     @record_call
     @takes_options_of(TomoScan)
-    def tomo_scan(  # noqa: D417  the others are described by `TomoScan`
+    def tomo_scan(
         self,
         scan_type: ScanType | None = None,
         rot_mot: str | None = None,
@@ -35,8 +36,8 @@ class TomographyPlans(BoundPlans):
         nsteps: int | None = None,
         exp_time: float | None = None,
         *,
-        sample: str | None = None,
-        command: str | None = None,
+        sample: Sample = None,
+        command: Command = None,
         md: Metadata = None,
         dry_run: bool = False,
         configurator: bool = True,
@@ -47,12 +48,8 @@ class TomographyPlans(BoundPlans):
         What is not given is taken from the configurator, which holds what the last scan used.
 
         Args:
-            sample: name of the sample; None takes the one of `newsample`, `RE.md` or the settings.
-            command: as it was typed; None takes the text of this call.
-            md: what else the start document says, beside `RE.md`.
             dry_run: only say what would be measured; nothing moves.
             configurator: False takes the usual values for what is not given, and leaves the configurator as it is.
-            parameters: any other of `TomoScan`.
 
         Returns:
             the uid of the run, None for a dry run.

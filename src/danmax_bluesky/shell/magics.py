@@ -14,40 +14,45 @@ from rich.table import Table
 
 from danmax_bluesky.devices.disconnects import format_missing_devices
 from danmax_bluesky.errors import ScanError
+from danmax_bluesky.options import by_name
 from danmax_bluesky.plans.calls import bind
 from danmax_bluesky.plans.motor_table import motor_row
-from danmax_bluesky.plans.signature import options_of_plan, positional
-from danmax_bluesky.plans.user import Plans
+from danmax_bluesky.plans.signature import first_line, options_of_plan, positional
+from danmax_bluesky.plans.user import Plans, plan_names
 from danmax_bluesky.session import Session
 from danmax_bluesky.shell.words import missing, parse, words_of
 
 T = TypeVar("T")
 ANSWER_S = 30.0
-WORDS = {
+_USAGE = {
     "wa": "%wa                                     where all motors stand",
     "wm": "%wm MOTOR ...                           where these motors stand, and their limits",
     "mv": "%mv MOTOR POSITION [MOTOR POSITION ...] move, and show where they are until they arrived; Ctrl-C stops them",
     "umv": "%umv MOTOR POSITION [...]               the same",
     "mvr": "%mvr MOTOR DISTANCE [...]               the same, from where they stand",
     "ct": "%ct [SECONDS]                           expose every active detector once",
-    "ascan": "%ascan MOTOR START END NSTEPS SECONDS     stop at NSTEPS + 1 positions",
-    "dscan": "%dscan MOTOR START END NSTEPS SECONDS     the same around where the motor stands, and back",
-    "mesh": "%mesh FAST START END NSTEPS SLOW START END NSTEPS SECONDS   a map of diffraction",
-    "meshct": "%meshct FAST START END NSTEPS SLOW START END NSTEPS SECONDS   the same without stopping in a row",
-    "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
+    "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS     as %ascan without stopping, for the rotation",
     "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
-    "align_sample": "%align_sample MOTOR START END NSTEPS SECONDS [--signal pilatus]   the middle of a peak or dip",
-    "align_axis": "%align_axis SECONDS [--motor tom_sam_x]  where the rotation axis is, and its tilt",
-    "align_focus": "%align_focus MOTOR START END NSTEPS SECONDS   the focus across the field of a camera",
-    "align_detector": "%align_detector SECONDS [--calibrant CeO2]   distance and beam of a diffraction detector",
-    "align_energy": "%align_energy MOTOR START END NSTEPS SECONDS   the energy, from several distances of the detector",
-    "align_apply": "%align_apply                            move to what the last alignment proposed",
     "newsample": "%newsample NAME                         another sample is in the beam",
     "newfolder": "%newfolder FOLDER                       files of the next scans go to raw/FOLDER",
     "newvisit": "%newvisit VISIT [PROPOSAL]              files of the next scans go to another visit",
     "reconnect": "%reconnect                              try again what is not connected",
     "danmax": "%danmax                                 this list",
 }
+"""Words that do more than to run the plan of their name."""
+PLAN_WORDS = tuple(name for name in plan_names() if name not in _USAGE and name != "tomo_scan")  # its word is tomoscan
+"""Words that run the plan of their name with what is typed after them."""
+
+
+def _usage(word: str) -> str:
+    """How a word that runs a plan is typed, and what the plan does."""
+    plan = getattr(Plans, word)
+    typed = " ".join([f"%{word}", *(name.upper() for name, _ in positional(plan))])
+    does = first_line(plan).split(": `")[0].removesuffix(".")
+    return f"{typed:<39} {'  ' * (len(typed) > 39)}{does[0].lower()}{does[1:]}"
+
+
+WORDS = _USAGE | {word: _usage(word) for word in PLAN_WORDS}
 
 
 class Magics:
@@ -72,6 +77,18 @@ class Magics:
                 shell.set_hook("complete_command", completed, str_key=f"%{word}")
                 shell.set_hook("complete_command", completed, str_key=word)
         shell.input_transformers_cleanup.append(functools.partial(as_words, self._is_plan(shell)))
+
+    def __getattr__(self, word: str) -> Callable[[str], None]:
+        """The word that runs the plan of its name."""
+        if word not in PLAN_WORDS:
+            raise AttributeError(f"there is no word %{word}")
+        plan = getattr(Plans, word)
+
+        def run(line: str = "") -> None:
+            self._measure(word, line, *parse(line, plan))
+
+        run.__name__, run.__doc__ = word, plan.__doc__
+        return run
 
     def _is_plan(self, shell: Any) -> Callable[[str], bool]:
         """Whether a name at the prompt is the plan of this session, and nothing that the user has called so."""
@@ -112,22 +129,6 @@ class Magics:
             table.add_row(name, f"{frame.mean():.6g}", f"{frame.min():g}", f"{frame.max():g}")
         self._console.print(table)
 
-    def ascan(self, line: str) -> None:
-        """Stop at equally spaced positions of a motor, and expose every active detector at each."""
-        self._measure("ascan", line, *parse(line, Plans.ascan))
-
-    def dscan(self, line: str) -> None:
-        """Stop at equally spaced positions around where a motor stands, expose at each, and bring it back."""
-        self._measure("dscan", line, *parse(line, Plans.dscan))
-
-    def mesh(self, line: str) -> None:
-        """Map diffraction over two motors, and bring them back."""
-        self._measure("mesh", line, *parse(line, Plans.mesh))
-
-    def meshct(self, line: str) -> None:
-        """Map diffraction over two motors, the first of which flies along each row, and bring them back."""
-        self._measure("meshct", line, *parse(line, Plans.meshct))
-
     def ascanct(self, line: str) -> None:
         """Expose while the rotation turns, without stopping; no tomography, so the configurator has no part in it."""
         values, named = parse(line, Plans.ascan)
@@ -141,30 +142,6 @@ class Magics:
     def tomoscan(self, line: str) -> None:
         """Measure a tomography, in the words of `danmax tomoscan`; what is not named comes from the configurator."""
         self._measure("tomo_scan", line, *parse(line), word="tomoscan")
-
-    def align_sample(self, line: str) -> None:
-        """Find the middle of a peak, a dip or a pair of edges, and propose to go there."""
-        self._measure("align_sample", line, *parse(line, Plans.align_sample))
-
-    def align_axis(self, line: str) -> None:
-        """Find the rotation axis and its tilt from a few orientations of the sample."""
-        self._measure("align_axis", line, *parse(line, Plans.align_axis))
-
-    def align_focus(self, line: str) -> None:
-        """Find the focus across the field of a camera."""
-        self._measure("align_focus", line, *parse(line, Plans.align_focus))
-
-    def align_detector(self, line: str) -> None:
-        """Expose a calibrant, and find distance, beam and tilt of a diffraction detector."""
-        self._measure("align_detector", line, *parse(line, Plans.align_detector))
-
-    def align_energy(self, line: str) -> None:
-        """Find the energy from a calibrant at several distances of the detector."""
-        self._measure("align_energy", line, *parse(line, Plans.align_energy))
-
-    def align_apply(self, line: str = "") -> None:
-        """Do what the last alignment proposed."""
-        self._run(self._session.plans.align_apply())
 
     def newsample(self, line: str) -> None:
         """Another sample is in the beam."""
@@ -232,7 +209,8 @@ class Magics:
         """Run a plan of the session with the words that were typed after its name."""
         bound: Any = getattr(self._session.plans, plan)
         self._check(word or plan, line, values, named, bound)
-        self._run(bound(*values, **{"command": f"{word or plan} {line.strip()}".strip(), **named}))
+        command = {"command": f"{word or plan} {line.strip()}".strip()} if "command" in by_name(bound.options) else {}
+        self._run(bound(*values, **{**command, **named}))
 
     def _check(
         self, word: str, line: str, values: Sequence[Any], named: Mapping[str, Any], plan: Callable[..., Any]

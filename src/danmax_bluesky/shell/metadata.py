@@ -64,12 +64,12 @@ class StoredMetadata(RunMetadata):
             _log.warning("%s; the session goes on without what stands in it", self._unreadable())
             return
         text = read_text(self._path, StorageError, missing="{}")
-        kept = parse(text, "JSON", f"metadata {self._path}", StorageError, remedy="move the file away")
-        if not isinstance(kept, dict):
-            raise StorageError(f"metadata {self._path} cannot be read: it holds {shown(kept)}; move the file away")
-        self._added = {key: value for key, value in kept.items() if key not in RESERVED and key not in _NOT_KEPT}
-        for key in kept.keys() & RESERVED.keys():
-            _log.warning("%s: %s = %r is left out: %s", self._path, key, kept[key], RESERVED[key].format(key=key))
+        stored = parse(text, "JSON", f"metadata {self._path}", StorageError, remedy="move the file away")
+        if not isinstance(stored, dict):
+            raise StorageError(f"metadata {self._path} cannot be read: it holds {shown(stored)}; move the file away")
+        self._added = {key: value for key, value in stored.items() if key not in RESERVED and key not in _NOT_KEPT}
+        for key in stored.keys() & RESERVED.keys():
+            _log.warning("%s: %s = %r is left out: %s", self._path, key, stored[key], RESERVED[key].format(key=key))
 
     def _unreadable(self) -> str:
         return f"metadata {self._path} may not be read by you; ask its owner for `chmod 664 {self._path}`"
@@ -79,8 +79,8 @@ class StoredMetadata(RunMetadata):
             raise StorageError(f"{self._unreadable()}, or what stands in it would be lost")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            kept = {key: value for key, value in self._added.items() if key not in _NOT_KEPT}
-            content = json.dumps(kept, indent=1)
+            stored = {key: value for key, value in self._added.items() if key not in _NOT_KEPT}
+            content = json.dumps(stored, indent=1)
             write_file(self._path, content, replace=True, mode=0o664)  # the next user of the visit reads it
         except OSError as error:
             raise StorageError(f"metadata {self._path} cannot be written: {error.strerror}") from error

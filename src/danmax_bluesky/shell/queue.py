@@ -12,18 +12,15 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from danmax_bluesky.options import PLAIN, Option, union_members
-from danmax_bluesky.plans.signature import first_line, options_of_plan, positional
+from danmax_bluesky.plans.signature import complete, first_line, options_of_plan, positional
 from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.session import Session
 from danmax_bluesky.shell.start import devices
 
 Plan = Callable[..., MsgGenerator[Any]]
 _NOT_FOR_A_QUEUE = {"command", "dry_run", "per_step", "per_shot"}
-_NAMED_BY = {
-    **dict.fromkeys(("rot_mot", "motor", "fast", "slow", "first", "second"), "Motors"),
-    **dict.fromkeys(("tomo_det", "detectors"), "Detectors"),
-}
-"""Parameters whose values are names of devices -> the enumeration of these names."""
+_ENUMERATIONS = {"motor": "Motors", "detector": "Detectors"}
+"""Kind of a device -> the enumeration of the names of these devices."""
 
 
 def queue_namespace(session: Session) -> dict[str, Any]:
@@ -69,7 +66,7 @@ def _words(session: Session) -> dict[str, Plan]:
         yield from bps.null()
         session.newvisit(visit, proposal or "")
 
-    return {"newsample": newsample, "newfolder": newfolder, "newvisit": newvisit}
+    return {plan.__name__: complete(plan) for plan in (newsample, newfolder, newvisit)}
 
 
 def _queued(name: str, plan: Plan, names: Mapping[str, list[str]]) -> Plan:
@@ -101,14 +98,14 @@ def _parameter(option: Option, repeats: bool) -> inspect.Parameter:
     if repeats:
         return inspect.Parameter(option.name, inspect.Parameter.VAR_POSITIONAL)
     default = inspect.Parameter.empty if option.is_required else option.default
-    if isinstance(default, tuple):
-        default = list(default) or None
+    if default == () or (option.about.device_kind and default == ""):
+        default = None  # which leaves it to the plan; an enumeration has no empty name
     return inspect.Parameter(option.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
 
 
 def _annotation(option: Option, names: Mapping[str, list[str]], repeats: bool) -> dict[str, Any]:
     """Type, limits, choices and description of a parameter, for `parameter_annotation_decorator`."""
-    if enumeration := _NAMED_BY.get(option.name):
+    if enumeration := _ENUMERATIONS.get(option.about.device_kind):
         kind, choices = enumeration, {enumeration: names[enumeration]}
         kind = f"typing.List[{kind}]" if option.kind is tuple else kind
     else:

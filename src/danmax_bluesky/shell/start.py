@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import textwrap
 import threading
 from typing import Any
 
@@ -22,7 +23,7 @@ from danmax_bluesky.plans.user import plan_names
 from danmax_bluesky.screen import screen
 from danmax_bluesky.session import Session
 from danmax_bluesky.shell.live_display import LiveView
-from danmax_bluesky.shell.magics import Magics
+from danmax_bluesky.shell.magics import WORDS, Magics
 from danmax_bluesky.shell.metadata import StoredMetadata
 from danmax_bluesky.shell.runs import catalog_namespace
 
@@ -102,9 +103,12 @@ def banner(session: Session) -> str:
         f"  files    go to {session.paths.visit.raw}",
         f"  devices  {', '.join(connected)}",
         f"  plans    {', '.join(plan_names())}",
-        "  words    %wa %wm %mv %mvr %ct %ascan %dscan %ascanct %mesh %meshct %tomoscan %newsample %newfolder",
-        "           %newvisit %reconnect %align_sample %align_axis %align_focus %align_detector %align_energy",
-        "           %align_apply; %danmax tells what they take",
+        *textwrap.wrap(
+            f"{' '.join(f'%{word}' for word in WORDS)}; %danmax tells what they take",
+            initial_indent="  words    ",
+            subsequent_indent=" " * 11,
+            width=100,
+        ),
         '  begin    RE(tomo_scan("ascanct", "tom_ry", 0, 180, 400, 0.01, npt_fields=10, sample="bone"))',
         "           %tomoscan ascanct tom_ry 0 180 400 0.01 --npt-fields 10 --sample bone",
         '  find     cat[-1]  cat[12]  cat["3c5a1f"]  find_runs(sample="bone")[-1]  runs(since="today")',
@@ -120,11 +124,11 @@ def banner(session: Session) -> str:
 
 def _explain(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:
     """Our own errors are one text; anything else keeps its traceback."""
-    found = reason_of(error)
+    reason = reason_of(error)
     if isinstance(error, RunEngineInterrupted):
         screen(stderr=True).print(_what_now(shell), highlight=False, soft_wrap=True, markup=False)
-    elif isinstance(found, DanmaxError):
-        screen(stderr=True).print(f"error: {found}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+    elif isinstance(reason, DanmaxError):
+        screen(stderr=True).print(f"error: {reason}", style="bold red", highlight=False, soft_wrap=True, markup=False)
     else:
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 

@@ -50,7 +50,9 @@ class TomoScan(BaseModel):
         description="ascan and dscan stop at every angle, ascanct and dscanct do not; timescan takes frames in time, "
         "with rotation at rest or turning freely; dscan and dscanct count from where rotation stands"
     )
-    rot_mot: Annotated[str, About(WAY)] = Field(default="tom_ry", min_length=1, description="rotation motor")
+    rot_mot: Annotated[str, About(WAY, device_kind="motor")] = Field(
+        default="tom_ry", min_length=1, description="rotation motor"
+    )
     scan_start: Annotated[float, About(WAY, "deg")] = Field(
         default=0.0, ge=-FURTHEST_DEG, le=FURTHEST_DEG, description="first angle"
     )
@@ -69,9 +71,9 @@ class TomoScan(BaseModel):
         le=LONGEST_S,
         description="dead time between exposures, at least the detector's own",
     )
-    tomo_det: Annotated[tuple[str, ...], About(EXPOSURES, word="det", accepts="Sequence[str] | str")] = Field(
-        default=(), description="2D detectors by name; empty takes the active ones"
-    )
+    tomo_det: Annotated[
+        tuple[str, ...], About(EXPOSURES, word="det", accepts="Sequence[str] | str", device_kind="detector")
+    ] = Field(default=(), description="2D detectors by name; empty takes the active ones")
     npt_fields: Annotated[int, About(FLATS)] = Field(
         default=20, ge=0, le=1_000_000, description="number of dark frames, and of flat frames"
     )

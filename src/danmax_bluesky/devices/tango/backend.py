@@ -120,29 +120,29 @@ class TangoBackend(SignalBackend[Any]):
     def __init__(self, datatype: type[Any] | None, link: Link) -> None:
         super().__init__(datatype)
         self.link = link
-        self._place: SignalSource = Constant(None)
+        self._source: SignalSource = Constant(None)
         self._config: Any = None  # tango.AttributeInfoEx, whose stub says otherwise
         self._put: Any = None
         self._callback: Callback[Reading[Any]] | None = None
         self._watch: _Watch | None = None
 
-    def place(self, place: SignalSource) -> None:
+    def set_source(self, source: SignalSource) -> None:
         """Tell where the child is; before connecting."""
-        self._place = place
+        self._source = source
 
     def source(self, name: str, read: bool) -> str:
         """Address of the attribute."""
-        match self._place:
+        match self._source:
             case Constant():
                 return f"fixed://{name}"
             case CommandsByValue(state=attribute):
                 return self.link.address_of(attribute.name)
-            case place:
-                return self.link.address_of(place.name)
+            case named:
+                return self.link.address_of(named.name)
 
     async def connect(self, timeout: float) -> None:
         """Read the attribute's configuration, and see that its type is that of the signal."""
-        if isinstance(self._place, Constant):
+        if isinstance(self._source, Constant):
             return
         name = self._attribute.name
         try:
@@ -156,9 +156,9 @@ class TangoBackend(SignalBackend[Any]):
 
     @property
     def _attribute(self) -> Attribute:
-        match self._place:
+        match self._source:
             case Attribute():
-                return self._place
+                return self._source
             case CommandsByValue(state=attribute):
                 return attribute
             case AttributeLimit(name=name) | FilePath(name=name):
@@ -167,7 +167,7 @@ class TangoBackend(SignalBackend[Any]):
 
     async def put(self, value: Any) -> None:
         """Write the attribute, or carry out the command."""
-        match self._place:
+        match self._source:
             case Attribute() as attribute:
                 written = to_tango(value, attribute, self._config)
                 # given its configuration, pytango need not ask for it at every write
@@ -182,9 +182,9 @@ class TangoBackend(SignalBackend[Any]):
                 pairs = list(zip(parts, (str(path.parent), path.stem, path.suffix), strict=True))
                 await self.link.ask(lambda proxy: proxy.write_attributes(pairs), f"{', '.join(parts)} = {value}")
             case Constant():
-                self._place = Constant(value)
-            case AttributeLimit() as place:
-                raise DeviceError(f"{self.link.name}: {place.name}.{place.part} is set in the control system")
+                self._source = Constant(value)
+            case AttributeLimit() as source:
+                raise DeviceError(f"{self.link.name}: {source.name}.{source.part} is set in the control system")
         self._put = value
 
     async def get_datakey(self, source: str) -> DataKey:
@@ -195,43 +195,43 @@ class TangoBackend(SignalBackend[Any]):
 
     def _metadata(self) -> SignalMetadata:
         metadata = SignalMetadata()
-        found = self._config
+        config = self._config
         if isinstance(self.datatype, type) and issubclass(self.datatype, StrictEnum):
             metadata["choices"] = [choice.value for choice in self.datatype]
-        if found is None:
+        if config is None:
             return metadata
-        if units := self._units(found.unit):
+        if units := self._units(config.unit):
             metadata["units"] = units
-        low, high = _number(found.min_value), _number(found.max_value)
-        if isinstance(self._place, Attribute) and (low is not None or high is not None):
+        low, high = _number(config.min_value), _number(config.max_value)
+        if isinstance(self._source, Attribute) and (low is not None or high is not None):
             metadata["limits"] = Limits(control=LimitsRange(low=low, high=high))
-        if self.datatype is float and (digits := re.fullmatch(r"%\d*\.(\d+)[fe]", found.format)):
+        if self.datatype is float and (digits := re.fullmatch(r"%\d*\.(\d+)[fe]", config.format)):
             metadata["precision"] = int(digits[1])
         return metadata
 
-    def _units(self, told: str) -> str:
-        known = "" if told == "No unit" else told
-        return known or (self._place.units if isinstance(self._place, Attribute | AttributeLimit) else "")
+    def _units(self, unit: str) -> str:
+        shown = "" if unit == "No unit" else unit
+        return shown or (self._source.units if isinstance(self._source, Attribute | AttributeLimit) else "")
 
     async def get_reading(self) -> Reading[Any]:
         """The value with the server's time."""
-        if isinstance(self._place, Constant):
-            return Reading(value=self._convert(self._place.value), timestamp=0.0, alarm_severity=0)
-        if isinstance(self._place, AttributeLimit):
-            return await self._limit(self._place)
-        if isinstance(self._place, FilePath):
-            return await self._path(self._place)
+        if isinstance(self._source, Constant):
+            return Reading(value=self._convert(self._source.value), timestamp=0.0, alarm_severity=0)
+        if isinstance(self._source, AttributeLimit):
+            return await self._limit(self._source)
+        if isinstance(self._source, FilePath):
+            return await self._path(self._source)
         attribute = self._attribute
         return self._reading(await self.link.ask(lambda proxy: proxy.read_attribute(attribute.name), attribute.name))
 
-    async def _limit(self, place: AttributeLimit) -> Reading[Any]:
-        self._config = await self.link.ask(lambda proxy: proxy.get_attribute_config(place.name), place.name)
-        found = _number(getattr(self._config, place.part))
-        value = place.default if found is None else found
+    async def _limit(self, source: AttributeLimit) -> Reading[Any]:
+        self._config = await self.link.ask(lambda proxy: proxy.get_attribute_config(source.name), source.name)
+        limit = _number(getattr(self._config, source.part))
+        value = source.default if limit is None else limit
         return Reading(value=self._convert(value), timestamp=self.link.last_answer or 0.0, alarm_severity=0)
 
-    async def _path(self, place: FilePath) -> Reading[Any]:
-        answers: Any = await self.link.ask(lambda proxy: proxy.read_attributes(place.parts), ", ".join(place.parts))
+    async def _path(self, source: FilePath) -> Reading[Any]:
+        answers: Any = await self.link.ask(lambda proxy: proxy.read_attributes(source.parts), ", ".join(source.parts))
         directory, name, suffix = (answer.value or "" for answer in answers)
         path = PurePosixPath(directory, f"{name}{suffix}")
         return Reading(value=str(path), timestamp=answers[1].time.totime(), alarm_severity=0)
@@ -242,11 +242,11 @@ class TangoBackend(SignalBackend[Any]):
 
     async def get_setpoint(self) -> Any:
         """What was written last, by us or, if it was not us, as the server has it."""
-        if self._put is not None or not isinstance(self._place, Attribute):
+        if self._put is not None or not isinstance(self._source, Attribute):
             return self._put if self._put is not None else await self.get_value()
-        name = self._place.name
+        name = self._source.name
         answer: Any = await self.link.ask(lambda proxy: proxy.read_attribute(name), name)
-        return from_tango(answer.w_value, self.datatype, self._place, self._config)
+        return from_tango(answer.w_value, self.datatype, self._source, self._config)
 
     def set_callback(self, callback: Callback[Reading[Any]] | None) -> None:
         """Begin or end to tell readings as they come."""
@@ -258,8 +258,8 @@ class TangoBackend(SignalBackend[Any]):
             self._watch = None
         if callback is None:
             return
-        if isinstance(self._place, Constant):
-            callback(Reading(value=self._convert(self._place.value), timestamp=0.0, alarm_severity=0))
+        if isinstance(self._source, Constant):
+            callback(Reading(value=self._convert(self._source.value), timestamp=0.0, alarm_severity=0))
             return
         self._watch = _Watch(self, callback)
         self.link.listen(self._attribute.name, self._watch)
@@ -268,7 +268,7 @@ class TangoBackend(SignalBackend[Any]):
         return self.datatype(value) if isinstance(self.datatype, type) and value is not None else value
 
     def _reading(self, answer: Any) -> Reading[Any]:
-        if isinstance(self._place, AttributeLimit | FilePath):
+        if isinstance(self._source, AttributeLimit | FilePath):
             raise DeviceError(f"{self.link.name}: a limit or a path sends no events")
         value = from_tango(answer.value, self.datatype, self._attribute, self._config)
         return Reading(value=value, timestamp=answer.time.totime(), alarm_severity=int(answer.quality))
@@ -280,7 +280,7 @@ class _Watch:
     def __init__(self, backend: TangoBackend, callback: Callback[Reading[Any]]) -> None:
         self._backend = backend
         self._callback = callback
-        self._told: Reading[Any] | None = None
+        self._latest: Reading[Any] | None = None
 
     def hear(self, answer: Any) -> None:
         """Tell a reading, unless it says nothing new."""
@@ -289,14 +289,14 @@ class _Watch:
         except DeviceError as error:
             logger.debug("%s", error)
             return
-        told = self._told
-        if told is None or (reading["timestamp"] >= told["timestamp"] and reading["value"] != told["value"]):
-            self._told = reading
+        latest = self._latest
+        if latest is None or (reading["timestamp"] >= latest["timestamp"] and reading["value"] != latest["value"]):
+            self._latest = reading
             self._tell(reading)
 
     def lose(self, error: LinkLostError) -> None:
         """Tell that there is no value."""
-        self._told = None
+        self._latest = None
         self._tell(LostReading(error, self._backend.link.last_answer or 0.0))
 
     def _tell(self, reading: Any) -> None:
@@ -315,7 +315,7 @@ class TangoCommandBackend(CommandBackend[[], None]):
         self._names: tuple[str, ...] = ()
         self._lasting = False
 
-    def place(self, command: Command) -> None:
+    def set_commands(self, command: Command) -> None:
         """Tell which commands; before connecting."""
         self._names, self._lasting = command.names, command.lasting
 

@@ -24,7 +24,7 @@ class ConfiguratorConnector(DeviceConnector):
         for parameter in BY_NAME.values():
             if not hasattr(device, parameter.name):
                 backend = TangoBackend(parameter.kind, self.link)
-                backend.place(Attribute(parameter.label))
+                backend.set_source(Attribute(parameter.label))
                 setattr(device, parameter.name, signal_of(parameter, backend))
 
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:

@@ -15,6 +15,7 @@ from ophyd_async.core import (
 )
 
 from danmax_bluesky.config import TangoSettings
+from danmax_bluesky.devices.internals import connector_of
 from danmax_bluesky.devices.tango.backend import (
     Attribute,
     AttributeLimit,
@@ -70,11 +71,11 @@ class TangoConnector(DeviceConnector):
         list(self._filler.create_commands_from_annotations(filled=False))
         self._filler.check_created()
         for name, child in device.children():
-            place = self._table.get(name)
-            if isinstance(child, Signal) and place is not None and not isinstance(place, Command):
-                self._filler.fill_child_signal(name, type(child)).place(place)
-            elif isinstance(child, CommandChild) and isinstance(place, Command):
-                self._filler.fill_child_command(name, type(child)).place(place)
+            source = self._table.get(name)
+            if isinstance(child, Signal) and source is not None and not isinstance(source, Command):
+                self._filler.fill_child_signal(name, type(child)).set_source(source)
+            elif isinstance(child, CommandChild) and isinstance(source, Command):
+                self._filler.fill_child_command(name, type(child)).set_commands(source)
         self._filler.check_filled(self.link.address)
 
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
@@ -108,7 +109,7 @@ def make_connector(
 
 def link_of(device: Device) -> Link | None:
     """The connection of a device to Tango; None for a device of another control system."""
-    connector = device._connector  # noqa: SLF001  a device shows its connector in no other way
+    connector = connector_of(device)
     return connector.link if isinstance(connector, TangoConnector) else None
 
 

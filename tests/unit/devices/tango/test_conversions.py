@@ -98,7 +98,7 @@ def test_a_child_that_does_not_exist_is_told():
 
 async def test_a_fixed_value_can_be_read_set_and_watched():
     backend = TangoBackend(float, Link("a/b/c", "x"))
-    backend.place(Constant(1.5))
+    backend.set_source(Constant(1.5))
     heard = []
     await backend.connect(1.0)
     backend.set_callback(heard.append)
@@ -110,7 +110,7 @@ async def test_a_fixed_value_can_be_read_set_and_watched():
 
 async def test_a_device_that_was_never_connected_says_so():
     backend = TangoBackend(float, Link("", "tom_ry"))
-    backend.place(Attribute("Position"))
+    backend.set_source(Attribute("Position"))
     with pytest.raises(DeviceError, match="tom_ry: the settings name no address for it; give it one"):
         await backend.get_value()
 
