@@ -143,7 +143,7 @@ def test_a_session_that_is_killed_loses_no_frame_and_the_next_one_says_what_stan
 @pytest.mark.parametrize("kind", PLANS)
 @pytest.mark.campaign
 @pytest.mark.timeout(4 * 3600)
-def test_no_kill_loses_a_frame_or_hides_where_the_sample_is(tmp_path, commands, kind):
+def test_no_kill_loses_a_frame_or_hides_where_the_sample_is(tmp_path, commands, kind, record_property):
     trials, failed = 0, []
     for later_ns in (0, MIDDLE_NS):
         for at in range(len(commands[kind]) % EVERY if later_ns else 0, len(commands[kind]), EVERY):
@@ -153,6 +153,7 @@ def test_no_kill_loses_a_frame_or_hides_where_the_sample_is(tmp_path, commands, 
             except Exception as error:
                 told = f"{at} ({commands[kind][at]}) + {later_ns / 1e6:g} ms: {type(error).__name__} {error}"
                 failed.append(told[:600])
+    record_property("trials", trials)
     assert failed == [], "\n".join([f"{len(failed)} of {trials}", *failed[:20]])
 
 

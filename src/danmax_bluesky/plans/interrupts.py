@@ -18,6 +18,7 @@ from typing import Any
 
 from bluesky.run_engine import RunEngine
 from bluesky.utils import (
+    FailedPause,
     Msg,
     MsgGenerator,
     PauseRequest,
@@ -50,7 +51,7 @@ def interruptible(run_engine: RunEngine) -> Callable[[MsgGenerator[Any]], MsgGen
             if state in _ENDINGS:  # once: whatever is thrown now ends the plan, which then tidies up
                 ending = True
                 thrown = thrown or _ENDINGS[state]()  # nothing was thrown where the cancellation was dropped
-                asked = thrown if isinstance(thrown, RunEngineControlException) else None
+                asked = thrown if isinstance(thrown, (RunEngineControlException, FailedPause)) else None
             state = "" if thrown is not None else state
             if state == "pausing":
                 hold(run_engine)

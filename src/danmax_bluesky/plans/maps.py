@@ -16,6 +16,7 @@ from danmax_bluesky.plans.rows import Rows, farthest, plan_rows
 from danmax_bluesky.plans.segment import measure_phase
 from danmax_bluesky.plans.stubs import (
     in_the_beam,
+    monitored,
     nothing_is_away,
     position_units,
     read_setpoints,
@@ -149,7 +150,7 @@ def measure_map(rig: Rig, planned: PlannedMap, md: Mapping[str, Any] | None = No
     phase = PlannedPhase(_phase(rig, grid, row, rows))
     plan = measure_phases(rig, (phase,), flight=rows, end_with=measure_again, spare=phase.num, md=start)
     beside = [*(rig.motor(name).readback for name in grid.motors), *rig.integrated.values()]
-    whole = bpp.subs_wrapper(bpp.monitor_during_wrapper(plan, beside), documents)
+    whole = bpp.subs_wrapper(monitored(plan, beside), documents)
     uid: Any = yield from bpp.finalize_wrapper(whole, lambda: restore_positions(rig, home))
     return uid
 

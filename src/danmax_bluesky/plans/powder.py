@@ -25,6 +25,7 @@ from danmax_bluesky.plans.stubs import (
     close_shutter,
     end_safely,
     in_the_beam,
+    monitored,
     nothing_is_away,
     open_shutter,
     position_units,
@@ -179,7 +180,7 @@ def azint_fly(
     units = yield from position_units(moved)
     start_doc = {"plan_name": "azint_scan", "motors": [motor], "flown": {motor: units}, **(md or {})}
     home = (yield from read_setpoints(rig, (motor,))) if back else ()
-    plan = bpp.monitor_during_wrapper(_measured(rig, (phase,), start_doc, flight), [moved.readback])
+    plan = monitored(_measured(rig, (phase,), start_doc, flight), [moved.readback])
     return (yield from bpp.finalize_wrapper(plan, lambda: restore_positions(rig, home)))
 
 
@@ -300,7 +301,7 @@ def _measured(
     refuse_own_detectors(rig)
     start_doc = {"integrals": dict.fromkeys(rig.integrated, "monitor"), **md}
     plan = measure_phases(rig, phases, flight=flight, md=start_doc)
-    uid: Any = yield from bpp.monitor_during_wrapper(plan, list(rig.integrated.values()))
+    uid: Any = yield from monitored(plan, list(rig.integrated.values()))
     return uid
 
 

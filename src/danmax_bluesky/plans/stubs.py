@@ -117,6 +117,24 @@ def _staged(plan: MsgGenerator[T], devices: Sequence[Any]) -> MsgGenerator[T]:
     return (yield from bpp.finalize_wrapper(whole(), lambda: surely(lambda: bps.unstage_all(*reversed(devices)))))
 
 
+def monitored(plan: MsgGenerator[T], signals: Sequence[Any]) -> MsgGenerator[T]:
+    """Note every value of some signals while a run is open, each signal in a stream of its own.
+
+    The RunEngine ends the monitors when it closes the run. Bluesky's own wrapper ends each of them before, also one
+    that has not begun because of an error or an end in between, and that complaint takes the place of the error.
+    """
+
+    def begin(message: Msg) -> tuple[None, MsgGenerator[None] | None]:
+        return None, _begin_monitors(signals) if message.command == "open_run" else None
+
+    return (yield from bpp.plan_mutator(plan, begin))
+
+
+def _begin_monitors(signals: Sequence[Any]) -> MsgGenerator[None]:
+    for signal in signals:
+        yield from bps.monitor(signal, name=f"{signal.name}_monitor")
+
+
 staged: Any = make_decorator(_staged)
 """Decorates a plan with the devices that are staged before it, and unstaged after it to the last of them.
 

@@ -15,6 +15,7 @@ from danmax_bluesky.plans.stubs import (
     close_shutter,
     end_safely,
     in_the_beam,
+    monitored,
     move_in_order,
     position_units,
     read_setpoints,
@@ -249,7 +250,6 @@ def measure_phases(
     flying = {rig.rotation.name, *travelling, *(flight.motors if flight else ())}
 
     @staged([*rig.detectors, rig.panda, rig.sequencer, *map(rig.motor, sorted(flying))])
-    @bpp.monitor_during_decorator([rig.motor(name).readback for name in travelling])
     @bpp.run_decorator()
     def run() -> MsgGenerator[None]:
         longest_wait_s = max(ph.longest_wait_s + patience_s(rig, ph) for ph in exposed)
@@ -261,7 +261,7 @@ def measure_phases(
             yield from end_with()
 
     # Injected, not passed to `open_run`: a message has a field of its own that is called `command`.
-    described = bpp.inject_md_wrapper(run(), start)
+    described = bpp.inject_md_wrapper(monitored(run(), [rig.motor(name).readback for name in travelling]), start)
 
     return (yield from bpp.finalize_wrapper(described, lambda: end_safely(rig, positions)))
 

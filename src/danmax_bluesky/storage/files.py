@@ -13,12 +13,12 @@ from typing import Any
 import h5py
 import hdf5plugin  # registers the filters  # noqa: F401
 import numpy as np
-from h5py.h5l import TYPE_EXTERNAL, TYPE_HARD
 from h5py.h5o import get_info
 
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.parsing import expecting, opened
-from danmax_bluesky.storage.virtual_layouts import damaged_layout
+from danmax_bluesky.storage.links import Link, links_of
+from danmax_bluesky.storage.virtual_layouts import SourceLists
 
 MOST_IN_MEMORY = 8 * 2**30
 """Bytes that one dataset may take when it is read whole."""
@@ -28,8 +28,8 @@ MOST_ROWS = 100_000_000
 """Of a dataset whose rows are looked at one by one: a day of frames at a kilohertz."""
 MOST_REMEMBERED = 1000
 """Files that were looked at and found to be harmless."""
-_HARMLESS: set[tuple[int, ...]] = set()
-"""Device, number, size and times of change of each such file; only the system sets the last of them."""
+_HARMLESS: dict[tuple[int, ...], list[Link]] = {}
+"""Links to other files of each such file, by its device, number, size and times; only the system sets the last time."""
 _ERRNO = re.compile(r"errno = (\d+)")
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -172,44 +172,40 @@ def _harmless(file: h5py.File, path: Path) -> h5py.File:
     Raises:
         StorageError: the file has one of these; it is closed again.
     """
-    status = path.stat()
+    try:
+        status = path.stat()
+        lists = SourceLists(path, file.userblock_size)
+    except (OSError, ValueError):
+        return file  # it was removed meanwhile
     state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    if state in _HARMLESS:
-        return file
-    _refuse_harmful(file, path)
-    if len(_HARMLESS) >= MOST_REMEMBERED:
-        _HARMLESS.clear()
-    _HARMLESS.add(state)
-    return file
-
-
-def _refuse_harmful(file: h5py.File, path: Path) -> None:
-    links: dict[str, str] = {}
-    objects: dict[int, str] = {}
-
-    def look(name: bytes, link: Any) -> None:
-        if link.type == TYPE_EXTERNAL:
-            links.setdefault(os.fsdecode(file.id.links.get_val(name)[0]), os.fsdecode(name))
-        elif link.type == TYPE_HARD:
-            objects.setdefault(link.u, os.fsdecode(name))
-
-    with suppress(OSError, RuntimeError, ValueError, KeyError):  # a damaged part, which its reader meets
-        file.id.links.visit(look, info=True)
-    problem = ""
-    for target, name in links.items():
-        with suppress(OSError, ValueError):  # it is not there, which its reader says
-            mode = os.stat(path.parent / target).st_mode
-            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-                problem = f"its link {name} leads to {target}, a pipe or a device; delete the link"
-    damaged = damaged_layout(path, objects, file.userblock_size)
-    if damaged is not None:
-        problem = (
-            f"the list of sources of its virtual dataset {damaged} is damaged; restore the file from a backup, or move "
-            "it away and write it again: a master with `danmax rebuild`, a DXchange file with `danmax dxchange`"
-        )
+    with lists:
+        links = _HARMLESS[state] if state in _HARMLESS else list(links_of(file))
+        problem = next(filter(None, (_harm(link, path, lists) for link in links)), "")
     if problem:
         file.close()
         raise StorageError(f"{path}: {problem}")
+    if len(_HARMLESS) >= MOST_REMEMBERED:
+        _HARMLESS.clear()
+    _HARMLESS[state] = [link for link in links if link.kind == "file"]
+    return file
+
+
+def _harm(link: Link, path: Path, lists: SourceLists) -> str:
+    """What is wrong with a link of a file, for a message; "" if nothing is."""
+    remedy = (
+        "is damaged; restore the file from a backup, or move it away and write it again: a master with `danmax "
+        "rebuild`, a DXchange file with `danmax dxchange`"
+    )
+    if link.kind == "file":
+        with suppress(OSError, ValueError):  # it is not there, which its reader says
+            mode = os.stat(path.parent / link.target).st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+                return f"its link {link.path} leads to {link.target}, a pipe or a device; delete the link"
+    elif link.kind == "object" and lists.is_damaged(link.address):
+        return f"the list of sources of its virtual dataset {link.path} {remedy}"
+    elif link.kind == "unlisted" and lists:  # a virtual dataset in it could not be looked at before HDF5 opens it
+        return f"its group {link.path} {remedy}"
+    return ""
 
 
 def _open(path: Path) -> h5py.File:

@@ -7,41 +7,58 @@ Specification 3.0: object headers IV.A.1, the data layout message IV.A.2.i, glob
 
 import functools
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Self
 
 _DATA_LAYOUT, _CONTINUATION, _VIRTUAL = 0x08, 0x10, 3
 _MOST_BLOCKS = 1000  # of one header: a damaged one may lead back to itself
 _UNORDERED, _ORDERED, _OLD = struct.Struct("<BHB"), struct.Struct("<BHB2x"), struct.Struct("<HHB3x")
 """Before each message of a header: its kind, length and flags; with the order in which it was made, or of version 1."""
+_HEAP = b"GCOL"
 _NOWHERE = 2**64 - 1
 _BITS = 0xFFFFFFFF
 
 
-def damaged_layout(path: Path, headers: Mapping[int, str], base: int = 0) -> str | None:
-    """The first virtual dataset of an HDF5 file whose list of sources is not what was written.
+class SourceLists:
+    """The lists of sources in the bytes of an HDF5 file, which HDF5 may have open.
 
     Args:
         path: of the file.
-        headers: the address of each object, bytes from `base`, with the object's path in the file.
         base: where the file begins as HDF5 counts, bytes: the size of its user block.
 
-    Returns:
-        Its path in the file; None if all are whole, or the file is none that can be mapped.
+    Raises:
+        OSError: the file was removed meanwhile.
+        ValueError: it is empty.
     """
-    try:
-        with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
-            for address, name in headers.items():
-                try:
-                    whole = all(_is_whole(content, base, *place) for place in _virtual_layouts(content, base, address))
-                except (struct.error, IndexError, ValueError):
-                    continue  # the header itself is damaged, which HDF5 sees by its checksum
-                if not whole:
-                    return name
-    except (OSError, ValueError):
-        return None  # an empty file; and one that was removed meanwhile
-    return None
+
+    def __init__(self, path: Path, base: int = 0) -> None:
+        with path.open("rb") as stream:
+            self._content = mmap(stream.fileno(), 0, access=ACCESS_READ)
+        self._base = base
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._content.close()
+
+    def __bool__(self) -> bool:
+        """Whether there may be any: looks through the whole file."""
+        return self._content.find(_HEAP) >= 0
+
+    def is_damaged(self, address: int) -> bool:
+        """True for a virtual dataset whose list of sources is not what was written.
+
+        Args:
+            address: of the object, bytes from `base`.
+        """
+        content, base = self._content, self._base
+        try:
+            return not all(_is_whole(content, base, *place) for place in _virtual_layouts(content, base, address))
+        except (struct.error, IndexError, ValueError, OverflowError):
+            return False  # the header itself is damaged, which HDF5 sees by its checksum
 
 
 def _virtual_layouts(content: mmap, base: int, address: int) -> Iterator[tuple[int, int]]:
@@ -74,7 +91,7 @@ def _virtual_layouts(content: mmap, base: int, address: int) -> Iterator[tuple[i
 
 def _is_whole(content: mmap, base: int, heap: int, number: int) -> bool:
     start = base + heap
-    if content[start : start + 4] != b"GCOL":
+    if content[start : start + 4] != _HEAP:
         return False
     place, end = start + 16, start + _number(content, start + 8, 8)
     while place + 16 <= end:

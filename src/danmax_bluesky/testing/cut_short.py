@@ -44,6 +44,7 @@ PLANS: dict[str, Callable[[Session], Any]] = {
     "sweep": lambda session: session.plans.azint_scan("tom_ry", 0, 20, 4, 0.02, relative=True, continuous=True),
     "flight": lambda session: session.plans.azint_scan("tom_sam_x", 0, 4, 4, 0.01, relative=True, continuous=True),
     "mesh": lambda session: session.plans.mesh("tom_sam_x", 5, 10, 1, "tom_sam_y", 5, 6, 1, 0.002),
+    "meshct": lambda session: session.plans.meshct("tom_sam_x", 5, 10, 2, "tom_sam_y", 5, 6, 1, 0.02),
 }
 
 

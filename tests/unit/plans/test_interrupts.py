@@ -149,3 +149,19 @@ def test_what_was_heard_is_thrown_once(engine):
     with pytest.raises(RunEngineInterrupted):
         engine(inner())
     assert seen == ["RequestAbort"]
+
+
+def test_an_end_where_nothing_can_be_resumed_is_told_whatever_fails_after_it(engine, caplog):
+    def inner():
+        yield from bps.clear_checkpoint()
+        threading.Thread(target=engine.request_pause).start()
+        yield from bps.sleep(30)
+
+    def cleanup():
+        yield from bps.null()
+        raise ValueError("the motor does not answer")
+
+    with pytest.raises(RunEngineInterrupted):
+        engine(bpp.finalize_wrapper(inner(), cleanup))
+    assert engine.state == "idle"
+    assert "while the plan was ended: the motor does not answer" in caplog.text
