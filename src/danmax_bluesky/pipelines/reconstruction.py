@@ -4,7 +4,7 @@ Each frame is read once. Then the rotation axis is found, it is seen whether the
 are made group by group.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
 from danmax_bluesky.tomography.angles import HALF_TURN_DEG
 from danmax_bluesky.tomography.axis import Axis, find_axis
 from danmax_bluesky.tomography.direct_fourier import angle_weights
+from danmax_bluesky.tomography.fast_fourier import library
 from danmax_bluesky.tomography.field import EDGE_SHARE, FULL_TURN_DEG, OFF_MIDDLE, edge_shares, field_remark
-from danmax_bluesky.tomography.interleaved import LANES, engine_size
+from danmax_bluesky.tomography.interleaved import LANES
 from danmax_bluesky.tomography.methods import Geometry, Reconstructor, check_parameters, method_of
-from danmax_bluesky.tomography.overhang import Edges, Stitching, estimated_edges
+from danmax_bluesky.tomography.overhang import Edges, Stitching, estimated_edges, most_columns
 from danmax_bluesky.tomography.paganin import Paganin
 from danmax_bluesky.tomography.stripes import check_stripes, remove_stripes
 from danmax_bluesky.tomography.threads import threads_of
@@ -36,7 +37,8 @@ _AXIS_SHARE = 4
 _AXIS_BYTES = 28
 BLIND_SHARE = 0.01
 """Share of pixels that tell nothing from which on it is said."""
-_ITERATIVE_ARRAYS = 6
+_STRIPE_BYTES = 64
+"""Of each pixel of the sinogram from which another package takes stripes."""
 MISSING_WEDGE_DEG = 5.0
 
 
@@ -68,20 +70,24 @@ class Slices:
     _report: Report | None
 
     def blocks(self) -> Iterator[tuple[Sequence[int], Floats]]:
-        """The rows of each block, and its slices: attenuation a pixel, float32, shape (n, width, width)."""
-        done = 0
+        """The rows of each block, and its slices: attenuation a pixel, float32, shape (n, width, width).
+
+        The next block comes in the same memory: copy what is to stay.
+        """
+        done, lanes = 0, self._engine_lanes
+        slices = np.empty((min(lanes, len(self.rows)), self.width, self.width), np.float32)
         for rows, lines in self._lines.groups():
             remove_stripes(lines, self._settings.stripes, self._settings.stripe_px)
-            slices = np.empty((len(rows), self.width, self.width), np.float32)
-            for start in range(0, len(rows), self._engine_lanes):
-                part = np.ascontiguousarray(lines[..., start : start + self._engine_lanes])
+            for start in range(0, len(rows), lanes):
+                part = np.ascontiguousarray(lines[..., start : start + lanes])
                 if self._stitching is not None:
                     part = self._stitching.laid_out(part)
-                self.engine.interleaved(part, slices[start : start + self._engine_lanes])
-            yield rows, slices
-            done += len(rows)
-            if self._report is not None:
-                self._report("slices", done, len(self.rows))
+                here = rows[start : start + lanes]
+                yield here, self.engine.interleaved(part, slices[: len(here)])
+                del part
+                done += len(here)
+                if self._report is not None:
+                    self._report("slices", done, len(self.rows))
 
     def close(self) -> None:
         """Give the memory, and the scratch, back."""
@@ -119,9 +125,12 @@ def reconstruct_frames(
     method = method_of(settings.method)
     check_parameters(settings.method, settings.parameters)
     check_stripes(settings.stripes)
+    if settings.method == "fourier":
+        library()
     limit = settings.memory_mb * MEGABYTE
     at_once = threads_of(threads)
     near = _axis_rows(frames, limit, rows)
+    _check_field(frames, settings, centre_px)
     lines = read_lines(
         frames,
         rows,
@@ -130,6 +139,8 @@ def reconstruct_frames(
         folder=folder,
         steps=_frame_steps(settings, pixel_m),
         threads=at_once,
+        engine=lambda lanes: _slices_bytes(settings, frames, lanes, lanes, frames.width, _fewest_columns(settings)),
+        later_bytes=_widest_bytes(settings, frames, centre_px),
         report=None if report is None else lambda done, of: report("projections", done, of),
     )
     try:
@@ -138,15 +149,16 @@ def reconstruct_frames(
             interleaved = np.ascontiguousarray(np.moveaxis(sinograms, 0, 2))
             remove_stripes(interleaved, "fast", settings.stripe_px)
             sinograms = np.moveaxis(interleaved, 2, 0)
-        axis = find_axis(sinograms, frames.theta_deg) if centre_px is None else Axis(float(centre_px), 0.0, "given", 0)
-        stitching, edges, remark = _field(sinograms, frames, axis.centre_px, settings)
+        theta_deg = lines.theta_deg
+        axis = find_axis(sinograms, theta_deg) if centre_px is None else Axis(float(centre_px), 0.0, "given", 0)
+        stitching, edges, remark = _field(sinograms, theta_deg, axis.centre_px, settings)
         width = frames.width if stitching is None else stitching.width
         columns = edges.columns if isinstance(edges, Edges) else edges
-        lanes = _engine_lanes(limit, lines, frames, width, columns, settings.method, stitching is not None)
+        lanes = _engine_lanes(limit, lines, frames, settings, width, columns)
         engine = method.plan(
             Geometry(
                 width,
-                frames.theta_deg,
+                theta_deg,
                 axis.centre_px if stitching is None else stitching.centre_px,
                 settings.window,
                 edges,
@@ -162,13 +174,14 @@ def reconstruct_frames(
     remarks = (
         remark,
         axis.remark,
-        _wedge_remark(frames.theta_deg),
+        _wedge_remark(theta_deg),
         _blind_remark(lines.blind),
         _empty_remark(lines.empty),
+        _silent_remark(lines.silent),
     )
-    told = tuple(text for text in remarks if text)
+    notes = tuple(text for text in remarks if text)
     too_wide = bool(remark) and stitching is None
-    return Slices(rows, width, axis, told, too_wide, engine, lines.plan, lines, lanes, stitching, settings, report)
+    return Slices(rows, width, axis, notes, too_wide, engine, lines.plan, lines, lanes, stitching, settings, report)
 
 
 def _axis_rows(frames: TomographyFrames, limit: int, rows: Sequence[int]) -> list[int]:
@@ -197,22 +210,33 @@ def _frame_steps(settings: ReconstructionSettings, pixel_m: float | None) -> lis
     return steps
 
 
+def _turns_fully(theta_deg: npt.NDArray[np.float64]) -> bool:
+    return float(np.ptp(theta_deg)) >= FULL_TURN_DEG * (1 - 1 / len(theta_deg))
+
+
+def _check_field(frames: TomographyFrames, settings: ReconstructionSettings, centre_px: float | None) -> None:
+    """Refuse, before a frame is read, what the angles and the size of the frames rule out."""
+    if settings.half_acquisition == "stitch" and not _turns_fully(frames.theta_deg):
+        raise ScanError(
+            f"{frames.name}: half_acquisition = 'stitch': rotation turned {np.ptp(frames.theta_deg):.0f} degrees, no "
+            "full turn; say 'auto'"
+        )
+    if centre_px is not None and not 0 <= centre_px <= frames.width - 1:
+        raise ScanError(
+            f"{frames.name}: centre = {centre_px:g}: the axis must lie on the detector, columns 0 to {frames.width - 1}"
+        )
+
+
 def _field(
-    sinograms: Floats, frames: TomographyFrames, centre_px: float, settings: ReconstructionSettings
+    sinograms: Floats, theta_deg: npt.NDArray[np.float64], centre_px: float, settings: ReconstructionSettings
 ) -> tuple[Stitching | None, int | Edges, str]:
     """How a sample that is wider than the field is handled, and what is to be told of it."""
-    width = frames.width
+    width = int(sinograms.shape[2])
     shares = dict(zip(("left", "right"), edge_shares(sinograms), strict=True))
     sides = [side for side, share in shares.items() if share > EDGE_SHARE]
     off_middle = centre_px - (width - 1) / 2
     near_side = "left" if off_middle < 0 else "right"
-    turned_deg = float(np.ptp(frames.theta_deg))
-    full_turn = turned_deg >= FULL_TURN_DEG * (1 - 1 / len(frames.theta_deg))
-    if settings.half_acquisition == "stitch" and not full_turn:
-        raise ScanError(
-            f"half_acquisition = 'stitch': rotation turned {turned_deg:.0f} degrees, no full turn; say 'auto'"
-        )
-    is_half = full_turn and abs(off_middle) > OFF_MIDDLE * width and near_side in sides
+    is_half = _turns_fully(theta_deg) and abs(off_middle) > OFF_MIDDLE * width and near_side in sides
     if settings.half_acquisition == "stitch" or (settings.half_acquisition == "auto" and is_half):
         stitching = Stitching.of(width, centre_px)
         cut = f"the sample reaches beyond the {near_side} edge of the field" if near_side in sides else "asked for"
@@ -225,7 +249,7 @@ def _field(
             f"{width}, and the slices are {stitching.width} pixels wide{lost}",
         )
     if settings.edge_px != "auto":
-        return None, settings.edge_px, field_remark(sinograms, frames.theta_deg, centre_px, settings.edge_px)
+        return None, settings.edge_px, field_remark(sinograms, theta_deg, centre_px, settings.edge_px)
     if not sides:
         return None, 0, ""
     edges = estimated_edges(sinograms, centre_px)
@@ -237,25 +261,52 @@ def _field(
     )
 
 
-def _engine_lanes(
-    limit: int, lines: Lines, frames: TomographyFrames, width: int, columns: int, method: str, is_stitched: bool
+def _slices_bytes(
+    settings: ReconstructionSettings, frames: TomographyFrames, lanes: int, of_lanes: int, width: int, columns: int
 ) -> int:
-    """The most slices at once for which there is memory beside the lines."""
+    """What making so many slices at once takes beside their lines, which lie in groups of `of_lanes`.
+
+    Args:
+        settings: of the chain.
+        frames: of the tomography.
+        lanes: slices at once.
+        of_lanes: lines that lie together.
+        width: of a slice, pixels.
+        columns: by which projections are continued on either side.
+    """
     angles = len(frames.theta_deg)
-    held = lines.held(angles, frames.width)
-    least = 0
-    for lanes in (number for number in reversed(LANES) if number <= lines.plan.lanes):
-        size = engine_size(width, angles, lanes, columns).total
-        if method != "fourier":
-            size = 4 * lanes * (_ITERATIVE_ARRAYS * width * width + 4 * angles * width)
-        size += 4 * lanes * angles * width if is_stitched or lanes < lines.plan.lanes else 0
-        least = held + size
-        if least <= limit:
+    size = method_of(settings.method).memory(width, angles, lanes, columns)
+    size += 4 * lanes * angles * frames.width if lanes < of_lanes else 0  # lines that are taken out of theirs
+    size += 4 * lanes * angles * width if width != frames.width else 0  # and that are laid into the whole field
+    if settings.stripes not in ("none", "fast"):
+        size += _STRIPE_BYTES * angles * frames.width
+    return size
+
+
+def _fewest_columns(settings: ReconstructionSettings) -> int:
+    return 0 if settings.edge_px == "auto" else settings.edge_px
+
+
+def _widest_bytes(settings: ReconstructionSettings, frames: TomographyFrames, centre_px: float | None) -> int:
+    """What the fewest slices at once take at most, whatever the frames show of the axis and of the sample."""
+    width = frames.width
+    columns = most_columns(width) if settings.edge_px == "auto" else settings.edge_px
+    sizes = [_slices_bytes(settings, frames, LANES[0], LANES[-1], width, columns)]
+    if settings.half_acquisition != "ignore" and _turns_fully(frames.theta_deg):
+        widest = Stitching.of(width, 0.0 if centre_px is None else centre_px).width
+        sizes.append(_slices_bytes(settings, frames, LANES[0], LANES[-1], widest, 0))
+    return max(sizes)
+
+
+def _engine_lanes(
+    limit: int, lines: Lines, frames: TomographyFrames, settings: ReconstructionSettings, width: int, columns: int
+) -> int:
+    """The most slices at once for which there is memory beside the lines; the plan left room for the fewest."""
+    held, of_lanes = lines.held(len(frames.theta_deg), frames.width), lines.plan.lanes
+    for lanes in (number for number in reversed(LANES) if number <= of_lanes):
+        if held + _slices_bytes(settings, frames, lanes, of_lanes, width, columns) <= limit:
             return lanes
-    raise ScanError(
-        f"memory_mb = {limit / MEGABYTE:.0f}: slices of {width} x {width} pixels cannot be made within it; give at "
-        f"least {np.ceil(least / MEGABYTE):.0f}"
-    )
+    return LANES[0]
 
 
 def _wedge_remark(theta_deg: npt.NDArray[np.float64]) -> str:
@@ -273,8 +324,19 @@ def _empty_remark(empty: Sequence[int]) -> str:
         return ""
     first = ", ".join(map(str, empty[:8])) + (", ..." if len(empty) > 8 else "")
     return (
-        f"{len(empty)} projections hold no finite number ({first}, counted from 0); they were taken as transparent, so "
-        "that values are too low"
+        f"{len(empty)} projections hold nothing but zeros and what is no finite number ({first}, counted from 0); they "
+        "were left out"
+    )
+
+
+def _silent_remark(silent: Mapping[int, int]) -> str:
+    if not silent:
+        return ""
+    rows = sorted(silent)
+    first = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+    return (
+        f"no pixel of {len(rows)} rows of the detector ({first}) told anything, in up to {max(silent.values())} "
+        "projections; these rows were filled from those above and below"
     )
 
 
