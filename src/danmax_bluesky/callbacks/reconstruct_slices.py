@@ -15,7 +15,7 @@ from danmax_bluesky.pipelines.slice_request import ReconstructionJob, end_as_fai
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
 from danmax_bluesky.runs.record import RecordBuilder, RunRecord
 from danmax_bluesky.tomography.angles import covers_half_turn
-from danmax_bluesky.tomography.tori import DEFAULT, NONE, load_tori, tori_names, tori_refusal
+from danmax_bluesky.tomography.tori import DEFAULT, NONE, ReconstructionSettings, load_tori, tori_names, tori_refusal
 
 _log = logging.getLogger(__name__)
 _COMMAND = (sys.executable, "-m", "danmax_bluesky.pipelines.slice_process")
@@ -135,10 +135,11 @@ def jobs_of(
     return [
         ReconstructionJob.of(record, detector, settings, center or str(scan.get("center") or "auto"))
         for detector, table in read_run(record).tables.items()
-        if _can_be_reconstructed(table)
+        if _can_be_reconstructed(table, settings)
     ]
 
 
-def _can_be_reconstructed(table: FrameTable) -> bool:
+def _can_be_reconstructed(table: FrameTable, settings: ReconstructionSettings) -> bool:
     projections = table.of(ImageKey.PROJECTION)
-    return has_dxchange(table) and len(table.of(ImageKey.FLAT)) > 0 and covers_half_turn(table.angle_deg[projections])
+    turned_enough = settings.wedge == "allow" or covers_half_turn(table.angle_deg[projections])
+    return has_dxchange(table) and len(table.of(ImageKey.FLAT)) > 0 and turned_enough

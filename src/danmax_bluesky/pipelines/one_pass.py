@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.pipelines.tomography_frames import FEWEST_ANGLES, TomographyFrames
+from danmax_bluesky.pipelines.tomography_frames import FEWEST_ANGLES, TomographyFrames, is_empty
 from danmax_bluesky.storage.scratch import Scratch
 from danmax_bluesky.tomography.interleaved import LANES, engine_size, lanes_for
 from danmax_bluesky.tomography.normalise import FieldsInTime, attenuation, interleave_rows
@@ -46,8 +46,8 @@ class FrameStep(Protocol):
         """Bytes that it needs for each pixel of a frame, and thread."""
         ...
 
-    def __call__(self, transmission: Floats) -> Floats:
-        """The frame, shape (n_rows, width), changed in place or anew."""
+    def __call__(self, transmission: Floats, first_row: int) -> Floats:
+        """The frame, shape (n_rows, width), changed in place or anew; `first_row` of the whole frame is its first."""
         ...
 
 
@@ -80,6 +80,7 @@ def plan_memory(
     may_use_disk: bool = True,
     engine: Callable[[int], int] | None = None,
     later_bytes: int = 0,
+    lanes: int | None = None,
 ) -> MemoryPlan:
     """The fastest way that keeps to a limit.
 
@@ -96,6 +97,7 @@ def plan_memory(
             engine.
         later_bytes: that must be free beside the lines once all frames are read, whatever is then found out of the
             sample.
+        lanes: slices at once; None takes as many as there is memory for.
 
     Raises:
         ScanError: there is none, with the smallest limit that can be kept.
@@ -107,20 +109,21 @@ def plan_memory(
     near = 4 * near_rows * angles * width
     looking = (_LOOKING_BYTES * near_rows + _SPECTRUM_BYTES) * angles * width if near_rows else 0
     least = 0
-    for lanes in (number for number in reversed(LANES) if number <= lanes_for(n_rows)):
-        padded = -(-n_rows // lanes) * lanes
+    usual = [number for number in reversed(LANES) if number <= lanes_for(n_rows)]
+    for at_once in usual if lanes is None else [lanes]:
+        padded = -(-n_rows // at_once) * at_once
         everything = 4 * padded * angles * width
-        size = engine_size(width, angles, lanes).total if engine is None else engine(lanes)
-        lines = 4 * lanes * angles * width
+        size = engine_size(width, angles, at_once).total if engine is None else engine(at_once)
+        lines = 4 * at_once * angles * width
         for on_disk in (False, True) if may_use_disk else (False,):
             held = 0 if on_disk else everything
             frame = 2 * pixels * frames.source.dtype.itemsize + (4 * padded * width if on_disk else 0)
-            reading = held + fields + near + threads * pixels * (8 + step_bytes)
+            reading = held + fields + near + threads * pixels * (8 + step_bytes) + read_rows * frames.row_bytes
             later = held + max(looking, max(size, later_bytes) + (lines if on_disk else 0))
             block = min(MOST_IN_BLOCK, angles, max(1, (limit - reading) // max(1, frame)))
             peak = max(reading + block * frame, later)
             if peak <= limit:
-                return MemoryPlan(lanes, block, on_disk, peak)
+                return MemoryPlan(at_once, block, on_disk, peak)
             least = min(least or peak, max(reading + frame, later))
     raise ScanError(
         f"memory_mb = {limit / MEGABYTE:.0f}: {angles} projections of {frames.name}, {read_rows} x {width} pixels, "
@@ -188,6 +191,8 @@ def read_lines(
     threads: int | None = None,
     engine: Callable[[int], int] | None = None,
     later_bytes: int = 0,
+    lanes: int | None = None,
+    of_rows: Sequence[int] | None = None,
     report: Any = None,
 ) -> Lines:
     """Read every frame once.
@@ -202,6 +207,8 @@ def read_lines(
         threads: None takes OMP_NUM_THREADS, or all cores.
         engine: as of `plan_memory`.
         later_bytes: as of `plan_memory`.
+        lanes: as of `plan_memory`.
+        of_rows: rows of the whole reconstruction that `rows` are a part of, so that each frame is treated alike.
         report: called with the number of projections that are done, and of all.
 
     Raises:
@@ -210,7 +217,7 @@ def read_lines(
         StorageError: frames cannot be read, or the scratch not be written.
     """
     at_once = threads_of(threads)
-    wanted = [*rows, *near]
+    wanted = [*(rows if of_rows is None else of_rows), *near]
     margins = [step.margin for step in steps]
     whole = any(margin is None for margin in margins)
     margin = sum(value or 0 for value in margins)
@@ -227,6 +234,7 @@ def read_lines(
         may_use_disk=folder is not None,
         engine=engine,
         later_bytes=later_bytes,
+        lanes=lanes,
     )
     fields = read_fields(frames, slice(first, last), plan.block)
     n_groups = -(-len(rows) // plan.lanes)
@@ -241,7 +249,7 @@ def read_lines(
     scratch = Scratch(n_groups, angles, width, plan.lanes, folder if plan.on_disk else None, plan.block)
     try:
         for start, raw in frames.blocks(frames.projections, plan.block, slice(first, last)):
-            here = [at for at in range(len(raw)) if not _is_empty(raw[at])]
+            here = [at for at in range(len(raw)) if not is_empty(raw[at])]
             done = len(used)
             used += [start + at for at in here]
             block = scratch.block(done, len(used))
@@ -264,7 +272,7 @@ def read_lines(
                     filled.extend(silent_rows.tolist())  # at once, whatever other threads do
                     result = frame
                     for step in steps:
-                        result = step(result)
+                        result = step(result, first)
                     attenuation(result)
                     interleave_rows(result, lane_rows, block, at)
                     sinograms[:, done + at] = result[near_rows]
@@ -287,15 +295,6 @@ def read_lines(
         )
     theta_deg = frames.theta_deg[used]
     return Lines(scratch, rows, plan, sinograms[:, : len(used)], theta_deg, fields.blind, empty, silent)
-
-
-def _is_empty(frame: npt.NDArray[Any]) -> bool:
-    """Whether a frame was never filled: nothing but zeros and what is no finite number."""
-    middle = frame[len(frame) // 2]
-    for part in (middle, frame):  # most often a single row tells
-        if (np.isfinite(part) & (part != 0)).any() if frame.dtype.kind == "f" else part.any():
-            return False
-    return True
 
 
 def read_fields(frames: TomographyFrames, rows: slice, block: int) -> FieldsInTime:

@@ -17,10 +17,10 @@ import numpy as np
 import xarray as xr
 
 from danmax_bluesky.errors import DanmaxError, ScanError
-from danmax_bluesky.pipelines.reconstruction import reconstruct_frames
+from danmax_bluesky.pipelines.reconstruction import Report, reconstruct_frames
 from danmax_bluesky.pipelines.slice_request import ACTOR, ReconstructionJob
 from danmax_bluesky.pipelines.slice_target import SlicesTarget, write_reconstruction
-from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
+from danmax_bluesky.pipelines.tomography_frames import TomographyFrames, naming_file
 from danmax_bluesky.runs.frame_table import angle_remarks
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance_journal import Provenance
@@ -33,8 +33,12 @@ NICENESS = 10
 _log = logging.getLogger(__name__)
 
 
-def reconstruct_scan(job: ReconstructionJob) -> Path:
+def reconstruct_scan(job: ReconstructionJob, report: Report | None = None) -> Path:
     """Write the slices of a scan, and note that in its provenance.
+
+    Args:
+        job: what is to be reconstructed.
+        report: as of `reconstruct_frames`.
 
     Raises:
         ScanError: it cannot be reconstructed: no projections, no flats, too small a turn.
@@ -47,7 +51,8 @@ def reconstruct_scan(job: ReconstructionJob) -> Path:
         parameters={"detector": job.detector, "settings": job.settings, "center": job.center},
         inputs=[note_of(files.master, files.raw)],
     ) as outputs:
-        written, remarks = _reconstruct(job)
+        with naming_file(files.master):
+            written, remarks = _reconstruct(job, report)
         outputs += [note_of(path, files.raw) for path in written]
         outputs.message = "; ".join(remarks)
     for remark in remarks:
@@ -110,7 +115,7 @@ def reconstruct(
     return Reconstruction(volume, slices.axis.centre_px, frames.left_out, "; ".join(slices.remarks))
 
 
-def _reconstruct(job: ReconstructionJob) -> tuple[list[Path], list[str]]:
+def _reconstruct(job: ReconstructionJob, report: Report | None) -> tuple[list[Path], list[str]]:
     """Write the slices; the files, and what is to be told of them."""
     settings = ReconstructionSettings.model_validate(job.settings)
     scan = open_scan(job.files.master)
@@ -132,7 +137,7 @@ def _reconstruct(job: ReconstructionJob) -> tuple[list[Path], list[str]]:
         parameters={**job.settings, "center": job.center},
         remarks=tuple(text for text in (_angle_remarks(dataset),) if text),
     )
-    return write_reconstruction(frames, settings, target, centre_px=centre_px)
+    return write_reconstruction(frames, settings, target, centre_px=centre_px, report=report)
 
 
 def _angle_remarks(frames: xr.Dataset) -> str:

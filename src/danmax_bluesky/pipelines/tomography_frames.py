@@ -1,7 +1,9 @@
 """The frames of a tomography by their kind, with what is known of each: the input of every reconstruction."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,25 @@ import xarray as xr
 from danmax_bluesky.errors import ScanError
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.storage.frame_stack import FrameSource
-from danmax_bluesky.tomography.angles import covers_half_turn
 from danmax_bluesky.tomography.darks_and_flats import PerFrame, groups_in_time, moments_of
 
 Numbers = npt.NDArray[np.int64]
 FEWEST_ANGLES = 5
-_HALF_TURN_RAD, _TURN_RAD = 3.0, 6.5
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Every refusal of a reconstruction says which file it is about.
+
+    Raises:
+        ScanError: with the path in front, unless it names the file already.
+    """
+    try:
+        yield
+    except ScanError as error:
+        if path.name in str(error):
+            raise
+        raise ScanError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +48,7 @@ class TomographyFrames:
         light: how much light each frame got without a sample: exposure, times the ring's current where that is known.
         left_out: number of projections that were left out, since their angle is not known.
         name: of the detector, or of the file, for messages.
+        row_bytes: that reading a row of a frame takes for a while, beyond the row itself.
     """
 
     source: FrameSource
@@ -44,6 +60,7 @@ class TomographyFrames:
     light: PerFrame
     left_out: int = 0
     name: str = "detector"
+    row_bytes: int = 0
 
     @classmethod
     def of(cls, frames: xr.Dataset, detector: str, source: FrameSource | None = None) -> "TomographyFrames":
@@ -86,7 +103,7 @@ class TomographyFrames:
             name: for messages.
 
         Raises:
-            ScanError: there are no flats, or the projections do not cover half a turn.
+            ScanError: there are no flats, or too few different angles.
         """
         chosen = (key == ImageKey.PROJECTION) & np.isfinite(theta_deg)
         _check_angles(np.asarray(theta_deg[chosen], np.float64), name)
@@ -155,13 +172,6 @@ class TomographyFrames:
 
 
 def _check_angles(theta_deg: npt.NDArray[np.float64], name: str) -> None:
-    turned = float(np.ptp(theta_deg)) if len(theta_deg) else 0.0
-    if not covers_half_turn(theta_deg):
-        radians = "; do they hold radians? Then say --theta-unit rad" if _HALF_TURN_RAD < turned < _TURN_RAD else ""
-        raise ScanError(
-            f"{name}: {len(theta_deg)} projections do not cover half a turn, their angles lie within {turned:.4g} "
-            f"degrees; nothing to reconstruct{radians}"
-        )
     different = len(np.unique(np.round(theta_deg, 4)))
     if different < FEWEST_ANGLES:
         raise ScanError(
@@ -172,6 +182,15 @@ def _check_angles(theta_deg: npt.NDArray[np.float64], name: str) -> None:
 def _computable(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The type that compiled code takes: the processor's order of bytes, and no 16-bit floats."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
+
+
+def is_empty(frame: npt.NDArray[Any]) -> bool:
+    """Whether a frame was never filled: nothing but zeros and what is no finite number."""
+    middle = frame[len(frame) // 2]
+    for part in (middle, frame):  # most often a single row tells
+        if (np.isfinite(part) & (part != 0)).any() if frame.dtype.kind == "f" else part.any():
+            return False
+    return True
 
 
 class _Array:
