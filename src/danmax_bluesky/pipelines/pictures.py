@@ -1,5 +1,6 @@
 """Pictures of what was measured, as PNG files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,30 @@ def save_image(path: Path, image: np.ndarray, title: str, *, label: str = "count
     drawn = axes.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect=stretched, interpolation="nearest")
     axes.set(title=title, xlabel="column", ylabel="row")
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
+    return _saved(figure, path)
+
+
+def save_orthogonal(path: Path, images: Sequence[np.ndarray], names: Sequence[str], title: str, label: str) -> Path:
+    """Grey pictures beside each other, on one scale between the 0.5 and 99.5 percentiles of all.
+
+    Args:
+        path: of the PNG.
+        images: each of shape (height, width).
+        names: of each, above it.
+        title: above all.
+        label: of the colour bar.
+    """
+    low, high = np.percentile(np.concatenate([image.ravel() for image in images]), [0.5, 99.5])
+    figure = Figure(figsize=(5 * len(images) + 1, 5), layout="constrained")
+    drawn = None
+    all_axes = figure.subplots(1, len(images), squeeze=False)[0]
+    for axes, image, name in zip(all_axes, images, names, strict=True):
+        stretched = "equal" if 0.2 < image.shape[0] / image.shape[1] < 5 else "auto"
+        drawn = axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=stretched, interpolation="nearest")
+        axes.set(title=name)
+    figure.suptitle(title)
+    if drawn is not None:
+        figure.colorbar(drawn, ax=all_axes, label=label, shrink=0.8)
     return _saved(figure, path)
 
 

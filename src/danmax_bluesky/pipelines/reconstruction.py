@@ -279,10 +279,10 @@ def _check_field(
     """Refuse, before a frame is read, what the angles and the size of the frames rule out."""
     turned = float(np.ptp(frames.theta_deg))
     if not covers_half_turn(frames.theta_deg) and settings.wedge == "refuse":
-        radians = "Do they hold radians? Then say --theta-unit rad. " if _HALF_TURN_RAD < turned < _TURN_RAD else ""
+        radians = "; do they hold radians? Then say --theta-unit rad" if _HALF_TURN_RAD < turned < _TURN_RAD else ""
         raise ScanError(
             f"{frames.name}: {len(frames.theta_deg)} projections do not cover half a turn, their angles lie within "
-            f"{turned:.4g} degrees. {radians}To reconstruct from what there is, with edges missing and values too low, "
+            f"{turned:.4g} degrees{radians}. To reconstruct from what there is, with edges missing and values too low, "
             "say --allow-wedge, or wedge = 'allow' in the settings file"
         )
     if settings.half_acquisition == "stitch" and not _turns_fully(frames.theta_deg):

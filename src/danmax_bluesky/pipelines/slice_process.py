@@ -25,6 +25,7 @@ from danmax_bluesky.runs.frame_table import angle_remarks
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.storage.reading import Scan, open_scan
+from danmax_bluesky.storage.slice_export import ABOUT
 from danmax_bluesky.tomography.direct_fourier import Reconstruction
 from danmax_bluesky.tomography.tori import ReconstructionSettings, Window
 
@@ -33,8 +34,8 @@ NICENESS = 10
 _log = logging.getLogger(__name__)
 
 
-def reconstruct_scan(job: ReconstructionJob, report: Report | None = None) -> Path:
-    """Write the slices of a scan, and note that in its provenance.
+def reconstruct_scan(job: ReconstructionJob, report: Report | None = None) -> list[Path]:
+    """Write the slices of a scan, and note that in its provenance; the files.
 
     Args:
         job: what is to be reconstructed.
@@ -53,11 +54,11 @@ def reconstruct_scan(job: ReconstructionJob, report: Report | None = None) -> Pa
     ) as outputs:
         with naming_file(files.master):
             written, remarks = _reconstruct(job, report)
-        outputs += [note_of(path, files.raw) for path in written]
+        outputs += [note_of(path if path.is_file() else path / ABOUT, files.raw) for path in written]
         outputs.message = "; ".join(remarks)
     for remark in remarks:
         _log.warning("%s, %s: %s", job.stem, job.detector, remark)
-    return job.output
+    return written
 
 
 def reconstruct(
@@ -150,7 +151,8 @@ def _angle_remarks(frames: xr.Dataset) -> str:
 def main(words: list[str]) -> int:
     """Do one job; returns the status of the process, and prints what was written or why nothing was."""
     try:
-        sys.stdout.write(f"{reconstruct_scan(ReconstructionJob.loads(words[0]))}\n")
+        for path in reconstruct_scan(ReconstructionJob.loads(words[0])):
+            sys.stdout.write(f"{path}\n")
     except DanmaxError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -55,6 +55,15 @@ class ReconstructionSettings(BaseModel):
         description="whether opposite projections of a full turn are stitched, so that the slices are wider than the "
         'field: "auto" does it where the axis is off the middle and the sample reaches beyond the edge near it',
     )
+    volume_deg: Annotated[float | None, About(SLICES, "°")] = Field(
+        default=None,
+        gt=0,
+        description="a rotation that goes on becomes a series of volumes, each of so many degrees; one volume of all "
+        "projections where it is not given",
+    )
+    volume_step_deg: Annotated[float | None, About(SLICES, "°")] = Field(
+        default=None, gt=0, description="from the beginning of one volume to that of the next; volume_deg if not given"
+    )
     wedge: Annotated[Literal["refuse", "allow"], About(METHOD)] = Field(
         default="refuse",
         description="whether projections over less than half a turn are reconstructed too; edges along what was not "
