@@ -17,8 +17,10 @@ from danmax_bluesky.errors import ScanError, SettingsError, StorageError
 from danmax_bluesky.options import options_of
 from danmax_bluesky.parsing import complaints
 from danmax_bluesky.pipelines.any_file import AngleUnit, frames_of_file
+from danmax_bluesky.pipelines.centre_series import columns_of, save_centre_series
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.pipelines.slice_process import reconstruct_scan
+from danmax_bluesky.pipelines.slice_request import ReconstructionJob
 from danmax_bluesky.pipelines.slice_target import SlicesTarget, write_reconstruction
 from danmax_bluesky.pipelines.tomography_frames import naming_file
 from danmax_bluesky.runs.frame_table import ImageKey
@@ -39,6 +41,12 @@ from danmax_bluesky.tomography.tori import DEFAULT, NONE, ReconstructionSettings
     default=None,
     metavar="auto|tori|COLUMN",
     help="where the rotation axis is from: found, the settings file, or this column",
+)
+@click.option(
+    "--center-range",
+    default="",
+    metavar="FIRST:LAST:STEP",
+    help="no slices, but a picture of the one in the middle about the axis at each of these columns",
 )
 @click.option("--incomplete", is_flag=True, help="also a scan that ended early, from the projections that it has")
 @click.option("--rows", default="", metavar="middle|all|FIRST:LAST", help="rows of the detector; LAST is left out")
@@ -79,6 +87,7 @@ def command(
     scan: str | None,
     tori_name: str,
     center: str | None,
+    center_range: str,
     incomplete: bool,
     rows: str,
     method: str,
@@ -102,7 +111,9 @@ def command(
     over = {key: value for key, value in over.items() if value is not None}
     if scan is not None and (data or _is_of_others(Path(scan))):
         paths = TomographyPaths(data, flats, darks, theta) if data else None
-        _reconstruct_file(settings, Path(scan), tori_name, center, over, detector, paths, theta_unit, out)
+        _reconstruct_file(
+            settings, Path(scan), tori_name, center, over, detector, paths, theta_unit, out, _range(center_range)
+        )
         return
     console = screen()
     journals = journals_of(settings(), scan)
@@ -119,6 +130,10 @@ def command(
             )
         for job in jobs:
             changed = dataclasses.replace(job, settings=merged(job.settings, over)) if over else job
+            if center_range:
+                console.print(str(_series_of_scan(changed, _range(center_range))), soft_wrap=True, highlight=False)
+                done += 1
+                continue
             with progress() as report:
                 written = reconstruct_scan(changed, report)
             console.print("\n".join(map(str, written)), soft_wrap=True, highlight=False)
@@ -148,6 +163,7 @@ def _reconstruct_file(
     paths: TomographyPaths | None,
     unit: AngleUnit,
     out: Path | None,
+    centres: list[float],
 ) -> None:
     found = _settings_of(settings, tori_name)
     chain = ReconstructionSettings.model_validate(merged(found.model_dump(mode="json"), over))
@@ -157,6 +173,12 @@ def _reconstruct_file(
     if is_given and chain.centre_px is None:
         raise SettingsError("center 'tori' asks for the axis of the settings file, which does not say centre_px")
     output = Path(f"{path.stem}_slices.h5") if out is None else out
+    if centres:
+        picture = output.with_name(f"{output.stem}_centres.png").absolute()
+        pixel_m = chain.pixel_um * 1e-6 if chain.pixel_um else None
+        with naming_file(path):
+            screen().print(str(save_centre_series(picture, frames, chain, centres, pixel_m)), soft_wrap=True)
+        return
     target = SlicesTarget(
         output=output.absolute(),
         title=title or path.name,
@@ -177,6 +199,25 @@ def _reconstruct_file(
         console.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
     for file in files:
         console.print(str(file), soft_wrap=True, highlight=False, markup=False)
+
+
+def _series_of_scan(job: ReconstructionJob, centres: list[float]) -> Path:
+    with naming_file(job.files.master):
+        frames, _ = frames_of_file(job.files.master, job.detector)
+        chain = ReconstructionSettings.model_validate(job.settings)
+        picture = job.output.with_name(f"{job.output.stem}_centres.png")
+        return save_centre_series(picture, frames, chain, centres, job.pixel_m)
+
+
+def _range(text: str) -> list[float]:
+    """The columns of `--center-range`; none where it is not given."""
+    if not text:
+        return []
+    try:
+        first, last, step = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give FIRST:LAST:STEP, as 290:302:1", param_hint="--center-range") from None
+    return columns_of(first, last, step)
 
 
 def _left_out(count: int) -> tuple[str, ...]:

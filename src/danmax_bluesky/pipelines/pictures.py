@@ -34,8 +34,10 @@ def save_image(path: Path, image: np.ndarray, title: str, *, label: str = "count
     return _saved(figure, path)
 
 
-def save_orthogonal(path: Path, images: Sequence[np.ndarray], names: Sequence[str], title: str, label: str) -> Path:
-    """Grey pictures beside each other, on one scale between the 0.5 and 99.5 percentiles of all.
+def save_pictures(
+    path: Path, images: Sequence[np.ndarray], names: Sequence[str], title: str, label: str, *, across: int = 3
+) -> Path:
+    """Grey pictures beside and below each other, on one scale between the 0.5 and 99.5 percentiles of all.
 
     Args:
         path: of the PNG.
@@ -43,18 +45,21 @@ def save_orthogonal(path: Path, images: Sequence[np.ndarray], names: Sequence[st
         names: of each, above it.
         title: above all.
         label: of the colour bar.
+        across: pictures beside each other.
     """
     low, high = np.percentile(np.concatenate([image.ravel() for image in images]), [0.5, 99.5])
-    figure = Figure(figsize=(5 * len(images) + 1, 5), layout="constrained")
-    drawn = None
-    all_axes = figure.subplots(1, len(images), squeeze=False)[0]
-    for axes, image, name in zip(all_axes, images, names, strict=True):
+    across = min(across, len(images))
+    down = -(-len(images) // across)
+    figure = Figure(figsize=(4 * across + 1.5, 4 * down + 0.5), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes in grid.flat[len(images) :]:
+        axes.set_axis_off()
+    for axes, image, name in zip(grid.flat, images, names, strict=False):
         stretched = "equal" if 0.2 < image.shape[0] / image.shape[1] < 5 else "auto"
-        drawn = axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=stretched, interpolation="nearest")
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=stretched, interpolation="nearest")
         axes.set(title=name)
     figure.suptitle(title)
-    if drawn is not None:
-        figure.colorbar(drawn, ax=all_axes, label=label, shrink=0.8)
+    figure.colorbar(grid.flat[0].images[0], ax=grid, label=label, shrink=0.8)
     return _saved(figure, path)
 
 

@@ -166,7 +166,7 @@ def reconstruct_frames(
         near,
         limit,
         folder=folder,
-        steps=_frame_steps(settings, pixel_m, frames, pixels),
+        steps=frame_steps(settings, pixel_m, frames, pixels),
         threads=at_once,
         engine=lambda lanes: _slices_bytes(settings, frames, lanes, lanes, frames.width, _fewest_columns(settings)),
         later_bytes=_widest_bytes(settings, frames, given_px),
@@ -238,9 +238,14 @@ def _axis_rows(frames: TomographyFrames, limit: int, rows: Sequence[int]) -> lis
     return sorted({*middle.tolist(), int(rows[0]), int(rows[len(rows) // 2]), int(rows[-1])})
 
 
-def _frame_steps(
+def frame_steps(
     settings: ReconstructionSettings, pixel_m: float | None, frames: TomographyFrames, pixels: Pixels
 ) -> list[FrameStep]:
+    """What is done to each frame before its logarithm.
+
+    Raises:
+        SettingsError: the size of a pixel is needed, and is not known.
+    """
     steps: list[FrameStep] = []
     if settings.zinger_factor:
         steps.append(Zingers(settings.zinger_factor))

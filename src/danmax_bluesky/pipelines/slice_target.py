@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from danmax_bluesky.errors import ScanError, StorageError
 from danmax_bluesky.formats.tomoproc import SlicesLayout
-from danmax_bluesky.pipelines.pictures import save_image, save_orthogonal
+from danmax_bluesky.pipelines.pictures import save_image, save_pictures
 from danmax_bluesky.pipelines.reconstruction import Grouping, Report, Slices, reconstruct_frames
 from danmax_bluesky.pipelines.tomography_frames import TomographyFrames, naming_file
 from danmax_bluesky.storage.partial_slices import PartialSlices
@@ -231,7 +231,7 @@ def _picture(target: SlicesTarget, settings: ReconstructionSettings, slices: Sli
     if len(slices.rows) < FEWEST_ROWS:
         return save_image(path, level, f"{target.sample}: slice of row {row}, {axis}{wrong}", label=label)
     names = (f"row {row}", "through the middle, seen from the front", "seen from the side")
-    return save_orthogonal(path, (level, views.front, views.side), names, f"{target.sample}: {axis}{wrong}", label)
+    return save_pictures(path, (level, views.front, views.side), names, f"{target.sample}: {axis}{wrong}", label)
 
 
 def _scaled(slices: Slices, pixel_m: float | None) -> Iterator[Floats]:
