@@ -94,5 +94,5 @@ def save_centre_series(
     path.parent.mkdir(parents=True, exist_ok=True)
     images = slices_about(frames, settings, columns, pixel_m)
     names = [f"column {column:g}" for column in columns]
-    title = f"{frames.name}: one slice about each axis; the right one has sharp edges, and no arcs or doubled edges"
+    title = "one slice about each axis; the right one has sharp edges, and no arcs or doubled edges"
     return save_pictures(path, list(images), names, title, "attenuation a pixel", across=_ACROSS)

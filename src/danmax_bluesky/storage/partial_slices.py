@@ -75,9 +75,10 @@ class PartialSlices:
         Raises:
             StorageError: the disk is full.
         """
-        if self.sizes != (lanes, at_once, width):
-            self.sizes, self.done = (lanes, at_once, width), 0
-        header = json.dumps({"key": self._key, **dict(zip(_SIZES, self.sizes, strict=True))})
+        sizes = (lanes, at_once, width)
+        if self.sizes != sizes:
+            self.sizes, self.done = sizes, 0
+        header = json.dumps({"key": self._key, **dict(zip(_SIZES, sizes, strict=True))})
         try:
             os.ftruncate(self._descriptor, _HEADER + self.done * self._slice_bytes)
             os.pwrite(self._descriptor, header.encode().ljust(_HEADER), 0)

@@ -6,7 +6,6 @@ between the four pixels around where it was seen, once for both corrections; bey
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ class Warp:
     centre_px: tuple[float, float] = (0.0, 0.0)
     memory: int = 4
 
-    @cached_property
+    @property
     def margin(self) -> int | None:
         """Rows on either side; a distortion needs the whole frame."""
         if self.distortion:
