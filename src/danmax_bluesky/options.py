@@ -140,7 +140,7 @@ class Option:
         more += [f"{self.low:.12g} to {self.high:.12g}"] if self.high is not None and self.low is not None else []
         if self.high is None and self.low is not None:
             more += [f"above {self.low:.12g}" if self.is_low_excluded else f"{self.low:.12g} or more"]
-        more += [f"{', '.join(self.choices)}"] if self.choices else []
+        more += [f"{', '.join(map(str, self.choices))}"] if self.choices else []
         more += [f"for {', '.join(self.about.only_for)}"] if self.about.only_for else []
         return f"{self.help.removesuffix('.')} ({'; '.join(more)})" if more else self.help
 

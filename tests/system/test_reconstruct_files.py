@@ -1,6 +1,9 @@
 """`danmax reconstruct` on files of other programs, and `danmax tori`."""
 
 import re
+import subprocess
+import sys
+import threading
 
 import h5py
 import numpy as np
@@ -49,6 +52,70 @@ def test_a_file_without_a_format_is_reconstructed_from_the_paths_of_its_datasets
             assert quality.gain == pytest.approx(1, abs=0.03)
             assert quality.correlation > 0.97
     assert plain.with_name("mine_slices.png").stat().st_size > 10_000
+
+
+def test_what_the_frames_lack_is_said_and_a_picture_shows_three_slices(plain):
+    with h5py.File(plain, "r+") as file:
+        frames = file["scan/frames"][()].astype(np.float32)
+        frames[5], frames[7, 6] = np.nan, np.nan
+        del file["scan/frames"]
+        file["scan/frames"] = frames
+    done = run("reconstruct", plain, *PATHS, "--theta", "0:180", "--rows", "all", "--export", "tiff")
+    assert done.exit_code == 0, done.output
+    assert "1 projections hold nothing but zeros and what is no finite number (5, counted from 0)" in done.output
+    assert "no pixel of 1 rows of the detector (6) told anything, in up to 1 projections" in done.output
+    with h5py.File("mine_slices.h5") as file:
+        image = file["entry/data/data"][6] / np.linspace(0.8, 1.2, ROWS)[6]
+        assert compare_slices(image, truth(BONE, WIDTH, 0.7)).gain == pytest.approx(1, abs=0.03)
+        parameters = file["entry/reconstruction/parameters"]
+        assert parameters["algorithm"].asstr()[()].startswith("fourier: A. C. Kak")
+        assert 0 < parameters["center_error"][()] < 0.2
+    assert len(list(plain.with_name("mine_slices_tiff").glob("slice_*.tif"))) == ROWS
+
+
+def test_a_series_a_wedge_and_a_range_of_axes_are_each_one_command(plain):
+    words = ("reconstruct", plain, *PATHS, "--theta")
+    series = run(*words, "0:720", "--volume-deg", "200", "--volume-step-deg", "250", "--center", CENTRE)
+    assert series.exit_code == 0, series.output
+    assert [path.name for path in sorted(plain.parent.glob("mine_slices_0*.h5"))] == [
+        "mine_slices_0000.h5",
+        "mine_slices_0001.h5",
+        "mine_slices_0002.h5",
+    ]
+    assert "say --allow-wedge" in str(run(*words, "0:120").exception)
+    wedge = run(*words, "0:120", "--allow-wedge", "--center", CENTRE)
+    assert "a wedge of 59 degrees was not measured" in wedge.output
+    shown = run(*words, "0:180", "--center-range", "48:52:1")
+    assert shown.exit_code == 0, shown.output
+    assert plain.with_name("mine_slices_centres.png").stat().st_size > 30_000
+    assert "give FIRST:LAST:STEP" in run(*words, "0:180", "--center-range", "48").output
+    assert "are 401 slices" in str(run(*words, "0:180", "--center-range", "48:52:0.01").exception)
+
+
+def test_a_reconstruction_that_was_killed_goes_on_with_the_same_bits(plain):
+    with h5py.File(plain, "r+") as file:
+        for name in ("frames", "white", "black"):
+            frames = np.repeat(file[f"scan/{name}"][()], 3, axis=1)
+            del file[f"scan/{name}"]
+            file[f"scan/{name}"] = frames
+    settings = plain.with_name("slow.toml")
+    settings.write_text('method = "sirt"\nrows = "all"\npicture = false\nparameters = { iterations = 30 }\n')
+    words = ("reconstruct", plain, *PATHS, "--theta", "0:180", "--tori", settings, "--out")
+    unfinished = plain.with_name(".part.h5.unfinished")
+    command = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()", *map(str, (*words, "part.h5"))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    pause = threading.Event()
+    while process.poll() is None and not (unfinished.exists() and unfinished.stat().st_size >= 4096 + 64 * WIDTH**2):
+        pause.wait(0.02)
+    process.kill()
+    process.wait()
+    assert not plain.with_name("part.h5").exists()
+    done = run(*words, "part.h5")
+    assert re.search(r"(16|32) of 36 slices were there, of a run that was interrupted", done.output), done.output
+    assert run(*words, "whole.h5").exit_code == 0
+    with h5py.File("part.h5") as part, h5py.File("whole.h5") as whole:
+        assert np.array_equal(part["entry/data/data"][()], whole["entry/data/data"][()])
+    assert not unfinished.exists()
 
 
 def test_angles_in_radians_are_suspected_and_may_be_said(plain):

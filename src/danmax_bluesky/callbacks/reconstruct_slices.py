@@ -107,7 +107,7 @@ class _OneRun:
 
 
 def jobs_of(
-    record: RunRecord, tori_name: str = "", center: str = "", *, incomplete: bool = False
+    record: RunRecord, tori_name: str = "", center: str = "", *, incomplete: bool = False, wedge: bool = False
 ) -> list[ReconstructionJob]:
     """What is to be reconstructed of a run: a job for each detector that saw the sample from all sides, and flats.
 
@@ -118,6 +118,7 @@ def jobs_of(
         tori_name: of the settings file; "" takes the one that the scan names.
         center: as of `ReconstructionJob`; "" takes what the scan says.
         incomplete: whether a run that ended early has a job too, from the projections that it has.
+        wedge: whether projections over less than half a turn will do, whatever the settings say.
 
     Raises:
         SettingsError: there is no such settings file, or it cannot be used.
@@ -135,10 +136,11 @@ def jobs_of(
     return [
         ReconstructionJob.of(record, detector, settings, center or str(scan.get("center") or "auto"))
         for detector, table in read_run(record).tables.items()
-        if _can_be_reconstructed(table)
+        if _can_be_reconstructed(table, wedge or settings.wedge == "allow")
     ]
 
 
-def _can_be_reconstructed(table: FrameTable) -> bool:
+def _can_be_reconstructed(table: FrameTable, wedge: bool) -> bool:
     projections = table.of(ImageKey.PROJECTION)
-    return has_dxchange(table) and len(table.of(ImageKey.FLAT)) > 0 and covers_half_turn(table.angle_deg[projections])
+    turned_enough = covers_half_turn(table.angle_deg[projections]) or (wedge and len(projections) > 0)
+    return has_dxchange(table) and len(table.of(ImageKey.FLAT)) > 0 and turned_enough

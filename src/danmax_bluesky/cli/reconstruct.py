@@ -17,9 +17,12 @@ from danmax_bluesky.errors import ScanError, SettingsError, StorageError
 from danmax_bluesky.options import options_of
 from danmax_bluesky.parsing import complaints
 from danmax_bluesky.pipelines.any_file import AngleUnit, frames_of_file
+from danmax_bluesky.pipelines.centre_series import columns_of, save_centre_series
 from danmax_bluesky.pipelines.run_tables import read_run
 from danmax_bluesky.pipelines.slice_process import reconstruct_scan
+from danmax_bluesky.pipelines.slice_request import ReconstructionJob
 from danmax_bluesky.pipelines.slice_target import SlicesTarget, write_reconstruction
+from danmax_bluesky.pipelines.tomography_frames import naming_file
 from danmax_bluesky.runs.frame_table import ImageKey
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.screen import screen
@@ -39,10 +42,29 @@ from danmax_bluesky.tomography.tori import DEFAULT, NONE, ReconstructionSettings
     metavar="auto|tori|COLUMN",
     help="where the rotation axis is from: found, the settings file, or this column",
 )
+@click.option(
+    "--center-range",
+    default="",
+    metavar="FIRST:LAST:STEP",
+    help="no slices, but a picture of the one in the middle about the axis at each of these columns",
+)
 @click.option("--incomplete", is_flag=True, help="also a scan that ended early, from the projections that it has")
 @click.option("--rows", default="", metavar="middle|all|FIRST:LAST", help="rows of the detector; LAST is left out")
 @click.option("--method", default="", help="of reconstruction, in place of that of the settings file")
 @click.option("--memory-mb", type=click.IntRange(16), default=None, help="memory that is used at most")
+@click.option("--allow-wedge", is_flag=True, help="also projections over less than half a turn: edges are missing then")
+@click.option(
+    "--volume-deg", type=float, default=None, help="a series: each volume from so many degrees of the rotation"
+)
+@click.option(
+    "--volume-step-deg", type=float, default=None, help="from the beginning of one volume to that of the next"
+)
+@click.option(
+    "--export",
+    type=click.Choice(["tiff", "ome-zarr"]),
+    default=None,
+    help="the slices in this form too, beside the file",
+)
 @click.option("--detector", default="", help="for a file: whose frames")
 @click.option("--data", default="", help="for a file without a format: HDF5 path of the projections")
 @click.option("--flats", default="", help="for such a file: HDF5 path of the flats")
@@ -65,10 +87,15 @@ def command(
     scan: str | None,
     tori_name: str,
     center: str | None,
+    center_range: str,
     incomplete: bool,
     rows: str,
     method: str,
     memory_mb: int | None,
+    allow_wedge: bool,
+    volume_deg: float | None,
+    volume_step_deg: float | None,
+    export: str | None,
     detector: str,
     data: str,
     flats: str,
@@ -79,10 +106,14 @@ def command(
 ) -> None:
     """Reconstruct a tomography, as the last step of a scan does, or any DXchange, NXtomo, NeXus or HDF5 file."""
     over = {"rows": rows_of(rows), "method": method or None, "memory_mb": memory_mb, "centre_px": _column(center)}
+    over |= {"volume_deg": volume_deg, "volume_step_deg": volume_step_deg, "export": export}
+    over |= {"wedge": "allow" if allow_wedge else None}
     over = {key: value for key, value in over.items() if value is not None}
     if scan is not None and (data or _is_of_others(Path(scan))):
         paths = TomographyPaths(data, flats, darks, theta) if data else None
-        _reconstruct_file(settings, Path(scan), tori_name, center, over, detector, paths, theta_unit, out)
+        _reconstruct_file(
+            settings, Path(scan), tori_name, center, over, detector, paths, theta_unit, out, _range(center_range)
+        )
         return
     console = screen()
     journals = journals_of(settings(), scan)
@@ -90,7 +121,7 @@ def command(
     where = "tori" if "centre_px" in over else center or ""
     for journal in journals:
         record = ended_record_of(journal)
-        jobs = jobs_of(record, tori_name, where, incomplete=incomplete)
+        jobs = jobs_of(record, tori_name, where, incomplete=incomplete, wedge=allow_wedge)
         if not jobs:
             console.print(
                 f"{record.files.master}: left aside: {_what_is_missing(record, tori_name, incomplete)}",
@@ -99,7 +130,13 @@ def command(
             )
         for job in jobs:
             changed = dataclasses.replace(job, settings=merged(job.settings, over)) if over else job
-            console.print(str(reconstruct_scan(changed)), soft_wrap=True, highlight=False)
+            if center_range:
+                console.print(str(_series_of_scan(changed, _range(center_range))), soft_wrap=True, highlight=False)
+                done += 1
+                continue
+            with progress() as report:
+                written = reconstruct_scan(changed, report)
+            console.print("\n".join(map(str, written)), soft_wrap=True, highlight=False)
             done += 1
     if not done:
         raise ScanError("there is nothing to reconstruct")
@@ -126,14 +163,22 @@ def _reconstruct_file(
     paths: TomographyPaths | None,
     unit: AngleUnit,
     out: Path | None,
+    centres: list[float],
 ) -> None:
     settings_of_file = _settings_of(settings, tori_name)
     chain = ReconstructionSettings.model_validate(merged(settings_of_file.model_dump(mode="json"), over))
-    frames, title = frames_of_file(path, detector, paths, unit)
+    with naming_file(path):
+        frames, title = frames_of_file(path, detector, paths, unit)
     is_given = center is not None and center != "auto"
     if is_given and chain.centre_px is None:
         raise SettingsError("center 'tori' asks for the axis of the settings file, which does not say centre_px")
     output = Path(f"{path.stem}_slices.h5") if out is None else out
+    if centres:
+        picture = output.with_name(f"{output.stem}_centres.png").absolute()
+        pixel_m = chain.pixel_um * 1e-6 if chain.pixel_um else None
+        with naming_file(path):
+            screen().print(str(save_centre_series(picture, frames, chain, centres, pixel_m)), soft_wrap=True)
+        return
     target = SlicesTarget(
         output=output.absolute(),
         title=title or path.name,
@@ -154,6 +199,25 @@ def _reconstruct_file(
         console.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
     for file in files:
         console.print(str(file), soft_wrap=True, highlight=False, markup=False)
+
+
+def _series_of_scan(job: ReconstructionJob, centres: list[float]) -> Path:
+    with naming_file(job.files.master):
+        frames, _ = frames_of_file(job.files.master, job.detector)
+        chain = ReconstructionSettings.model_validate(job.settings)
+        picture = job.output.with_name(f"{job.output.stem}_centres.png")
+        return save_centre_series(picture, frames, chain, centres, job.pixel_m)
+
+
+def _range(text: str) -> list[float]:
+    """The columns of `--center-range`; none where it is not given."""
+    if not text:
+        return []
+    try:
+        first, last, step = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give FIRST:LAST:STEP, as 290:302:1", param_hint="--center-range") from None
+    return columns_of(first, last, step)
 
 
 def _left_out(count: int) -> tuple[str, ...]:
@@ -237,7 +301,7 @@ def _what_is_missing(record: RunRecord, tori_name: str, incomplete: bool) -> str
         return "it holds no projections of a 2D detector"
     if not any(len(table.of(ImageKey.FLAT)) for table in tables):
         return "it holds no flats, by which projections are divided"
-    return "its projections do not cover half a turn"
+    return "its projections do not cover half a turn; --allow-wedge takes what there is"
 
 
 def _settings_help() -> str:

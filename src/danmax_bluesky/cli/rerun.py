@@ -106,7 +106,7 @@ def _again(record: RunRecord, actor: str, parameters: Mapping[str, Any], out: Pa
         case slice_process.ACTOR:
             settings = ReconstructionSettings.model_validate(parameters["settings"])
             job = ReconstructionJob.of(record, parameters["detector"], settings, parameters["center"])
-            return str(slice_process.reconstruct_scan(job))
+            return "\n".join(map(str, slice_process.reconstruct_scan(job)))
         case transfer.ACTOR:
             if out is None:
                 raise FormatError(f"copied to {parameters['destination']} then; say with --out where to copy to now")

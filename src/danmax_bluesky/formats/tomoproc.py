@@ -31,8 +31,11 @@ class SlicesLayout:
         detector: that took the projections.
         rows: of the detector that became slices.
         width: of a slice, which is square, pixels.
-        pixel_m: at the sample, metres; None if it is not known.
-        centre_px: column of the rotation axis.
+        pixel_m: of the detector, at the sample, metres; None if it is not known.
+        centre_px: column of the rotation axis, of the detector.
+        centre_sigma_px: its standard uncertainty, pixels of the detector; 0 where it was given.
+        algorithm: method of the reconstruction, and where it is described.
+        bin_px: pixels of the detector for one of a slice, in each direction.
         raw_file: path of the file with the projections, as seen from the file of the slices.
         parameters: of the reconstruction, as JSON holds them.
         remarks: what a reader of the values must know, one sentence each.
@@ -49,17 +52,22 @@ class SlicesLayout:
     raw_file: str
     parameters: Mapping[str, Any]
     remarks: Sequence[str] = ()
+    centre_sigma_px: float = 0.0
+    algorithm: str = ""
+    bin_px: int = 1
 
 
 def slices_tree(layout: SlicesLayout) -> Group:
     """The file without its slices: these are appended along the first axis of `SLICES`, float32, one a chunk.
 
-    Slices are in 1/m where the pixel is known, in attenuation a pixel otherwise. Row 0 of a slice is its upper edge.
+    Slices are in 1/m where the pixel is known, in attenuation a pixel of the slice otherwise. Row 0 of a slice is its
+    upper edge.
     """
     known = layout.pixel_m is not None
     pixel_mm = layout.pixel_m * _CENTRED_MM if layout.pixel_m is not None else 1.0
     units = "mm" if known else "pixel"
-    across = (np.arange(layout.width) - (layout.width - 1) / 2) * pixel_mm
+    across = (np.arange(layout.width) - (layout.width - 1) / 2) * pixel_mm * layout.bin_px
+    heights = (np.asarray(layout.rows) + (layout.bin_px - 1) / 2) * pixel_mm
     size = (layout.width, layout.width)
     data = nx(
         "NXdata",
@@ -70,7 +78,7 @@ def slices_tree(layout: SlicesLayout) -> Group:
                 chunks=(1, *size),
                 maxshape=(None, *size),
             ),
-            "z": quantity(np.asarray(layout.rows) * pixel_mm, units, long_name="height on the detector"),
+            "z": quantity(heights, units, long_name="height on the detector"),
             "y": quantity(-across, units, long_name="y"),
             "x": quantity(across, units, long_name="x"),
             "row": Dataset(np.asarray(layout.rows, np.int64)),
@@ -90,8 +98,9 @@ def slices_tree(layout: SlicesLayout) -> Group:
                 "NXparameters",
                 {
                     "raw_file": Dataset(layout.raw_file),
-                    "algorithm": Dataset("direct Fourier, non-uniform FFT"),
+                    "algorithm": Dataset(layout.algorithm),
                     "center": quantity(layout.centre_px, "pixel"),
+                    "center_error": quantity(layout.centre_sigma_px, "pixel"),
                     "settings": Dataset(json.dumps(dict(layout.parameters))),
                 },
             ),

@@ -8,7 +8,8 @@ How much memory all of this takes is worked out before the first frame is read, 
 limit is kept by fewer slices at once and by scratch on disk; one that cannot be kept is refused.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danmax_bluesky.errors import ScanError
-from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
+from danmax_bluesky.pipelines.tomography_frames import FEWEST_ANGLES, TomographyFrames, is_empty
 from danmax_bluesky.storage.scratch import Scratch
 from danmax_bluesky.tomography.interleaved import LANES, engine_size, lanes_for
 from danmax_bluesky.tomography.normalise import FieldsInTime, attenuation, interleave_rows
@@ -45,8 +46,8 @@ class FrameStep(Protocol):
         """Bytes that it needs for each pixel of a frame, and thread."""
         ...
 
-    def __call__(self, transmission: Floats) -> Floats:
-        """The frame, shape (n_rows, width), changed in place or anew."""
+    def __call__(self, transmission: Floats, first_row: int) -> Floats:
+        """The frame, shape (n_rows, width), changed in place or anew; `first_row` of the whole frame is its first."""
         ...
 
 
@@ -74,11 +75,12 @@ def plan_memory(
     read_rows: int,
     near_rows: int,
     *,
-    edge_px: int = 0,
     threads: int = 1,
     step_bytes: int = 0,
     may_use_disk: bool = True,
-    engine: Any = engine_size,
+    engine: Callable[[int], int] | None = None,
+    later_bytes: int = 0,
+    lanes: int | None = None,
 ) -> MemoryPlan:
     """The fastest way that keeps to a limit.
 
@@ -88,11 +90,14 @@ def plan_memory(
         n_rows: that become slices.
         read_rows: of each frame that are read.
         near_rows: in which the rotation axis is looked for.
-        edge_px: as of the engine.
         threads: at most.
         step_bytes: that the steps before the logarithm need for each pixel and thread.
         may_use_disk: whether there is a folder for scratch.
-        engine: (width, n_angles, lanes, edge_px) -> `EngineSize` of the method.
+        engine: bytes that making so many slices at once takes beside their lines; None takes those of the Fourier
+            engine.
+        later_bytes: that must be free beside the lines once all frames are read, whatever is then found out of the
+            sample.
+        lanes: slices at once; None takes as many as there is memory for.
 
     Raises:
         ScanError: there is none, with the smallest limit that can be kept.
@@ -104,20 +109,21 @@ def plan_memory(
     near = 4 * near_rows * angles * width
     looking = (_LOOKING_BYTES * near_rows + _SPECTRUM_BYTES) * angles * width if near_rows else 0
     least = 0
-    for lanes in (number for number in reversed(LANES) if number <= lanes_for(n_rows)):
-        padded = -(-n_rows // lanes) * lanes
+    usual = [number for number in reversed(LANES) if number <= lanes_for(n_rows)]
+    for at_once in usual if lanes is None else [lanes]:
+        padded = -(-n_rows // at_once) * at_once
         everything = 4 * padded * angles * width
-        size = engine(width, angles, lanes, edge_px)
-        lines = 4 * lanes * angles * width
+        size = engine_size(width, angles, at_once).total if engine is None else engine(at_once)
+        lines = 4 * at_once * angles * width
         for on_disk in (False, True) if may_use_disk else (False,):
             held = 0 if on_disk else everything
             frame = 2 * pixels * frames.source.dtype.itemsize + (4 * padded * width if on_disk else 0)
-            reading = held + fields + near + threads * pixels * (8 + step_bytes)
-            later = held + max(looking, size.total + (lines if on_disk else 0))
+            reading = held + fields + near + threads * pixels * (8 + step_bytes) + read_rows * frames.row_bytes
+            later = held + max(looking, max(size, later_bytes) + (lines if on_disk else 0))
             block = min(MOST_IN_BLOCK, angles, max(1, (limit - reading) // max(1, frame)))
             peak = max(reading + block * frame, later)
             if peak <= limit:
-                return MemoryPlan(lanes, block, on_disk, peak)
+                return MemoryPlan(at_once, block, on_disk, peak)
             least = min(least or peak, max(reading + frame, later))
     raise ScanError(
         f"memory_mb = {limit / MEGABYTE:.0f}: {angles} projections of {frames.name}, {read_rows} x {width} pixels, "
@@ -131,8 +137,10 @@ class Lines:
     Attributes:
         plan: how the memory is used.
         near: attenuation in the rows in which the axis is looked for, shape (n_rows, n_angles, width).
+        theta_deg: angle of each line, degrees, shape (n_angles,): of the projections that are not empty.
         blind: share of the pixels that tell nothing.
-        empty: projections in which no pixel is a finite number, counted from 0; they were taken as transparent.
+        empty: projections that hold nothing but zeros and what is no finite number, counted from 0; they were left out.
+        silent: row of the detector -> number of projections in which it told nothing, so that it was filled.
     """
 
     def __init__(
@@ -141,17 +149,19 @@ class Lines:
         rows: Sequence[int],
         plan: MemoryPlan,
         near: Floats,
+        theta_deg: npt.NDArray[np.float64],
         blind: float,
-        empty: Sequence[int] = (),
+        empty: Sequence[int],
+        silent: Mapping[int, int],
     ) -> None:
         self._scratch, self.rows, self.plan, self.near, self.blind = scratch, rows, plan, near, blind
-        self.empty = tuple(sorted(empty))
+        self.theta_deg, self.empty, self.silent = theta_deg, tuple(empty), dict(silent)
 
     def groups(self) -> Iterator[tuple[Sequence[int], Floats]]:
         """The rows of each group, and its lines, shape (n_angles, width, lanes)."""
         lanes = self.plan.lanes
         for number, start in enumerate(range(0, len(self.rows), lanes)):
-            yield self.rows[start : start + lanes], self._scratch.group(number)
+            yield self.rows[start : start + lanes], self._scratch.group(number)[: len(self.theta_deg)]
 
     def held(self, n_angles: int, width: int) -> int:
         """Bytes of memory that the lines take while slices are made."""
@@ -178,8 +188,11 @@ def read_lines(
     *,
     folder: Path | None = None,
     steps: Sequence[FrameStep] = (),
-    edge_px: int = 0,
     threads: int | None = None,
+    engine: Callable[[int], int] | None = None,
+    later_bytes: int = 0,
+    lanes: int | None = None,
+    of_rows: Sequence[int] | None = None,
     report: Any = None,
 ) -> Lines:
     """Read every frame once.
@@ -191,16 +204,20 @@ def read_lines(
         limit: of the memory that this and the engine take, bytes.
         folder: for scratch; None keeps all in memory.
         steps: what is done to each frame before its logarithm.
-        edge_px: as of the engine.
         threads: None takes OMP_NUM_THREADS, or all cores.
+        engine: as of `plan_memory`.
+        later_bytes: as of `plan_memory`.
+        lanes: as of `plan_memory`.
+        of_rows: rows of the whole reconstruction that `rows` are a part of, so that each frame is treated alike.
         report: called with the number of projections that are done, and of all.
 
     Raises:
-        ScanError: the limit cannot be kept, or the flats are not brighter than the darks.
+        ScanError: the limit cannot be kept, the flats are not brighter than the darks, or too few projections hold
+            anything.
         StorageError: frames cannot be read, or the scratch not be written.
     """
     at_once = threads_of(threads)
-    wanted = [*rows, *near]
+    wanted = [*(rows if of_rows is None else of_rows), *near]
     margins = [step.margin for step in steps]
     whole = any(margin is None for margin in margins)
     margin = sum(value or 0 for value in margins)
@@ -212,10 +229,12 @@ def read_lines(
         len(rows),
         last - first,
         len(near),
-        edge_px=edge_px,
         threads=at_once,
         step_bytes=max((step.memory for step in steps), default=0),
         may_use_disk=folder is not None,
+        engine=engine,
+        later_bytes=later_bytes,
+        lanes=lanes,
     )
     fields = read_fields(frames, slice(first, last), plan.block)
     n_groups = -(-len(rows) // plan.lanes)
@@ -225,37 +244,57 @@ def read_lines(
     angles, width = len(frames.theta_deg), frames.width
     sinograms = np.empty((len(near), angles, width), np.float32)
     near_rows = np.asarray(near, np.int64) - first
-    empty: list[int] = []
+    used: list[int] = []
+    silent: Counter[int] = Counter()
     scratch = Scratch(n_groups, angles, width, plan.lanes, folder if plan.on_disk else None, plan.block)
     try:
         for start, raw in frames.blocks(frames.projections, plan.block, slice(first, last)):
-            block = scratch.block(start, start + len(raw))
+            here = [at for at in range(len(raw)) if not is_empty(raw[at])]
+            done = len(used)
+            used += [start + at for at in here]
+            block = scratch.block(done, len(used))
+            filled: list[int] = []
 
-            def some(begin: int, end: int, start: int = start, raw: Any = raw, block: Any = block) -> None:
+            def some(
+                begin: int,
+                end: int,
+                raw: Any = raw,
+                here: Sequence[int] = here,
+                start: int = start,
+                done: int = done,
+                block: Any = block,
+                filled: list[int] = filled,
+            ) -> None:
                 frame = np.empty((last - first, width), np.float32)
                 for at in range(begin, end):
-                    angle = start + at
-                    if raw.dtype.kind == "f" and not np.isfinite(raw[at]).any():
-                        empty.append(angle)
-                    fields.transmission(
-                        raw[at], frames.moments.projections[angle], frames.light.projections[angle], frame
-                    )
+                    moment, light = (of.projections[start + here[at]] for of in (frames.moments, frames.light))
+                    silent_rows = fields.transmission(raw[here[at]], moment, light, frame)
+                    filled.extend(silent_rows.tolist())  # at once, whatever other threads do
                     result = frame
                     for step in steps:
-                        result = step(result)
+                        result = step(result, first)
                     attenuation(result)
                     interleave_rows(result, lane_rows, block, at)
-                    sinograms[:, angle] = result[near_rows]
+                    sinograms[:, done + at] = result[near_rows]
 
-            in_threads(some, len(raw), at_once)
-            scratch.store(start, block)
+            in_threads(some, len(here), at_once)
+            silent.update(first + row for row in filled)
+            scratch.store(done, block)
             if report is not None:
                 report(start + len(raw), angles)
     except BaseException:
         scratch.close()
         raise
     scratch.let_go_of_block()
-    return Lines(scratch, rows, plan, sinograms, fields.blind, empty)
+    empty = sorted(set(range(angles)) - set(used))
+    if len(used) < FEWEST_ANGLES:
+        scratch.close()
+        raise ScanError(
+            f"{frames.name}: {len(empty)} of {angles} projections hold nothing but zeros and what is no finite number; "
+            f"the {len(used)} others are fewer than the {FEWEST_ANGLES} that are needed. Was the camera read out?"
+        )
+    theta_deg = frames.theta_deg[used]
+    return Lines(scratch, rows, plan, sinograms[:, : len(used)], theta_deg, fields.blind, empty, silent)
 
 
 def read_fields(frames: TomographyFrames, rows: slice, block: int) -> FieldsInTime:

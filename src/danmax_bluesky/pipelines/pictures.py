@@ -1,5 +1,6 @@
 """Pictures of what was measured, as PNG files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,35 @@ def save_image(path: Path, image: np.ndarray, title: str, *, label: str = "count
     drawn = axes.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect=stretched, interpolation="nearest")
     axes.set(title=title, xlabel="column", ylabel="row")
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
+    return _saved(figure, path)
+
+
+def save_pictures(
+    path: Path, images: Sequence[np.ndarray], names: Sequence[str], title: str, label: str, *, across: int = 3
+) -> Path:
+    """Grey pictures beside and below each other, on one scale between the 0.5 and 99.5 percentiles of all.
+
+    Args:
+        path: of the PNG.
+        images: each of shape (height, width).
+        names: of each, above it.
+        title: above all.
+        label: of the colour bar.
+        across: pictures beside each other.
+    """
+    low, high = np.percentile(np.concatenate([image.ravel() for image in images]), [0.5, 99.5])
+    across = min(across, len(images))
+    down = -(-len(images) // across)
+    figure = Figure(figsize=(4 * across + 1.5, 4 * down + 0.5), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes in grid.flat[len(images) :]:
+        axes.set_axis_off()
+    for axes, image, name in zip(grid.flat, images, names, strict=False):
+        stretched = "equal" if 0.2 < image.shape[0] / image.shape[1] < 5 else "auto"
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=stretched, interpolation="nearest")
+        axes.set(title=name)
+    figure.suptitle(title)
+    figure.colorbar(grid.flat[0].images[0], ax=grid, label=label, shrink=0.8)
     return _saved(figure, path)
 
 

@@ -17,14 +17,15 @@ import numpy as np
 import xarray as xr
 
 from danmax_bluesky.errors import DanmaxError, ScanError
-from danmax_bluesky.pipelines.reconstruction import reconstruct_frames
+from danmax_bluesky.pipelines.reconstruction import Report, reconstruct_frames
 from danmax_bluesky.pipelines.slice_request import ACTOR, ReconstructionJob
 from danmax_bluesky.pipelines.slice_target import SlicesTarget, write_reconstruction
-from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
+from danmax_bluesky.pipelines.tomography_frames import TomographyFrames, naming_file
 from danmax_bluesky.runs.frame_table import angle_remarks
 from danmax_bluesky.storage.checksums import note_of
 from danmax_bluesky.storage.provenance_journal import Provenance
 from danmax_bluesky.storage.reading import Scan, open_scan
+from danmax_bluesky.storage.slice_export import ABOUT
 from danmax_bluesky.tomography.direct_fourier import Reconstruction
 from danmax_bluesky.tomography.tori import ReconstructionSettings, Window
 
@@ -33,8 +34,12 @@ NICENESS = 10
 _log = logging.getLogger(__name__)
 
 
-def reconstruct_scan(job: ReconstructionJob) -> Path:
-    """Write the slices of a scan, and note that in its provenance.
+def reconstruct_scan(job: ReconstructionJob, report: Report | None = None) -> list[Path]:
+    """Write the slices of a scan, and note that in its provenance; the files.
+
+    Args:
+        job: what is to be reconstructed.
+        report: as of `reconstruct_frames`.
 
     Raises:
         ScanError: it cannot be reconstructed: no projections, no flats, too small a turn.
@@ -47,12 +52,13 @@ def reconstruct_scan(job: ReconstructionJob) -> Path:
         parameters={"detector": job.detector, "settings": job.settings, "center": job.center},
         inputs=[note_of(files.master, files.raw)],
     ) as outputs:
-        written, remarks = _reconstruct(job)
-        outputs += [note_of(path, files.raw) for path in written]
+        with naming_file(files.master):
+            written, remarks = _reconstruct(job, report)
+        outputs += [note_of(path if path.is_file() else path / ABOUT, files.raw) for path in written]
         outputs.message = "; ".join(remarks)
     for remark in remarks:
         _log.warning("%s, %s: %s", job.stem, job.detector, remark)
-    return job.output
+    return written
 
 
 def reconstruct(
@@ -110,7 +116,7 @@ def reconstruct(
     return Reconstruction(volume, slices.axis.centre_px, frames.left_out, "; ".join(slices.remarks))
 
 
-def _reconstruct(job: ReconstructionJob) -> tuple[list[Path], list[str]]:
+def _reconstruct(job: ReconstructionJob, report: Report | None) -> tuple[list[Path], list[str]]:
     """Write the slices; the files, and what is to be told of them."""
     settings = ReconstructionSettings.model_validate(job.settings)
     scan = open_scan(job.files.master)
@@ -132,7 +138,7 @@ def _reconstruct(job: ReconstructionJob) -> tuple[list[Path], list[str]]:
         parameters={**job.settings, "center": job.center},
         remarks=tuple(text for text in (_angle_remarks(dataset),) if text),
     )
-    return write_reconstruction(frames, settings, target, centre_px=centre_px)
+    return write_reconstruction(frames, settings, target, centre_px=centre_px, report=report)
 
 
 def _angle_remarks(frames: xr.Dataset) -> str:
@@ -145,7 +151,8 @@ def _angle_remarks(frames: xr.Dataset) -> str:
 def main(words: list[str]) -> int:
     """Do one job; returns the status of the process, and prints what was written or why nothing was."""
     try:
-        sys.stdout.write(f"{reconstruct_scan(ReconstructionJob.loads(words[0]))}\n")
+        for path in reconstruct_scan(ReconstructionJob.loads(words[0])):
+            sys.stdout.write(f"{path}\n")
     except DanmaxError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -1,7 +1,9 @@
 """The frames of a tomography by their kind, with what is known of each: the input of every reconstruction."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,22 @@ from danmax_bluesky.tomography.darks_and_flats import PerFrame, groups_in_time, 
 
 Numbers = npt.NDArray[np.int64]
 FEWEST_ANGLES = 5
-_HALF_TURN_RAD, _TURN_RAD = 3.0, 6.5
+TURN_DEG = 360.0
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Every refusal of a reconstruction says which file it is about.
+
+    Raises:
+        ScanError: with the path in front, unless it names the file already.
+    """
+    try:
+        yield
+    except ScanError as error:
+        if path.name in str(error):
+            raise
+        raise ScanError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +50,8 @@ class TomographyFrames:
         light: how much light each frame got without a sample: exposure, times the ring's current where that is known.
         left_out: number of projections that were left out, since their angle is not known.
         name: of the detector, or of the file, for messages.
+        taken: moments of all projections of the measurement, where these are a part of them.
+        row_bytes: that reading a row of a frame takes for a while, beyond the row itself.
     """
 
     source: FrameSource
@@ -44,6 +63,8 @@ class TomographyFrames:
     light: PerFrame
     left_out: int = 0
     name: str = "detector"
+    row_bytes: int = 0
+    taken: npt.NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, frames: xr.Dataset, detector: str, source: FrameSource | None = None) -> "TomographyFrames":
@@ -86,7 +107,7 @@ class TomographyFrames:
             name: for messages.
 
         Raises:
-            ScanError: there are no flats, or the projections do not cover half a turn.
+            ScanError: there are no flats, or too few different angles.
         """
         chosen = (key == ImageKey.PROJECTION) & np.isfinite(theta_deg)
         _check_angles(np.asarray(theta_deg[chosen], np.float64), name)
@@ -131,12 +152,47 @@ class TomographyFrames:
     @property
     def dark_groups(self) -> list[Numbers]:
         """Places among `darks` of those that no projection separates, in the order of time."""
-        return groups_in_time(self.moments.darks, self.moments.projections)
+        return groups_in_time(self.moments.darks, self._taken)
 
     @property
     def flat_groups(self) -> list[Numbers]:
         """Places among `flats` of those that no projection separates, in the order of time."""
-        return groups_in_time(self.moments.flats, self.moments.projections)
+        return groups_in_time(self.moments.flats, self._taken)
+
+    @property
+    def _taken(self) -> npt.NDArray[np.float64]:
+        return self.moments.projections if self.taken is None else self.taken
+
+    def windows(self, degrees: float, step_deg: float) -> "list[TomographyFrames]":
+        """Parts of a rotation that goes on, for a volume each: so many degrees, begun again after every step.
+
+        Raises:
+            ScanError: the rotation turned by less than one of them.
+        """
+        theta = np.unwrap(self.theta_deg, period=TURN_DEG)
+        from_first = (theta - theta[0]) * (1 if theta[-1] >= theta[0] else -1)
+        spacing = float(np.median(np.abs(np.diff(from_first))))
+        turned = float(from_first.max()) + spacing
+        count = int((turned - degrees) / step_deg + 1 + 1e-6) if turned + spacing > degrees else 0
+        if not count:
+            raise ScanError(
+                f"{self.name}: volume_deg = {degrees:g}: rotation turned {turned:.4g} degrees; give at most these"
+            )
+        starts = [number * step_deg for number in range(count)]
+        return [
+            self._part((from_first > at - spacing / 2) & (from_first < at + degrees - spacing / 2)) for at in starts
+        ]
+
+    def _part(self, chosen: npt.NDArray[np.bool_]) -> "TomographyFrames":
+        moments, light = (replace(of, projections=of.projections[chosen]) for of in (self.moments, self.light))
+        return replace(
+            self,
+            projections=self.projections[chosen],
+            theta_deg=self.theta_deg[chosen],
+            moments=moments,
+            light=light,
+            taken=self._taken,
+        )
 
     def blocks(self, numbers: Numbers, most: int, rows: slice) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Frames in blocks: the place of the first among `numbers`, and rows of them in a type that is computed with.
@@ -155,23 +211,27 @@ class TomographyFrames:
 
 
 def _check_angles(theta_deg: npt.NDArray[np.float64], name: str) -> None:
-    turned = float(np.ptp(theta_deg)) if len(theta_deg) else 0.0
-    if not covers_half_turn(theta_deg):
-        radians = "; do they hold radians? Then say --theta-unit rad" if _HALF_TURN_RAD < turned < _TURN_RAD else ""
-        raise ScanError(
-            f"{name}: {len(theta_deg)} projections do not cover half a turn, their angles lie within {turned:.4g} "
-            f"degrees; nothing to reconstruct{radians}"
-        )
     different = len(np.unique(np.round(theta_deg, 4)))
     if different < FEWEST_ANGLES:
+        turn = "" if covers_half_turn(theta_deg) else ", and these do not cover half a turn"
         raise ScanError(
-            f"{name}: {len(theta_deg)} projections at {different} different angles; at least {FEWEST_ANGLES} are needed"
+            f"{name}: {len(theta_deg)} projections at {different} different angles; at least {FEWEST_ANGLES} are "
+            f"needed{turn}"
         )
 
 
 def _computable(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The type that compiled code takes: the processor's order of bytes, and no 16-bit floats."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
+
+
+def is_empty(frame: npt.NDArray[Any]) -> bool:
+    """Whether a frame was never filled: nothing but zeros and what is no finite number."""
+    middle = frame[len(frame) // 2]
+    for part in (middle, frame):  # most often a single row tells
+        if (np.isfinite(part) & (part != 0)).any() if frame.dtype.kind == "f" else part.any():
+            return False
+    return True
 
 
 class _Array:

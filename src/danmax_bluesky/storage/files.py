@@ -178,15 +178,17 @@ def _harmless(file: h5py.File, path: Path) -> h5py.File:
     except (OSError, ValueError):
         return file  # it was removed meanwhile
     state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    leading_out = []
     with lists:
-        links = _HARMLESS[state] if state in _HARMLESS else list(links_of(file))
-        problem = next(filter(None, (_harm(link, path, lists) for link in links)), "")
-    if problem:
-        file.close()
-        raise StorageError(f"{path}: {problem}")
+        for link in _HARMLESS[state] if state in _HARMLESS else links_of(file):
+            if problem := _harm(link, path, lists):
+                file.close()
+                raise StorageError(f"{path}: {problem}")
+            if link.kind == "file":
+                leading_out.append(link)
     if len(_HARMLESS) >= MOST_REMEMBERED:
         _HARMLESS.clear()
-    _HARMLESS[state] = [link for link in links if link.kind == "file"]
+    _HARMLESS[state] = leading_out
     return file
 
 

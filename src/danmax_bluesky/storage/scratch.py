@@ -35,7 +35,7 @@ class Scratch:
     def __init__(
         self, n_groups: int, n_angles: int, width: int, lanes: int, folder: Path | None = None, block: int = 1
     ) -> None:
-        self._shape = (n_groups, n_angles, width, lanes)
+        self._shape, self._folder = (n_groups, n_angles, width, lanes), folder
         self._frame_bytes = 4 * width * lanes
         self._file = None
         self._lines: Floats | None = None
@@ -50,10 +50,7 @@ class Scratch:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL) or self._file is None:
                 self.close()
-                raise StorageError(
-                    f"{folder}: no room for {total / 2**20:.0f} MB of intermediate results ({error}); free some, or "
-                    "raise memory_mb"
-                ) from error
+                raise self._refusal(f"{total / 2**20:.0f} MB of intermediate results find no room", error) from error
 
     def block(self, first: int, last: int) -> Floats:
         """Room for frames of all groups, to be filled and given to `store`: shape (n_groups, n, width, lanes)."""
@@ -74,7 +71,7 @@ class Scratch:
                 try:
                     written = os.pwrite(self._file.fileno(), data, at)
                 except OSError as error:
-                    raise StorageError(f"intermediate results cannot be written: {error}") from error
+                    raise self._refusal("intermediate results cannot be written", error) from error
                 data, at = data[written:], at + written
 
     def group(self, number: int) -> Floats:
@@ -87,9 +84,15 @@ class Scratch:
         data = lines.data.cast("B")
         at = number * len(data)
         while len(data):
-            count = os.preadv(self._file.fileno(), [data], at)
+            try:
+                count = os.preadv(self._file.fileno(), [data], at)
+            except OSError as error:
+                raise self._refusal("intermediate results cannot be read back", error) from error
             if not count:
-                raise StorageError("the file of intermediate results ends too early; was the disk full?")
+                raise StorageError(
+                    f"{self._folder}: the file of intermediate results ends too early; was the disk full? Reconstruct "
+                    "again, or raise memory_mb so that no such file is needed"
+                )
             data, at = data[count:], at + count
         return lines
 
@@ -97,6 +100,13 @@ class Scratch:
         """Frames are all there: the room that they were filled in is needed no more."""
         if self._file is not None:
             self._all = np.empty((0, 0, 0, 0), np.float32)
+
+    def _refusal(self, what: str, error: OSError) -> StorageError:
+        why = error.strerror or type(error).__name__
+        return StorageError(
+            f"{self._folder}: {what} ({why}); free some room on this disk, let the slices go to another one, or raise "
+            "memory_mb so that nothing of this lies on disk"
+        )
 
     def close(self) -> None:
         """Give the room back."""

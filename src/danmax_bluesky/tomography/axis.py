@@ -22,6 +22,8 @@ UNCERTAIN_PX = 0.5
 LOST_SHARE = 0.02
 """Uncertainty, as a share of the width, from which on no axis was found."""
 LEAST_LOST_PX = 3.0
+FEWEST_COLUMNS = 64
+"""Width of a frame below which the axis is hard to tell."""
 _TO_SIGMA = 1.4826
 """From the median of absolute deviations to the standard deviation, for a normal distribution."""
 
@@ -71,7 +73,8 @@ def find_axis(sinograms: npt.NDArray[Any], theta_deg: npt.NDArray[Any]) -> Axis:
     if scatter > lost:
         raise ScanError(
             f"the rotation axis is not found: {n_groups} groups of rows put it at columns {values.min():.1f} to "
-            f"{values.max():.1f}. Is there a sample in these rows? Give the column, with centre_px or --center"
+            f"{values.max():.1f} of {width}. Is there a sample in these rows{_narrow(width)}? Give the column, with "
+            f"centre_px or --center: --center {(width - 1) / 2:g} is the middle of the frames"
         )
     remark = ""
     if sigma > UNCERTAIN_PX:
@@ -80,6 +83,10 @@ def find_axis(sinograms: npt.NDArray[Any], theta_deg: npt.NDArray[Any]) -> Axis:
             "moved, and give the best with centre_px or --center"
         )
     return Axis(whole.centre_px, max(sigma, 0.01), whole.method, n_groups, remark)
+
+
+def _narrow(width: int) -> str:
+    return f", and are {width} columns enough to tell an axis from" if width < FEWEST_COLUMNS else ""
 
 
 def _centre(sinograms: npt.NDArray[Any], theta_deg: npt.NDArray[Any]) -> Centre:

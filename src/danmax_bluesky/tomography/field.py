@@ -81,12 +81,13 @@ def field_remark(
         return (
             f"half acquisition: {cut}, and rotation turned {turned_deg:.0f} degrees about an axis at column "
             f"{centre_px:.1f} of {width}. Opposite projections are not stitched: the values of the slices are "
-            f"{values}, and the slices end at the width of the field. Use a program that stitches, such as algotom or "
-            "nabu, on the NXtomo or DXchange file of this scan"
+            f"{values}, and the slices end at the width of the field. To stitch them, reconstruct this scan with "
+            'half_acquisition = "stitch" in the settings file (danmax tori new NAME, danmax reconstruct --tori NAME), '
+            "or use another program, such as algotom or nabu"
         )
     remedy = (
         f"edge_px = {edge_px} continues the projections by a guess, and the values stay approximate"
         if edge_px
-        else "edge_px in the settings file, an eighth to a quarter of the width, makes them better"
+        else 'edge_px in the settings file makes them better: "auto" estimates how far the sample reaches'
     )
     return f"{cut}. The values of the slices are wrong, most near the edge of the field; {remedy}"

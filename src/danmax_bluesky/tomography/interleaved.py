@@ -129,7 +129,7 @@ class InterleavedFourier:
         response = ramp_response(length, off_middle, window) / length
         half_pixel = width // 2 - (width - 1) / 2
         self._factors = np.empty(n_samples, np.complex64)
-        block = 1 << 20
+        block = 1 << 16
         for start in range(0, n_samples, block):
             angle, k = np.divmod(self._which[start : start + block].astype(np.int64), length)
             shift = self.centre_px + self._edge + half_pixel * (cos - sin)[angle]

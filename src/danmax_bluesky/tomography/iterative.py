@@ -33,7 +33,7 @@ def filtered_back_projection(lines: Floats, geometry: "Geometry") -> Floats:
     spectra: Any = scipy.fft.rfft(padded, length, axis=1, workers=geometry.threads)
     spectra *= response.astype(np.complex64)[None, :, None]
     filtered = np.asarray(scipy.fft.irfft(spectra, length, axis=1, workers=geometry.threads), np.float32)
-    weighted = filtered[:, edge : edge + width] * angle_weights(geometry.theta_deg)[:, None, None]
+    weighted = filtered[:, edge : edge + width] * angle_weights(geometry.theta_deg).astype(np.float32)[:, None, None]
     return _projector(geometry).back_project(np.ascontiguousarray(weighted, np.float32))
 
 

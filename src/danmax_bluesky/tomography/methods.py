@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from danmax_bluesky.errors import ScanError, SettingsError
 from danmax_bluesky.tomography import iterative
-from danmax_bluesky.tomography.interleaved import InterleavedFourier, lanes_for
+from danmax_bluesky.tomography.interleaved import InterleavedFourier, engine_size, lanes_for
 from danmax_bluesky.tomography.overhang import Edges
 from danmax_bluesky.tomography.threads import threads_of
 from danmax_bluesky.tomography.tori import Window
@@ -81,6 +81,10 @@ class Method(Protocol):
         """What depends on the geometry alone, done once."""
         ...
 
+    def memory(self, width: int, n_angles: int, lanes: int, edge_px: int = 0) -> int:
+        """Bytes that a plan of these sizes takes at most, with the slices that it makes, beside the lines."""
+        ...
+
 
 @dataclass(frozen=True)
 class DirectFourierMethod:
@@ -101,6 +105,10 @@ class DirectFourierMethod:
             threads=geometry.threads,
         )
 
+    def memory(self, width: int, n_angles: int, lanes: int, edge_px: int = 0) -> int:
+        """As of the engine."""
+        return engine_size(width, n_angles, lanes, edge_px).total
+
 
 @dataclass(frozen=True)
 class InterleavedMethod:
@@ -108,15 +116,21 @@ class InterleavedMethod:
 
     Attributes:
         function: (lines, geometry, **parameters) -> slices, shape (width, width, lanes).
+        arrays: how many arrays as large as the lines, and as large as the slices, it holds at most.
     """
 
     function: Callable[..., Floats]
     cite: str
     parameters: Mapping[str, Any]
+    arrays: tuple[int, int]
 
     def plan(self, geometry: Geometry, parameters: Mapping[str, Any]) -> Reconstructor:
         """The function with what it needs."""
         return _Planned(self.function, geometry, {**self.parameters, **parameters})
+
+    def memory(self, width: int, n_angles: int, lanes: int, edge_px: int = 0) -> int:
+        """From the number of its arrays; one more holds the slices that come out."""
+        return _bytes_of(self.arrays, width, n_angles, lanes, edge_px)
 
 
 @dataclass(frozen=True)
@@ -125,11 +139,17 @@ class SliceMethod:
 
     Attributes:
         function: (sinograms, geometry, **parameters) -> slices, shape (n_slices, width, width).
+        arrays: as of `InterleavedMethod`; what another package takes is not known, and this is what is usual.
     """
 
     function: Callable[..., npt.NDArray[Any]]
     cite: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    arrays: tuple[int, int] = (5, 6)
+
+    def memory(self, width: int, n_angles: int, lanes: int, edge_px: int = 0) -> int:
+        """From the number of its arrays."""
+        return _bytes_of(self.arrays, width, n_angles, lanes, edge_px)
 
     def plan(self, geometry: Geometry, parameters: Mapping[str, Any]) -> Reconstructor:
         """The function with what it needs."""
@@ -159,26 +179,34 @@ class _Planned:
         return out
 
 
+def _bytes_of(arrays: tuple[int, int], width: int, n_angles: int, lanes: int, edge_px: int) -> int:
+    of_lines, of_slices = arrays
+    return 4 * lanes * (of_lines * n_angles * (width + 2 * edge_px) + (of_slices + 1) * width * width)
+
+
 _KAK = "A. C. Kak and M. Slaney, Principles of Computerized Tomographic Imaging, chapter 3 (1988)"
 SHIPPED: Mapping[str, Method] = {
     "fourier": DirectFourierMethod(),
-    "fbp": InterleavedMethod(iterative.filtered_back_projection, _KAK, {}),
+    "fbp": InterleavedMethod(iterative.filtered_back_projection, _KAK, {}, (6, 2)),
     "sirt": InterleavedMethod(
         iterative.sirt,
         "P. Gilbert, J. Theor. Biol. 36, 105 (1972); J. Gregor and T. Benson, IEEE Trans. Med. Imaging 27, 918 (2008)",
         {"iterations": 100, "nonnegative": True},
+        (3, 3),
     ),
     "cgls": InterleavedMethod(
         iterative.cgls,
         "M. R. Hestenes and E. Stiefel, J. Res. Natl. Bur. Stand. 49, 409 (1952); A. Bjorck, Numerical Methods for "
         "Least Squares Problems (1996)",
         {"iterations": 20},
+        (3, 4),
     ),
     "tv": InterleavedMethod(
         iterative.total_variation,
         "A. Chambolle and T. Pock, J. Math. Imaging Vis. 40, 120 (2011); E. Y. Sidky, J. H. Jorgensen and X. Pan, "
         "Phys. Med. Biol. 57, 3065 (2012)",
         {"iterations": 200, "strength": 0.001, "nonnegative": True},
+        (4, 9),
     ),
 }
 """What this package ships."""

@@ -1,7 +1,8 @@
 """From one raw frame to attenuation: dark and flat, pixels that tell nothing, the logarithm, and slices innermost.
 
 A pixel tells nothing where its value is no finite number, or where the flats are not brighter than the darks. It is
-filled along its row from the nearest pixels on either side that do tell something.
+filled along its row from the nearest pixels on either side that do tell something. A row in which no pixel tells
+anything is filled from the nearest rows above and below.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 FAINTEST = 1e-6
 """Transmission below which a pixel tells nothing; it is taken as this."""
+_NO_ROWS = np.empty(0, np.intp)
 MOST_BLIND = 0.5
 """Share of the pixels that may be no brighter in the flats than in the darks."""
 
@@ -77,7 +79,7 @@ class FieldsInTime:
             blind,
         )
 
-    def transmission(self, raw: Array, moment: float, light: float, out: Floats) -> None:
+    def transmission(self, raw: Array, moment: float, light: float, out: Floats) -> npt.NDArray[np.intp]:
         """Of one raw frame, shape (n_rows, width).
 
         Args:
@@ -85,6 +87,12 @@ class FieldsInTime:
             moment: when it was taken.
             light: how much it got without a sample.
             out: same shape.
+
+        Returns:
+            the rows in which no pixel told anything; they were filled from the rows above and below.
+
+        Raises:
+            ScanError: no pixel of the frame tells anything.
         """
         first_dark, dark_share = _between(self.dark_moments, moment)
         first_white, white_share = _between(self.white_moments, moment)
@@ -101,7 +109,11 @@ class FieldsInTime:
             np.float32(1.0 / light),
             out,
         )
-        _fill(out, self.checked, raw.dtype.kind == "f")
+        silent = np.zeros(len(out), np.uint8)
+        if not _fill(out, self.checked, raw.dtype.kind == "f", silent):
+            return _NO_ROWS
+        _fill_rows(out, silent)
+        return np.flatnonzero(silent)
 
 
 def _between(moments: npt.NDArray[np.float64], moment: float) -> tuple[int, float]:
@@ -143,9 +155,10 @@ def _divide(
 
 
 @exact
-def _fill(frame: Array, checked: Array, every_row: bool) -> None:
-    """Fill what is no finite number along its row; a row without any is transparent."""
+def _fill(frame: Array, checked: Array, every_row: bool, silent: Array) -> int:
+    """Fill what is no finite number along its row; rows without any finite number are marked, and counted."""
     width = frame.shape[1]
+    count = 0
     for row in range(frame.shape[0]):
         if not every_row and not checked[row]:
             continue
@@ -156,11 +169,28 @@ def _fill(frame: Array, checked: Array, every_row: bool) -> None:
             if column - last > 1:
                 left = frame[row, last] if last >= 0 else np.float32(1.0)
                 right = frame[row, column] if column < width else left
-                left = left if last >= 0 or column == width else right
+                if last < 0 and column == width:
+                    silent[row] = 1
+                    count += 1
+                    break
+                left = left if last >= 0 else right
                 for gap in range(last + 1, column):
                     share = np.float32((gap - last) / (column - last))
                     frame[row, gap] = left + share * (right - left)
             last = column
+    return count
+
+
+def _fill_rows(frame: Floats, silent: npt.NDArray[np.uint8]) -> None:
+    """Fill the marked rows from the nearest others, by a straight line between these."""
+    good = np.flatnonzero(silent == 0)
+    if not len(good):
+        raise ScanError("no pixel of a projection is a finite number in these rows")
+    for row in np.flatnonzero(silent):
+        after = int(np.searchsorted(good, row))
+        above, below = int(good[max(after - 1, 0)]), int(good[min(after, len(good) - 1)])
+        share = np.float32((row - above) / (below - above)) if below > above else np.float32(0)
+        frame[row] = frame[above] + share * (frame[below] - frame[above])
 
 
 @exact

@@ -58,7 +58,7 @@ class Paganin:
         """Bytes for each pixel: the frame that is continued on all sides, and its spectrum."""
         return 64
 
-    def __call__(self, transmission: Floats) -> Floats:
+    def __call__(self, transmission: Floats, first_row: int = 0) -> Floats:
         """The filtered frame, shape (n_rows, width); beyond its edges it is continued as in a mirror."""
         height, width = transmission.shape
         margin = min(self.margin, height - 1, width - 1)

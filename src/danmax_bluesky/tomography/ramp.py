@@ -39,15 +39,34 @@ def ramp_response(length: int, off_middle: float = 0.0, window: Window = "ramp")
     return response * window_response(length, window)
 
 
+def softened(image: npt.NDArray[np.float32], window: Window, has: Window = "ramp") -> npt.NDArray[np.float32]:
+    """A slice as another window would have made it, as far as that is softer.
+
+    Args:
+        image: shape (n, n).
+        window: that is wanted.
+        has: with which the slice was made.
+    """
+    if window == has:
+        return image
+    distance = np.hypot(np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1]))
+    frequency = np.minimum(distance, 0.5)
+    share = np.minimum(_window(frequency, window) / np.maximum(_window(frequency, has), 1e-3), 1)
+    return np.fft.irfft2(np.fft.rfft2(image) * share, image.shape).astype(np.float32)
+
+
 def window_response(length: int, window: Window) -> npt.NDArray[np.float64]:
     """What a window leaves of each frequency, in the order of `numpy.fft.fftfreq`, shape (length,).
 
     Raises:
         ScanError: there is no such window.
     """
-    frequency = np.abs(np.fft.fftfreq(length))
+    return _window(np.abs(np.fft.fftfreq(length)), window)
+
+
+def _window(frequency: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.float64]:
     if window == "ramp":
-        return np.ones(length)
+        return np.ones_like(frequency)
     if window == "shepp-logan":
         return np.sinc(frequency)
     if window == "cosine":

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -55,6 +55,20 @@ class ReconstructionSettings(BaseModel):
         description="whether opposite projections of a full turn are stitched, so that the slices are wider than the "
         'field: "auto" does it where the axis is off the middle and the sample reaches beyond the edge near it',
     )
+    volume_deg: Annotated[float | None, About(SLICES, "°")] = Field(
+        default=None,
+        gt=0,
+        description="a rotation that goes on becomes a series of volumes, each of so many degrees; one volume of all "
+        "projections where it is not given",
+    )
+    volume_step_deg: Annotated[float | None, About(SLICES, "°")] = Field(
+        default=None, gt=0, description="from the beginning of one volume to that of the next; volume_deg if not given"
+    )
+    wedge: Annotated[Literal["refuse", "allow"], About(METHOD)] = Field(
+        default="refuse",
+        description="whether projections over less than half a turn are reconstructed too; edges along what was not "
+        "measured are missing then, and values are too low",
+    )
     method: Annotated[str, About(METHOD)] = Field(
         default="fourier",
         min_length=1,
@@ -62,6 +76,31 @@ class ReconstructionSettings(BaseModel):
     )
     parameters: Annotated[dict[str, bool | int | float], About(METHOD, example="{ iterations = 100 }")] = Field(
         default_factory=dict[str, bool | int | float], description="of the method, such as { iterations = 100 }"
+    )
+    columns: Annotated[tuple[int, int] | None, About(FRAMES, "pixel", example="[100, 1900]")] = Field(
+        default=None, description="columns of the detector that are used, [first, last + 1]; all where it is not given"
+    )
+    bin_px: Annotated[int, About(FRAMES, "pixel")] = Field(
+        default=1, ge=1, le=64, description="so many rows and columns of the detector become one, their mean"
+    )
+    bin_angles: Annotated[int, About(FRAMES)] = Field(
+        default=1, ge=1, le=1000, description="so many projections, one after the other, become one, their mean"
+    )
+    tilt_deg: Annotated[float, About(FRAMES, "°")] = Field(
+        default=0.0,
+        ge=-45,
+        le=45,
+        description="angle between the rotation axis and the columns of the detector; it is above 0 where the upper "
+        "end of the axis leans to higher columns",
+    )
+    distortion: Annotated[tuple[float, ...], About(FRAMES, example="[1.0, 0.0, 1.2e-8]")] = Field(
+        default=(),
+        max_length=8,
+        description="of the optics: k0, k1, k2, ... for distances in pixels of the detector; what belongs at the "
+        "distance r from distortion_centre_px is seen at r (k0 + k1 r + k2 r^2 + ...)",
+    )
+    distortion_centre_px: Annotated[tuple[float, float] | None, About(FRAMES, "pixel")] = Field(
+        default=None, description="[column, row] of the detector; the middle of the frame where it is not given"
     )
     zinger_factor: Annotated[float, About(FRAMES)] = Field(
         default=0.0,
@@ -94,7 +133,28 @@ class ReconstructionSettings(BaseModel):
         description="memory that frames, intermediate results and reconstruction take at most; what does not fit lies "
         "on disk beside the slices until they are written",
     )
-    picture: Annotated[bool, About(SLICES)] = Field(default=True, description="a PNG of the slice in the middle too")
+    picture: Annotated[bool, About(SLICES)] = Field(
+        default=True,
+        description="a PNG too, of the slice in the middle, or of three orthogonal slices through a volume",
+    )
+    picture_window: Annotated[Window, About(SLICES)] = Field(
+        default="hann", description="softens high frequencies of the picture alone, as window does those of the slices"
+    )
+    export: Annotated[Literal["none", "tiff", "ome-zarr"], About(SLICES)] = Field(
+        default="none",
+        description="in which form the slices are written beside the HDF5 file: a folder with a TIFF for each, or "
+        "OME-Zarr",
+    )
+    export_bits: Annotated[Literal[8, 16, 32], About(SLICES)] = Field(
+        default=32,
+        description="of a pixel of what is exported; 32 are the values themselves, 8 and 16 are grey levels between "
+        "the bounds of export_range",
+    )
+    export_range: Annotated[tuple[float, float] | None, About(SLICES)] = Field(
+        default=None,
+        description="values that become black and white, [low, high], in the unit of the slices; the 0.1 and 99.9 "
+        "percentiles of the three orthogonal slices where it is not given",
+    )
     version: Annotated[int, About(SLICES)] = Field(
         default=VERSION,
         ge=1,
@@ -117,6 +177,12 @@ class ReconstructionSettings(BaseModel):
             raise ValueError(f"phase = 'paganin' needs {' and '.join(missing)}: add what the measurement had")
         if self.stripe_px % 2 == 0:
             raise ValueError(f"stripe_px = {self.stripe_px}: give an odd number, such as {self.stripe_px + 1}")
+        if self.columns is not None and not 0 <= self.columns[0] < self.columns[1]:
+            raise ValueError(f"columns = {list(self.columns)}: give [first, last + 1], none before 0")
+        if self.distortion and self.distortion[0] == 0:
+            raise ValueError(f"distortion = {list(self.distortion)}: k0 is the scale; give a number near 1")
+        if self.export_range is not None and not self.export_range[0] < self.export_range[1]:
+            raise ValueError(f"export_range = {list(self.export_range)}: give [low, high], the lower value first")
         if 0 < self.zinger_factor <= 1:
             raise ValueError(f"zinger_factor = {self.zinger_factor:g}: give 0, or a factor above 1, such as 1.5")
         return self
@@ -184,6 +250,8 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, Mapping):
         return "{}"
+    if isinstance(value, tuple):
+        return str(list(cast("tuple[object, ...]", value)))
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

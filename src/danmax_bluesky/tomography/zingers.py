@@ -23,7 +23,7 @@ class Zingers:
     margin: int = 1
     memory: int = 4
 
-    def __call__(self, transmission: Floats) -> Floats:
+    def __call__(self, transmission: Floats, first_row: int = 0) -> Floats:
         """The frame without them; its outermost rows and columns stay as they are."""
         result = transmission.copy()
         _replace(transmission, np.float32(self.factor), result)

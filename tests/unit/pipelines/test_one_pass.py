@@ -135,7 +135,8 @@ def test_pixels_that_tell_nothing_are_filled_from_their_neighbours():
     assert np.abs(group[:, 20, 0] - clean[7, :, [19, 21]].mean(axis=0)).max() < 0.1
     others = np.delete(np.arange(WIDTH), [0, 10, 20])
     assert group[:, others, 0] == pytest.approx(clean[7][:, others], abs=2e-5)
-    assert not group[4, :, 1].any()
+    assert group[4, :, 1] == pytest.approx(clean[8, 4], abs=2e-5)  # row 8 is the nearest that was read
+    assert lines.silent == {9: 1}
     assert lines.blind == pytest.approx(1 / (2 * 3 * WIDTH / 2), rel=0.5)
 
 
@@ -152,13 +153,25 @@ def test_frames_of_any_order_of_bytes_are_reconstructed(dtype):
         assert here == pytest.approx(there[..., 0], abs=1e-5)
 
 
-def test_projections_without_a_finite_number_are_named():
-    frames, keys = raw_frames(np.float32)
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, np.nan), (np.uint16, 0)])
+def test_projections_without_a_finite_number_or_never_filled_are_named_and_left_out(dtype, value, tmp_path):
+    frames, keys = raw_frames(dtype)
+    expected = usual(frames, keys)
     lost = np.flatnonzero(keys == 0)[[3, 11]]
-    frames[lost] = np.nan
-    whole = read_lines(tomography(frames, keys)[0], range(4), [], 2**28, threads=2)
-    assert whole.empty == (3, 11)
-    whole.close()
+    frames[lost] = value
+    of = tomography(frames, keys)[0]
+    rest = np.delete(np.arange(ANGLES), [3, 11])
+    for limit in (2**28, largest_limit(of, ROWS, 1, lambda plan: plan.on_disk)):
+        with read_lines(of, range(ROWS), [2], limit, folder=tmp_path, threads=2) as whole:
+            assert whole.empty == (3, 11)
+            assert np.array_equal(whole.theta_deg, of.theta_deg[rest])
+            assert whole.near[0] == pytest.approx(expected[2][rest], abs=2e-5)
+            for rows, group in whole.groups():
+                for lane, row in enumerate(rows):
+                    assert group[..., lane] == pytest.approx(expected[row][rest], abs=2e-5)
+    frames[keys == 0] = value
+    with pytest.raises(ScanError, match=r"orca: 31 of 31 projections hold nothing but zeros"):
+        read_lines(of, range(4), [], 2**28)
 
 
 def test_flats_without_light_are_refused():

@@ -1,5 +1,6 @@
 """Every method on the same phantoms, and the registry that finds them."""
 
+import tracemalloc
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -58,6 +59,25 @@ def test_projection_and_back_projection_are_transposes():
     lines = generator.random((50, 40, 2), np.float32)
     there, back = projector.project(slices), projector.back_project(lines)
     assert np.vdot(there, lines) == pytest.approx(np.vdot(slices, back), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_method_takes_no_more_memory_than_it_says(name):
+    parameters = {"iterations": 2} if "iterations" in method_of(name).parameters else {}
+    for n_angles, edge_px in ((30, 0), (90, 60)):
+        plan = method_of(name).plan(
+            geometry(theta_deg=np.arange(n_angles) * 2.0, edge_px=edge_px, lanes=16), parameters
+        )
+        lines = np.ones((n_angles, WIDTH, 16), np.float32)
+        plan.interleaved(lines)
+        tracemalloc.start()
+        plan = method_of(name).plan(
+            geometry(theta_deg=np.arange(n_angles) * 2.0, edge_px=edge_px, lanes=16), parameters
+        )
+        plan.interleaved(lines)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= 1.05 * method_of(name).memory(WIDTH, n_angles, 16, edge_px)
 
 
 def test_a_package_adds_a_method_in_ten_lines(monkeypatch):
