@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 from bokeh.models import Band
 
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.live.pane import Offer, offer_of, show_offer
 from danmax_bluesky.live.pattern_view import CALIBRANTS, FRAME, PatternView
 from danmax_bluesky.live.readers import ScanReader
 from danmax_bluesky.live.theme import (
@@ -41,15 +41,6 @@ class DiffractionChoice:
     calibrant: str
 
 
-@dataclass(frozen=True, eq=False)
-class Diffraction:
-    """What was read: names of what was integrated, the view, and what went wrong."""
-
-    choices: tuple[str, ...]
-    view: PatternView | None
-    problem: str = ""
-
-
 class DiffractionPane:
     """The widgets of the view; `show` draws a `PatternView`."""
 
@@ -65,7 +56,6 @@ class DiffractionPane:
         self.kind = pn.widgets.RadioButtonGroup(options=[MAP, WATERFALL], value=MAP, margin=(28, 10, 0, 10), **style)
         self.logarithmic = pn.widgets.Checkbox(name="square root", value=True, margin=(34, 10, 0, 10), **style)
         self.text = pn.pane.HTML("", stylesheets=[HTML_CSS], sizing_mode="stretch_width")
-        self._choices: tuple[str, ...] = ()
         self._axis: tuple[float, float] | None = None
         self._heat, self._cake_colours = mapper(HEAT), mapper(HEAT)
         self._latest = source("pattern", "x", "y", "lower", "upper")
@@ -115,28 +105,18 @@ class DiffractionPane:
             str(self.patterns.value or ""), str(self.channel.value), "" if calibrant == NO_CALIBRANT else calibrant
         )
 
-    def compute(self, reader: ScanReader, choice: DiffractionChoice) -> Diffraction:
+    def compute(self, reader: ScanReader, choice: DiffractionChoice) -> Offer[PatternView]:
         """Read what is asked for."""
-        choices = tuple(reader.patterns.choices())
-        if not choices:
-            return Diffraction((), None)
-        chosen = choice.patterns if choice.patterns in choices else choices[0]
-        try:
-            return Diffraction(choices, reader.patterns.view(chosen, choice.channel, choice.calibrant))
-        except DanmaxError as error:
-            return Diffraction(choices, None, str(error))
+        patterns = reader.patterns
+        return offer_of(
+            patterns.choices(), choice.patterns, lambda name: patterns.view(name, choice.channel, choice.calibrant)
+        )
 
-    def show(self, value: Diffraction) -> None:
+    def show(self, value: Offer[PatternView]) -> None:
         """Draw what was computed."""
-        if value.choices != self._choices:
-            self._choices = value.choices
-            self.patterns.options = list(value.choices)
-        view = value.view
+        drawn = (self._latest, self._earlier, self._lines, self._map, self._curves, self._cake)
+        view = show_offer(value, self.patterns, self.text, drawn, "no pattern of this scan yet")
         if view is None:
-            why = escape(value.problem) or "no pattern of this scan yet"
-            self.text.object = f'<div class="text {"bad" if value.problem else "muted"}">{why}</div>'
-            for drawn in (self._latest, self._earlier, self._lines, self._map, self._curves, self._cake):
-                drawn.data = {name: [] for name in drawn.data}
             return
         channels = [FRAME, *view.channels]
         if list(self.channel.options) != channels:

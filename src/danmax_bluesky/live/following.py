@@ -28,6 +28,8 @@ POLL_S = 0.1
 """How long what was read of the journal is taken as the latest, seconds."""
 ALIVE_EVERY_S = 2.0
 TABLES_EVERY_S = 1.0
+MOST_FILES = 16
+"""Files of frames of one scan that stay open; a plan may write one for each of thousands of points."""
 UNREADABLE_ROWS = 3
 """How many of the last frames may not be on disk yet though the file is that long."""
 _log = logging.getLogger(__name__)
@@ -149,7 +151,7 @@ class Following:
             return None
 
     def frames(self, source: FrameSource) -> Hdf5Frames:
-        """The open file that frames lie in.
+        """The open file that frames lie in; the one that was asked for longest ago is closed, of more than 16.
 
         Raises:
             StorageError: it cannot be opened.
@@ -157,10 +159,14 @@ class Following:
         """
         with self.lock:
             key = (source.file, source.dataset)
-            if key not in self._files:
+            frames = self._files.pop(key, None)
+            if frames is None:
                 self._refuse_elsewhere(source.file)
-                self._files[key] = Hdf5Frames(*key)
-            return self._files[key]
+                frames = Hdf5Frames(*key)
+            self._files[key] = frames
+            while len(self._files) > MOST_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            return frames
 
     def close(self) -> None:
         """Close every file."""

@@ -47,7 +47,7 @@ def serve(
         follows_input: end also when the standard input ends, as of a process that was started for this.
 
     Raises:
-        SettingsError: the port is taken, or the certificate cannot be used.
+        SettingsError: the port is taken, the certificate cannot be used, or the token cannot be written down.
     """
     live = settings.live
     os.nice(NICENESS)
@@ -62,8 +62,7 @@ def serve(
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
     try:
         if token_file is not None:
-            token_file.parent.mkdir(parents=True, exist_ok=True)
-            write_token(token_file, token)
+            _keep_token(token_file, token)
         for ending in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(ending, lambda *_: loop.add_callback(loop.stop))
         if follows_input:
@@ -116,6 +115,17 @@ def _certificate(settings: Settings) -> ssl.SSLContext:
             "certificate and its key as PEM files"
         ) from error
     return context
+
+
+def _keep_token(path: Path, token: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_token(path, token)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: the token of the page cannot be written there ({error.strerror or error}); make its folder "
+            "writable for whoever serves the page, or serve it on this machine alone with live.address = 127.0.0.1"
+        ) from error
 
 
 def _end_with_input(loop: IOLoop) -> None:
