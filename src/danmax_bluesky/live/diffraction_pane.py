@@ -19,6 +19,7 @@ from danmax_bluesky.live.theme import (
     MUTED,
     WIDGET_CSS,
     colour_bar,
+    extent_of,
     image_plot,
     mapper,
     plot,
@@ -160,18 +161,10 @@ class DiffractionPane:
         if not len(view.along):
             return
         left, right = float(view.radial[0]), float(view.radial[-1])
-        step = (right - left) / max(1, len(view.radial) - 1)
         values = stretched(view.map) if self.logarithmic.value else view.map
         if as_map:
-            first, last = float(view.along[0]), float(view.along[-1])
-            half = (last - first) / max(1, len(view.along) - 1) / 2 or 0.5
-            self._map.data = {
-                "image": [values],
-                "x": [left - step / 2],
-                "y": [first - half],
-                "dw": [right - left + step],
-                "dh": [last - first + 2 * half],
-            }
+            extent = extent_of(view.radial, view.along)
+            self._map.data = {"image": [values], **{name: [edge] for name, edge in extent.items()}}
             low, high = view.low, view.high
             if self.logarithmic.value:
                 low, high = (float(stretched(np.array(value))) for value in (low, high))

@@ -168,6 +168,35 @@ class Following:
                 self._files.pop(next(iter(self._files))).close()
             return frames
 
+    def counts_of(self, table: FrameTable, at: int) -> np.ndarray:
+        """One frame of a detector, shape (height, width), in the type of its file.
+
+        Args:
+            table: one of `tables`.
+            at: which frame of it, counted from 0.
+
+        Raises:
+            StorageError: it cannot be read, or not yet.
+            FormatError: it lies elsewhere than the page may read.
+        """
+        file = int(table.file_index[at])
+        source = FrameSource(
+            table.detector,
+            table.files[file],
+            table.datasets[file],
+            0,
+            table.lengths[file],
+            table.frame_shape,
+            table.dtype,
+        )
+        frames = self.frames(source)
+        row = int(table.row[at])
+        if row >= len(frames):
+            frames.refresh()
+        counts = np.empty(frames.shape, frames.dtype)
+        frames.read_into(row, counts)
+        return counts
+
     def close(self) -> None:
         """Close every file."""
         with self.lock:

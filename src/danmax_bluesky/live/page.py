@@ -16,11 +16,15 @@ from bokeh.models import CustomJS
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.live.camera_pane import CameraPane
 from danmax_bluesky.live.diffraction_pane import DiffractionPane
+from danmax_bluesky.live.history_pane import HistoryPane
+from danmax_bluesky.live.map_pane import MapPane
 from danmax_bluesky.live.now_html import head_html
 from danmax_bluesky.live.now_pane import NowPane, now_of_reader
 from danmax_bluesky.live.pane import Pane
-from danmax_bluesky.live.readers import Readers
-from danmax_bluesky.live.scans import Scans, labels_of, scan_named
+from danmax_bluesky.live.provenance_pane import ProvenancePane
+from danmax_bluesky.live.readers import Shared
+from danmax_bluesky.live.scans import labels_of, scan_named
+from danmax_bluesky.live.scans_pane import ScansPane
 from danmax_bluesky.live.theme import HTML_CSS, PAGE_CSS, TABS_CSS, WIDGET_CSS
 from danmax_bluesky.live.tomo_pane import TomographyPane
 
@@ -41,17 +45,25 @@ class Page:
 
     Args:
         document: of the browser's session.
-        scans: that can be shown.
-        readers: of the scans, shared with other browsers.
+        shared: what all browsers share.
         view: name of the view to begin with, "" for the first.
         scan: number or name of the scan to begin with, "" for the running one.
     """
 
-    def __init__(self, document: Document, scans: Scans, readers: Readers, view: str = "", scan: str = "") -> None:
+    def __init__(self, document: Document, shared: Shared, view: str = "", scan: str = "") -> None:
         self._document = document
-        self._scans = scans
-        self._readers = readers
-        self._panes: list[Pane] = [NowPane(), CameraPane(), DiffractionPane(), TomographyPane()]
+        self._scans = shared.scans
+        self._readers = shared.readers
+        self._panes: list[Pane] = [
+            NowPane(),
+            CameraPane(),
+            DiffractionPane(),
+            TomographyPane(),
+            MapPane(),
+            HistoryPane(),
+            ScansPane(shared.catalogue, shared.thumbnails),
+            ProvenancePane(),
+        ]
         self._is_busy = False
         self._is_first = True
         self._wanted = scan
@@ -169,14 +181,14 @@ class _Read:
     problem: str = ""
 
 
-def make_page(scans: Scans, readers: Readers) -> Any:
+def make_page(shared: Shared) -> Any:
     """The page for the browser that just came; its address may name a view and a scan: `/?view=camera&scan=12`."""
     document = pn.state.curdoc
     assert document is not None
     arguments = pn.state.session_args or {}
     view, scan = (arguments.get(name, [b""])[0].decode(errors="replace") for name in ("view", "scan"))
     document.title = "DanMAX live"
-    return Page(document, scans, readers, view, scan).layout
+    return Page(document, shared, view, scan).layout
 
 
 def use_theme() -> None:

@@ -109,7 +109,7 @@ class FolderScans:
         self._path = path
         self._links = tuple(roots)
         self._clock = clock
-        self.roots = (_visit_of(path), *self._links)
+        self.roots = (visit_of(path), *self._links)
         self._journals = self._find()
         self._looked = clock()
 
@@ -175,7 +175,7 @@ def is_inside(path: Path, roots: Sequence[Path]) -> bool:
     return any(Path(real).is_relative_to(os.path.realpath(root)) for root in roots)
 
 
-def _visit_of(path: Path) -> Path:
+def visit_of(path: Path) -> Path:
     """The visit that a folder is a part of, since files of its scans also lie in `process/`; or the folder itself."""
     folder = (path if path.is_dir() else path.parent).absolute()
     parts = folder.parts

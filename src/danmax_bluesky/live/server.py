@@ -22,7 +22,7 @@ from danmax_bluesky.config import Settings, beamline_folder
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.live.gate import Gate
 from danmax_bluesky.live.page import make_page, use_theme
-from danmax_bluesky.live.readers import Readers
+from danmax_bluesky.live.readers import Shared
 from danmax_bluesky.live.scans import Scans
 from danmax_bluesky.parsing import is_loopback
 from danmax_bluesky.pipelines.local_http import new_token, remove_token, write_token
@@ -81,8 +81,8 @@ def _listen(
 ) -> tuple[BaseServer, int]:
     live = settings.live
     use_theme()
-    readers = Readers()
-    applications = build_applications({"/": lambda: make_page(scans, readers)}, title="DanMAX live")
+    shared = Shared.of(scans)
+    applications = build_applications({"/": lambda: make_page(shared)}, title="DanMAX live")
     page = BokehTornado(
         applications,
         extra_websocket_origins=["*"],  # the gate, before it, compares the origin with the host
