@@ -79,7 +79,7 @@ class TomographyPane:
     def choice(self) -> TomographyChoice:
         """What is asked for now."""
         detector = str(self.detector.value or "")
-        row = int(self.row.value) if detector == self._fitted[0] else None
+        row = int(self.row.value) if detector and detector == self._fitted[0] else None
         return TomographyChoice(detector, row, float(self.centre.value) if self.by_hand.value else None)
 
     def compute(self, reader: ScanReader, choice: TomographyChoice) -> Offer[TomoView]:

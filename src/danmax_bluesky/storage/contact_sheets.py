@@ -83,7 +83,7 @@ def draw_sheet(scan: Scan) -> Figure:
     for panel, drawn in zip(panels, axes, strict=False):
         try:
             panel(figure, drawn)
-        except DanmaxError as error:  # the others may be there
+        except (DanmaxError, KeyError, OSError, ValueError) as error:  # the others may be there
             drawn.set_axis_off()
             drawn.text(0.5, 0.5, "\n".join(_wrapped(str(error))), ha="center", va="center", fontsize=8)
     for empty in axes[len(panels) :]:
