@@ -34,6 +34,7 @@ COMMANDS = {
     "positions": "named positions, such as the one with the sample out of the beam",
     "live": "a page in the browser that shows what a scan is doing",
     "files": "what a scan wrote, and how to open it",
+    "plot": "a picture of what a scan measured",
     "runs": "find runs again by what they were",
     "log": "the scan log of a visit",
     "check": "whether a scan's files are whole",

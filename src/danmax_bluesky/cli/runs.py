@@ -1,8 +1,13 @@
 """`danmax runs`: find runs again by what they were."""
 
+import json
+from dataclasses import asdict
+from typing import Any
+
 import click
 
 from danmax_bluesky.cli import SettingsSource
+from danmax_bluesky.formats.scan_log import LogLine
 from danmax_bluesky.pipelines.catalog.client import STATUSES, lines, queries, search
 from danmax_bluesky.pipelines.catalog.run_table import table_of
 from danmax_bluesky.pipelines.catalog.session_catalog import CatalogService
@@ -23,9 +28,16 @@ from danmax_bluesky.screen import screen
 @click.option("-n", "--last", type=click.IntRange(1), default=20, show_default=True, help="how many, the latest ones")
 @click.option("--derived", is_flag=True, help="the runs derived from others, as integrated patterns are, instead")
 @click.option("--rescan", is_flag=True, help="look through the data root for runs that the catalogue was never told of")
+@click.option("--json", "as_json", is_flag=True, help="print for programs: one JSON list, nothing shortened")
 @click.pass_obj
 def command(
-    settings: SettingsSource, scan: str | None, last: int, derived: bool, rescan: bool, **asked: str | None
+    settings: SettingsSource,
+    scan: str | None,
+    last: int,
+    derived: bool,
+    rescan: bool,
+    as_json: bool,
+    **asked: str | None,
 ) -> None:
     """The runs in the catalogue, or those that are all of what is asked for.
 
@@ -48,12 +60,20 @@ def command(
             found_lines, total = lines(runs, last, service.said), len(runs)
         finally:
             service.close(wait_s=0.0)
+    if as_json:
+        click.echo(json.dumps([_as_dict(line) for line in found_lines], indent=2, ensure_ascii=False))
+        return
     if not found_lines:
         aside.print("no run is all of that", highlight=False)
         return
     console.print(table_of(found_lines, visits=len({(line.proposal, line.visit) for line in found_lines}) > 1))
     if total > len(found_lines):
         aside.print(f"the latest {len(found_lines)} of {total}; --last shows more", highlight=False)
+
+
+def _as_dict(line: LogLine) -> dict[str, Any]:
+    """A run as a line of the scan log tells of it, and when it began as ISO 8601."""
+    return {**asdict(line), "started": line.started().isoformat(timespec="seconds")}
 
 
 def _numbers(text: str | None) -> int | tuple[int, int] | None:

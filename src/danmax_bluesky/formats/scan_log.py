@@ -1,6 +1,6 @@
 """The scan log: one line for each run, as people keep it in a notebook.
 
-A line is made from a run's record, or from what the catalogue knows of it, and comes as Markdown and as CSV.
+A line is made from a run's record, or from what the catalogue knows of it, and comes as Markdown, as CSV and as HTML.
 """
 
 import csv
@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from danmax_bluesky.runs.metadata import sample_of
 from danmax_bluesky.runs.record import RunRecord
@@ -28,6 +30,12 @@ COLUMNS = (
     "status",
     "reason",
     "uid",
+)
+_HTML_MARKER = f"<!doctype html>\n{MARKER}"
+_HTML_STYLE = (
+    "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
+    "th,td{padding:6px 14px 6px 0;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}"
+    "code{overflow-wrap:anywhere}img{width:320px;display:block}"
 )
 _HEADINGS = ("Scan", "Started", "Duration", "Folder", "Sample", "Command", "Rows", "Result")
 
@@ -52,6 +60,7 @@ class LogLine:
         status: complete, incomplete, failed, aborted or open.
         reason: why it ended early, if it did.
         uid: of the run.
+        sheet: path of its contact sheet, as seen from the folder of the log; "" where there is none.
     """
 
     scan: int
@@ -69,6 +78,7 @@ class LogLine:
     status: str = "open"
     reason: str = ""
     uid: str = ""
+    sheet: str = ""
 
     @property
     def rows_text(self) -> str:
@@ -154,23 +164,48 @@ def in_order(lines: Iterable[LogLine]) -> list[LogLine]:
 
 
 def as_markdown(lines: Iterable[LogLine], title: str, zone: tzinfo | None = None) -> str:
-    """A document with one table."""
+    """A document with one table; a column links the contact sheets, where there are any."""
+    ordered = in_order(lines)
+    with_sheets = any(line.sheet for line in ordered)
     body = [
         (
-            f"{line.scan:04d}",
-            f"{line.started(zone):%Y-%m-%d %H:%M:%S}",
-            line.duration_text,
-            line.folder,
-            line.sample,
+            *_cells(line, zone),
             f"`{line.command}`" if line.command else line.plan,
             line.rows_text,
             line.result_text,
+            *([f"[sheet](<{line.sheet}>)" if line.sheet else ""] if with_sheets else []),
         )
-        for line in in_order(lines)
+        for line in ordered
     ]
-    table = [_HEADINGS, ("---:", "---", "---:", *["---"] * (len(_HEADINGS) - 3)), *body]
+    headings = (*_HEADINGS, *(["Picture"] if with_sheets else []))
+    table = [headings, ("---:", "---", "---:", *["---"] * (len(headings) - 3)), *body]
     rows = ["| " + " | ".join(_cell(text) for text in row) + " |" for row in table]
     return "\n".join([MARKER, "", f"# {title}", "", *rows, ""])
+
+
+def as_html(lines: Iterable[LogLine], title: str, zone: tzinfo | None = None) -> str:
+    """A page with one table, the latest scan first, in which the contact sheets are seen; they open with a click."""
+    rows: list[str] = []
+    for line in reversed(in_order(lines)):
+        cells = [escape(text) for text in _cells(line, zone)]
+        cells += [f"<code>{escape(line.command)}</code>" if line.command else escape(line.plan)]
+        cells += [escape(line.rows_text), escape(line.result_text)]
+        address = quote(line.sheet)
+        picture = f'<a href="{address}"><img src="{address}" loading="lazy" alt="contact sheet"></a>'
+        cells.append(picture if line.sheet else "")
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    head = "".join(f"<th>{heading}</th>" for heading in (*_HEADINGS, "Picture"))
+    return (
+        f'{_HTML_MARKER}\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        f"<style>{_HTML_STYLE}</style></head>\n"
+        f"<body><h1>{escape(title)}</h1>\n<table><tr>{head}</tr>\n" + "\n".join(rows) + "\n</table></body></html>\n"
+    )
+
+
+def _cells(line: LogLine, zone: tzinfo | None) -> tuple[str, ...]:
+    """Number, time, duration, folder and sample, as every table has them."""
+    began = f"{line.started(zone):%Y-%m-%d %H:%M:%S}"
+    return f"{line.scan:04d}", began, line.duration_text, line.folder, line.sample
 
 
 def as_csv(lines: Iterable[LogLine], zone: tzinfo | None = None) -> str:
@@ -200,7 +235,7 @@ def as_csv(lines: Iterable[LogLine], zone: tzinfo | None = None) -> str:
 
 def is_ours(text: str) -> bool:
     """True if a file with this text was written by these functions, and may be written again."""
-    return text.startswith((MARKER, ",".join(COLUMNS)))
+    return text.startswith((MARKER, _HTML_MARKER, ",".join(COLUMNS)))
 
 
 def _cell(text: str) -> str:

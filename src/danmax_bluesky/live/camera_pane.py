@@ -8,7 +8,8 @@ import panel as pn
 from bokeh.events import DoubleTap, SelectionGeometry, Tap
 from bokeh.models import Span
 
-from danmax_bluesky.live.frame_view import FrameView, Region, saturation_of, view_of
+from danmax_bluesky.live.frame_view import FrameView, Region, kind_of, saturation_of, view_of
+from danmax_bluesky.live.pane import Offer, offer_of, show_offer
 from danmax_bluesky.live.readers import ScanReader
 from danmax_bluesky.live.theme import (
     ACCENT,
@@ -59,7 +60,6 @@ class CameraPane:
         self.text = pn.pane.HTML("", stylesheets=[HTML_CSS], sizing_mode="stretch_width")
         self._region: Region | None = None
         self._shape = (0, 0)
-        self._detectors: list[str] = []
         self._colours = mapper(GREYS)
         self._image = source("frame", "image", "dw", "dh")
         self._over = source("saturated", "image", "dw", "dh")
@@ -115,35 +115,16 @@ class CameraPane:
             str(self.detector.value or ""), str(self.frames.value), bool(self.corrected.value), self._region
         )
 
-    def compute(self, reader: ScanReader, choice: CameraChoice) -> tuple[list[str], FrameView | None]:
-        """Read what is asked for; the names of the detectors, and the view."""
+    def compute(self, reader: ScanReader, choice: CameraChoice) -> Offer[FrameView]:
+        """Read what is asked for."""
         record = reader.scan.record
-        detectors = [] if record is None else list(record.image_keys)
-        if record is None or not detectors:
-            return detectors, None
-        name = choice.detector if choice.detector in detectors else detectors[0]
-        kinds = _KINDS.get(choice.frames, ())
-        frame = reader.scan.last_frame(name, kinds)
-        if frame is None and choice.frames == SAMPLE:
-            frame = reader.scan.last_frame(name)
-        if frame is None:
-            return detectors, None
-        fields, remark = None, ""
-        kind = str((record.start.get("detector_settings") or {}).get(name, {}).get("kind", "imaging"))
-        if choice.corrected and kind == "imaging" and frame.kind != "dark":
-            fields, remark = reader.fields.of(name, frame.segment)
-        return detectors, view_of(frame, fields, remark, choice.region, saturation_of(kind, frame.counts.dtype))
+        detectors = () if record is None else record.image_keys
+        return offer_of(detectors, choice.detector, lambda name: _view(reader, name, choice))
 
-    def show(self, value: tuple[list[str], FrameView | None]) -> None:
+    def show(self, value: Offer[FrameView]) -> None:
         """Draw what was computed."""
-        detectors, view = value
-        if detectors != self._detectors:
-            self._detectors = detectors
-            self.detector.options = detectors
+        view = show_offer(value, self.detector, self.text, (self._image, self._over), "no frame of this kind yet")
         if view is None:
-            self.text.object = '<div class="text muted">no frame of this kind yet</div>'
-            self._image.data = {"image": [], "dw": [], "dh": []}
-            self._over.data = {"image": [], "dw": [], "dh": []}
             return
         if self.detector.value != view.detector:
             self.detector.value = view.detector
@@ -201,6 +182,20 @@ class CameraPane:
     def _whole(self, event: Any) -> None:
         """Profiles as at first."""
         self._region = None
+
+
+def _view(reader: ScanReader, detector: str, choice: CameraChoice) -> FrameView | None:
+    frame = reader.scan.last_frame(detector, _KINDS.get(choice.frames, ()))
+    if frame is None and choice.frames == SAMPLE:
+        frame = reader.scan.last_frame(detector)
+    record = reader.scan.record
+    if frame is None or record is None:
+        return None
+    fields, remark = None, ""
+    kind = kind_of(record, detector)
+    if choice.corrected and kind == "imaging" and frame.kind != "dark":
+        fields, remark = reader.fields.of(detector, frame.segment)
+    return view_of(frame, fields, remark, choice.region, saturation_of(kind, frame.counts.dtype))
 
 
 def _through(column: int, row: int, shape: tuple[int, int]) -> Region:

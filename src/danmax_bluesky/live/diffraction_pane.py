@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 from bokeh.models import Band
 
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.live.pane import Offer, offer_of, show_offer
 from danmax_bluesky.live.pattern_view import CALIBRANTS, FRAME, PatternView
 from danmax_bluesky.live.readers import ScanReader
 from danmax_bluesky.live.theme import (
@@ -19,6 +19,7 @@ from danmax_bluesky.live.theme import (
     MUTED,
     WIDGET_CSS,
     colour_bar,
+    extent_of,
     image_plot,
     mapper,
     plot,
@@ -41,15 +42,6 @@ class DiffractionChoice:
     calibrant: str
 
 
-@dataclass(frozen=True, eq=False)
-class Diffraction:
-    """What was read: names of what was integrated, the view, and what went wrong."""
-
-    choices: tuple[str, ...]
-    view: PatternView | None
-    problem: str = ""
-
-
 class DiffractionPane:
     """The widgets of the view; `show` draws a `PatternView`."""
 
@@ -65,7 +57,6 @@ class DiffractionPane:
         self.kind = pn.widgets.RadioButtonGroup(options=[MAP, WATERFALL], value=MAP, margin=(28, 10, 0, 10), **style)
         self.logarithmic = pn.widgets.Checkbox(name="square root", value=True, margin=(34, 10, 0, 10), **style)
         self.text = pn.pane.HTML("", stylesheets=[HTML_CSS], sizing_mode="stretch_width")
-        self._choices: tuple[str, ...] = ()
         self._axis: tuple[float, float] | None = None
         self._heat, self._cake_colours = mapper(HEAT), mapper(HEAT)
         self._latest = source("pattern", "x", "y", "lower", "upper")
@@ -115,28 +106,18 @@ class DiffractionPane:
             str(self.patterns.value or ""), str(self.channel.value), "" if calibrant == NO_CALIBRANT else calibrant
         )
 
-    def compute(self, reader: ScanReader, choice: DiffractionChoice) -> Diffraction:
+    def compute(self, reader: ScanReader, choice: DiffractionChoice) -> Offer[PatternView]:
         """Read what is asked for."""
-        choices = tuple(reader.patterns.choices())
-        if not choices:
-            return Diffraction((), None)
-        chosen = choice.patterns if choice.patterns in choices else choices[0]
-        try:
-            return Diffraction(choices, reader.patterns.view(chosen, choice.channel, choice.calibrant))
-        except DanmaxError as error:
-            return Diffraction(choices, None, str(error))
+        patterns = reader.patterns
+        return offer_of(
+            patterns.choices(), choice.patterns, lambda name: patterns.view(name, choice.channel, choice.calibrant)
+        )
 
-    def show(self, value: Diffraction) -> None:
+    def show(self, value: Offer[PatternView]) -> None:
         """Draw what was computed."""
-        if value.choices != self._choices:
-            self._choices = value.choices
-            self.patterns.options = list(value.choices)
-        view = value.view
+        drawn = (self._latest, self._earlier, self._lines, self._map, self._curves, self._cake)
+        view = show_offer(value, self.patterns, self.text, drawn, "no pattern of this scan yet")
         if view is None:
-            why = escape(value.problem) or "no pattern of this scan yet"
-            self.text.object = f'<div class="text {"bad" if value.problem else "muted"}">{why}</div>'
-            for drawn in (self._latest, self._earlier, self._lines, self._map, self._curves, self._cake):
-                drawn.data = {name: [] for name in drawn.data}
             return
         channels = [FRAME, *view.channels]
         if list(self.channel.options) != channels:
@@ -180,18 +161,10 @@ class DiffractionPane:
         if not len(view.along):
             return
         left, right = float(view.radial[0]), float(view.radial[-1])
-        step = (right - left) / max(1, len(view.radial) - 1)
         values = stretched(view.map) if self.logarithmic.value else view.map
         if as_map:
-            first, last = float(view.along[0]), float(view.along[-1])
-            half = (last - first) / max(1, len(view.along) - 1) / 2 or 0.5
-            self._map.data = {
-                "image": [values],
-                "x": [left - step / 2],
-                "y": [first - half],
-                "dw": [right - left + step],
-                "dh": [last - first + 2 * half],
-            }
+            extent = extent_of(view.radial, view.along)
+            self._map.data = {"image": [values], **{name: [edge] for name, edge in extent.items()}}
             low, high = view.low, view.high
             if self.logarithmic.value:
                 low, high = (float(stretched(np.array(value))) for value in (low, high))

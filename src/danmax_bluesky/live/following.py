@@ -29,6 +29,8 @@ POLL_S = 0.1
 """How long what was read of the journal is taken as the latest, seconds."""
 ALIVE_EVERY_S = 2.0
 TABLES_EVERY_S = 1.0
+MOST_FILES = 16
+"""Files of frames of one scan that stay open; a plan may write one for each of thousands of points."""
 UNREADABLE_ROWS = 3
 """How many of the last frames may not be on disk yet though the file is that long."""
 _log = logging.getLogger(__name__)
@@ -150,7 +152,7 @@ class Following:
             return None
 
     def frames(self, source: FrameSource) -> Hdf5Frames:
-        """The open file that frames lie in.
+        """The open file that frames lie in; the one that was asked for longest ago is closed, of more than 16.
 
         Raises:
             StorageError: it cannot be opened.
@@ -158,10 +160,43 @@ class Following:
         """
         with self.lock:
             key = (source.file, source.dataset)
-            if key not in self._files:
+            frames = self._files.pop(key, None)
+            if frames is None:
                 self._refuse_elsewhere(source.file)
-                self._files[key] = Hdf5Frames(*key)
-            return self._files[key]
+                frames = Hdf5Frames(*key)
+            self._files[key] = frames
+            while len(self._files) > MOST_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            return frames
+
+    def counts_of(self, table: FrameTable, at: int) -> np.ndarray:
+        """One frame of a detector, shape (height, width), in the type of its file.
+
+        Args:
+            table: one of `tables`.
+            at: which frame of it, counted from 0.
+
+        Raises:
+            StorageError: it cannot be read, or not yet.
+            FormatError: it lies elsewhere than the page may read.
+        """
+        file = int(table.file_index[at])
+        source = FrameSource(
+            table.detector,
+            table.files[file],
+            table.datasets[file],
+            0,
+            table.lengths[file],
+            table.frame_shape,
+            table.dtype,
+        )
+        frames = self.frames(source)
+        row = int(table.row[at])
+        if row >= len(frames):
+            frames.refresh()
+        counts = np.empty(frames.shape, frames.dtype)
+        frames.read_into(row, counts)
+        return counts
 
     def close(self) -> None:
         """Close every file."""

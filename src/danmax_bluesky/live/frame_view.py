@@ -7,6 +7,7 @@ import numpy as np
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.live.following import Following, Frame
+from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.runs.segments import FrameSource
 from danmax_bluesky.storage.frames_protocol import bad_value
 
@@ -180,6 +181,12 @@ def contrast(values: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
     return low, high if high > low else low + max(1.0, abs(low)) * 1e-3
+
+
+def kind_of(record: RunRecord, detector: str) -> str:
+    """What a detector is for, by the settings that the scan began with: "imaging", or a counting detector's kind."""
+    settings = record.start.get("detector_settings") or {}
+    return str((settings.get(detector) or {}).get("kind", "imaging"))
 
 
 def saturation_of(kind: str, dtype: np.dtype) -> float | None:

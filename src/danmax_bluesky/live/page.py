@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -15,10 +16,15 @@ from bokeh.models import CustomJS
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.live.camera_pane import CameraPane
 from danmax_bluesky.live.diffraction_pane import DiffractionPane
-from danmax_bluesky.live.now import Now, now_of
-from danmax_bluesky.live.now_html import head_html, now_html
-from danmax_bluesky.live.readers import Readers, ScanReader
-from danmax_bluesky.live.scans import Scans
+from danmax_bluesky.live.history_pane import HistoryPane
+from danmax_bluesky.live.map_pane import MapPane
+from danmax_bluesky.live.now_html import head_html
+from danmax_bluesky.live.now_pane import NowPane, now_of_reader
+from danmax_bluesky.live.pane import Pane
+from danmax_bluesky.live.provenance_pane import ProvenancePane
+from danmax_bluesky.live.readers import Shared
+from danmax_bluesky.live.scans import labels_of, scan_named
+from danmax_bluesky.live.scans_pane import ScansPane
 from danmax_bluesky.live.theme import HTML_CSS, PAGE_CSS, TABS_CSS, WIDGET_CSS
 from danmax_bluesky.live.tomo_pane import TomographyPane
 
@@ -34,51 +40,36 @@ again();
 _log = logging.getLogger(__name__)
 
 
-class NowPane:
-    """The view *Now*, which is text alone."""
-
-    name = "Now"
-
-    def __init__(self) -> None:
-        self._text = pn.pane.HTML("", stylesheets=[HTML_CSS], sizing_mode="stretch_width")
-        self.layout = pn.Column(self._text, sizing_mode="stretch_width")
-
-    def choice(self) -> None:
-        """There is nothing to choose."""
-
-    def compute(self, reader: ScanReader, choice: None) -> str:
-        """What is shown, as HTML."""
-        now = _now(reader)
-        return "" if now is None else now_html(now)
-
-    def show(self, value: str) -> None:
-        """Show it, if it changed."""
-        if self._text.object != value:
-            self._text.object = value
-
-
 class Page:
     """Builds the page of one browser, and updates the view that is looked at.
 
     Args:
         document: of the browser's session.
-        scans: that can be shown.
-        readers: of the scans, shared with other browsers.
+        shared: what all browsers share.
         view: name of the view to begin with, "" for the first.
         scan: number or name of the scan to begin with, "" for the running one.
     """
 
-    def __init__(self, document: Document, scans: Scans, readers: Readers, view: str = "", scan: str = "") -> None:
+    def __init__(self, document: Document, shared: Shared, view: str = "", scan: str = "") -> None:
         self._document = document
-        self._scans = scans
-        self._readers = readers
-        self._panes: list[Any] = [NowPane(), CameraPane(), DiffractionPane(), TomographyPane()]
+        self._scans = shared.scans
+        self._readers = shared.readers
+        self._panes: list[Pane] = [
+            NowPane(),
+            CameraPane(),
+            DiffractionPane(),
+            TomographyPane(),
+            MapPane(),
+            HistoryPane(),
+            ScansPane(shared.catalogue, shared.thumbnails),
+            ProvenancePane(),
+        ]
         self._is_busy = False
+        self._is_first = True
         self._wanted = scan
-        self._paths: dict[str, Path] = {}
         self._head = pn.pane.HTML("", stylesheets=[HTML_CSS], sizing_mode="stretch_width")
         self._scan = pn.widgets.Select(
-            name="scan", options=[RUNNING], value=RUNNING, width=260, stylesheets=[WIDGET_CSS], margin=(14, 0, 0, 20)
+            name="scan", options={RUNNING: ""}, value="", width=260, stylesheets=[WIDGET_CSS], margin=(14, 0, 0, 20)
         )
         self._tabs = pn.Tabs(
             *((pane.name, pane.layout) for pane in self._panes),
@@ -108,70 +99,96 @@ class Page:
         self._is_busy = True
         pane = self._panes[int(self._tabs.active)]
         try:
-            read = await asyncio.to_thread(self._read, pane, pane.choice(), str(self._scan.value))
+            read = await asyncio.to_thread(self._read, pane, pane.choice(), str(self._scan.value or ""))
         except Exception:  # the page goes on; what was shown stays
             _log.exception("the page could not be updated")
             self._is_busy = False
             return
-        self._document.add_next_tick_callback(partial(self._show, pane, *read))
+        self._document.add_next_tick_callback(partial(self._show, pane, read))
 
-    def _read(self, pane: Any, choice: Any, chosen: str) -> tuple[dict[str, Path], str, Any, str]:
+    def _read(self, pane: Pane, choice: Any, chosen: str) -> "_Read":
         """Everything that is shown: the scans for choice, the head, the value of the view, and what went wrong."""
-        journals = self._scans.journals()
-        paths = {label_of(path): path for path in journals}
-        if self._wanted:
-            chosen = next((label for label, path in paths.items() if is_named(path, self._wanted)), chosen)
-        path = paths.get(chosen) or (journals[0] if journals else None)
+        latest = self._scans.journals()
+        if self._wanted and latest:
+            named = scan_named(latest, self._wanted) or scan_named(self._scans.all_journals(), self._wanted)
+            chosen, self._wanted = str(named or ""), ""
+        by_hand = self._listed(chosen)  # what the browser says is looked up, never opened as a path
+        path = by_hand or next(iter(latest), None)
+        labels = labels_of(dict.fromkeys([*latest, *([by_hand] if by_hand else [])]))
+        chosen = str(by_hand or "")
+        read = _Read({RUNNING: "", **{label: str(journal) for label, journal in labels.items()}}, chosen)
         if path is None:
-            return paths, head_html(None, f"waiting for the first one in {self._scans.roots[0]}"), None, ""
-        reader = self._readers.of(path, self._scans.roots)
-        with reader.lock:
-            head = head_html(_now(reader), f"waiting for the first document of {path.name}")
-            try:
-                return paths, head, pane.compute(reader, choice), ""
-            except DanmaxError as error:
-                return paths, head, None, str(error)
-
-    def _show(self, pane: Any, paths: dict[str, Path], head: str, value: Any, problem: str) -> None:
+            return replace(read, head=head_html(None, f"waiting for the first one in {self._scans.roots[0]}"))
+        waiting = f"waiting for the first document of {path.name}"
         try:
-            if list(paths) != list(self._paths):
-                self._paths = paths
-                self._scan.options = [RUNNING, *paths]
-            if self._wanted and paths:
-                self._scan.value = next(
-                    (label for label, path in paths.items() if is_named(path, self._wanted)), RUNNING
-                )
-                self._wanted = ""
-            if self._head.object != head:
-                self._head.object = head
-            shown = f'<div class="text bad">{escape(problem)}</div>' if problem else ""
+            reader = self._readers.of(path, self._scans.roots)
+            with reader.lock:
+                read = replace(read, head=head_html(now_of_reader(reader), waiting))
+                return replace(read, value=pane.compute(reader, choice))
+        except Exception as error:  # the page goes on, and says it; what a document says may be anything
+            if not isinstance(error, DanmaxError):
+                _log.exception("the view %s of %s could not be made", pane.name, path)
+            problem = str(error) if isinstance(error, DanmaxError) else f"{path.name}: {type(error).__name__}: {error}"
+            return replace(read, head=read.head or head_html(None, waiting), problem=problem)
+
+    def _listed(self, journal: str) -> Path | None:
+        """The journal of this path, if it is one of those that the page may show."""
+        if not journal:
+            return None
+        for journals in (self._scans.journals, self._scans.all_journals):
+            for path in journals():
+                if str(path) == journal:
+                    return path
+        return None
+
+    def _show(self, pane: Pane, read: "_Read") -> None:
+        try:
+            is_gone = self._is_first or self._scan.value not in read.options.values()
+            if list(self._scan.options.items()) != list(read.options.items()):
+                self._scan.options = read.options
+            if is_gone:
+                self._scan.value = read.chosen
+            self._is_first = False
+            if self._head.object != read.head:
+                self._head.object = read.head
+            shown = f'<div class="text bad">{escape(read.problem)}</div>' if read.problem else ""
             if self._problem.object != shown:
                 self._problem.object = shown
-            if value is not None:
-                pane.show(value)
+            if read.value is not None:
+                pane.show(read.value)
+        except Exception:  # the next look may do better; without this the page would stand still
+            _log.exception("the view %s could not be drawn", pane.name)
         finally:
             self._is_busy = False
 
 
-def label_of(journal: Path) -> str:
-    """What a scan is called in the list of scans, such as "scan-0012, day1"."""
-    return f"{journal.name.split('_')[0]}, {journal.parent.name}"
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What was read for one look at the page.
+
+    Attributes:
+        options: of the list of scans: what each is called -> path of its journal, "" for the running one.
+        chosen: the one of them that is shown.
+        head: as HTML.
+        value: of the view; None if there is none.
+        problem: why, or "".
+    """
+
+    options: dict[str, str]
+    chosen: str
+    head: str = ""
+    value: Any = None
+    problem: str = ""
 
 
-def is_named(journal: Path, wanted: str) -> bool:
-    """True if a scan is meant by its number, such as "12", or by its name, such as "scan-0012"."""
-    stem = journal.name.split("_")[0]
-    return wanted == stem or (wanted.isdecimal() and int(stem.removeprefix("scan-")) == int(wanted))
-
-
-def make_page(scans: Scans, readers: Readers) -> Any:
+def make_page(shared: Shared) -> Any:
     """The page for the browser that just came; its address may name a view and a scan: `/?view=camera&scan=12`."""
     document = pn.state.curdoc
     assert document is not None
     arguments = pn.state.session_args or {}
     view, scan = (arguments.get(name, [b""])[0].decode(errors="replace") for name in ("view", "scan"))
     document.title = "DanMAX live"
-    return Page(document, scans, readers, view, scan).layout
+    return Page(document, shared, view, scan).layout
 
 
 def use_theme() -> None:
@@ -179,11 +196,3 @@ def use_theme() -> None:
     configuration: Any = pn.config
     configuration.raw_css = [PAGE_CSS]
     configuration.theme = "dark"
-
-
-def _now(reader: ScanReader) -> Now | None:
-    record = reader.scan.record
-    if record is None:
-        return None
-    captured = reader.scan.scalars
-    return now_of(record, captured, tuple(reader.scan.problems.values()))

@@ -1,5 +1,8 @@
 """The patterns of a scan as they are looked at: the latest over earlier ones, all as a map, and the cake."""
 
+import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +22,10 @@ MOST_ROWS = 300
 """Patterns of the map; when there are more, every second one is left out."""
 EARLIER = 6
 """Patterns that are drawn behind the latest one."""
+HISTORY_EVERY_S = 0.3
+"""How long what is known of each pattern is taken as the latest, seconds."""
+SPEED_LOOKS = 20
+"""Looks over which the speed of the integration is a mean."""
 FRAME = "frame"
 CALIBRANTS = ("CeO2", "LaB6", "Si", "Al2O3", "AgBh")
 """Those that are offered; any other can be named by its file."""
@@ -75,6 +82,38 @@ class PatternView:
     azimuth_deg: tuple[float, float] = (0.0, 360.0)
 
 
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The pattern of one frame.
+
+    Attributes:
+        radial: centres of the bins, shape (n,).
+        label: of the radial axis, with its unit.
+        intensity: shape (n,); NaN where there is no pixel.
+    """
+
+    radial: np.ndarray
+    label: str
+    intensity: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What is known of each pattern of a file, without the patterns.
+
+    Attributes:
+        index: number of the frame of each pattern, shape (n,).
+        integrals: I0, I1, ...: name -> values, shape (n,).
+        channels: what they can stand against: name -> values, shape (n,).
+        per_s: patterns that came in a second, of late; None as long as it is not known.
+    """
+
+    index: np.ndarray
+    integrals: dict[str, np.ndarray]
+    channels: dict[str, np.ndarray]
+    per_s: float | None
+
+
 @dataclass
 class _Rows:
     """Some of the patterns of a file, evenly spread, and the last ones."""
@@ -89,11 +128,13 @@ class _Rows:
 class PatternsOfScan:
     """Reads the patterns of a scan, each once."""
 
-    def __init__(self, scan: Following, roots: tuple[Path, ...]) -> None:
+    def __init__(self, scan: Following, roots: tuple[Path, ...], clock: Callable[[], float] = time.monotonic) -> None:
         self._scan = scan
         self._roots = roots
         self._rows: dict[Path, _Rows] = {}
-        self._history: dict[Path, tuple[int, dict[str, np.ndarray]]] = {}
+        self._clock = clock
+        self._histories: dict[Path, tuple[float, History]] = {}
+        self._seen: dict[Path, deque[tuple[float, int]]] = {}
 
     def choices(self) -> dict[str, Path]:
         """What was integrated, or will be: "detector, recipe" -> its file."""
@@ -121,26 +162,23 @@ class PatternsOfScan:
             FormatError: it lies elsewhere than the page may read.
             CalibrationError: there is no such calibrant.
         """
-        path = self.choices().get(choice)
+        path = self._path(choice)
         if path is None:
             return None
-        if not is_inside(path, self._roots):
-            raise FormatError(f"{path} lies in none of the folders that the page may read")
         layouts = layouts_of(path)
         flat = next((name for name in layouts if name != "azint2d"), layouts[0])
         rows = self._rows.setdefault(path, _Rows(flat))
         latest = read_patterns(path, flat or None, first=-(EARLIER + 1))
         if not len(latest.intensity) or latest.intensity.shape[-1] != len(latest.radial_axis):
             return None
-        number = self._grow(rows, path, latest)
+        history = self._read_history(path)
+        number = self._grow(rows, path, latest, len(history.index))
         one = [_flattened(pattern) for pattern in latest.intensity]
         sigma = None if latest.sigma is None else _flattened(latest.sigma[-1])
         shown = np.array([reduced_row(row) for row in rows.rows], np.float32)
         low, high = contrast(shown[np.isfinite(shown)])
-        values = self._columns(path, number)
-        channels = tuple(
-            name for name, column in values.items() if name not in _NO_CHANNEL and column.dtype.kind in "iuf"
-        )
+        values = {**history.channels, **history.integrals}
+        channels = tuple(values)
         at = np.array(rows.numbers, int)
         along = at.astype(float)
         if channel in channels and len(values[channel]) >= number:
@@ -159,7 +197,7 @@ class PatternsOfScan:
             number=number,
             index=int(latest.index[-1]),
             radial=latest.radial_axis,
-            label=f"{_SYMBOLS.get(latest.quantity, latest.quantity)} / {_UNITS.get(latest.unit, latest.unit)}",
+            label=_label(latest),
             intensity=one[-1],
             sigma=sigma,
             earlier=tuple(one[:-1]),
@@ -175,13 +213,69 @@ class PatternsOfScan:
             azimuth_deg=_limits(two),
         )
 
-    def _grow(self, rows: _Rows, path: Path, latest: StoredPatterns) -> int:
+    def curve(self, detector: str, row: int) -> Curve | None:
+        """The pattern of one frame of a detector, by its first recipe; None as long as there is none.
+
+        Args:
+            detector: its name.
+            row: of the frame in the detector's file.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        choice = next((name for name in self.choices() if name.startswith(f"{detector}, ")), "")
+        path = self._path(choice)
+        if path is None:
+            return None
+        at = np.flatnonzero(self._read_history(path).index == row)
+        if not at.size:
+            return None
+        layouts = layouts_of(path)
+        layout = next((name for name in layouts if name != "azint2d"), layouts[0])
+        pattern = read_patterns(path, layout or None, first=int(at[-1]), every=1_000_000_000)
+        return Curve(pattern.radial_axis, _label(pattern), _flattened(pattern.intensity[0]))
+
+    def history(self, choice: str) -> History | None:
+        """What is known of each pattern; None as long as there is none.
+
+        Args:
+            choice: one of `choices`.
+
+        Raises:
+            StorageError: the file cannot be read.
+            FormatError: it lies elsewhere than the page may read.
+        """
+        path = self._path(choice)
+        return None if path is None else self._read_history(path)
+
+    def _path(self, choice: str) -> Path | None:
+        path = self.choices().get(choice)
+        if path is not None and not is_inside(path, self._roots):
+            raise FormatError(f"{path} lies in none of the folders that the page may read")
+        return path
+
+    def _read_history(self, path: Path) -> History:
+        moment = self._clock()
+        last = self._histories.get(path)
+        if last is not None and moment - last[0] < HISTORY_EVERY_S:
+            return last[1]
+        index, recorded, integrals = read_history(path)
+        seen = self._seen.setdefault(path, deque(maxlen=SPEED_LOOKS))
+        seen.append((moment, len(index)))
+        lasted, came = moment - seen[0][0], len(index) - seen[0][1]
+        channels = {
+            name: values for name, values in recorded.items() if name not in _NO_CHANNEL and values.dtype.kind in "iuf"
+        }
+        history = History(index, integrals, channels, came / lasted if lasted > 0 else None)
+        self._histories[path] = moment, history
+        return history
+
+    def _grow(self, rows: _Rows, path: Path, latest: StoredPatterns, number: int) -> int:
         """Read the rows that came since the last time; how many there are in all."""
         if rows.number and len(latest.intensity) and rows.numbers and rows.numbers[-1] >= 0:
             first = rows.numbers[-1] + rows.every
         else:
             first = 0
-        number = _count(path)
         if number < rows.number:  # it was integrated again
             rows.rows, rows.numbers, rows.every, first = [], [], 1, 0
         while first == 0 and -(-number // rows.every) > MOST_ROWS:
@@ -194,14 +288,6 @@ class PatternsOfScan:
         while len(rows.rows) > MOST_ROWS:
             rows.rows, rows.numbers, rows.every = rows.rows[::2], rows.numbers[::2], rows.every * 2
         return number
-
-    def _columns(self, path: Path, number: int) -> dict[str, np.ndarray]:
-        count, columns = self._history.get(path, (-1, {}))
-        if count != number:
-            _, recorded, integrals = read_history(path)
-            columns = {**recorded, **integrals}
-            self._history[path] = (number, columns)
-        return columns
 
     def _lines(self, patterns: StoredPatterns, calibrant: str) -> np.ndarray:
         """Where a calibrant has its lines, in the unit of the axis."""
@@ -218,6 +304,10 @@ class PatternsOfScan:
 
 _SYMBOLS = {"q": "q", "2theta": "2θ", "r": "r"}
 _UNITS = {"1/angstrom": "Å⁻¹", "1/nm": "nm⁻¹", "degree": "degrees"}
+
+
+def _label(patterns: StoredPatterns) -> str:
+    return f"{_SYMBOLS.get(patterns.quantity, patterns.quantity)} / {_UNITS.get(patterns.unit, patterns.unit)}"
 
 
 def on_even_steps(rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -261,10 +351,6 @@ def _flattened(pattern: np.ndarray) -> np.ndarray:
         return np.asarray(pattern, float)
     number = np.isfinite(pattern).sum(axis=0)
     return np.where(number > 0, np.nansum(pattern, axis=0) / np.maximum(number, 1), np.nan)
-
-
-def _count(path: Path) -> int:
-    return len(read_history(path)[0])
 
 
 def _limits(patterns: StoredPatterns | None) -> tuple[float, float]:

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from danmax_bluesky.live.catalogue import Catalogue
 from danmax_bluesky.live.following import Following
 from danmax_bluesky.live.frame_view import FieldsOfScan
+from danmax_bluesky.live.map_view import MapOfScan
 from danmax_bluesky.live.pattern_view import PatternsOfScan
+from danmax_bluesky.live.scans import Scans
+from danmax_bluesky.live.thumbnails import Thumbnails
 from danmax_bluesky.live.tomo_view import TomographyOfScan
 
 
@@ -20,18 +24,21 @@ class ScanReader:
         fields: its darks and flats.
         patterns: its patterns.
         tomography: its sinograms and slices.
+        maps: of its points, if it is a map.
     """
 
     scan: Following
     fields: FieldsOfScan
     patterns: PatternsOfScan
     tomography: TomographyOfScan
+    maps: MapOfScan
 
     @classmethod
     def of(cls, journal: Path, roots: Sequence[Path]) -> "ScanReader":
         """Of the scan of a journal; nothing is read outside the roots."""
         scan = Following(journal, roots)
-        return cls(scan, FieldsOfScan(scan), PatternsOfScan(scan, tuple(roots)), TomographyOfScan(scan))
+        patterns = PatternsOfScan(scan, tuple(roots))
+        return cls(scan, FieldsOfScan(scan), patterns, TomographyOfScan(scan), MapOfScan(scan, patterns))
 
     @property
     def lock(self) -> threading.RLock:
@@ -60,3 +67,25 @@ class Readers:
         for closed in surplus:
             closed.scan.close()
         return reader
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all browsers share.
+
+    Attributes:
+        scans: that can be shown.
+        readers: of those that somebody looks at.
+        catalogue: every scan in one line.
+        thumbnails: small pictures of their contact sheets.
+    """
+
+    scans: Scans
+    readers: Readers
+    catalogue: Catalogue
+    thumbnails: Thumbnails
+
+    @classmethod
+    def of(cls, scans: Scans) -> "Shared":
+        """With nothing read yet."""
+        return cls(scans, Readers(), Catalogue(scans), Thumbnails(scans))

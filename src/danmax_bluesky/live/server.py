@@ -22,7 +22,7 @@ from danmax_bluesky.config import Settings, beamline_folder
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.live.gate import Gate
 from danmax_bluesky.live.page import make_page, use_theme
-from danmax_bluesky.live.readers import Readers
+from danmax_bluesky.live.readers import Shared
 from danmax_bluesky.live.scans import Scans
 from danmax_bluesky.parsing import is_loopback
 from danmax_bluesky.pipelines.local_http import new_token, remove_token, write_token
@@ -47,7 +47,7 @@ def serve(
         follows_input: end also when the standard input ends, as of a process that was started for this.
 
     Raises:
-        SettingsError: the port is taken, or the certificate cannot be used.
+        SettingsError: the port is taken, the certificate cannot be used, or the token cannot be written down.
     """
     live = settings.live
     os.nice(NICENESS)
@@ -62,8 +62,7 @@ def serve(
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
     try:
         if token_file is not None:
-            token_file.parent.mkdir(parents=True, exist_ok=True)
-            write_token(token_file, token)
+            _keep_token(token_file, token)
         for ending in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(ending, lambda *_: loop.add_callback(loop.stop))
         if follows_input:
@@ -82,8 +81,8 @@ def _listen(
 ) -> tuple[BaseServer, int]:
     live = settings.live
     use_theme()
-    readers = Readers()
-    applications = build_applications({"/": lambda: make_page(scans, readers)}, title="DanMAX live")
+    shared = Shared.of(scans)
+    applications = build_applications({"/": lambda: make_page(shared)}, title="DanMAX live")
     page = BokehTornado(
         applications,
         extra_websocket_origins=["*"],  # the gate, before it, compares the origin with the host
@@ -116,6 +115,17 @@ def _certificate(settings: Settings) -> ssl.SSLContext:
             "certificate and its key as PEM files"
         ) from error
     return context
+
+
+def _keep_token(path: Path, token: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_token(path, token)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: the token of the page cannot be written there ({error.strerror or error}); make its folder "
+            "writable for whoever serves the page, or serve it on this machine alone with live.address = 127.0.0.1"
+        ) from error
 
 
 def _end_with_input(loop: IOLoop) -> None:

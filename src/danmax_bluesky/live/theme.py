@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, Range1d
 from bokeh.palettes import Greys256, Inferno256
 from bokeh.plotting import figure
@@ -73,6 +74,13 @@ HTML_CSS = f"""
 .card td.number {{ text-align: right; white-space: nowrap; }}
 .phases td {{ font-size: 20px; }}
 .dot {{ display: inline-block; width: 12px; height: 12px; border-radius: 6px; margin-right: 10px; }}
+.scans a {{ color: {ACCENT}; text-decoration: none; font-size: 20px; }}
+.scans .short {{ white-space: nowrap; }}
+.scans img {{ display: block; border-radius: 4px; }}
+.scans .command {{ font-family: 'DejaVu Sans Mono', monospace; font-size: 14px; overflow-wrap: anywhere; }}
+.provenance td {{ font-size: 16px; }}
+.details pre {{ font-family: 'DejaVu Sans Mono', monospace; font-size: 15px; margin: 2px 0 14px 0;
+  white-space: pre-wrap; overflow-wrap: anywhere; max-height: 420px; overflow-y: auto; }}
 .text {{ font-size: 18px; padding: 4px 0; }}
 .text b {{ font-weight: 650; }}
 .warn {{ background: {LEVELS["bad"]}; color: {BACKGROUND}; border-radius: 6px; padding: 4px 12px; font-weight: 650; }}
@@ -138,6 +146,21 @@ def source(name: str, *columns: str) -> Any:
     """What is drawn, empty at first; tests read it back by its name."""
     empty: dict[str, Any] = {column: [] for column in columns}
     return ColumnDataSource(data=empty, name=name)
+
+
+def extent_of(columns: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    """Where an image lies whose pixels stand at these positions: left and lower edge, width and height.
+
+    Args:
+        columns: position of each column of pixels, rising at even steps, shape (n_columns,).
+        rows: position of each row, likewise.
+    """
+    edges: dict[str, float] = {}
+    for start, size, positions in (("x", "dw", columns), ("y", "dh", rows)):
+        first, last = float(positions[0]), float(positions[-1])
+        half = (last - first) / max(1, len(positions) - 1) / 2 or 0.5
+        edges |= {start: first - half, size: last - first + 2 * half}
+    return edges
 
 
 def colour_bar(of: Any) -> ColorBar:

@@ -6,7 +6,7 @@ from typing import Any
 
 import panel as pn
 
-from danmax_bluesky.errors import DanmaxError
+from danmax_bluesky.live.pane import Offer, offer_of, show_offer
 from danmax_bluesky.live.readers import ScanReader
 from danmax_bluesky.live.theme import (
     ACCENT,
@@ -36,15 +36,6 @@ class TomographyChoice:
     centre_px: float | None
 
 
-@dataclass(frozen=True, eq=False)
-class Tomography:
-    """What was read: detectors, the view, and what went wrong."""
-
-    detectors: tuple[str, ...]
-    view: TomoView | None
-    problem: str = ""
-
-
 class TomographyPane:
     """The widgets of the view; `show` draws a `TomoView`."""
 
@@ -57,8 +48,7 @@ class TomographyPane:
         self.by_hand = pn.widgets.Checkbox(name="axis by hand", value=False, margin=(34, 10, 0, 10), **style)
         self.centre = pn.widgets.FloatInput(name="axis / column", value=0.0, step=0.5, width=140, **style)
         self.text = pn.pane.HTML("", stylesheets=[HTML_CSS], sizing_mode="stretch_width")
-        self._detectors: tuple[str, ...] = ()
-        self._shape = (0, 0)
+        self._fitted = ("", 0, 0)
         self._greys, self._slice_greys = mapper(GREYS), mapper(GREYS)
         self._sinogram = source("sinogram", "image", "y", "dw", "dh")
         self._axis = source("axis", "x", "y")
@@ -89,42 +79,32 @@ class TomographyPane:
     def choice(self) -> TomographyChoice:
         """What is asked for now."""
         detector = str(self.detector.value or "")
-        row = int(self.row.value) if self._shape != (0, 0) else None
+        row = int(self.row.value) if detector and detector == self._fitted[0] else None
         return TomographyChoice(detector, row, float(self.centre.value) if self.by_hand.value else None)
 
-    def compute(self, reader: ScanReader, choice: TomographyChoice) -> Tomography:
+    def compute(self, reader: ScanReader, choice: TomographyChoice) -> Offer[TomoView]:
         """Read what is asked for, and some more frames."""
-        detectors = tuple(reader.tomography.detectors())
-        if not detectors:
-            return Tomography((), None)
-        name = choice.detector if choice.detector in detectors else detectors[0]
-        try:
-            return Tomography(detectors, reader.tomography.view(name, choice.row, choice.centre_px))
-        except DanmaxError as error:
-            return Tomography(detectors, None, str(error))
+        tomography = reader.tomography
+        return offer_of(
+            tomography.detectors(),
+            choice.detector,
+            lambda name: tomography.view(name, choice.row, choice.centre_px),
+        )
 
-    def show(self, value: Tomography) -> None:
+    def show(self, value: Offer[TomoView]) -> None:
         """Draw what was computed."""
-        if value.detectors != self._detectors:
-            self._detectors = value.detectors
-            self.detector.options = list(value.detectors)
-            self._shape = (0, 0)
-        view = value.view
+        waiting = "no projection yet" if value.choices else "this scan is no tomography"
+        view = show_offer(value, self.detector, self.text, (self._sinogram, self._axis, self._slice), waiting)
         if view is None:
-            why = "no projection yet" if value.detectors else "this scan is no tomography"
-            text = escape(value.problem) or why
-            self.text.object = f'<div class="text {"bad" if value.problem else "muted"}">{text}</div>'
-            for drawn in (self._sinogram, self._axis, self._slice):
-                drawn.data = {name: [] for name in drawn.data}
             return
-        if self._shape != (view.height, view.width):
+        if self._fitted != (view.detector, view.height, view.width):
             self._fit(view)
         self._show_sinogram(view)
         self._show_slice(view)
         self.text.object = text_of(view)
 
     def _fit(self, view: TomoView) -> None:
-        self._shape = (view.height, view.width)
+        self._fitted = (view.detector, view.height, view.width)
         self.row.param.update(end=view.height - 1, value=view.row)
         self._sinogram_plot.x_range.update(start=0, end=view.width)
         self._sinogram_plot.x_range.update(reset_start=0, reset_end=view.width)

@@ -11,7 +11,6 @@ from danmax_bluesky.formats.nxtomo import sample_pixel_m
 from danmax_bluesky.live.following import Following
 from danmax_bluesky.live.frame_view import MOST_PX, contrast
 from danmax_bluesky.runs.frame_table import FrameTable, ImageKey
-from danmax_bluesky.runs.segments import FrameSource
 from danmax_bluesky.tomography.angles import covers_half_turn
 from danmax_bluesky.tomography.centre import find_centre
 from danmax_bluesky.tomography.darks_and_flats import PerFrame, moments_of
@@ -214,23 +213,7 @@ class TomographyOfScan:
                     return
 
     def _line(self, table: FrameTable, index: int, row: int) -> np.ndarray:
-        file = int(table.file_index[index])
-        source = FrameSource(
-            table.detector,
-            table.files[file],
-            table.datasets[file],
-            0,
-            table.lengths[file],
-            table.frame_shape,
-            table.dtype,
-        )
-        frames = self._scan.frames(source)
-        at = int(table.row[index])
-        if at >= len(frames):
-            frames.refresh()
-        buffer = np.empty(frames.shape, frames.dtype)
-        frames.read_into(at, buffer)
-        return buffer[row].copy()
+        return self._scan.counts_of(table, index)[row].copy()
 
     def _attenuation(self, lines: _Lines, table: FrameTable, used: np.ndarray) -> tuple[np.ndarray, str]:
         """Lines of the sinogram, float32, shape (lines, width); and why they are counts, if they are."""

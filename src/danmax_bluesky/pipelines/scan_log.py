@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from danmax_bluesky.errors import DanmaxError, StorageError
-from danmax_bluesky.formats.scan_log import LogLine, as_csv, as_markdown, in_order, is_ours, line_of
+from danmax_bluesky.formats.scan_log import LogLine, as_csv, as_html, as_markdown, in_order, is_ours, line_of
 from danmax_bluesky.parsing import expecting
+from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.folder_walk import check_links, files_below
 from danmax_bluesky.storage.journal import is_being_written
@@ -52,18 +53,33 @@ class VisitLog:
         return in_order(line for _, line in self._read.values() if line is not None)
 
     def write(self) -> tuple[Path, Path]:
-        """Write `process/scan_log.md` and `process/scan_log.csv`; their paths.
+        """Write `process/scan_log.md`, `process/scan_log.csv` and `process/scan_log.html`; paths of the first two.
 
         Raises:
             StorageError: they cannot be written, or are not ours to write.
         """
-        lines = self.lines()
         process = self.folder / "process"
+        lines = [replace(line, sheet=_sheet(self.folder, line)) for line in self.lines()]
         title = f"Scan log of proposal {self.folder.parent.name}, visit {self.folder.name}"
         markdown, table = process / "scan_log.md", process / "scan_log.csv"
         write_text(markdown, as_markdown(lines, title), is_ours=is_ours)
         write_text(table, as_csv(lines), is_ours=is_ours)
+        write_text(process / "scan_log.html", as_html(lines, title), is_ours=is_ours)
         return markdown, table
+
+    def files(self) -> list[ScanFiles]:
+        """The files of each scan of the log, in the order of measurement."""
+        return [_files(self.folder, line) for line in self.lines()]
+
+
+def _files(visit: Path, line: LogLine) -> ScanFiles:
+    return ScanFiles(visit / "raw" / line.folder, visit / "process", line.folder, f"scan-{line.scan:04d}")
+
+
+def _sheet(visit: Path, line: LogLine) -> str:
+    """Path of the contact sheet of a scan as seen from `process/`, "" where there is none."""
+    sheet = _files(visit, line).contact_sheet
+    return sheet.relative_to(visit / "process").as_posix() if sheet.is_file() else ""
 
 
 def journals_of_visit(visit_folder: Path, roots: Sequence[Path]) -> Iterator[Path]:

@@ -120,6 +120,11 @@ class ScanFiles:
         """A file that is computed from the scan: `process/<technique>/<folder>/<stem>_<name>`."""
         return self.process / technique / self.folder / f"{self.stem}_{one_name('detector', name)}"
 
+    @property
+    def contact_sheet(self) -> Path:
+        """The picture of everything that the scan shows, small."""
+        return self.computed("sheets", "sheet.png")
+
     def scaled_flats(self, detector: str) -> Path:
         """Flats of another exposure than the projections', as other programs need them.
 

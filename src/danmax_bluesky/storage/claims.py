@@ -18,6 +18,27 @@ def claims_folder(state: Path) -> Path:
     return state / "scans"
 
 
+def claim_files(folder: Path) -> list[Path]:
+    """The claims of a visit, that of the highest number first.
+
+    Args:
+        folder: from `claims_folder`; one that is not there holds none.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    numbered = [(int(match[1]), name) for name in names if (match := _CLAIM.fullmatch(name))]
+    return [folder / name for _, name in sorted(numbered, reverse=True)]
+
+
+def folder_of_claim(claim: Path) -> str | None:
+    """The folder below `raw/` that a number was claimed for; None where its file does not say so, or not yet."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(claim.read_text(encoding="utf-8"))["folder"])
+    return None
+
+
 def latest_claims(state: Path, most: int) -> list[tuple[str, str]]:
     """The scans that were begun last, the latest first: the stem of their files, and their folder below `raw/`.
 
@@ -25,14 +46,5 @@ def latest_claims(state: Path, most: int) -> list[tuple[str, str]]:
         state: of the visit.
         most: how many at most.
     """
-    try:
-        names = os.listdir(claims_folder(state))
-    except OSError:
-        return []
-    numbered = [(int(match[1]), name) for name in names if (match := _CLAIM.fullmatch(name))]
-    latest: list[tuple[str, str]] = []
-    for _, name in sorted(numbered, reverse=True)[:most]:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # one that is just being written, or says nothing
-            claim = json.loads((claims_folder(state) / name).read_text(encoding="utf-8"))
-            latest.append((name, str(claim["folder"])))
-    return latest
+    claims = [(claim.name, folder_of_claim(claim)) for claim in claim_files(claims_folder(state))[:most]]
+    return [(name, folder) for name, folder in claims if folder is not None]

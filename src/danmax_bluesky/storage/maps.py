@@ -75,29 +75,56 @@ def _image(grid: Grid, values: np.ndarray, name: str) -> xr.DataArray:
     return xr.DataArray(values, [(grid.motors[0], grid.rows), (grid.motors[1], grid.columns)], name=name)
 
 
-def _values(record: RunRecord, table: FrameTable, value: str, recipe: str) -> np.ndarray:
-    """One number for each frame of the table; NaN where it is not known yet."""
-    recorded = table.recorded
-    if value in recorded:
-        return np.asarray(recorded[value][0], float)
-    known: set[str] = set(recorded)
+def numbers_of_frames(record: RunRecord, table: FrameTable, recipe: str = "") -> dict[str, np.ndarray]:
+    """Every number that is known of the frames of a detector: name -> values, shape (frames,), NaN where not yet known.
+
+    Args:
+        record: of the run.
+        table: of the detector's frames.
+        recipe: whose integral parameters (I0, I1, ...) are wanted; "" takes those of the recipe `azint`, or else of the
+            first that has them.
+
+    Raises:
+        StorageError: a file of patterns cannot be read.
+    """
+    numbers = {name: np.asarray(values, float) for name, (values, _) in table.recorded.items() if _is_number(values)}
     files = [path for path in computed_files(record.files) if path.name.endswith(INTEGRATED)]
     for path in sorted(files, key=lambda path: len(path.name)):  # that of the recipe `azint` names none
         if f"_{table.detector}_" not in path.name or (recipe not in ("", "azint") and f"_{recipe}_" not in path.name):
             continue
         index, _, integrals = read_history(path)
-        if value in integrals:
-            of_row = dict(zip(index.tolist(), np.asarray(integrals[value], float).tolist(), strict=True))
-            return np.array([of_row.get(row, np.nan) for row in table.row.tolist()])
-        known |= set(integrals)
-    if record.stop is None and not files:
+        for name, values in integrals.items():
+            if name not in numbers:
+                of_row = dict(zip(index.tolist(), np.asarray(values, float).tolist(), strict=True))
+                numbers[name] = np.array([of_row.get(row, np.nan) for row in table.row.tolist()])
+    return numbers
+
+
+def _is_number(values: np.ndarray) -> bool:
+    return np.asarray(values).dtype.kind in "iufb"
+
+
+def _values(record: RunRecord, table: FrameTable, value: str, recipe: str) -> np.ndarray:
+    """One number for each frame of the table; NaN where it is not known yet."""
+    numbers = numbers_of_frames(record, table, recipe)
+    if value in numbers:
+        return numbers[value]
+    if record.stop is None and not any(path.name.endswith(INTEGRATED) for path in computed_files(record.files)):
         return np.full(len(table), np.nan)  # the first pattern is still to come
-    listed = ", ".join(sorted(known))
+    listed = ", ".join(sorted(numbers))
     raise StorageError(f"{record.files.documents}: {value} is not known of its frames; known are {listed}")
 
 
-def _sums(table: FrameTable, region: Sequence[int]) -> np.ndarray:
-    """Counts in a rectangle of each frame."""
+def region_within(region: Sequence[int], table: FrameTable) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle of the frames.
+
+    Args:
+        region: first column, first row, width and height, pixels.
+        table: of the frames.
+
+    Raises:
+        StorageError: it does not lie within the frames.
+    """
     height, width = table.frame_shape
     left, top, wide, high = (int(number) for number in region)
     if left < 0 or top < 0 or wide < 1 or high < 1 or left + wide > width or top + high > height:
@@ -105,14 +132,25 @@ def _sums(table: FrameTable, region: Sequence[int]) -> np.ndarray:
             f"region = {tuple(region)}: first column, first row, width and height must lie within frames of {width} x "
             f"{height} pixels"
         )
+    return slice(top, top + high), slice(left, left + wide)
+
+
+def counts_in(frame: np.ndarray, rows: slice, columns: slice) -> float:
+    """The sum of the counts in a rectangle of a frame, without pixels that are marked as no measurement."""
+    part = frame[rows, columns]
+    masked = np.iinfo(frame.dtype).max if frame.dtype.kind in "iu" else np.inf
+    return float(part[(part >= 0) & (part < masked)].sum(dtype=float))
+
+
+def _sums(table: FrameTable, region: Sequence[int]) -> np.ndarray:
+    """Counts in a rectangle of each frame."""
+    rows, columns = region_within(region, table)
     sums = np.full(len(table), np.nan)
     for number, (path, dataset) in enumerate(zip(table.files, table.datasets, strict=True)):
         with contextlib.closing(open_frames(path, dataset)) as frames:
             frame = np.empty(frames.shape, frames.dtype)
-            masked = np.iinfo(frames.dtype).max if frames.dtype.kind in "iu" else np.inf
-            for place in np.flatnonzero(table.file_index == number).tolist():
+            for at in np.flatnonzero(table.file_index == number).tolist():
                 with contextlib.suppress(FrameError):  # it stays NaN
-                    frames.read_into(int(table.row[place]), frame)
-                    part = frame[top : top + high, left : left + wide]
-                    sums[place] = part[(part >= 0) & (part < masked)].sum(dtype=float)
+                    frames.read_into(int(table.row[at]), frame)
+                    sums[at] = counts_in(frame, rows, columns)
     return sums

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -29,7 +30,7 @@ def plot_scan(scan: Scan) -> Figure:
     """
     figure = _new_figure()
     if scan.pattern_files():
-        _plot_patterns(figure, scan, scan.patterns())
+        draw_patterns(figure, figure.subplots(), scan, scan.patterns())
     elif len(scan.detector().coords) and len(scan.flats):
         _plot_tomography(figure, scan)
     else:
@@ -38,7 +39,7 @@ def plot_scan(scan: Scan) -> Figure:
         if not len(frames):
             raise StorageError(f"{scan.path}: it holds no frame; nothing can be shown")
         axes = figure.subplots()
-        _show(figure, axes, frames[-1].values, "counts")
+        show_image(figure, axes, frames[-1].values, "counts")
         axes.set_title(f"{name}: frame {len(frames)} of {len(frames)}")
     figure.suptitle(f"{scan.path.stem}: {_shortened(scan.title)}", fontsize="medium")
     return figure
@@ -67,31 +68,43 @@ def _plot_tomography(figure: Figure, scan: Scan) -> None:
     figure.set_size_inches(10 if slices else 7, 4)
     axes = np.atleast_1d(np.asarray(figure.subplots(1, 2 if slices else 1)))
     projection = len(scan.frames) // 2
-    dark = scan.darks.mean("frame").values if len(scan.darks) else 0.0
-    light = scan.flats[:10].mean("frame").values - dark
-    with np.errstate(divide="ignore", invalid="ignore"):
-        transmission = np.where(light > 0, (scan.frames[projection].values - dark) / light, np.nan)
-    _show(figure, axes[0], transmission, "transmission")
+    show_image(figure, axes[0], transmission(scan, scan.frames[projection].values), "transmission")
     angle = float(scan.angles[projection]) if "rotation_angle" in scan.frames.coords else np.nan
     axes[0].set_title(f"projection {projection + 1} of {len(scan.frames)}, at {angle:.4g} degrees")
     if slices:
-        with open_to_read(slices[0]) as file:
-            volume: Any = file["entry/data/data"]
-            unit = volume.attrs.get("units", "")
-            middle = len(volume) // 2
-            numbers: Any = file["entry/data/row"]
-            image, row = values_of(volume, slice(middle, middle + 1))[0], int(values_of(numbers)[middle])
-        _show(figure, axes[1], image, f"attenuation / ({unit})" if unit else "attenuation")
-        axes[1].set_title(f"slice of row {row}")
+        draw_slice(figure, axes[1], slices[0])
 
 
-def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None:
+def transmission(scan: Scan, counts: np.ndarray) -> np.ndarray:
+    """A frame, or lines of several, divided by the flats: 1 without a sample, NaN where the flat is dark.
+
+    Args:
+        scan: whose darks and flats are taken.
+        counts: shape (height, width).
+    """
+    dark = scan.darks.mean("frame").values if len(scan.darks) else 0.0
+    light = scan.flats[:10].mean("frame").values - dark
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(light > 0, (counts - dark) / light, np.nan)
+
+
+def draw_slice(figure: Figure, axes: Axes, path: Path) -> None:
+    """The slice in the middle of a file of slices."""
+    with open_to_read(path) as file:
+        volume: Any = file["entry/data/data"]
+        unit = volume.attrs.get("units", "")
+        middle = len(volume) // 2
+        numbers: Any = file["entry/data/row"]
+        image, row = values_of(volume, slice(middle, middle + 1))[0], int(values_of(numbers)[middle])
+    show_image(figure, axes, image, f"attenuation / ({unit})" if unit else "attenuation")
+    axes.set_title(f"slice of row {row}")
+
+
+def draw_patterns(figure: Figure, axes: Axes, scan: Scan, patterns: StoredPatterns) -> None:
     """A map for a mesh, patterns one below the other for a series or a scan of a motor, a curve for one of them."""
     columns = {motor: patterns.columns.get(column_name(key)) for motor, key in position_keys(scan.start).items()}
     positions = {motor: np.asarray(values, float) for motor, values in columns.items() if values is not None}
     motors = list(positions)
-    axes = figure.subplots()
-    label = f"{patterns.quantity} / {patterns.unit}"
     rows = patterns.intensity if patterns.intensity.ndim == 2 else np.nanmean(patterns.intensity, axis=1)
     if len(motors) == 2:
         slow, fast = positions.values()
@@ -105,11 +118,7 @@ def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None
         figure.colorbar(drawn, ax=axes, label="mean intensity of the pattern")
         axes.set(xlabel=_label(scan, motors[1]), ylabel=_label(scan, motors[0]))
     elif len(rows) == 1:
-        axes.plot(patterns.radial_axis, rows[0], lw=0.9)
-        if patterns.sigma is not None and patterns.sigma.ndim == 2:
-            low, high = rows[0] - patterns.sigma[0], rows[0] + patterns.sigma[0]
-            axes.fill_between(patterns.radial_axis, low, high, alpha=0.3, lw=0)
-        axes.set(xlabel=label, ylabel="intensity")
+        draw_pattern(axes, patterns)
     else:
         at = positions[motors[0]] if motors else np.arange(len(rows), dtype=float)
         order = np.argsort(at, kind="stable")
@@ -117,7 +126,19 @@ def _plot_patterns(figure: Figure, scan: Scan, patterns: StoredPatterns) -> None
             patterns.radial_axis, at[order], rows[order], shading="nearest", rasterized=True, **_greys(rows)
         )
         figure.colorbar(drawn, ax=axes, label="intensity")
-        axes.set(xlabel=label, ylabel=_label(scan, motors[0]) if motors else "exposure")
+        ylabel = _label(scan, motors[0]) if motors else "exposure"
+        axes.set(xlabel=f"{patterns.quantity} / {patterns.unit}", ylabel=ylabel)
+
+
+def draw_pattern(axes: Axes, patterns: StoredPatterns) -> None:
+    """The last pattern with the band of its error."""
+    last = patterns.intensity[-1]
+    intensity = last if last.ndim == 1 else np.nanmean(last, axis=0)
+    axes.plot(patterns.radial_axis, intensity, lw=0.9)
+    if patterns.sigma is not None and patterns.sigma.ndim == 2:
+        low, high = intensity - patterns.sigma[-1], intensity + patterns.sigma[-1]
+        axes.fill_between(patterns.radial_axis, low, high, alpha=0.3, lw=0)
+    axes.set(xlabel=f"{patterns.quantity} / {patterns.unit}", ylabel="intensity")
 
 
 def _label(scan: Scan, motor: str) -> str:
@@ -136,7 +157,8 @@ def _greys(image: np.ndarray) -> dict[str, Any]:
     return {"vmin": float(low), "vmax": float(high)}
 
 
-def _show(figure: Figure, axes: Axes, image: np.ndarray, label: str) -> None:
+def show_image(figure: Figure, axes: Axes, image: np.ndarray, label: str) -> None:
+    """An image in greys, with a bar that says what they mean."""
     height, width = image.shape
     aspect = "equal" if 0.2 < height / width < 5 else "auto"
     drawn = axes.imshow(image, cmap="gray", aspect=aspect, interpolation="nearest", **_greys(image))

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from danmax_bluesky.cli import cli
-from danmax_bluesky.errors import DanmaxError, FormatError, StorageError
+from danmax_bluesky.errors import DanmaxError, FormatError, SettingsError, StorageError
 from danmax_bluesky.storage.provenance_tables import read_table
 from danmax_bluesky.testing.compose import Part
 from danmax_bluesky.testing.replay import measured, write_journal
@@ -41,6 +41,24 @@ def test_files_lists_what_a_scan_wrote(run, named, monkeypatch):
     for name in ("scan-0001.h5", "scan-0001_dxchange.h5", "scan-0001_orca.h5", "scan-0001_documents.jsonl"):
         assert name in output
     assert "(complete)" in output
+
+
+def test_files_are_listed_whole_for_programs(run):
+    (scan,) = json.loads(danmax("files", "1", "--json"))
+    assert (scan["scan"], scan["status"]) == (1, "complete")
+    sizes = {Path(file["path"]): file["size_bytes"] for file in scan["files"]}
+    assert sizes[run.folder / "scan-0001.h5"] == (run.folder / "scan-0001.h5").stat().st_size
+    assert {path.parent for path in sizes} == {run.folder}
+
+
+def test_a_scan_is_drawn_into_a_picture_and_a_window_that_cannot_be_opened_is_told_of(run, tmp_path):
+    picture = tmp_path / "scan.png"
+    assert "written to" in danmax("plot", "1", "-o", picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(StorageError, match=r"its ending must be \.png"):
+        danmax("plot", "1", "-o", tmp_path / "scan.docx")
+    with pytest.raises(SettingsError, match=r"no window can be opened here; danmax plot scan-0001 -o scan-0001\.png"):
+        danmax("plot", "1")
 
 
 def test_a_scan_that_does_not_exist_is_told_with_those_that_do(run):

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta, timezone
 
 import pytest
 
-from danmax_bluesky.formats.scan_log import COLUMNS, LogLine, as_csv, as_markdown, is_ours, line_of
+from danmax_bluesky.formats.scan_log import COLUMNS, LogLine, as_csv, as_html, as_markdown, is_ours, line_of
 from danmax_bluesky.runs.record import fold
 from danmax_bluesky.testing.compose import Part, compose_tomography
 
@@ -84,3 +84,15 @@ def test_files_of_ours_are_told_from_others():
     assert is_ours(as_markdown([LINE], "Visit 1"))
     assert is_ours(as_csv([]))
     assert not is_ours("# My own notes\n")
+
+
+def test_contact_sheets_are_linked_in_the_table_and_seen_in_the_page():
+    lines = [replace(LINE, sheet="sheets/day 1/scan-0007_sheet.png"), replace(LINE, scan=8, start_s=1.7e9 + 90)]
+    assert "| [sheet](<sheets/day 1/scan-0007_sheet.png>) |" in as_markdown(lines, "Visit 1", UTC)
+    assert "Picture" not in as_markdown(lines[1:], "Visit 1", UTC)
+    page = as_html(lines, "Visit <1>", UTC)
+    assert page.count("<img") == 1
+    assert '<a href="sheets/day%201/scan-0007_sheet.png"><img src="sheets/day%201/scan-0007_sheet.png"' in page
+    assert page.index("<td>0008</td>") < page.index("<td>0007</td>")
+    assert "<h1>Visit &lt;1&gt;</h1>" in page
+    assert is_ours(page)

@@ -9,9 +9,10 @@ import pytest
 
 from danmax_bluesky.config import Settings, state_folder
 from danmax_bluesky.errors import FormatError
-from danmax_bluesky.live.following import Following
+from danmax_bluesky.live.following import MOST_FILES, Following
 from danmax_bluesky.live.readers import Readers
 from danmax_bluesky.live.scans import FolderScans, VisitScans, is_inside
+from danmax_bluesky.runs.record import FrameSource
 from danmax_bluesky.storage.claims import claims_folder, latest_claims
 from danmax_bluesky.storage.journal import Journal
 
@@ -179,3 +180,22 @@ def test_ten_browsers_that_look_at_one_scan_share_its_reader(visit):
     for path in paths[1:]:
         readers.of(path, [visit])
     assert readers.of(paths[0], [visit]) is not first
+
+
+def test_a_scan_with_a_file_for_each_point_does_not_keep_them_all_open(visit):
+    journal = _journal(visit)
+    frame = np.ones((1, 2, 2), np.uint16)
+    files = [visit / f"p/v/raw/day1/scan-0001_orca_{number}.h5" for number in range(MOST_FILES + 4)]
+    for file in files:
+        with h5py.File(file, "w") as stream:
+            stream.create_dataset("data", data=frame)
+    following = Following(journal.path, [visit], _Clock())
+    sources = [FrameSource("orca", file, "/data", 0, 1, (2, 2), "<u2") for file in files]
+    opened = [following.frames(source) for source in sources]
+    assert following.frames(sources[-1]) is opened[-1]
+    assert len(following._files) == MOST_FILES
+    counts = np.empty((2, 2), np.uint16)
+    following.frames(sources[0]).read_into(0, counts)  # it is opened again
+    np.testing.assert_array_equal(counts, frame[0])
+    following.close()
+    journal.close()

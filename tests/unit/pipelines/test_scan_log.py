@@ -43,7 +43,7 @@ def test_it_is_written_as_markdown_and_csv_and_again_when_it_changed(tmp_path, l
     log.write()
     assert markdown.read_text().count("| complete |") == 2
     assert len(table.read_text().splitlines()) == 3
-    assert sorted(path.name for path in markdown.parent.iterdir()) == ["scan_log.csv", "scan_log.md"]
+    assert sorted(path.name for path in markdown.parent.iterdir()) == ["scan_log.csv", "scan_log.html", "scan_log.md"]
 
 
 def test_a_scan_whose_program_died_is_told_from_one_that_goes_on(tmp_path, log):

@@ -2,7 +2,7 @@
 
 `python -m danmax_bluesky.pipelines.catalog.feeder DIRECTORY READABLE TARGET` works until no session is left and
 nothing is left to do. For an embedded catalogue it starts the server, and starts it again when it died. It never
-touches a run's files, and no session ever waits for it.
+changes a run's files, and no session ever waits for it. While it has nothing to write it draws contact sheets.
 """
 
 import logging
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.pipelines.catalog.delivery import Delivery
@@ -22,6 +22,7 @@ from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace
 from danmax_bluesky.pipelines.catalog.outages import is_outage
 from danmax_bluesky.pipelines.catalog.server import answers, start_server
 from danmax_bluesky.pipelines.child_process import ChildProcess
+from danmax_bluesky.pipelines.contact_sheets import ContactSheets
 from danmax_bluesky.pipelines.scan_log import VisitLog
 from danmax_bluesky.storage.locks import Lock
 
@@ -111,6 +112,7 @@ class Feeder:
         self._look_again()
         self._not_before: dict[str, float] = {}
         self._logs: dict[Path, VisitLog] = {}
+        self._sheets = ContactSheets()
         self._reconnect_at = 0.0
         self._reached_at = time.monotonic()
 
@@ -124,6 +126,17 @@ class Feeder:
             if self._target is not None and self._not_before.get(delivery.uid, 0.0) <= time.monotonic():
                 written += self._advance(delivery, self._target)
         return written
+
+    def draw(self, *, at_once: bool = False) -> bool:
+        """Draw the contact sheet of one scan that has none yet; False if there is nothing to draw.
+
+        Args:
+            at_once: also of a scan whose files are perhaps not complete: nobody will be there to do it later.
+        """
+        files = self._sheets.draw_one(at_once=at_once)
+        if files is not None:
+            self._write_scan_log(files.process.parent)
+        return files is not None
 
     @property
     def may_go_home(self) -> bool:
@@ -193,13 +206,17 @@ class Feeder:
             return 0
         if delivery.is_done:
             self._finish(delivery, WHOLE)
-            self._write_scan_log(delivery.visit_folder)
+            if self._is_ours(delivery.visit_folder):
+                self._write_scan_log(delivery.visit_folder)
+                self._sheets.add(delivery.journal)
         return written
 
-    def _write_scan_log(self, visit_folder: Path | None) -> None:
+    def _is_ours(self, visit_folder: Path | None) -> TypeGuard[Path]:
+        """False for a folder elsewhere: the list of runs is a file that others may write to as well."""
         above = self._place.directory.parent.resolve()
-        if visit_folder is None or not visit_folder.resolve().is_relative_to(above):
-            return  # the list of runs is a file that others may write to as well
+        return visit_folder is not None and visit_folder.resolve().is_relative_to(above)
+
+    def _write_scan_log(self, visit_folder: Path) -> None:
         try:
             self._logs.setdefault(visit_folder, VisitLog(visit_folder, self._roots)).write()
         except (DanmaxError, OSError) as error:
@@ -255,8 +272,10 @@ def main(directory: str, readable: str, target: str, *roots: str) -> None:
     try:
         while not enough.is_set():
             alone = place.sessions.is_free
-            if not feeder.step():
+            if not feeder.step() and not feeder.draw():
                 if alone and feeder.may_go_home:
+                    while not enough.is_set() and feeder.draw(at_once=True):
+                        pass
                     break
                 enough.wait(POLL_S)
     finally:
