@@ -313,6 +313,15 @@ def test_one_exposure_tells_what_is_in_the_frames(typed):
     assert all(re.search(rf"{detector.name}\W+[\d.]+", text) for detector in session.rig.detectors)
 
 
+def test_any_plan_is_typed_by_its_name(typed):
+    session, words, _ = typed
+    words.azint_count("2 0.01 --sample ceria --det pilatus")
+    assert session.last_run["command"] == "azint_count 2 0.01 --sample ceria --det pilatus"
+    assert (session.last_run["sample"]["name"], session.last_run["segments"][0]["num"]) == ("ceria", 2)
+    with pytest.raises(ScanError, match="exp_time missing; it takes num, exp_time; see %danmax"):
+        words.azint_count("2")
+
+
 def test_every_word_is_known_to_the_shell_and_listed(typed):
     session, _, _ = typed
     shell = InteractiveShell()

@@ -1,10 +1,9 @@
-import importlib
 import shlex
 
 import pytest
 from click.testing import CliRunner
 
-from danmax_bluesky.cli import cli
+from danmax_bluesky.cli import cli, plan_options
 
 COMMANDS = {
     "azcount": ("2 -0.5", {"exp_time": -0.5}),
@@ -29,8 +28,7 @@ def given(monkeypatch):
 
         plan(type("Session", (), {"plans": Plans()}))
 
-    for name in COMMANDS:
-        monkeypatch.setattr(importlib.import_module(f"danmax_bluesky.cli.{name}"), "run_and_report", keep)
+    monkeypatch.setattr(plan_options, "run_and_report", keep)
     return seen
 
 
