@@ -78,7 +78,7 @@ def test_a_tomography_and_a_plan_of_blueskys_own_have_it_too(session):
 
 @pytest.mark.parametrize(
     ("fault", "remark"),
-    [("silent", "lie before or after them"), ("stuck", "lie before or after them"), ("broken", "are no numbers")],
+    [("silent", "it gave no value"), ("stuck", "lie before or after them"), ("broken", "are no numbers")],
 )
 def test_a_value_that_is_missing_late_or_nan_is_said_and_no_frame_is_lost(session, fault, remark, caplog):
     setattr(furnace(session, "pump"), fault, True)

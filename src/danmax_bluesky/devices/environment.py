@@ -65,6 +65,7 @@ class EnvironmentChannel:
         self._read = read
         self._write = write
         self._latest: Recorded | None = None
+        self._answers = False
         self._complaint = ""
         self._listeners: list[Listener] = []
         self._asking: asyncio.Task[None] | None = None
@@ -96,9 +97,9 @@ class EnvironmentChannel:
         return {}
 
     def subscribe(self, function: Listener) -> None:
-        """Tell of each new value, the latest one at once; the asking begins."""
+        """Tell of each new value, at once of the latest one if its device answers; the asking begins."""
         self._listeners.append(function)
-        if self._latest is not None:
+        if self._latest is not None and self._answers:
             function({self.name: _reading(self._latest)})
         if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._ask_again_and_again())
@@ -130,6 +131,7 @@ class EnvironmentChannel:
         Returns:
             what it is now; None if it does not answer, or what it said is older than `silence_s`.
         """
+        self._answers = False
         try:
             async with asyncio.timeout(READ_S):
                 now = await self._read()
@@ -139,6 +141,7 @@ class EnvironmentChannel:
             return self._complain(str(error))
         if isinstance(now.value, str):
             return self._complain(f"says {now.value!r}, which is no number")
+        self._answers = True
         if self._latest is None or now.time > self._latest.time:
             self._latest = now
             for listener in tuple(self._listeners):
