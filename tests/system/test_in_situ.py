@@ -7,8 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
+from danmax_bluesky import DanmaxError, beside_program
+from danmax_bluesky.errors import AcquisitionError
 from danmax_bluesky.runs.environment import samples
-from danmax_bluesky.testing.scanning import measured
+from danmax_bluesky.testing.scanning import measured, recording
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +94,66 @@ def test_a_value_that_is_missing_late_or_nan_is_said_and_no_frame_is_lost(sessio
         said = file["entry/channel_remarks"][()].decode()
         assert "pump: is not known for" in said
         assert remark in said
+
+
+def test_frames_are_taken_until_the_program_is_over_and_each_has_its_temperature(session, caplog):
+    furnace(session).begin(25.0)
+    with caplog.at_level(logging.WARNING):
+        run = measured(session, session.plans.azint_program("furnace", "125 at 600 for 10; 75 at 600", 0.5))
+    assert run.record.start["program"]["corners"] == pytest.approx(np.array([[0, 25], [10, 125], [20, 125], [25, 75]]))
+    table = run.tables["pilatus"]
+    assert run.record.is_complete
+    assert len(table) == 50  # 25 s of them, with the detector's readout
+    middle_ns = (run.truth["pilatus"]["start_ns"] + run.truth["pilatus"]["end_ns"]) // 2
+    assert np.isfinite(table.columns["furnace"]).all()
+    assert np.ptp(table.columns["furnace"]) > 30
+    assert len(middle_ns) >= 50
+    assert furnace(session).setpoint == 75
+    assert caplog.records[-1].message == "furnace: the program is over; its setpoint stays at 75 K"
+
+
+def test_a_program_that_a_plan_outruns_or_that_an_error_ends_holds_the_setpoint_and_says_where(session, caplog):
+    with caplog.at_level(logging.WARNING):
+        measured(session, session.plans.azint_program("furnace", "825 at 60", 0.5, num=6))
+    (said,) = [record.message for record in caplog.records if "the program was stopped" in record.message]
+    assert float(said.split("stays at ")[1].removesuffix(" K")) == pytest.approx(furnace(session).setpoint, rel=1e-5)
+    assert furnace(session).setpoint < 200
+    caplog.clear()
+
+    def fails():
+        yield from session.plans.azint_count(2, 0.5)
+        raise RuntimeError("the sample fell off")
+
+    with pytest.raises(RuntimeError, match="fell off"), caplog.at_level(logging.WARNING):
+        session.RE(beside_program(session.rig, "furnace", "825 at 60", fails()))
+    assert [record for record in caplog.records if "the program was stopped" in record.message]
+
+
+def test_a_furnace_that_takes_no_more_setpoints_costs_no_frame_and_is_said(session):
+    def breaks_down():
+        yield from session.plans.azint_count(3, 0.5)
+        furnace(session).silent = True
+        yield from session.plans.azint_count(6, 0.5)
+
+    with recording(session) as runs, pytest.raises(AcquisitionError, match="furnace: the program ended after"):
+        session.RE(beside_program(session.rig, "furnace", "825 at 60", breaks_down()))
+    assert [run.record.is_complete for run in runs] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("channel", "program", "error"),
+    [
+        ("oven", "100 at 10", "channel = 'oven': there is no such value around the sample; there is furnace, pump"),
+        ("pump", "100 at 10", "channel = 'pump': it is only read; a program needs environment.pump.limits"),
+        ("furnace", "950 at 10", "furnace = 950 is outside environment.furnace.limits, 20 to 900"),
+        ("furnace", "100 at 700", "700 units/min is faster than environment.furnace.max_rate, 600"),
+        ("furnace", "100", "program, step 1: '100' is not understood"),
+    ],
+)
+def test_a_program_that_cannot_be_is_refused_before_anything_is_set(session, channel, program, error):
+    before, last = furnace(session).setpoint, session.last_run
+    with pytest.raises(DanmaxError) as refused:
+        session.RE(session.plans.azint_program(channel, program, 0.5))
+    assert error in str(refused.value)
+    assert furnace(session).setpoint == before
+    assert session.last_run is last

@@ -23,13 +23,16 @@ class Furnace:
     """
 
     def __init__(self, name: str, settings: EnvironmentSettings, clock: Clock) -> None:
-        self.setpoint = settings.value
         self.silent = self.stuck = self.broken = False
         self._name = name
         self._lag_s = settings.lag_s
         self._clock = clock
-        self._from = clock.now_ns(), settings.value
-        self._latest = self._from
+        self.begin(settings.value)
+
+    def begin(self, value: float) -> None:
+        """Rest at a value, as if it had always been there."""
+        self.setpoint = value
+        self._from = self._latest = self._clock.now_ns(), value
 
     def value_at(self, time_ns: int) -> float:
         """What it is at a time after its setpoint was given, in its units."""
