@@ -2,10 +2,12 @@
 
 import logging
 
+import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import h5py
 import numpy as np
 import pytest
+from bluesky.utils import RunEngineInterrupted
 
 from danmax_bluesky import DanmaxError, beside_program
 from danmax_bluesky.errors import AcquisitionError
@@ -157,3 +159,19 @@ def test_a_program_that_cannot_be_is_refused_before_anything_is_set(session, cha
     assert error in str(refused.value)
     assert furnace(session).setpoint == before
     assert session.last_run is last
+
+
+def test_a_pause_holds_the_setpoint_and_the_program_goes_on_with_the_plan(session, caplog):
+    def with_a_pause():
+        yield from session.plans.azint_count(3, 0.5)
+        yield from bps.checkpoint()
+        yield from bps.pause()
+        yield from session.plans.azint_count(6, 0.5)
+
+    with caplog.at_level(logging.WARNING), pytest.raises(RunEngineInterrupted):
+        session.RE(beside_program(session.rig, "furnace", "825 at 60", with_a_pause()))
+    (said,) = [record.message for record in caplog.records if "while the plan is paused" in record.message]
+    held = furnace(session).setpoint
+    assert float(said.split("stays at ")[1].split()[0]) == pytest.approx(held, rel=1e-5)
+    session.RE.resume()
+    assert held < furnace(session).setpoint < held + 20  # 60 K/min for some seconds

@@ -153,14 +153,17 @@ class ProgramRunner:
             self._running.cancel()
             await asyncio.wait([self._running])
 
+    def let_go(self) -> None:
+        """Write no more setpoints; at once, and without waiting."""
+        if self._running is not None:
+            self._running.get_loop().call_soon_threadsafe(self._running.cancel)
+
     async def pause(self) -> None:
         """The plan pauses: hold the setpoint where it is."""
-        if self._running is not None and not self._running.done() and not self._held:
+        if self.runs and not self._held:
             self._held = True
-            at = self._program.setpoint_at(self._passed_s)
-            _log.warning(
-                "%s: holds at %g while the plan is paused; the program goes on with it", self._channel.name, at
-            )
+            name, at = self._channel.name, self._program.setpoint_at(self._passed_s)
+            _log.warning("%s: its setpoint stays at %g while the plan is paused; the program goes on with it", name, at)
 
     async def resume(self) -> None:
         """The plan goes on, and so does the program."""

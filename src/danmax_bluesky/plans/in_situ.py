@@ -108,7 +108,11 @@ def _beside(
         log.warning("%s", runner.standing)
 
     described = bpp.inject_md_wrapper(measured(), {"program": said})
-    result: Any = yield from bpp.finalize_wrapper(described, end)
+    try:
+        result: Any = yield from bpp.finalize_wrapper(described, end)
+    except GeneratorExit:  # halted: nothing can be said or done any more but this
+        runner.let_go()
+        raise
     if runner.problem:
         raise AcquisitionError(f"{device.name}: {runner.problem}; all frames that were asked for are measured")
     return result

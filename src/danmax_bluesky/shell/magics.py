@@ -34,6 +34,10 @@ WORDS = {
     "dscan": "%dscan MOTOR START END NSTEPS SECONDS     the same around where the motor stands, and back",
     "mesh": "%mesh FAST START END NSTEPS SLOW START END NSTEPS SECONDS   a map of diffraction",
     "meshct": "%meshct FAST START END NSTEPS SLOW START END NSTEPS SECONDS   the same without stopping in a row",
+    "spiral": "%spiral FIRST CENTRE RANGE SECOND CENTRE RANGE STEP SECONDS   a map of points around a centre",
+    "listscan": "%listscan FILE SECONDS                 stop at the positions of a text file",
+    "maplist": "%maplist FILE SECONDS                  a map for each line of a text file",
+    "azint_program": '%azint_program CHANNEL "TARGET at RATE for SECONDS; ..." SECONDS   frames while a furnace follows it',
     "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
     "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
     "align_sample": "%align_sample MOTOR START END NSTEPS SECONDS [--signal pilatus]   the middle of a peak or dip",
@@ -127,6 +131,22 @@ class Magics:
     def meshct(self, line: str) -> None:
         """Map diffraction over two motors, the first of which flies along each row, and bring them back."""
         self._measure("meshct", line, *parse(line, Plans.meshct))
+
+    def spiral(self, line: str) -> None:
+        """Map diffraction at the points of a spiral, from its centre outwards, and bring the motors back."""
+        self._measure("spiral", line, *parse(line, Plans.spiral))
+
+    def listscan(self, line: str) -> None:
+        """Stop at the positions of a text file, and bring the motors back."""
+        self._measure("listscan", line, *parse(line, Plans.listscan))
+
+    def maplist(self, line: str) -> None:
+        """Measure a map for each line of a text file."""
+        self._measure("maplist", line, *parse(line, Plans.maplist))
+
+    def azint_program(self, line: str) -> None:
+        """Expose the diffraction detector while a value around the sample follows a program of ramps and holds."""
+        self._measure("azint_program", line, *parse(line, Plans.azint_program))
 
     def ascanct(self, line: str) -> None:
         """Expose while the rotation turns, without stopping; no tomography, so the configurator has no part in it."""
