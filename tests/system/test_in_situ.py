@@ -1,5 +1,6 @@
 """Experiments in situ: values around the sample beside any scan, and a program that changes one of them."""
 
+import io
 import logging
 
 import bluesky.plan_stubs as bps
@@ -8,10 +9,13 @@ import h5py
 import numpy as np
 import pytest
 from bluesky.utils import RunEngineInterrupted
+from rich.console import Console
 
 from danmax_bluesky import DanmaxError, beside_program
 from danmax_bluesky.errors import AcquisitionError
+from danmax_bluesky.plans.calls import recorded_call
 from danmax_bluesky.runs.environment import samples
+from danmax_bluesky.shell.magics import Magics
 from danmax_bluesky.testing.scanning import measured, recording
 
 
@@ -175,3 +179,22 @@ def test_a_pause_holds_the_setpoint_and_the_program_goes_on_with_the_plan(sessio
     assert float(said.split("stays at ")[1].split()[0]) == pytest.approx(held, rel=1e-5)
     session.RE.resume()
     assert held < furnace(session).setpoint < held + 20  # 60 K/min for some seconds
+
+
+def test_programs_lists_and_spirals_are_typed_at_the_prompt(session, tmp_path):
+    magics = Magics(session, Console(file=io.StringIO()))
+    furnace(session).begin(25.0)
+    positions = tmp_path / "positions.txt"
+    positions.write_text("tom_sam_x tom_sam_y\n0.1 0.2\n0.3 0.1\n")
+    with recording(session) as runs:
+        magics.azint_program('furnace "45 at 600" 0.5')
+        magics.listscan(f"{positions} 0.05")
+        magics.spiral("tom_sam_x 0 0.4 tom_sam_y 0 0.2 0.2 0.05")
+    assert [run.record.start["plan_name"] for run in runs] == ["azint_program", "listscan", "spiral"]
+    assert [run.record.start["command"].split()[0] for run in runs] == ["azint_program", "listscan", "spiral"]
+    assert runs[0].record.start["program"]["corners"] == [[0, 25], [2, 45]]
+    assert recorded_call(runs[0].record.start) == (
+        "azint_program",
+        {"channel": "furnace", "program": "45 at 600", "exp_time": 0.5, "num": 0, "latency": 0.0},
+    )
+    assert all(run.record.is_complete for run in runs)

@@ -37,7 +37,7 @@ WORDS = {
     "spiral": "%spiral FIRST CENTRE RANGE SECOND CENTRE RANGE STEP SECONDS   a map of points around a centre",
     "listscan": "%listscan FILE SECONDS                 stop at the positions of a text file",
     "maplist": "%maplist FILE SECONDS                  a map for each line of a text file",
-    "azint_program": '%azint_program CHANNEL "TARGET at RATE for SECONDS; ..." SECONDS   frames while a furnace follows it',
+    "azint_program": '%azint_program CHANNEL "TARGET at RATE for SECONDS" SECONDS   frames while a furnace heats',
     "ascanct": "%ascanct MOTOR START END NSTEPS SECONDS   the same without stopping, for the rotation",
     "tomoscan": "%tomoscan SCAN_TYPE ROT_MOT START END NSTEPS SECONDS [--npt-fields N ...]   tomography",
     "align_sample": "%align_sample MOTOR START END NSTEPS SECONDS [--signal pilatus]   the middle of a peak or dip",
