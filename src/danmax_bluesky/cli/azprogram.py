@@ -11,9 +11,9 @@ from danmax_bluesky.plans.user import Plans
 def measure(settings: SettingsSource, **given: Any) -> None:
     """Expose the diffraction detector while CHANNEL, a value around the sample, follows a PROGRAM.
 
-    For example, to 500 at 10 a minute, hold for 300 s, and back to 300 at 20 a minute:
+    For example, to 40 by 60 a minute, which is held for 5 s:
 
-        danmax azprogram furnace "500 at 10 for 300; 300 at 20" 0.5
+        danmax azprogram furnace "40 at 60 for 5" 0.5
     """
     run_and_report(settings(), lambda session: session.plans.azint_program(**given, command=command_line()))
 

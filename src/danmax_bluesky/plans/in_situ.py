@@ -105,7 +105,7 @@ def _beside(
 
     def end() -> MsgGenerator[None]:
         yield from surely(lambda: bps.stop(Quietly(runner)))
-        log.warning("%s", runner.standing)
+        log.log(logging.INFO if runner.is_over else logging.WARNING, "%s", runner.standing)
 
     described = bpp.inject_md_wrapper(measured(), {"program": said})
     try:
