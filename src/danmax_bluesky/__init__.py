@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from danmax_bluesky.pipelines.export import export_text
     from danmax_bluesky.pipelines.scan_integration import integrate_scan as integrate
     from danmax_bluesky.pipelines.slice_process import reconstruct
+    from danmax_bluesky.plans.in_situ import beside_program
     from danmax_bluesky.plans.stubs import arm, close_shutter, open_shutter
     from danmax_bluesky.plans.tomography import darks, flats, orthogonal_return, projections
     from danmax_bluesky.plans.user import Plans
@@ -35,6 +36,7 @@ __all__ = [
     "Settings",
     "TomoScan",
     "arm",
+    "beside_program",
     "close_shutter",
     "darks",
     "expected_lines_deg",
@@ -64,6 +66,7 @@ _HOMES = {
     "Settings": "config",
     "TomoScan": "tomography.scan",
     "arm": "plans.stubs",
+    "beside_program": "plans.in_situ",
     "close_shutter": "plans.stubs",
     "darks": "plans.tomography",
     "expected_lines_deg": "scattering.peaks",

@@ -29,6 +29,7 @@ from danmax_bluesky.callbacks.reconstruct_slices import Reconstruct
 from danmax_bluesky.callbacks.scan_status import ScanRecords
 from danmax_bluesky.config import Settings, beamline_folder, changed, load_settings, remember
 from danmax_bluesky.config.extensions import load_factory
+from danmax_bluesky.devices.environment import recorded_settings
 from danmax_bluesky.devices.figures_of_merit import Integrals
 from danmax_bluesky.devices.flat_positions import FlatPosition, position_of
 from danmax_bluesky.devices.homes import Homes
@@ -530,6 +531,7 @@ def _rig(
             for name, motor in settings.motors.items()
             if (wired := motor.encoder) is not None
         },
+        environment=beamline.environment,
         with_scalars=load_scalars,
         shutter=beamline.shutter,
         motors=beamline.motors,
@@ -552,9 +554,14 @@ def _rig(
             "capture": settings.capture.model_dump(),
             "device_names": settings.device_names.model_dump(),
             "channels": dict(settings.channels),
+            "environment": recorded_settings(settings.environment),
             "descriptions": {
                 name: device.description
-                for name, device in (*settings.motors.items(), *settings.snapshot.items())
+                for name, device in (
+                    *settings.motors.items(),
+                    *settings.snapshot.items(),
+                    *settings.environment.items(),
+                )
                 if device.description
             },
             "detector_settings": {

@@ -29,6 +29,7 @@ FAST = {
     "DANMAX_FORMATS__RECONSTRUCT": "false",
     "DANMAX_DETECTORS__PILATUS__WIDTH": "487",
     "DANMAX_DETECTORS__PILATUS__HEIGHT": "407",
+    "DANMAX_ENVIRONMENT__FURNACE__LIMITS": "[20, 900]",
 }
 SMALL = {"DANMAX_DETECTORS__ORCA__WIDTH": "96", "DANMAX_DETECTORS__ORCA__HEIGHT": "32"}
 ENDLESS = ("--follow", "azint-server", "danmax live")
@@ -127,6 +128,9 @@ def visit(tmp_path_factory):
     for line in np.degrees(get_calibrant("CeO2", ceria.wavelength_m).get_2th()):
         rate += 400 * np.exp(-0.5 * ((angle - line) / 0.06) ** 2)
     TifImage(data=np.random.default_rng(3).poisson(rate).astype(np.int32)).write(str(loose / "CeO2.tif"))
+    (loose / "positions.txt").write_text("tom_sam_x tom_sam_y\n0.1 0.2\n0.3 0.1\n")
+    columns = [f"{motor}{part}" for motor in ("fast", "slow") for part in ("", "_start", "_end", "_intervals")]
+    (loose / "maps.txt").write_text(f"sample {' '.join(columns)}\nbone tom_sam_x 0 1 4 tom_sam_y 0 1 1\n")
     (loose / "old.poni").write_text(ceria.poni_text())
     small = simulated_geometry((407, 487), 172e-6, 0.2, 35.0, 2)
     (visit / "cal.poni").write_text(small.poni_text())

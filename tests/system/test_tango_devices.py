@@ -1,5 +1,6 @@
 """Our devices on Tango devices that differ from the usual ones, and on some that do not answer."""
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from ophyd_async.core import (  # noqa: E402
     wait_for_value,
 )
 
-from danmax_bluesky.config import MotorSettings  # noqa: E402
+from danmax_bluesky.config import EnvironmentSettings, MotorSettings, TangoSettings  # noqa: E402
 from danmax_bluesky.devices.camera import Camera  # noqa: E402
 from danmax_bluesky.devices.disconnects import LinkLostError, LostReading  # noqa: E402
 from danmax_bluesky.devices.motor import Motor  # noqa: E402
 from danmax_bluesky.devices.shutter import Shutter  # noqa: E402
 from danmax_bluesky.devices.tango import tables  # noqa: E402
 from danmax_bluesky.devices.tango.connector import TangoConnector  # noqa: E402
+from danmax_bluesky.devices.tango.environment import EnvironmentLinks  # noqa: E402
 from danmax_bluesky.devices.tango.serving import free_port  # noqa: E402
 from danmax_bluesky.errors import DeviceError, SettingsError  # noqa: E402
 from danmax_bluesky.testing.servers import ServerProcess  # noqa: E402
@@ -226,3 +228,31 @@ async def test_a_killed_server_ends_a_move_and_comes_back_at_its_address():
         await motor._connector.link.revive()
         await motor.set(40.0)
         assert await motor.readback.get_value() == 40.0
+
+
+async def test_a_value_around_the_sample_has_the_time_of_its_own_device_and_its_setpoint_is_written(server):
+    oven = server["odd/test/oven"]
+    path, mark, fragment = oven.partition("#")
+    entry = EnvironmentSettings(
+        address=f"{path}/Temperature{mark}{fragment}",
+        setpoint=f"{path}/Setpoint{mark}{fragment}",
+        limits=(0, 600),
+        period_s=0.05,
+    )
+    links = EnvironmentLinks({"oven": entry}, TangoSettings())
+    await links.connect()
+    channel = links.channels["oven"]
+    told: asyncio.Queue = asyncio.Queue()
+    try:
+        assert (await channel.describe())["oven"]["units"] == "degC"
+        await channel.put(300.0)
+        channel.subscribe(told.put_nowait)
+        first = (await told.get())["oven"]
+        later = (await asyncio.wait_for(told.get(), 20))["oven"]
+        channel.clear_sub(told.put_nowait)
+        assert later["value"] == 300.0
+        assert later["timestamp"] - first["timestamp"] > 0.5, "what was measured once is told once"
+        with pytest.raises(DeviceError, match="Setpoint"):
+            await channel.put(600.0)
+    finally:
+        links.close()

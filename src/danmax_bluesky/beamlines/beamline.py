@@ -24,6 +24,7 @@ from danmax_bluesky.config.extensions import BEAMLINES, DETECTORS, load_installe
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.counter import Counter
 from danmax_bluesky.devices.disconnects import LinkLostError
+from danmax_bluesky.devices.environment import EnvironmentChannel
 from danmax_bluesky.devices.panda import Panda
 from danmax_bluesky.devices.protocols import FrameDetector, MotorDevice
 from danmax_bluesky.devices.ring import RingCurrent
@@ -80,6 +81,7 @@ class Beamline:
         recorded: other values that are recorded with every scan; None if there are none.
         control: how they are held.
         twin: the simulated beamline behind them, or None at a real one.
+        environment: name -> value around the sample, noted while any scan is measured.
     """
 
     settings: Settings
@@ -93,6 +95,7 @@ class Beamline:
     recorded: Snapshot | None = None
     control: Control = field(default_factory=Control)
     twin: "Twin | None" = None
+    environment: Mapping[str, EnvironmentChannel] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop, repr=False)
     _tolerated: dict[str, Tolerated] = field(default_factory=dict[str, Tolerated], repr=False)
 

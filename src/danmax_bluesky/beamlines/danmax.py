@@ -19,6 +19,7 @@ from danmax_bluesky.devices.snapshot import Snapshot
 from danmax_bluesky.devices.tango import tables
 from danmax_bluesky.devices.tango.backend import Attribute, Constant
 from danmax_bluesky.devices.tango.connector import link_of, make_connector
+from danmax_bluesky.devices.tango.environment import EnvironmentLinks
 from danmax_bluesky.devices.tango.snapshot import SnapshotLinks, split
 from danmax_bluesky.errors import SettingsError
 
@@ -51,19 +52,24 @@ async def make(settings: Settings, path_provider: PathProvider) -> Beamline:
     monitor = make_beam_monitor(settings) if settings.beam_monitor else None
     panda = Panda(settings.panda, path_provider, name=names.panda)
     entries = {name: entry for name, entry in settings.snapshot.items() if entry.address or entry.required}
-    values = SnapshotLinks(entries, tango)
+    values, environment = SnapshotLinks(entries, tango), EnvironmentLinks(settings.environment, tango)
     singles = {device.name: device for device in (panda, shutter, ring_current, monitor) if device is not None}
     devices: dict[str, Any] = {**motors, **cameras, **counters, **singles}
     links = {name: link for name, device in devices.items() if (link := link_of(device))}
+
+    def let_go() -> None:
+        values.close()
+        environment.close()
+
     connections = Connections(
         devices,
         [*links.values(), pva.PvaWatch(panda, settings.panda_server)],
         connect_timeout_s=tango.connect_timeout_s,
         look_timeout_s=max(2 * tango.timeout_s, 2 * pva.TIMEOUT_S),
         missing={name: NO_ADDRESS for name, link in links.items() if not link.address},
-        close=values.close,
+        close=let_go,
     )
-    await asyncio.gather(connections.connect(), values.connect())
+    await asyncio.gather(connections.connect(), values.connect(), environment.connect())
     if not settings.ring_current:
         await ring_current.connect()  # pyright: ignore[reportUnknownMemberType]
         connections.missing[ring_current.name] = (
@@ -71,7 +77,19 @@ async def make(settings: Settings, path_provider: PathProvider) -> Beamline:
         )
     connections.require(panda.name, settings.rotation)
     recorded = Snapshot(entries, values.readers) if entries else None
-    return Beamline(settings, motors, cameras, panda, shutter, ring_current, monitor, counters, recorded, connections)
+    return Beamline(
+        settings,
+        motors,
+        cameras,
+        panda,
+        shutter,
+        ring_current,
+        monitor,
+        counters,
+        recorded,
+        connections,
+        environment=environment.channels,
+    )
 
 
 def make_motor(name: str, motor: MotorSettings, settings: Settings) -> Motor:

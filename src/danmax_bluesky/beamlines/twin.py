@@ -22,6 +22,7 @@ from danmax_bluesky.config import Settings
 from danmax_bluesky.devices.beam_monitor import BeamMonitor
 from danmax_bluesky.devices.camera import Camera
 from danmax_bluesky.devices.counter import Counter
+from danmax_bluesky.devices.environment import EnvironmentChannel, Pace
 from danmax_bluesky.devices.internals import backend_of
 from danmax_bluesky.devices.motor import Motor
 from danmax_bluesky.devices.panda import Panda
@@ -33,6 +34,7 @@ from danmax_bluesky.twin.camera import MakeProcess, VirtualCamera
 from danmax_bluesky.twin.camera_client import CameraProcess
 from danmax_bluesky.twin.clock import SECOND, Clock
 from danmax_bluesky.twin.faults import Faults
+from danmax_bluesky.twin.furnace import Furnace
 from danmax_bluesky.twin.monitor import TRANSMITTED
 from danmax_bluesky.twin.panda import COMPARES, SEQUENCERS, VirtualPanda
 from danmax_bluesky.twin.surroundings import surroundings
@@ -108,6 +110,7 @@ async def make(settings: Settings, path_provider: PathProvider, make_process: Ma
         monitor,
         counters,
         recorded=Snapshot(settings.snapshot, _standing_still(settings)) if settings.snapshot else None,
+        environment=_environment(world),
         control=Control(world.close),
         twin=Twin(world),
     )
@@ -123,6 +126,33 @@ def _standing_still(settings: Settings) -> dict[str, Read]:
         return read
 
     return {name: reader(value) for name, value in surroundings(settings).items()}
+
+
+def _environment(world: World) -> dict[str, EnvironmentChannel]:
+    """The values around the twin's sample, in the twin's time."""
+    clock = world.clock
+
+    def later_ns(seconds: float) -> int:
+        return clock.now_ns() + round(seconds * SECOND)
+
+    pace = Pace(
+        now=lambda: clock.now_ns() / SECOND,
+        look_on=lambda seconds: clock.watch_until(later_ns(seconds)),
+        sleep=lambda seconds: clock.sleep_until(later_ns(seconds)),
+    )
+
+    def channel(name: str, furnace: Furnace) -> EnvironmentChannel:
+        async def read() -> Recorded:
+            value, time_s = furnace.get()
+            return Recorded(value, "", time_s)
+
+        async def write(setpoint: float) -> None:
+            furnace.put(setpoint)
+
+        entry = world.settings.environment[name]
+        return EnvironmentChannel(name, entry, read, write if entry.limits else None, pace)
+
+    return {name: channel(name, furnace) for name, furnace in world.furnaces.items()}
 
 
 def bind(

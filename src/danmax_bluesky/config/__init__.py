@@ -5,7 +5,14 @@ is an environment variable, `DANMAX_DATA_ROOT` or `DANMAX_TWIN__SEED` (two under
 option of the command line, `--data-root` or `--twin.seed`.
 """
 
-from danmax_bluesky.config.devices import DetectorSettings, DeviceNames, MotorSettings, SnapshotSettings, TangoSettings
+from danmax_bluesky.config.devices import (
+    DetectorSettings,
+    DeviceNames,
+    EnvironmentSettings,
+    MotorSettings,
+    SnapshotSettings,
+    TangoSettings,
+)
 from danmax_bluesky.config.recipes import (
     INSIDE,
     OF_EACH_FILE,
@@ -30,6 +37,7 @@ __all__ = [
     "CatalogSettings",
     "DetectorSettings",
     "DeviceNames",
+    "EnvironmentSettings",
     "MotorSettings",
     "RecipeSettings",
     "Settings",

@@ -173,6 +173,45 @@ class CounterSettings(Model):
     description: str = ""
 
 
+class EnvironmentSettings(Model):
+    """A value around the sample that is noted while any scan is measured: of a furnace, a cryo stream, a pump."""
+
+    address: str = Field(
+        default="",
+        description="Tango attribute, such as tango://host:port/family/member/Temperature; empty on the twin",
+    )
+    units: str = Field(default="", description="where the control system tells none")
+    description: str = ""
+    period_s: float = Field(default=1.0, gt=0, description="how often it is asked while a scan is measured, seconds")
+    silence_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="frames that lie between two values further apart than this, in seconds, have NaN: nobody knows",
+    )
+    setpoint: str = Field(
+        default="",
+        description="Tango attribute that a temperature program writes; empty on the twin, or if it is only read",
+    )
+    limits: tuple[float, float] | None = Field(
+        default=None, description="lowest and highest setpoint that a program may ask for; without them it is only read"
+    )
+    max_rate: float | None = Field(
+        default=None, gt=0, description="fastest ramp that a program may ask for, units/min; without it, any"
+    )
+    value: float = Field(default=25.0, description="what the twin's shows at first")
+    lag_s: float = Field(default=5.0, ge=0, description="time constant with which the twin's follows its setpoint")
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> "EnvironmentSettings":
+        if self.limits is not None and not self.limits[0] < self.limits[1]:
+            raise ValueError(f"limits {self.limits}: give the lowest setpoint, and a higher one as the highest")
+        if self.setpoint and self.limits is None:
+            raise ValueError(
+                "setpoint: it can be written, so say within which limits, as in limits = [20, 500]; or leave it out"
+            )
+        return self
+
+
 class DeviceNames(Model):
     """What the devices are called of which every beamline has one; their data keys and files are called so too."""
 

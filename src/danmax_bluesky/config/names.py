@@ -33,7 +33,7 @@ def check_device_names(content: Mapping[str, Any], usual: Mapping[str, str]) -> 
             raise ValueError(f"{setting}: {name!r} is {owners[name]} too; take another name")
         owners[name] = setting
     taken = _TAKEN | set(owners)
-    for setting in ("motors", "detectors", "counters", "snapshot"):
+    for setting in ("motors", "detectors", "counters", "environment", "snapshot"):
         entries = content.get(setting)
         for name in entries if is_mapping(entries) else ():
             if problem := _problem(setting, name, taken):

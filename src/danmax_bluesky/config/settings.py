@@ -14,6 +14,7 @@ from danmax_bluesky.config.devices import (
     DetectorSettings,
     DeviceNames,
     EncoderSettings,
+    EnvironmentSettings,
     MotorSettings,
     SnapshotSettings,
     TangoSettings,
@@ -210,6 +211,11 @@ class Settings(Model):
     counters: dict[str, CounterSettings] = Field(
         default_factory=lambda known: default_counters() if known.get("beamline") == TWIN else {},
         description="numbers read at every position of a step scan, under these names",
+    )
+    environment: dict[str, EnvironmentSettings] = Field(
+        default_factory=dict,
+        description="values around the sample, noted with times of their own while any scan is measured, under these "
+        "names",
     )
     channels: dict[str, str] = Field(
         default_factory=default_channels,

@@ -107,7 +107,8 @@ def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
 
     `false` in the place of an entry leaves that motor, detector, value or channel out.
 
-    What the snapshot would record by itself is left to the motor or counter of the same name, if the settings name one.
+    What the snapshot would record by itself is left to the motor, the counter or the value around the sample of the
+    same name, if the settings name one.
     """
     merged = dict(raw)
     named = {"motors": default_motors(), "detectors": default_detectors(), "snapshot": default_snapshot()}
@@ -116,7 +117,7 @@ def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
         if is_mapping(given):
             usual = {name: model.model_dump() for name, model in defaults.items()}
             if key == "snapshot":
-                devices = [raw.get(setting) for setting in ("motors", "detectors", "counters")]
+                devices = [raw.get(setting) for setting in ("motors", "detectors", "counters", "environment")]
                 devices_named = {name for entries in devices if is_mapping(entries) for name in entries}
                 usual = {name: entry for name, entry in usual.items() if name not in devices_named}
             both = usual | {

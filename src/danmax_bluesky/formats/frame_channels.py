@@ -13,6 +13,7 @@ import numpy as np
 from danmax_bluesky.config.channels import default_channels
 from danmax_bluesky.formats.nexus import detector_settings, quantity
 from danmax_bluesky.formats.tree import Dataset, Group, nx
+from danmax_bluesky.runs.environment import environment_of, environment_remarks
 from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG, FrameTable, column_name
 from danmax_bluesky.runs.motor_columns import is_encoder_key, position_keys, rotation_of
 from danmax_bluesky.runs.record import RunRecord
@@ -56,6 +57,7 @@ def frame_channels(record: RunRecord, tables: Mapping[str, FrameTable]) -> Frame
         name: nx("NXpositioner", {"value": _array(table, values, units)}) for name, (values, units) in motors.items()
     }
     channels, more = _channels(record, table, motors)
+    more += environment_remarks(record, table.columns)
     for name, (values, units, source) in channels.items():
         there = groups.get(name, nx("NXcollection"))  # a temperature that is scanned is a motor and a channel
         groups[name] = Group({**there.children, "data": _array(table, values, units, source=source)}, there.attrs)
@@ -138,7 +140,8 @@ def _channels(
         if name in record.image_keys or (name in motors and column_name(position_of.get(name, name)) not in keys):
             remarks.append(f"{name}: is a detector or a scanned motor of this run, so no channel can be called so")
             continue
-        there = [key for key in keys if key in recorded and np.any(np.isfinite(recorded[key][0]))]
+        noted = [key for key in keys if key in environment_of(record.start) and key in recorded]
+        there = [key for key in keys if key in recorded and np.any(np.isfinite(recorded[key][0]))] or noted
         if there:
             channels[name] = (*recorded[there[0]], there[0])
             continue

@@ -16,6 +16,7 @@ import numpy as np
 
 from danmax_bluesky.formats.beamline_entry import BEAMLINE_ENTRY, beamline_entry, frames_source, positioners
 from danmax_bluesky.formats.dxchange import DatasetLookup
+from danmax_bluesky.formats.environment import environment_group
 from danmax_bluesky.formats.frame_channels import frame_channels
 from danmax_bluesky.formats.nexus import (
     as_group,
@@ -169,8 +170,8 @@ def _snake(record: RunRecord) -> dict[str, Node]:
 
 
 def _sample(record: RunRecord) -> Group:
-    sample = sample_of(record.start)
-    return nx("NXsample", {key: Dataset(storable(value)) for key, value in sample.items()})
+    said = {key: Dataset(storable(value)) for key, value in sample_of(record.start).items()}
+    return nx("NXsample", {**said, **environment_group(record)})
 
 
 def _instrument(

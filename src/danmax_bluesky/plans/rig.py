@@ -7,6 +7,7 @@ from typing import Any
 from bluesky.protocols import Readable
 from ophyd_async.core import StandardFlyable
 
+from danmax_bluesky.devices.environment import EnvironmentChannel
 from danmax_bluesky.devices.figures_of_merit import Integrals
 from danmax_bluesky.devices.homes import Homes
 from danmax_bluesky.devices.panda import Panda
@@ -45,6 +46,7 @@ class Rig:
         homes: where the motors stood that a scan has taken away.
         integrals: name of a detector -> what the integration says of its latest frame; empty where nothing integrates.
         encoders: of the other motors that are wired to the PandA, name -> its scale and its position bus.
+        environment: name -> value around the sample, which is noted while any run is open.
         with_scalars: reads the scalars of a run from the detectors' files, as `storage.scalars.load_scalars` does.
         own_devices: name -> device of a user's own that was given to the plan, and stands in no settings.
         own_detectors: those of them that are read at every point.
@@ -71,6 +73,7 @@ class Rig:
     homes: Homes = field(default_factory=Homes)
     integrals: Mapping[str, Integrals] = field(default_factory=dict)
     encoders: Mapping[str, tuple[EncoderScale, str]] = field(default_factory=dict)
+    environment: Mapping[str, EnvironmentChannel] = field(default_factory=dict)
     with_scalars: Callable[[RunRecord], RunRecord] = lambda record: record
     own_devices: Mapping[str, Any] = field(default_factory=dict)
     own_detectors: tuple[Readable, ...] = ()

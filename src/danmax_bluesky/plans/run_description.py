@@ -12,6 +12,7 @@ from ophyd_async.core import TriggerInfo
 from danmax_bluesky.devices.protocols import FrameDetector
 from danmax_bluesky.devices.shutter import OPEN
 from danmax_bluesky.plans.rig import Rig
+from danmax_bluesky.runs.record import MONITOR
 
 BASELINE = "baseline"
 log = logging.getLogger(__name__)
@@ -22,9 +23,10 @@ def describing_runs(
 ) -> Callable[[MsgGenerator[Any]], MsgGenerator[Any]]:
     """A preprocessor for a RunEngine.
 
-    Each run gets the metadata of the rig and a reading of the snapshot at its start and at its end. A run that is not
-    one of our own scans is integrated by all recipes, and a camera that exposes by itself while the fast shutter is
-    closed is warned of, once a run: Bluesky's own plans do not know the shutter.
+    Each run gets the metadata of the rig and a reading of the snapshot at its start and at its end. The values around
+    the sample are noted while it is open, each in a stream of its own, `<name>_monitor`. A run that is not one of our
+    own scans is integrated by all recipes, and a camera that exposes by itself while the fast shutter is closed is
+    warned of, once a run: Bluesky's own plans do not know the shutter.
 
     A camera that `bp.fly` begins without a stream of its own takes `num_frames` exposures of `exposure_time`, as they
     are set, in a stream that has its name.
@@ -50,7 +52,7 @@ def describing_runs(
         before: MsgGenerator[Any] | None = None
         if message.command == "open_run":
             run.begin(ours="segments" in message.kwargs)
-            return None, read_snapshot(rig)
+            return None, _begin(rig)
         if message.command == "close_run":
             before = _end(rig, run)
         elif message.command == "declare_stream":
@@ -84,7 +86,17 @@ def _is_camera(rig: Rig, device: Any) -> bool:
     return any(device is camera for camera in rig.cameras.values())
 
 
+def _begin(rig: Rig) -> MsgGenerator[None]:
+    yield from read_snapshot(rig)
+    for channel in rig.environment.values():
+        yield from bps.monitor(channel, name=f"{channel.name}{MONITOR}")
+
+
 def _end(rig: Rig, run: _Run) -> MsgGenerator[None]:
+    if rig.environment:  # the last frames lie before a value that is known, not behind the last one
+        yield from bps.wait_for([channel.ask for channel in rig.environment.values()])
+    for channel in rig.environment.values():
+        yield from bps.unmonitor(channel)
     yield from read_snapshot(rig)
     for camera in run.flown:
         yield from bps.unstage(camera, wait=True)

@@ -3,12 +3,13 @@
 import inspect
 
 from danmax_bluesky.plans.user_alignment_detector import DetectorAlignmentPlans
+from danmax_bluesky.plans.user_in_situ import InSituPlans
 from danmax_bluesky.plans.user_maps import MapPlans
 from danmax_bluesky.plans.user_motors import MotorPlans
 from danmax_bluesky.plans.user_points import PointPlans
 
 
-class Plans(DetectorAlignmentPlans, MapPlans, PointPlans, MotorPlans):
+class Plans(DetectorAlignmentPlans, MapPlans, InSituPlans, PointPlans, MotorPlans):
     """Every plan of the beamline."""
 
 

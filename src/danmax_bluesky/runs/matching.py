@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from danmax_bluesky.runs.audit import PhaseAudit, audit_phase
+from danmax_bluesky.runs.environment import environment_columns, environment_of
 from danmax_bluesky.runs.frame_table import ANGLE, ANGLE_FLAG, KEY_OF_KIND, AngleFlag, FrameTable, ImageKey
 from danmax_bluesky.runs.motor_columns import rotation_of, units_of, wired_motors
 from danmax_bluesky.runs.record import RunRecord, is_image
@@ -100,6 +101,7 @@ def _table(record: RunRecord, key: str, angles: Mapping[str, TriggerAngles], tri
         name: np.concatenate([piece.columns.get(name, np.full(len(piece.rows), np.nan)) for piece in pieces])
         for name in dict.fromkeys(name for piece in pieces for name in piece.columns)
     } | _at_moments(record, [piece.segment for piece in pieces], sizes, time_s - exposure_s / 2)
+    columns |= environment_columns(record, time_s - exposure_s / 2)
     columns |= _by_encoder(record.start, columns, joined("angle_deg", np.float64))
     monitor = record.start.get("monitor")
     return FrameTable(
@@ -344,6 +346,7 @@ def expected_columns(
 
 def _units(record: RunRecord, name: str) -> str:
     declared = next((segment.units[name] for segment in record.segments if segment.units.get(name)), "")
+    declared = declared or str(environment_of(record.start).get(name, {}).get("units", ""))
     return declared or str(wired_motors(record.start).get(name, {}).get("units", ""))
 
 

@@ -121,7 +121,16 @@ class RunStart(TypedDict, total=False):
     channels: Annotated[
         Mapping[str, str], Key("settings", "recorded value -> what it is called in /entry/instrument of the master")
     ]
-    descriptions: Annotated[Mapping[str, str], Key("settings", "motor or value of the snapshot -> what it is")]
+    environment: Annotated[
+        Mapping[str, Mapping[str, Any]],
+        Key("settings", "value around the sample -> address, units, and the longest silence between two samples, s"),
+    ]
+    program: Annotated[
+        Mapping[str, Any], Key("plan", "what a value around the sample was set to while the run was measured")
+    ]
+    descriptions: Annotated[
+        Mapping[str, str], Key("settings", "motor, value of the snapshot or around the sample -> what it is")
+    ]
     detector_settings: Annotated[
         Mapping[str, Mapping[str, Any]], Key("settings", "detector -> its settings: pixels, magnification, distance")
     ]

@@ -27,6 +27,10 @@ class Clock(Protocol):
         """Return when it is `time_ns` or later."""
         ...
 
+    async def watch_until(self, time_ns: int) -> None:
+        """The same for somebody who only looks on: time does not go on for his sake alone."""
+        ...
+
     def touch(self) -> None:
         """Say that something has happened."""
         ...
@@ -49,6 +53,10 @@ class RealClock:
         while (left := time_ns - self.now_ns()) > 0:
             await asyncio.sleep(left / SECOND)
 
+    async def watch_until(self, time_ns: int) -> None:
+        """Return when it is `time_ns` or later."""
+        await self.sleep_until(time_ns)
+
     def touch(self) -> None:
         """Nothing that happens changes the wall's clock."""
 
@@ -64,6 +72,7 @@ class FastClock:
     def __init__(self) -> None:
         self._now_ns = time.time_ns()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._watching: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._jump: asyncio.TimerHandle | None = None
 
@@ -73,11 +82,18 @@ class FastClock:
 
     async def sleep_until(self, time_ns: int) -> None:
         """Return when it is `time_ns` or later."""
+        await self._in(self._waiting, time_ns)
+
+    async def watch_until(self, time_ns: int) -> None:
+        """Return when it is `time_ns` or later, once somebody else waits for that or for later."""
+        await self._in(self._watching, time_ns)
+
+    async def _in(self, line: list[tuple[int, int, asyncio.Future[None]]], time_ns: int) -> None:
         if time_ns <= self._now_ns:
             await asyncio.sleep(0)
             return
         future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (time_ns, next(self._order), future))
+        heapq.heappush(line, (time_ns, next(self._order), future))
         self.touch()
         await future
 
@@ -94,15 +110,18 @@ class FastClock:
         if time.monotonic() - since > 3 * QUIET_S:  # the loop was busy, which is not quiet
             self.touch()
             return
-        while self._waiting and self._waiting[0][2].done():
-            heapq.heappop(self._waiting)
+        lines = self._waiting, self._watching
+        for line in lines:
+            while line and line[0][2].done():
+                heapq.heappop(line)
         if not self._waiting:
             return
-        self._now_ns = max(self._now_ns, self._waiting[0][0])
-        while self._waiting and self._waiting[0][0] <= self._now_ns:
-            future = heapq.heappop(self._waiting)[2]
-            if not future.done():
-                future.set_result(None)
+        self._now_ns = max(self._now_ns, min(line[0][0] for line in lines if line))
+        for line in lines:
+            while line and line[0][0] <= self._now_ns:
+                future = heapq.heappop(line)[2]
+                if not future.done():
+                    future.set_result(None)
         self.touch()
 
 

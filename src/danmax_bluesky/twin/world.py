@@ -16,6 +16,7 @@ from danmax_bluesky.twin.camera import ExposureLog, MakeProcess, Scene, VirtualC
 from danmax_bluesky.twin.clock import SECOND, Clock, make_clock
 from danmax_bluesky.twin.encoder import Encoder
 from danmax_bluesky.twin.faults import Faults
+from danmax_bluesky.twin.furnace import Furnace
 from danmax_bluesky.twin.gates import Gates
 from danmax_bluesky.twin.history import Steps
 from danmax_bluesky.twin.monitor import Monitor
@@ -89,6 +90,7 @@ class World:
         self.settings = settings
         self.clock = clock or make_clock(settings.twin.clock)
         self.axes = {name: Axis(name, motor, self.clock) for name, motor in settings.motors.items()}
+        self.furnaces = {name: Furnace(name, entry, self.clock) for name, entry in settings.environment.items()}
         self.shutter = FastShutter(self.clock)
         self.ring = Ring(self.clock, settings.source.ring_current_ma)
         self.monitor = Monitor(self.clock, self._beam_now)

@@ -88,6 +88,27 @@ class Valve(Device):
         self.hushed = hushed
 
 
+class Oven(Device):
+    """A temperature that its controller measures twice a second only, and a setpoint within limits."""
+
+    def init_device(self):
+        super().init_device()
+        self.goal, self.value, self.measured = 25.0, 25.0, 0.0
+
+    @attribute(dtype=float, unit="degC")
+    def Temperature(self):
+        if time.time() - self.measured > 0.5:
+            self.value, self.measured = self.goal, time.time()
+        return self.value, self.measured, tango.AttrQuality.ATTR_VALID
+
+    @attribute(dtype=float, access=AttrWriteType.READ_WRITE, min_value=0, max_value=500)
+    def Setpoint(self):
+        return self.goal
+
+    def write_Setpoint(self, value):
+        self.goal = value
+
+
 class LimaDetector(Device):
     """The generic interface of LIMA, as far as a detector of ours uses it; its server polls the counts now and then."""
 
@@ -173,7 +194,7 @@ class LimaDetector(Device):
 if __name__ == "__main__":
     serving.serve(
         "Odd",
-        {"odd/test/motor": QuietMotor, "odd/test/valve": Valve, "odd/test/lima": LimaDetector},
+        {"odd/test/motor": QuietMotor, "odd/test/valve": Valve, "odd/test/lima": LimaDetector, "odd/test/oven": Oven},
         port=int(sys.argv[1]) if len(sys.argv) > 1 else None,
         when_ready=lambda addresses: print(serving.announce(addresses), flush=True),
     )

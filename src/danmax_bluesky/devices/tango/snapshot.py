@@ -19,27 +19,39 @@ class SnapshotLinks:
     Args:
         entries: name -> what the settings say of it.
         settings: how long a device may take.
+        group: of the settings that the entries stand in, for messages.
 
     Raises:
         SettingsError: an address names no attribute of a device.
     """
 
-    def __init__(self, entries: Mapping[str, SnapshotSettings], settings: TangoSettings) -> None:
+    def __init__(
+        self, entries: Mapping[str, SnapshotSettings], settings: TangoSettings, group: str = "snapshot"
+    ) -> None:
         self._settings = settings
         self._links: dict[str, Link] = {}
         self._connecting: dict[str, asyncio.Task[None]] = {}
         self._places: dict[str, tuple[str, str]] = {}
         for name, entry in entries.items():
             if entry.address:
-                device, attribute = self._places[name] = split(f"snapshot.{name}", entry.address)
+                device, attribute = self._places[name] = split(f"{group}.{name}", entry.address)
                 self._links.setdefault(device, Link(device, name, settings.timeout_s))
                 if not attribute:
-                    raise SettingsError(f"snapshot.{name}.address = {entry.address!r} names no attribute")
+                    raise SettingsError(f"{group}.{name}.address = {entry.address!r} names no attribute")
 
     @property
     def readers(self) -> dict[str, Read]:
         """Name -> how it is read, for those that have an address."""
         return {name: self._reader(*place) for name, place in self._places.items()}
+
+    async def write(self, name: str, value: float) -> None:
+        """Write the attribute of one entry.
+
+        Raises:
+            DeviceError: its device is not connected, does not answer, or refuses.
+        """
+        device, attribute = self._places[name]
+        await self._connected(device).ask(lambda proxy: proxy.write_attribute(attribute, value), attribute)
 
     async def connect(self) -> None:
         """Find the devices; those that are not found are tried again whenever one of their values is asked for."""
@@ -54,16 +66,20 @@ class SnapshotLinks:
 
     def _reader(self, device: str, attribute: str) -> Read:
         async def read() -> Recorded:
-            link = self._links[device]
-            if link.last_answer is None:
-                self._try_again(device)
-                raise DeviceError(f"{device} is not connected")
+            link = self._connected(device)
             answer: Any = await link.ask(lambda proxy: proxy.read_attribute(attribute), attribute)
             config: Any = await link.ask(lambda proxy: proxy.get_attribute_config(attribute), attribute)
             unit = "" if config.unit == "No unit" else config.unit
             return Recorded(_plain(answer.value, f"{device}/{attribute}"), unit, answer.time.totime())
 
         return read
+
+    def _connected(self, device: str) -> Link:
+        link = self._links[device]
+        if link.last_answer is None:
+            self._try_again(device)
+            raise DeviceError(f"{device} is not connected")
+        return link
 
     async def _connect(self, device: str) -> None:
         await self._links[device].connect(self._settings.connect_timeout_s)
