@@ -99,7 +99,7 @@ def test_a_reconstruction_that_was_killed_goes_on_with_the_same_bits(plain):
             del file[f"scan/{name}"]
             file[f"scan/{name}"] = frames
     settings = plain.with_name("slow.toml")
-    settings.write_text('method = "sirt"\nrows = "all"\npicture = false\nparameters = { iterations = 30 }\n')
+    settings.write_text('method = "sirt"\nrows = "all"\npicture = false\nparameters = { iterations = 8 }\n')
     words = ("reconstruct", plain, *PATHS, "--theta", "0:180", "--tori", settings, "--out")
     unfinished = plain.with_name(".part.h5.unfinished")
     command = [sys.executable, "-c", "from danmax_bluesky.cli import main; main()", *map(str, (*words, "part.h5"))]

@@ -1,6 +1,7 @@
 """The whole chain on a small phantom: every step with numbers that are right, and files that hold them."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 
 import fabio
@@ -17,6 +18,7 @@ from danmax_bluesky.pipelines.tomography_frames import TomographyFrames
 from danmax_bluesky.storage import slice_export
 from danmax_bluesky.testing.phantoms import BONE, project, truth
 from danmax_bluesky.tomography.quality import compare_slices
+from danmax_bluesky.tomography.ramp import softened
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
 WIDTH, ROWS, CENTRE = 96, 36, 49.3
@@ -107,6 +109,36 @@ def test_what_cannot_be_is_refused_before_a_frame_is_read(half_turn, method):
         slices_of(unread, [3], 96)
     with pytest.raises(ScanError, match="rotation turned 180 degrees, no full turn; say 'auto'"):
         slices_of(unread, [3], method=method, half_acquisition="stitch")
+
+
+def test_the_limit_is_kept_with_iterations_and_stitched_slices_by_fewer_slices_at_once(tmp_path):
+    theta = np.linspace(0, 360, 361)
+    lines = project(BONE, WIDTH, theta, 20.0, 1.2)[:, None] * np.linspace(0.8, 1.2, ROWS)[:, None]
+    light = np.concatenate([np.ones((1, ROWS, WIDTH)), np.exp(-lines)])
+    keys = np.array([1] + [0] * len(theta))
+    counts = (60000 * light).astype(np.uint16)
+    of = TomographyFrames.of_columns(counts, keys, np.array([np.nan, *theta]), {}, "orca")
+    settings = ReconstructionSettings(
+        method="tv", parameters={"iterations": 1}, memory_mb=24, half_acquisition="stitch"
+    )
+    slices_of(of, [3], 20.0, method="tv", parameters={"iterations": 1})  # compiled before it is measured
+    tracemalloc.start()
+    made = reconstruct_frames(of, settings, range(ROWS), centre_px=20.0, folder=tmp_path, threads=1)
+    shapes = [block.shape for _, block in made.blocks()]
+    made.close()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert made.grouping.at_once < made.grouping.lanes
+    assert sum(shape[0] for shape in shapes) == ROWS
+    assert shapes[0] == (made.grouping.at_once, 151, 151)
+    assert peak < 1.05 * 24 * 2**20
+
+
+def test_a_softer_window_of_the_picture_shows_what_such_slices_would(half_turn):
+    sharp, soft = (slices_of(half_turn, [18], CENTRE, window=window)[1][0] for window in ("ramp", "hann"))
+    assert compare_slices(softened(sharp, "hann"), soft, 0.9).nrmse < 0.002
+    assert compare_slices(sharp, soft, 0.9).nrmse > 0.01
+    assert softened(soft, "ramp", "hann") == pytest.approx(soft, abs=1e-6)
 
 
 def volume(target):

@@ -83,8 +83,8 @@ def check_intervals(errors, fewest, most):
     assert np.median(errors[:, 1]) <= 0.1
 
 
-def test_the_stated_interval_holds_in_most_of_ten_random_cases():
-    check_intervals(errors_of_random_cases(range(10)), 8, 10)
+def test_the_stated_interval_holds_in_most_of_six_random_cases():
+    check_intervals(errors_of_random_cases(range(6)), 5, 6)
 
 
 @pytest.mark.campaign
