@@ -55,7 +55,7 @@ def test_a_scan_is_drawn_into_a_picture_and_a_window_that_cannot_be_opened_is_to
     picture = tmp_path / "scan.png"
     assert "written to" in danmax("plot", "1", "-o", picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(StorageError, match=r"its ending must be \.png"):
+    with pytest.raises(SettingsError, match=r"its ending must be \.png"):
         danmax("plot", "1", "-o", tmp_path / "scan.docx")
     with pytest.raises(SettingsError, match=r"no window can be opened here; danmax plot scan-0001 -o scan-0001\.png"):
         danmax("plot", "1")
