@@ -89,12 +89,12 @@ class Beamline:
     shutter: Shutter
     ring_current: RingCurrent
     beam_monitor: BeamMonitor | None = None
-    more_counters: Mapping[str, Counter] = field(default_factory=dict)
+    more_counters: Mapping[str, Counter] = field(default_factory=dict[str, Counter])
     recorded: Snapshot | None = None
     control: Control = field(default_factory=Control)
     twin: "Twin | None" = None
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop, repr=False)
-    _tolerated: dict[str, Tolerated] = field(default_factory=dict, repr=False)
+    _tolerated: dict[str, Tolerated] = field(default_factory=dict[str, Tolerated], repr=False)
 
     @property
     def rotation(self) -> MotorDevice:

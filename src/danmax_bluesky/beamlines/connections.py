@@ -148,4 +148,4 @@ class Connections(Control):
         if isinstance(watch, PvaWatch):
             await watch.connect(self._connect_timeout_s)
         else:
-            await device.connect(timeout=self._connect_timeout_s, force_reconnect=again)
+            await device.connect(timeout=self._connect_timeout_s, force_reconnect=again)  # pyright: ignore[reportUnknownMemberType]

@@ -65,7 +65,7 @@ async def make(settings: Settings, path_provider: PathProvider) -> Beamline:
     )
     await asyncio.gather(connections.connect(), values.connect())
     if not settings.ring_current:
-        await ring_current.connect()
+        await ring_current.connect()  # pyright: ignore[reportUnknownMemberType]
         connections.missing[ring_current.name] = (
             f"{NO_ADDRESS}: taken as {settings.source.ring_current_ma:g} mA, beam or not"
         )

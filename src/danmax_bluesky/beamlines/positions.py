@@ -52,7 +52,7 @@ async def _asked(settings: Settings, name: str) -> float:
 
     motor = make_motor(name, settings.motors[name], settings)
     try:
-        await motor.connect(timeout=settings.tango.connect_timeout_s)
+        await motor.connect(timeout=settings.tango.connect_timeout_s)  # pyright: ignore[reportUnknownMemberType]
         return await motor.readback.get_value()
     except NotConnectedError as error:
         raise DeviceError(f"motor {name} does not answer: {' '.join(str(error).split())}") from error

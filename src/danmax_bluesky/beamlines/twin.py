@@ -10,9 +10,9 @@ from ophyd_async.core import (
     Device,
     PathProvider,
     SignalW,
-    callback_on_mock_execute,
-    callback_on_mock_put,
-    set_mock_units,
+    callback_on_mock_execute,  # pyright: ignore[reportUnknownVariableType]
+    callback_on_mock_put,  # pyright: ignore[reportUnknownVariableType]
+    set_mock_units,  # pyright: ignore[reportUnknownVariableType]
     set_mock_value,
     walk_devices,
 )
@@ -90,7 +90,7 @@ async def make(settings: Settings, path_provider: PathProvider, make_process: Ma
     monitor = BeamMonitor(names.beam_monitor)
     counters = {name: Counter(name) for name in settings.counters}
     for device in (*motors.values(), *cameras.values(), *counters.values(), panda, shutter, ring_current, monitor):
-        await device.connect(mock=True)
+        await device.connect(mock=True)  # pyright: ignore[reportUnknownMemberType]
     bind(world, motors, cameras, panda, shutter, ring_current, monitor, tuple(counters.values()))
     try:
         await world.start(make_process)
@@ -185,7 +185,7 @@ def _forward(device: Device, put: Callable[[str, Any], None], names: Mapping[str
             def tell(value: Any, name: str = name) -> None:
                 put(name, value)
 
-            callback_on_mock_put(signal, tell)
+            callback_on_mock_put(signal, tell)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _stamped(device: Device, clock: Clock) -> Callable[[str, Any], None]:
@@ -266,7 +266,8 @@ def _bind_panda(virtual: VirtualPanda, panda: Any) -> None:
 
     def put(register: str, value: Any) -> None:
         if register.endswith(".table"):
-            value = {name: getattr(value, name) for name in type(value).model_fields}
+            table: Any = type(value)
+            value = {name: getattr(value, name) for name in table.model_fields}
         virtual.put(register, value)
 
     virtual.publish = publish

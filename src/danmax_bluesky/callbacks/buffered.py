@@ -76,9 +76,9 @@ class Buffered:
 
     def _state(self) -> str:
         what, since = self._at
-        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001  where it hangs
-        place = f" in {Path(frame.f_code.co_filename).name}, line {frame.f_lineno}" if frame is not None else ""
-        return f"{what} for {time.monotonic() - since:.0f} s{place}, {self._taken - self._done} documents to come"
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  where it hangs
+        line = f" in {Path(frame.f_code.co_filename).name}, line {frame.f_lineno}" if frame is not None else ""
+        return f"{what} for {time.monotonic() - since:.0f} s{line}, {self._taken - self._done} documents to come"
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:

@@ -47,9 +47,9 @@ class Guard:
         self.name = name
         self.failures: list[Failure] = []
         self._consumer = consumer
-        self._report = report or (lambda failure: _log.error("%s", failure))
+        self._report = report or _log_error
         self._run = ""
-        self._told = self._taken = 0
+        self._reported = self._taken = 0
 
     def __call__(self, name: str, doc: Any) -> None:
         """Pass one document on."""
@@ -66,14 +66,18 @@ class Guard:
                 _log.exception("%s", failure)
             _forget_frames(error)
         if name == "stop":
-            for failure in self.failures[self._told :]:
+            for failure in self.failures[self._reported :]:
                 self._report(failure)
-            self._told = len(self.failures)
+            self._reported = len(self.failures)
 
     def take_failures(self) -> list[Failure]:
         """What has failed since this was asked last."""
         begin, self._taken = self._taken, len(self.failures)
         return self.failures[begin : self._taken]
+
+
+def _log_error(failure: Failure) -> None:
+    _log.error("%s", failure)
 
 
 def _forget_frames(error: BaseException | None) -> None:

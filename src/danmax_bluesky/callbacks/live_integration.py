@@ -109,12 +109,14 @@ class _OneRun:
                 self._want(doc)
             case "stop":
                 self._end(doc)
+            case _:
+                pass
 
     def _begin_early(self, descriptor: Mapping[str, Any]) -> None:
         """Where the plan waits for the integrals of a frame, its file is not documented before they are there."""
         for detector, how in self._start.get("integrals", {}).items():
-            known = detector in self._recipes and detector in descriptor["data_keys"]
-            if how == IN_EVENTS and known and detector not in self._jobs:
+            is_integrated = detector in self._recipes and detector in descriptor["data_keys"]
+            if how == IN_EVENTS and is_integrated and detector not in self._jobs:
                 planned = {entry["name"]: int(entry["num"]) for entry in self._start["segments"]}
                 file = ScanFiles.of(self._start).detector(detector)
                 said = self._start.get("detector_settings", {}).get(detector, {}).get("dataset")

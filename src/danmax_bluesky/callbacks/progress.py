@@ -19,7 +19,7 @@ class ProgressBars(DocumentRouter):
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self._console = console or screen(stderr=True)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}

@@ -1,7 +1,7 @@
 """Every derived file of a run, made again from its journal: also of a run whose process was killed."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def rebuild(
 
 
 @contextmanager
-def _alone(files: ScanFiles) -> Iterator[None]:
+def _alone(files: ScanFiles) -> Generator[None]:
     """Let nobody else rebuild the same scan: who writes its master has the right to everything that follows from it.
 
     Where the scan's folder may not be written to there is nothing to lock: what cannot be written is told one by one.

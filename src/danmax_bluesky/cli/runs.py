@@ -38,7 +38,7 @@ def command(
     if rescan:
         found = service.adopt()
         aside.print(f"{found} run(s) found that the catalogue did not know", highlight=False)
-    if service.place.is_embedded and not service.place.runs.exists():
+    if service.folder.is_embedded and not service.folder.runs.exists():
         aside.print(f"no run was measured below {now.data_root} with a catalogue", soft_wrap=True, highlight=False)
         return
     with aside.status("asking the catalogue"):

@@ -80,7 +80,7 @@ def _values(record: RunRecord, table: FrameTable, value: str, recipe: str) -> np
     recorded = table.recorded
     if value in recorded:
         return np.asarray(recorded[value][0], float)
-    known: set[str] = set(recorded)
+    names: set[str] = set(recorded)
     files = [path for path in computed_files(record.files) if path.name.endswith(INTEGRATED)]
     for path in sorted(files, key=lambda path: len(path.name)):  # that of the recipe `azint` names none
         if f"_{table.detector}_" not in path.name or (recipe not in ("", "azint") and f"_{recipe}_" not in path.name):
@@ -89,10 +89,10 @@ def _values(record: RunRecord, table: FrameTable, value: str, recipe: str) -> np
         if value in integrals:
             of_row = dict(zip(index.tolist(), np.asarray(integrals[value], float).tolist(), strict=True))
             return np.array([of_row.get(row, np.nan) for row in table.row.tolist()])
-        known |= set(integrals)
+        names |= set(integrals)
     if record.stop is None and not files:
         return np.full(len(table), np.nan)  # the first pattern is still to come
-    listed = ", ".join(sorted(known))
+    listed = ", ".join(sorted(names))
     raise StorageError(f"{record.files.documents}: {value} is not known of its frames; known are {listed}")
 
 
@@ -110,9 +110,9 @@ def _sums(table: FrameTable, region: Sequence[int]) -> np.ndarray:
         with contextlib.closing(open_frames(path, dataset)) as frames:
             frame = np.empty(frames.shape, frames.dtype)
             masked = np.iinfo(frames.dtype).max if frames.dtype.kind in "iu" else np.inf
-            for place in np.flatnonzero(table.file_index == number).tolist():
+            for index in np.flatnonzero(table.file_index == number).tolist():
                 with contextlib.suppress(FrameError):  # it stays NaN
-                    frames.read_into(int(table.row[place]), frame)
+                    frames.read_into(int(table.row[index]), frame)
                     part = frame[top : top + high, left : left + wide]
-                    sums[place] = part[(part >= 0) & (part < masked)].sum(dtype=float)
+                    sums[index] = part[(part >= 0) & (part < masked)].sum(dtype=float)
     return sums
