@@ -39,8 +39,8 @@ def service(root):
     with CatalogService.of(Settings(data_root=root)) as service:
         yield service
         service.close(LIMIT_S)
-    assert service.place.feeder.is_free
-    assert not answers(service.place.server())
+    assert service.folder.feeder.is_free
+    assert not answers(service.folder.server())
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +161,8 @@ def test_a_run_is_read_through_databroker(session, service, root):
     composed = compose_mesh(root, 70, positions)
     uid = emit(session, composed)
     service.settle(LIMIT_S)
-    server = service.place.server()
-    words = [sys.executable, "-c", DATABROKER, server.uri, service.place.api_key(), uid]
+    server = service.folder.server()
+    words = [sys.executable, "-c", DATABROKER, server.uri, service.folder.api_key(), uid]
     asked = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert asked.returncode == 0, asked.stderr
     told = json.loads(asked.stdout.splitlines()[-1])
@@ -246,12 +246,12 @@ def test_nothing_is_missing_after_the_server_was_killed_in_the_middle_of_a_scan(
     for document in composed.documents[:half]:
         session(*document)
     eventually(lambda: find_one(catalog, uid))
-    before = service.place.server()
+    before = service.folder.server()
     os.kill(before.pid, signal.SIGKILL)
     for document in composed.documents[half:]:
         session(*document)
     service.settle(LIMIT_S)
-    after = service.place.server()
+    after = service.folder.server()
     assert (after.uri, after.pid != before.pid) == (before.uri, True)
     run = catalog[uid]
     check_rows(run, composed, parts)
@@ -269,7 +269,7 @@ def test_nothing_is_missing_after_the_feeder_was_killed_in_the_middle_of_a_scan(
         session(*document)
     eventually(lambda: find_one(catalog, uid))
     os.kill(feeder_of(service), signal.SIGKILL)
-    eventually(lambda: service.place.feeder.is_free)
+    eventually(lambda: service.folder.feeder.is_free)
     for document in composed.documents[-6:]:
         session(*document)
     service.ensure_feeder()
@@ -281,10 +281,10 @@ def test_nothing_is_missing_after_the_feeder_was_killed_in_the_middle_of_a_scan(
 
 
 def test_a_server_that_hangs_delays_no_document(session, service, catalog, root):
-    eventually(lambda: answers(service.place.server()))
+    eventually(lambda: answers(service.folder.server()))
     composed = compose_tomography(root, scan_id=8)
     uid = composed.start["uid"]
-    server = service.place.server().pid
+    server = service.folder.server().pid
     os.kill(server, signal.SIGSTOP)
     try:
         emitting = threading.Thread(target=emit, args=(session, composed))
@@ -294,7 +294,7 @@ def test_a_server_that_hangs_delays_no_document(session, service, catalog, root)
         assert status_of(server)[0] == "T"
         journal = composed.folder / "scan-0008_documents.jsonl"
         assert len(journal.read_text().splitlines()) == len(composed.documents)
-        assert uid not in service.place.outcomes()
+        assert uid not in service.folder.outcomes()
     finally:
         os.kill(server, signal.SIGCONT)
     service.settle(LIMIT_S)
@@ -363,7 +363,7 @@ def test_the_shell_lists_runs_and_finds_them(session, service, catalog, root):
     assert runs("--sample", "nothing") == ""
     assert "0060" in runs("--scan", "60-61")
     assert "0061" not in runs("--scan", "60")
-    assert answers(service.place.server())
+    assert answers(service.folder.server())
     log = (root / "20260000" / "2026000001" / "process" / "scan_log.md").read_text().splitlines()
     assert [row[2:6] for row in log if row.endswith("| aborted: a cable came off |")] == ["0061"]
 
@@ -377,10 +377,10 @@ def test_the_shell_calls_no_run_open_that_has_just_ended(session, service, catal
 
 
 def test_another_session_shares_server_and_feeder(service, catalog, root):
-    feeder, server = feeder_of(service), service.place.server()
+    feeder, server = feeder_of(service), service.folder.server()
     with CatalogService.of(Settings(data_root=root)) as other:
         assert len(other.connect(LIMIT_S)) == len(catalog)
-    assert (feeder_of(service), service.place.server()) == (feeder, server)
+    assert (feeder_of(service), service.folder.server()) == (feeder, server)
     assert answers(server)
 
 
@@ -392,7 +392,7 @@ def test_runs_measured_without_a_catalogue_can_be_taken_in(service, catalog, roo
     assert service.adopt() == 1
     assert service.adopt() == 0
     run = eventually(lambda: find_one(catalog, composed.start["uid"]))
-    eventually(lambda: service.place.outcomes().get(composed.start["uid"]) == "whole")
+    eventually(lambda: service.folder.outcomes().get(composed.start["uid"]) == "whole")
     assert run["flat"]["orca"].shape == (3, 12, 16)
 
 
@@ -403,12 +403,12 @@ def test_a_run_that_the_catalogue_refuses_does_not_hold_up_the_others(session, s
     good = compose_tomography(root, [Part("flat", "flat", [0.0] * 3)], scan_id=41)
     emit(session, bad)
     emit(session, good)
-    eventually(lambda: service.place.outcomes().get(good.start["uid"]) == "whole")
-    assert service.place.outcomes()[bad.start["uid"]] != "whole"
+    eventually(lambda: service.folder.outcomes().get(good.start["uid"]) == "whole")
+    assert service.folder.outcomes()[bad.start["uid"]] != "whole"
 
 
 def test_a_remote_server_is_fed_and_asked_the_same_way(service, catalog, root):
-    address, secret = service.place.server(), service.place.api_key()
+    address, secret = service.folder.server(), service.folder.api_key()
     remote = CatalogSettings(kind="remote", uri=address.uri, api_key=secret)
     composed = compose_tomography(root / "remote", [Part("flat", "flat", [0.0] * 3)], proposal="20260002")
     with CatalogService.of(Settings(data_root=root / "remote", catalog=remote)) as there:
@@ -417,14 +417,14 @@ def test_a_remote_server_is_fed_and_asked_the_same_way(service, catalog, root):
         found = find_runs(there.connect(), proposal="20260002")
         assert [run.start["uid"] for run in found.values()] == [composed.start["uid"]]
         there.close(LIMIT_S)
-    assert there.place.feeder.is_free
+    assert there.folder.feeder.is_free
     np.testing.assert_array_equal(catalog[composed.start["uid"]]["flat"]["orca"].read(), composed.frames["orca"])
     assert answers(address)
 
 
 def test_a_secret_is_asked_for(service, catalog):
     with pytest.raises(CatalogError, match="does not answer as it should"):
-        connect(service.place.server().uri, "wrong")
+        connect(service.folder.server().uri, "wrong")
 
 
 def find_one(catalog, uid):
@@ -443,4 +443,4 @@ def status_of(pid):
 
 def feeder_of(service):
     """Process id of the feeder: it started the server."""
-    return status_of(service.place.server().pid)[1]
+    return status_of(service.folder.server().pid)[1]

@@ -95,9 +95,9 @@ def test_a_scan_is_in_the_catalogue_as_it_is_on_disk(session):
 
 
 def test_a_scan_during_which_the_server_is_killed_goes_on_and_is_in_the_catalogue_afterwards(session):
-    before = session.catalog_service.place.server()
+    before = session.catalog_service.folder.server()
     start = measure(session, tomography(session), "proj", lambda: os.kill(before.pid, signal.SIGKILL))
-    assert session.catalog_service.place.server().pid != before.pid
+    assert session.catalog_service.folder.server().pid != before.pid
     check_against_files(session.catalog[start["uid"]], COMPLETE)
 
 
@@ -141,19 +141,19 @@ def test_a_closed_session_leaves_nothing_running_and_a_lost_catalogue_is_made_ag
     session.RE(session.plans.azint_count(2, 0.05))
     service = session.catalog_service
     session.close()
-    eventually(lambda: service.place.outcomes() and service.place.feeder.is_free)  # it delivers all before it ends
-    assert not answers(service.place.server())
-    assert service.place.outcomes() == {session.last_run["uid"]: "whole"}
-    for path in service.place.directory.glob("catalog.db*"):
+    eventually(lambda: service.folder.outcomes() and service.folder.feeder.is_free)  # it delivers all before it ends
+    assert not answers(service.folder.server())
+    assert service.folder.outcomes() == {session.last_run["uid"]: "whole"}
+    for path in service.folder.directory.glob("catalog.db*"):
         path.unlink()
     with CatalogService.of(session.settings) as later:
         catalog = later.connect()
-        run = eventually(lambda: len(catalog) == 1 and service.place.outcomes() and catalog[-1])
+        run = eventually(lambda: len(catalog) == 1 and service.folder.outcomes() and catalog[-1])
         assert run.start["uid"] == session.last_run["uid"]
         assert run["primary"]["pilatus"].shape[0] == 2
         assert run["baseline"]["ring_current"].shape == (2,)
         later.close(LIMIT_S)
-    assert later.place.feeder.is_free
+    assert later.folder.feeder.is_free
 
 
 def test_at_the_prompt_runs_are_found_as_with_databroker(session):

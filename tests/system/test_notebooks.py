@@ -26,7 +26,7 @@ spread = (patterns.intensity - np.nanmean(patterns.intensity, axis=0)) / pattern
 assert 0.7 < np.nanmean(spread**2) / (1 - 1 / 5) < 1.4, np.nanmean(spread**2)
 assert tomography.start["sample"]["name"] == "phantom" and powder.start["sample"]["name"] == "CeO2"
 assert tomography.validate() and powder.validate()
-assert session.catalog_service.place.outcomes() and not session.guards[-1].failures
+assert session.catalog_service.folder.outcomes() and not session.guards[-1].failures
 """
 
 

@@ -4,13 +4,17 @@ import ast
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.options import options_of
+from danmax_bluesky.scattering.geometry import geometry_of_poni
+from danmax_bluesky.scattering.recipe import Recipe
 from danmax_bluesky.testing.generated import ROOT, generated_files
+from danmax_bluesky.testing.powder import SMALL, small_poni
 from danmax_bluesky.tomography.reference import type_source
 from danmax_bluesky.tomography.scan import WAY, TomoScan
 from danmax_bluesky.tomography.tori import ReconstructionSettings
@@ -144,6 +148,19 @@ def test_a_key_of_a_recipe_that_is_added_in_one_place_is_known_everywhere(tmp_pa
         "settings": 2.0,
         "of a run": 3.0,
     }
+
+
+def test_the_numbers_follow_from_the_description_and_are_recorded():
+    geometry = geometry_of_poni(small_poni(), SMALL)
+    recipe, settings = Recipe(geometry), RecipeSettings()
+    keys = {field.name: field.name.removesuffix("_deg") for field in fields(Recipe)}
+    shared = {name: key for name, key in keys.items() if key in RecipeSettings.model_fields and key != "lower_limit"}
+    assert len(shared) > 15
+    assert {key: getattr(recipe, name) for name, key in shared.items()} == {
+        key: getattr(settings, key) for key in shared.values()
+    }
+    images = {"geometry", "mask", "dark", "flat", "dark_variance", "background"}
+    assert set(keys.values()) - images <= recipe.parameters().keys()
 
 
 @pytest.mark.parametrize("model", [RecipeSettings, ReconstructionSettings])

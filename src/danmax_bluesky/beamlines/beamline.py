@@ -95,7 +95,7 @@ class Beamline:
     recorded: Snapshot | None = None
     control: Control = field(default_factory=Control)
     twin: "Twin | None" = None
-    environment: Mapping[str, EnvironmentChannel] = field(default_factory=dict)
+    environment: Mapping[str, EnvironmentChannel] = field(default_factory=dict[str, EnvironmentChannel])
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop, repr=False)
     _tolerated: dict[str, Tolerated] = field(default_factory=dict[str, Tolerated], repr=False)
 

@@ -16,6 +16,7 @@ from ophyd_async.core import (
     set_mock_value,
     walk_devices,
 )
+from pydantic import BaseModel
 
 from danmax_bluesky.beamlines.beamline import Beamline, Control
 from danmax_bluesky.config import Settings
@@ -298,8 +299,7 @@ def _bind_panda(virtual: VirtualPanda, panda: Any) -> None:
 
     def put(register: str, value: Any) -> None:
         if register.endswith(".table"):
-            fields: Mapping[str, Any] = type(value).model_fields
-            value = {name: getattr(value, name) for name in fields}
+            value = _columns_of(value)
         virtual.put(register, value)
 
     virtual.publish = publish
@@ -313,3 +313,8 @@ def _bind_panda(virtual: VirtualPanda, panda: Any) -> None:
     publish("data.datasets", table_type(name=names, dtype=["float64"] * len(names)))
     publish("data.directory_exists", True)
     _forward(panda, put, registers)
+
+
+def _columns_of(table: BaseModel) -> dict[str, Any]:
+    """Name -> values of each column of a table of the PandA."""
+    return {name: getattr(table, name) for name in type(table).model_fields}

@@ -65,7 +65,7 @@ def write_dxchange(
     chosen = list(detectors) if detectors else [name for name, table in tables.items() if has_dxchange(table)]
     for name in chosen:
         if name not in tables or not has_dxchange(tables[name]):
-            usable = ", ".join(found for found, table in tables.items() if has_dxchange(table)) or "none"
+            usable = ", ".join(detector for detector, table in tables.items() if has_dxchange(table)) or "none"
             raise FormatError(
                 f"{name}: the run has no projections of this detector; detectors with projections: {usable}"
             )
@@ -98,7 +98,7 @@ def _write_one(
     """Write one file; the one that lacks entries of its configuration is written too, and then said to have failed."""
     files = record.files
     provenance = Provenance(files)
-    parameters = {
+    parameters: dict[str, Any] = {
         "detector": table.detector,
         "file": path.name if path.parent == files.raw else str(path),
         "export": dataclasses.asdict(export),
@@ -132,8 +132,10 @@ def _write_one(
 def _described(export: Export) -> str:
     how = "linked"
     if export.copying is not None:
-        kept = export.copying.compression == "keep"
-        how = f"copied as {export.copying.order}" + ("" if kept else f" with compression {export.copying.compression}")
+        as_stored = export.copying.compression == "keep"
+        how = f"copied as {export.copying.order}" + (
+            "" if as_stored else f" with compression {export.copying.compression}"
+        )
     volume = "volumes" if export.volume is None else f"volume {export.volume}"
     return how + (f", {volume} of {export.volume_deg:g} degrees" if export.volume_deg else "")
 

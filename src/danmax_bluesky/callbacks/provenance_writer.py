@@ -91,7 +91,7 @@ def _gone(record: RunRecord, deadline: float) -> list[str]:
 
 
 def _sources(record: RunRecord) -> list[Path]:
-    return sorted({source.file for segment in record.segments for source in segment.external.values()})
+    return sorted({source.file for source in record.sources})
 
 
 def seal(record: RunRecord, row: str, timeout_s: float = SEAL_TIMEOUT_S) -> None:

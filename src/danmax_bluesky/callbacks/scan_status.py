@@ -60,7 +60,7 @@ class ScanRecords(DocumentRouter):
             first = int(resource["parameters"].get("slice", "0:").split(":")[0] or 0)
             file, dataset = path_of_uri(resource["uri"]), resource["parameters"]["dataset"]
             self._latest.setdefault(record, {})[key] = frames_location(file, dataset, first, first + stop)
-        if self._clock() - self._told >= TELL_EVERY_S:
+        if self._clock() - self._published_s >= TELL_EVERY_S:
             self._tell({})
 
     def stop(self, doc: Any) -> None:
@@ -83,14 +83,14 @@ class ScanRecords(DocumentRouter):
         self._rows: dict[str, dict[str, int]] = {}
         self._latest: dict[str, dict[str, str]] = {}
         self._master = ""
-        self._began = self._told = self._clock()
+        self._began = self._published_s = self._clock()
 
     def _files(self) -> dict[str, str]:
         """Latest darks and flats, of several detectors with ", " between."""
-        return {record: ", ".join(places.values()) for record, places in self._latest.items()}
+        return {record: ", ".join(locations.values()) for record, locations in self._latest.items()}
 
     def _tell(self, more: Mapping[str, Any]) -> None:
-        self._told = self._clock()
+        self._published_s = self._clock()
         sums = {key: sum(rows.values()) for key, rows in self._rows.items()}
         saved = min((count for key, count in sums.items() if key in self._detectors), default=0)
         planned = sum(self._planned.values())
@@ -101,7 +101,7 @@ class ScanRecords(DocumentRouter):
         self._update(
             {
                 "progress": min(100.0 * saved / planned, 100.0) if planned else 0.0,
-                "elapsed": max(self._told - self._began, 0.0),
+                "elapsed": max(self._published_s - self._began, 0.0),
                 "remaining": max(left_s, 0.0),
                 "frames_collected": max(sums.values(), default=0),
                 "frames_saved": saved,

@@ -12,9 +12,10 @@ from rich.markup import escape
 from danmax_bluesky.cli import SettingsSource
 from danmax_bluesky.cli.recipe_options import recipe_changes
 from danmax_bluesky.cli.scans import journals_of
+from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.pipelines.batch import Source, start_of
 from danmax_bluesky.pipelines.other_programs import recipes_in
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipe_settings
+from danmax_bluesky.pipelines.recipes import recipe_settings
 from danmax_bluesky.pipelines.scan_integration import IntegrationReport
 from danmax_bluesky.storage.journals import ended_record_of
 
@@ -52,7 +53,7 @@ class Recipes:
         given = self._given if self._given is not None else self._settings().recipes
         return list(dict.fromkeys(recipe.detector for recipe in given))
 
-    def of(self, source: Source) -> list[IntegrationSettings]:
+    def of(self, source: Source) -> list[RecipeSettings]:
         """The recipes of one source."""
         detector = source.paths[0].stem.partition("_")[2]
         start = start_of(source) if self._given is None else None

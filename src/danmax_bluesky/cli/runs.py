@@ -50,7 +50,7 @@ def command(
     if rescan:
         adopted = service.adopt()
         aside.print(f"{adopted} run(s) found that the catalogue did not know", highlight=False)
-    if service.place.is_embedded and not service.place.runs.exists():
+    if service.folder.is_embedded and not service.folder.runs.exists():
         aside.print(f"no run was measured below {now.data_root} with a catalogue", soft_wrap=True, highlight=False)
         return
     with aside.status("asking the catalogue"):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from danmax_bluesky.formats.dataset_parts import narrowed, region_of
 from danmax_bluesky.formats.dxchange_configuration import (
     ControlValue,
     DXchangeConfiguration,
@@ -194,16 +195,16 @@ class _Builder:
     def _entries(self, tree: Group, table: FrameTable, volume: int | None, *, first: bool, volumes: int) -> Group:
         facts = facts_of(self.record, table, self.folder)
         for path, entry in self.configuration.entries.items():
-            place = path
+            target = path
             if volume is not None:
                 if path.startswith(f"{EXCHANGE}/"):
-                    place = f"{EXCHANGE}_{volume}/{path.removeprefix(f'{EXCHANGE}/')}"
+                    target = f"{EXCHANGE}_{volume}/{path.removeprefix(f'{EXCHANGE}/')}"
                 elif not first:
                     continue
                 elif path.startswith(f"{EXCHANGE}_"):
                     number, _, rest = path.removeprefix(f"{EXCHANGE}_").partition("/")
-                    place = f"{EXCHANGE}_{int(number) + volumes}/{rest}" if number.isdigit() else path
-            for where, node in self._nodes(place, path, entry, table, facts):
+                    target = f"{EXCHANGE}_{int(number) + volumes}/{rest}" if number.isdigit() else path
+            for where, node in self._nodes(target, path, entry, table, facts):
                 try:
                     tree = grafted(tree, where, node)
                 except ValueError as error:
@@ -211,13 +212,13 @@ class _Builder:
         return tree
 
     def _nodes(
-        self, place: str, path: str, entry: Any, table: FrameTable, facts: Mapping[str, Any]
+        self, target: str, path: str, entry: Any, table: FrameTable, facts: Mapping[str, Any]
     ) -> list[tuple[str, Node]]:
         match entry:
             case LiteralEntry():
                 node = self._literal(entry, facts)
             case ControlValue():
-                return self._control_values(place, path, entry)
+                return self._control_values(target, path, entry)
             case Hdf5Link() | Hdf5Copy() if entry.frames is not None:
                 node = self._frames(entry, table)
             case _:
@@ -226,7 +227,7 @@ class _Builder:
             if not entry.optional:
                 self.problems.append(f"entry {path}: {node.reason}")
             return []
-        return [] if node is None else [(place, node)]
+        return [] if node is None else [(target, node)]
 
     def _literal(self, entry: LiteralEntry, facts: Mapping[str, Any]) -> Node | Unresolved:
         value = resolve(entry.value, facts)
@@ -234,9 +235,9 @@ class _Builder:
             return value
         return Dataset(storable(value), _attributes(entry, facts))
 
-    def _control_values(self, place: str, path: str, entry: ControlValue) -> list[tuple[str, Node]]:
+    def _control_values(self, target: str, path: str, entry: ControlValue) -> list[tuple[str, Node]]:
         snapshots = self.record.snapshots[:1] if entry.at == "start" else self.record.snapshots[1:][-1:]
-        many = place.endswith("/*")
+        many = target.endswith("/*")
         if not snapshots:
             if not entry.optional:
                 self.problems.append(f"entry {path}: the run has no snapshot of its {entry.at}")
@@ -246,11 +247,11 @@ class _Builder:
         nodes: list[tuple[str, Node]] = []
         for name in names:
             if name in values:
-                nodes.append((f"{place[:-1]}{name}" if many else place, _control(snapshots[0], name, entry)))
+                nodes.append((f"{target[:-1]}{name}" if many else target, _control(snapshots[0], name, entry)))
         if not nodes and not entry.optional:
-            known = ", ".join(sorted(values)) or "nothing"
+            present = ", ".join(sorted(values)) or "nothing"
             self.problems.append(
-                f"entry {path}: no {entry.device!r} in the snapshot of the scan's {entry.at}, which has: {known}"
+                f"entry {path}: no {entry.device!r} in the snapshot of the scan's {entry.at}, which has: {present}"
             )
         return nodes
 
@@ -261,7 +262,7 @@ class _Builder:
         attrs = {**_attributes(entry, {}), **({"axes": entry.axes} if entry.axes else {})}
         view = frames_of(table, frames, self.folder)
         if entry.slice:
-            view = _narrowed(view, parse_slice(entry.slice))
+            view = narrowed(view, parse_slice(entry.slice))
             if isinstance(view, Unresolved):
                 return view
         return self._as_wanted(replace(view, attrs=attrs), copied=isinstance(entry, Hdf5Copy))
@@ -282,15 +283,15 @@ class _Builder:
                 return part
         if not file:
             return SoftLink(path)
-        found = self.look(file, path)
-        if isinstance(found, str):
-            return Unresolved(f"{file}::{path}: {found}")
+        dataset = self.look(file, path)
+        if isinstance(dataset, str):
+            return Unresolved(f"{file}::{path}: {dataset}")
         copies = isinstance(entry, Hdf5Copy) or self.export.copying is not None
         if isinstance(entry, Hdf5Link) and self.export.copying is not None and not entry.in_copies:
             return None
-        attrs = {**({"units": found.units} if found.units else {}), **_attributes(entry, facts)}
+        attrs = {**({"units": dataset.units} if dataset.units else {}), **_attributes(entry, facts)}
         attrs |= {"axes": entry.axes} if entry.axes else {}
-        region = _region(parse_slice(entry.slice), found.shape) if entry.slice else ()
+        region = region_of(parse_slice(entry.slice), dataset.shape) if entry.slice else ()
         if isinstance(region, Unresolved):
             return Unresolved(f"{file}::{path}: {region.reason}")
         if copies:
@@ -303,8 +304,8 @@ class _Builder:
                 f"{file}::{path}: a link takes every frame or every n-th, but lines and columns without gaps"
             )
         bounds = tuple((first, last) for first, last, _ in inner)
-        source = FrameSlice(file, path, found.shape, start, stop, step, bounds)
-        return VirtualDataset((source,), found.dtype, fill_value(found.dtype), attrs)
+        source = FrameSlice(file, path, dataset.shape, start, stop, step, bounds)
+        return VirtualDataset((source,), dataset.dtype, fill_value(dataset.dtype), attrs)
 
 
 def _attributes(entry: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -327,52 +328,14 @@ def _control(snapshot: Snapshot, name: str, entry: ControlValue) -> Dataset:
     return Dataset(value, {**attrs, "device": name, "read_at": entry.at})
 
 
-def _region(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[tuple[int, int, int], ...] | Unresolved:
-    if len(slices) > len(shape):
-        return Unresolved(f"has {len(shape)} dimensions, shape {shape}; the slice has {len(slices)}")
-    whole = (*slices, *[slice(None)] * (len(shape) - len(slices)))
-    region = tuple(part.indices(size) for part, size in zip(whole, shape, strict=True))
-    if any(not len(range(*part)) for part in region):
-        return Unresolved(f"has shape {shape}; the slice leaves nothing of it")
-    return region
-
-
-def _narrowed(view: VirtualDataset, slices: tuple[slice, ...]) -> VirtualDataset | Unresolved:
-    """A part of a view that may come in several pieces."""
-    region = _region(slices, view.shape)
-    if isinstance(region, Unresolved):
-        return region
-    rows, *inner = region
-    wanted = np.arange(*rows)
-    bounds = tuple((first, last) for first, last, _ in inner)
-    if any(step != 1 for _, _, step in inner):
-        return Unresolved("lines and columns of frames are taken without gaps")
-    pieces: list[FrameSlice] = []
-    first = 0
-    for source in view.sources:
-        local = wanted[(wanted >= first) & (wanted < first + len(source))] - first
-        if len(local):
-            pieces.append(
-                replace(
-                    source,
-                    start=source.start + int(local[0]),
-                    stop=source.start + int(local[-1]) + 1,
-                    step=rows[2],
-                    inner=bounds,
-                )
-            )
-        first += len(source)
-    return replace(view, sources=tuple(pieces))
-
-
 def _without_empty(tree: Group) -> Group:
     """An exchange group is one only if it holds data."""
-    kept = {
+    children = {
         name: node
         for name, node in tree.children.items()
         if not (name.startswith("exchange") and isinstance(node, Group) and "data" not in node.children)
     }
-    return Group(kept, tree.attrs)
+    return Group(children, tree.attrs)
 
 
 def _scaled(tree: Group) -> Group:

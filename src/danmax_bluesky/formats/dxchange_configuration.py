@@ -184,5 +184,5 @@ def _explain(problem: Mapping[str, Any]) -> str:
             if entry
             else f"{rest!r} is not known"
         )
-    found = f" (found {shown(problem['input'])})"
-    return (f"entry {entry}: " if entry else "") + (f"{rest}: " if rest else "") + what + found
+    given = f" (found {shown(problem['input'])})"
+    return (f"entry {entry}: " if entry else "") + (f"{rest}: " if rest else "") + what + given

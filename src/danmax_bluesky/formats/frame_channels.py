@@ -169,7 +169,9 @@ def _constant(
         if len(numbers) > 1 and np.isclose(numbers[0], numbers[-1], rtol=STEADY, atol=0.0):
             text = f"{key}, which was the same at the start and at the end of the scan"
             return (np.full(len(table), numbers[0]), units, text), ""
-        told = f"was {numbers[0]:g} at first and {numbers[-1]:g} at the end" if len(numbers) > 1 else "was told once"
-        text = f"{key} was not recorded with each frame, and it {told}, so its value at each frame is not known"
+        readings = (
+            f"was {numbers[0]:g} at first and {numbers[-1]:g} at the end" if len(numbers) > 1 else "was told once"
+        )
+        text = f"{key} was not recorded with each frame, and it {readings}, so its value at each frame is not known"
         return (np.full(len(table), np.nan), units, key), text
     return None, f"nothing was recorded for it; the settings take it from {', '.join(keys)}"

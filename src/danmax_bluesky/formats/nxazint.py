@@ -62,8 +62,8 @@ class PatternLayout:
     @property
     def definition(self) -> str:
         """Name of the application definition, "" where there is none: it knows q and 2theta alone."""
-        known = _AXES[self.unit][0] in ("q", "2theta") and not self.cut
-        return f"NXazint{self.norm.ndim}d" if known else ""
+        is_defined = _AXES[self.unit][0] in ("q", "2theta") and not self.cut
+        return f"NXazint{self.norm.ndim}d" if is_defined else ""
 
 
 @dataclass(frozen=True)

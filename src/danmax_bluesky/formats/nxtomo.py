@@ -141,8 +141,8 @@ def source_group(record: RunRecord) -> Group:
 def ring_current_ma(record: RunRecord) -> float:
     """Current of the storage ring when the run began, mA; where it was not read, that of the settings, or NaN."""
     read = record.snapshots[0].values.get(record.device_name("ring_current")) if record.snapshots else None
-    told = record.start.get("source", {}).get("ring_current_ma", np.nan)
-    return float(read if isinstance(read, int | float) else told)
+    stated = record.start.get("source", {}).get("ring_current_ma", np.nan)
+    return float(read if isinstance(read, int | float) else stated)
 
 
 def detector_geometry(record: RunRecord, detector: str) -> dict[str, Node]:
@@ -161,8 +161,8 @@ def detector_geometry(record: RunRecord, detector: str) -> dict[str, Node]:
 
 def _geometry(record: RunRecord, detector: str) -> dict[str, Node]:
     """The fields of the geometry that NXtomo knows."""
-    known = detector_geometry(record, detector)
-    return {name: node for name, node in known.items() if name != "magnification"}
+    fields = detector_geometry(record, detector)
+    return {name: node for name, node in fields.items() if name != "magnification"}
 
 
 def pixel_at_sample_m(pixel_size_m: float, magnification: float) -> float:
@@ -203,8 +203,8 @@ def _is_reserved(name: str, beside: Mapping[str, Node]) -> bool:
 def _frames(table: FrameTable, exported: FrameTable) -> Group:
     """What is known of each frame beyond what NXtomo asks for, under names that NeXus does not keep for itself."""
     whole = frames_group(table)
-    kept = {name: node for name, node in whole.children.items() if not _is_reserved(name, whole.children)}
-    group = Group(kept, whole.attrs)
+    children = {name: node for name, node in whole.children.items() if not _is_reserved(name, whole.children)}
+    group = Group(children, whole.attrs)
     if exported.scale is None:
         return group
     return Group({**group.children, "scale": quantity(exported.scale, "1", description=SCALE_TEXT)}, group.attrs)

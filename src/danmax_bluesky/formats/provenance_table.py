@@ -150,23 +150,23 @@ def fold_actions(events: Iterable[Mapping[str, Any]]) -> tuple[Action, ...]:
         events: each {"id": ..., "actor": ... at first, and whatever changed}; changes of an action whose beginning is
             lost are left out.
     """
-    told: dict[str, dict[str, Any]] = {}
+    actions: dict[str, dict[str, Any]] = {}
     seen: dict[str, int] = {}
     for event in events:
-        known = told.get(event["id"])
-        if known is None:
+        fields = actions.get(event["id"])
+        if fields is None:
             if not event.get("actor"):
                 continue
             slug = re.sub(r"[^a-z0-9_]+", "_", str(event["actor"]).lower()).strip("_") or "action"
             seen[slug] = seen.get(slug, 0) + 1
             group = slug if seen[slug] == 1 else f"{slug}_{seen[slug]}"
-            told[event["id"]] = {**event, "group": group, "changes": 1}
+            actions[event["id"]] = {**event, "group": group, "changes": 1}
         else:
-            known.update(event)
-            known["changes"] += 1
+            fields.update(event)
+            fields["changes"] += 1
     return tuple(
-        Action(**{key: _revived(key, value) for key, value in known.items() if key != "time"})
-        for known in told.values()
+        Action(**{key: _revived(key, value) for key, value in fields.items() if key != "time"})
+        for fields in actions.values()
     )
 
 

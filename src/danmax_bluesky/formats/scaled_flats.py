@@ -35,13 +35,13 @@ def flat_scales(table: FrameTable) -> np.ndarray:
     """
     scale = np.ones(len(table))
     projections = table.exposure_s[table.of(ImageKey.PROJECTION)]
-    known = projections[np.isfinite(projections)]
-    if not len(known):
+    finite = projections[np.isfinite(projections)]
+    if not len(finite):
         return scale
     flats = table.of(ImageKey.FLAT)
     exposure_s = table.exposure_s[flats]
     usable = np.isfinite(exposure_s) & (exposure_s > 0)
-    wanted = float(np.median(known)) / np.where(usable, exposure_s, np.nan)
+    wanted = float(np.median(finite)) / np.where(usable, exposure_s, np.nan)
     scale[flats] = np.where(usable & ~np.isclose(wanted, 1.0, rtol=1e-6, atol=0), wanted, 1.0)
     return scale
 

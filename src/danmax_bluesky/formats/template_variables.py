@@ -85,10 +85,10 @@ def resolve(value: Any, facts: Mapping[str, Any]) -> Any:
         return look_up(whole[1], facts)
     text = value
     for match in _REFERENCE.finditer(value):
-        found = look_up(match[1], facts)
-        if isinstance(found, Unresolved):
-            return found
-        text = text.replace(match[0], str(found))
+        fact = look_up(match[1], facts)
+        if isinstance(fact, Unresolved):
+            return fact
+        text = text.replace(match[0], str(fact))
     return text
 
 
@@ -102,8 +102,10 @@ def look_up(name: str, facts: Mapping[str, Any]) -> Any:
         elif is_listed(value) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
         else:
-            known = ", ".join(sorted(map(str, value))) if is_mapping(value) else type(value).__name__
-            return Unresolved(f"${{{name}}}: no {part!r} in {'.'.join(walked) or 'what is known'}, which has: {known}")
+            present = ", ".join(sorted(map(str, value))) if is_mapping(value) else type(value).__name__
+            return Unresolved(
+                f"${{{name}}}: no {part!r} in {'.'.join(walked) or 'what is present'}, which has: {present}"
+            )
         walked.append(part)
     if value is None or (isinstance(value, str) and not value):
         return Unresolved(f"${{{name}}} is not told by this run")
@@ -164,29 +166,29 @@ def _moments(record: RunRecord, table: FrameTable) -> dict[str, Any]:
     middle_s = np.where(np.isfinite(table.middle_s), table.middle_s, table.time_s)
     columns: dict[str, np.ndarray | None] = {"time": middle_s, "index": table.sequence, "exposure": table.exposure_s}
     columns |= {"scale": table.scale, "ring_current": table.columns.get(record.device_name("ring_current"))}
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for ending, key in _ENDINGS.items():
         frames = table.of(key)
         for name, values in columns.items():
-            known = values is not None and len(frames) and np.isfinite(values[frames]).any()
-            found[f"{name}{ending}"] = values[frames] if values is not None and known else None
-    return found
+            is_measured = values is not None and len(frames) and np.isfinite(values[frames]).any()
+            facts[f"{name}{ending}"] = values[frames] if values is not None and is_measured else None
+    return facts
 
 
 def _angles(record: RunRecord, table: FrameTable) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for ending, key in _ENDINGS.items():
         name, frames = f"theta{ending}", table.of(key)
-        found[name] = table.angle_deg[frames] if len(frames) and table.has_rotation else None
-        found[f"{name}_flag"] = table.angle_flag[frames] if len(frames) and table.has_rotation else None
-    theta = found["theta"]
+        facts[name] = table.angle_deg[frames] if len(frames) and table.has_rotation else None
+        facts[f"{name}_flag"] = table.angle_flag[frames] if len(frames) and table.has_rotation else None
+    theta = facts["theta"]
     if theta is not None:
         projections = table.of(ImageKey.PROJECTION)
-        found |= {"start": float(theta[0]), "end": float(theta[-1]), "num": len(theta)}
-        found["step"] = _step_deg(table, projections) if len(theta) > 1 else 0.0
-        found["speed_deg_s"] = _speed_deg_s(record, table, projections)
-        found["remarks"] = table.angle_remarks or None
-    return found
+        facts |= {"start": float(theta[0]), "end": float(theta[-1]), "num": len(theta)}
+        facts["step"] = _step_deg(table, projections) if len(theta) > 1 else 0.0
+        facts["speed_deg_s"] = _speed_deg_s(record, table, projections)
+        facts["remarks"] = table.angle_remarks or None
+    return facts
 
 
 def _step_deg(table: FrameTable, projections: np.ndarray) -> float | None:
@@ -266,11 +268,11 @@ def _mode(record: RunRecord, kind: str) -> str:
     names = list(record.planned) or [segment.name for segment in record.segments]
     kinds = [record.plan_of(name).get("kind", "") for name in names]
     taken = {segment.name for segment in record.segments if segment.kind == kind}
-    places = [index for index, name in enumerate(names) if name in taken]
-    projections = [index for index, found in enumerate(kinds) if found == "projection"]
-    if not places or not projections:
-        return "Start" if places else "None"
-    before, after = min(places) < min(projections), max(places) > max(projections)
+    taken_at = [index for index, name in enumerate(names) if name in taken]
+    projections = [index for index, kind_of_segment in enumerate(kinds) if kind_of_segment == "projection"]
+    if not taken_at or not projections:
+        return "Start" if taken_at else "None"
+    before, after = min(taken_at) < min(projections), max(taken_at) > max(projections)
     return "Both" if before and after else "End" if after else "Start"
 
 
@@ -290,8 +292,8 @@ def _shifts(table: FrameTable) -> dict[str, Any]:
     frames = table.of(ImageKey.ALIGNMENT)
     if table.shifts is None or not len(frames):
         return {"x_px": None, "y_px": None}
-    place = {int(frame): index for index, frame in enumerate(table.shifts.frame)}
-    order = [place.get(int(frame)) for frame in frames]
+    index_of = {int(frame): index for index, frame in enumerate(table.shifts.frame)}
+    order = [index_of.get(int(frame)) for frame in frames]
     return {
         name: np.array([np.nan if index is None else values[index] for index in order])
         for name, values in (("x_px", table.shifts.dx_px), ("y_px", table.shifts.dy_px))

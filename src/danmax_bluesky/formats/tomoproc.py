@@ -63,9 +63,9 @@ def slices_tree(layout: SlicesLayout) -> Group:
     Slices are in 1/m where the pixel is known, in attenuation a pixel of the slice otherwise. Row 0 of a slice is its
     upper edge.
     """
-    known = layout.pixel_m is not None
+    has_pixel_size = layout.pixel_m is not None
     pixel_mm = layout.pixel_m * _CENTRED_MM if layout.pixel_m is not None else 1.0
-    units = "mm" if known else "pixel"
+    units = "mm" if has_pixel_size else "pixel"
     across = (np.arange(layout.width) - (layout.width - 1) / 2) * pixel_mm * layout.bin_px
     heights = (np.asarray(layout.rows) + (layout.bin_px - 1) / 2) * pixel_mm
     size = (layout.width, layout.width)
@@ -74,7 +74,7 @@ def slices_tree(layout: SlicesLayout) -> Group:
         {
             "data": Dataset(
                 np.empty((0, *size), np.float32),
-                {"units": "1/m" if known else "1/pixel", "long_name": "linear attenuation coefficient"},
+                {"units": "1/m" if has_pixel_size else "1/pixel", "long_name": "linear attenuation coefficient"},
                 chunks=(1, *size),
                 maxshape=(None, *size),
             ),

@@ -127,18 +127,18 @@ def sample_proposal(scan: Scan, motor: str, units: str, at: float, signal: str, 
     positions = read_column(scan, motor)
     count = min(len(positions), len(values))
     try:
-        found = profile_centre(positions[:count], values[:count])
+        profile = profile_centre(positions[:count], values[:count])
     except AlignmentError as error:
         raise AlignmentError(f"{stem_of(scan)}: {signal} over {motor}: {error}") from None
     quantities = [
-        Quantity(f"middle of the {found.shape} in {signal}", found.centre, units),
-        Quantity("width", found.width, units),
+        Quantity(f"middle of the {profile.shape} in {signal}", profile.centre, units),
+        Quantity("width", profile.width, units),
     ]
-    moves = [Move(motor, at, found.centre.value, found.centre.sigma, units)]
+    moves = [Move(motor, at, profile.centre.value, profile.centre.sigma, units)]
     label = f"total counts of {signal}" + (f", {region}" if region else "") if is_detector else signal
     title = f"{stem_of(scan)}: sample to beam"
     proposal = Proposal("sample", stem_of(scan), quantities, moves)
-    return finished(proposal, scan, lambda path: draw_profile(path, found, title, motor, units, label, at))
+    return finished(proposal, scan, lambda path: draw_profile(path, profile, title, motor, units, label, at))
 
 
 def write_files(proposal: Proposal) -> None:

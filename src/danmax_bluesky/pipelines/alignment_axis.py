@@ -46,40 +46,42 @@ def axis_proposal(
         [attenuation(np.asarray(frames[int(row)].values), means["flats"], means["darks"]) for row in rows]
     )
     try:
-        found = axis_from_orientations(images, angles, defects(means["flats"], means["darks"]))
+        estimate = axis_from_orientations(images, angles, defects(means["flats"], means["darks"]))
     except AlignmentError as error:
         raise AlignmentError(f"{stem_of(scan)}: {error}") from None
     middle = (images.shape[2] - 1) / 2
-    offset = found.centre_px.scaled(1.0)
+    offset = estimate.centre_px.scaled(1.0)
     quantities = [Quantity("rotation axis at column", offset, "px")]
-    quantities += [Quantity("roll", found.roll_deg, "degrees")] if found.roll_deg else []
-    quantities += [Quantity("pitch", found.pitch_deg, "degrees")] if found.pitch_deg else []
-    remarks = list(found.remarks)
+    quantities += [Quantity("roll", estimate.roll_deg, "degrees")] if estimate.roll_deg else []
+    quantities += [Quantity("pitch", estimate.pitch_deg, "degrees")] if estimate.pitch_deg else []
+    remarks = list(estimate.remarks)
     for name, tilt, where in (
-        ("roll", found.roll_deg, "to rising columns"),
-        ("pitch", found.pitch_deg, "downstream"),
+        ("roll", estimate.roll_deg, "to rising columns"),
+        ("pitch", estimate.pitch_deg, "downstream"),
     ):
         if tilt is not None and abs(tilt.value) > tilt.half_width:
             leans = where if tilt.value > 0 else {"roll": "to falling columns", "pitch": "upstream"}[name]
             remarks.append(f"{name}: the upper end of the axis leans {leans} by {abs(tilt.value):.2g} degrees")
     moves = []
     if motor:
-        away = (found.centre_px.value - middle) * pixel_mm * direction
-        moves = [Move(motor, at, at - away, found.centre_px.sigma * pixel_mm, units)]
+        away = (estimate.centre_px.value - middle) * pixel_mm * direction
+        moves = [Move(motor, at, at - away, estimate.centre_px.sigma * pixel_mm, units)]
     else:
-        remarks.append(f"the axis is {found.centre_px.value - middle:+.2f} px off the middle; name a motor to move it")
+        remarks.append(
+            f"the axis is {estimate.centre_px.value - middle:+.2f} px off the middle; name a motor to move it"
+        )
     proposal = Proposal("axis", stem_of(scan), quantities, moves, remarks=remarks)
-    return finished(proposal, scan, lambda path: _draw_axis(path, found, images, stem_of(scan)))
+    return finished(proposal, scan, lambda path: _draw_axis(path, estimate, images, stem_of(scan)))
 
 
-def _draw_axis(path: Path, found: AxisEstimate, images: np.ndarray, stem: str) -> None:
+def _draw_axis(path: Path, estimate: AxisEstimate, images: np.ndarray, stem: str) -> None:
     """The first image with the axis, both images about the axis on top of each other, and the bands of rows."""
     half = len(images) // 2
     height, width = images[0].shape
     first, opposite = images[0], images[half]
     rows = np.arange(height)
-    roll = 0.0 if found.roll_deg is None else found.roll_deg.value
-    line = found.centre_px.value + np.tan(np.deg2rad(roll)) * ((height - 1) / 2 - rows)
+    roll = 0.0 if estimate.roll_deg is None else estimate.roll_deg.value
+    line = estimate.centre_px.value + np.tan(np.deg2rad(roll)) * ((height - 1) / 2 - rows)
     with picture(path, 10.5, 5.5) as figure:
         subfigures: Any = figure.subfigures(1, 2, width_ratios=(1.25, 1))
         pictures, bands = subfigures
@@ -90,7 +92,7 @@ def _draw_axis(path: Path, found: AxisEstimate, images: np.ndarray, stem: str) -
         upper.plot(line, rows, color=ANSWER, linewidth=1.2)
         upper.axvline((width - 1) / 2, color="0.6", linewidth=0.8, linestyle=":")
         upper.set_title(f"{stem}: the axis (red), middle of the field (dotted)", loc="left", fontsize="medium")
-        columns = np.clip(np.rint(2 * found.centre_px.value - np.arange(width)).astype(int), 0, width - 1)
+        columns = np.clip(np.rint(2 * estimate.centre_px.value - np.arange(width)).astype(int), 0, width - 1)
         difference = first - opposite[:, columns]
         limit = float(np.quantile(np.abs(difference), 0.99)) or 1.0
         lower.imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect)
@@ -99,15 +101,23 @@ def _draw_axis(path: Path, found: AxisEstimate, images: np.ndarray, stem: str) -
             axes.set(ylabel="row")
         lower.set(xlabel="column")
         axes = bands.subplots()
-        shown = found.used
-        axes.plot(found.centres_px[shown], found.rows[shown], "o", color=MEASURED, markersize=5, label="bands of rows")
-        axes.plot(line, rows, color=FITTED, linewidth=1.2, label="axis")
-        width_95 = found.centre_px.half_width
-        axes.axvspan(
-            found.centre_px.value - width_95, found.centre_px.value + width_95, color=ANSWER, alpha=0.2, linewidth=0
+        shown = estimate.used
+        axes.plot(
+            estimate.centres_px[shown], estimate.rows[shown], "o", color=MEASURED, markersize=5, label="bands of rows"
         )
-        text = f"column {found.centre_px.text()}" + (f"\nroll {found.roll_deg.text('°')}" if found.roll_deg else "")
-        text += f"\npitch {found.pitch_deg.text('°')}" if found.pitch_deg else ""
+        axes.plot(line, rows, color=FITTED, linewidth=1.2, label="axis")
+        width_95 = estimate.centre_px.half_width
+        axes.axvspan(
+            estimate.centre_px.value - width_95,
+            estimate.centre_px.value + width_95,
+            color=ANSWER,
+            alpha=0.2,
+            linewidth=0,
+        )
+        text = f"column {estimate.centre_px.text()}" + (
+            f"\nroll {estimate.roll_deg.text('°')}" if estimate.roll_deg else ""
+        )
+        text += f"\npitch {estimate.pitch_deg.text('°')}" if estimate.pitch_deg else ""
         plain(axes, text, "column", "row")
         axes.locator_params(axis="x", nbins=5)
         axes.set_ylim(height - 0.5, -0.5)

@@ -44,12 +44,12 @@ def detector_proposal(
         result = calibrate_frame(image, guess, calibrant, mask, max_rings=rings or None, picture=path)
     except CalibrationError as error:
         raise CalibrationError(f"{stem_of(scan)}: {error}") from None
-    found = detector_estimates(result.refinement, calibrant)
+    estimates = detector_estimates(result.refinement, calibrant)
     quantities = [
-        Quantity("distance", found.distance_mm, "mm"),
-        Quantity("beam at row", found.beam_row_px, "px"),
-        Quantity("column", found.beam_column_px, "px"),
-        Quantity("tilt", found.tilt_deg, "degrees"),
+        Quantity("distance", estimates.distance_mm, "mm"),
+        Quantity("beam at row", estimates.beam_row_px, "px"),
+        Quantity("column", estimates.beam_column_px, "px"),
+        Quantity("tilt", estimates.tilt_deg, "degrees"),
     ]
     remarks = [
         f"{len(result.refinement.points)} control points on {len(result.refinement.rings)} rings of {calibrant}, rms "
@@ -96,25 +96,25 @@ def energy_proposal(
         except CalibrationError as error:
             raise CalibrationError(f"{stem_of(scan)}: {motor} = {position:g}: {error}") from None
     points = [one.points for one in refined]
-    found = energy_from_distances(points, [float(p) for p in positions], refined[0].geometry, calibrant, direction)
+    estimate = energy_from_distances(points, [float(p) for p in positions], refined[0].geometry, calibrant, direction)
     quantities = [
-        Quantity("energy", found.energy_kev, "keV"),
-        Quantity(f"distance at {motor} = 0", found.distance_mm, "mm"),
+        Quantity("energy", estimate.energy_kev, "keV"),
+        Quantity(f"distance at {motor} = 0", estimate.distance_mm, "mm"),
     ]
     stated = guess.energy_kev
     remarks = [
-        f"{len(positions)} distances, {sum(map(len, points))} control points, rms error {found.rms_deg:.5f} degrees; "
-        f"the energy is {1e3 * (found.energy_kev.value - stated):+.2f} eV from the stated {stated:g} keV"
+        f"{len(positions)} distances, {sum(map(len, points))} control points, rms error {estimate.rms_deg:.5f} "
+        f"degrees; the energy is {1e3 * (estimate.energy_kev.value - stated):+.2f} eV from the stated {stated:g} keV"
     ]
     proposal = Proposal("energy", stem_of(scan), quantities, remarks=remarks)
     return finished(
-        proposal, scan, lambda path: _draw_energy(path, found, positions, points, refined, motor, stem_of(scan))
+        proposal, scan, lambda path: _draw_energy(path, estimate, positions, points, refined, motor, stem_of(scan))
     )
 
 
 def _draw_energy(
     path: Path,
-    found: EnergyEstimate,
+    estimate: EnergyEstimate,
     positions: np.ndarray,
     points: Sequence[np.ndarray],
     refined: Sequence[Refinement],
@@ -125,12 +125,14 @@ def _draw_energy(
     with picture(path, 10.0, 4.5) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
         alone = np.array([distance_mm(one.geometry) for one in refined])
-        together = np.array([distance_mm(one) for one in found.geometries])
+        together = np.array([distance_mm(one) for one in estimate.geometries])
         left.axhline(0, color=FITTED, linewidth=1.0, label="all together, refined energy")
         left.plot(positions, 1e3 * (alone - together), "o", color=MEASURED, label="alone, at the stated energy")
-        plain(left, f"{stem}: energy {found.energy_kev.text('keV')}", f"{motor} / mm", "distance less the refined / µm")
+        plain(
+            left, f"{stem}: energy {estimate.energy_kev.text('keV')}", f"{motor} / mm", "distance less the refined / µm"
+        )
         left.legend(frameon=False, fontsize="small")
-        for number, (part, errors, position) in enumerate(zip(points, found.residuals_deg, positions, strict=True)):
+        for number, (part, errors, position) in enumerate(zip(points, estimate.residuals_deg, positions, strict=True)):
             rings = np.unique(part[:, 2].astype(int))
             parts = [1e3 * errors[part[:, 2].astype(int) == ring] for ring in rings]
             means = [float(one.mean()) for one in parts]

@@ -38,27 +38,30 @@ def focus_proposal(
     frames = scan.detector(detector)["data"]
     images = np.array([np.asarray(frames[number].values, float) for number in range(min(len(positions), len(frames)))])
     try:
-        found = focus_across_field(images, positions[: len(images)], rows, columns)
+        estimate = focus_across_field(images, positions[: len(images)], rows, columns)
     except AlignmentError as error:
         raise AlignmentError(f"{stem_of(scan)}: {error}") from None
-    quantities = [Quantity("focus of the middle", found.middle, units)]
+    quantities = [Quantity("focus of the middle", estimate.middle, units)]
     remarks = []
     if units in MM_PER_UNIT:
-        for name, slope in (("tilt along the columns", found.slope_columns), ("along the rows", found.slope_rows)):
+        for name, slope in (
+            ("tilt along the columns", estimate.slope_columns),
+            ("along the rows", estimate.slope_rows),
+        ):
             quantities.append(Quantity(name, _tilt_deg(slope, MM_PER_UNIT[units] / pixel_mm), "degrees"))
     else:
         remarks.append(f"the tilt is not told: {motor} has the units {units or 'none'}, which are no length")
-    used = sum(tile.best is not None for line in found.tiles for tile in line)
+    used = sum(tile.best is not None for line in estimate.tiles for tile in line)
     remarks.append(f"{used} of {rows * columns} tiles become sharp")
     proposal = Proposal(
         "focus",
         stem_of(scan),
         quantities,
-        [Move(motor, at, found.middle.value, found.middle.sigma, units)],
+        [Move(motor, at, estimate.middle.value, estimate.middle.sigma, units)],
         remarks=remarks,
     )
-    title = f"{stem_of(scan)}: focus {found.middle.text(units)}"
-    return finished(proposal, scan, lambda path: _draw_focus(path, found, title, motor, units, images.shape[1:]))
+    title = f"{stem_of(scan)}: focus {estimate.middle.text(units)}"
+    return finished(proposal, scan, lambda path: _draw_focus(path, estimate, title, motor, units, images.shape[1:]))
 
 
 def _tilt_deg(slope: Estimate, factor: float) -> Estimate:
@@ -69,11 +72,13 @@ def _tilt_deg(slope: Estimate, factor: float) -> Estimate:
     )
 
 
-def _draw_focus(path: Path, found: FocusEstimate, title: str, motor: str, units: str, shape: tuple[int, ...]) -> None:
+def _draw_focus(
+    path: Path, estimate: FocusEstimate, title: str, motor: str, units: str, shape: tuple[int, ...]
+) -> None:
     """The best position of each tile as a map, and the sharpness of all tiles over the positions."""
     values = (
-        np.array([[np.nan if tile.best is None else tile.best.value for tile in line] for line in found.tiles])
-        - found.middle.value
+        np.array([[np.nan if tile.best is None else tile.best.value for tile in line] for line in estimate.tiles])
+        - estimate.middle.value
     )
     limit = float(np.nanmax(np.abs(values))) or 1.0
     with picture(path, 10.5, 4.2) as figure:
@@ -98,13 +103,13 @@ def _draw_focus(path: Path, found: FocusEstimate, title: str, motor: str, units:
         left.set(xlabel="column", ylabel="row")
         label = f"best position less that of the middle / {units}" if units else "best position less that of the middle"
         figure.colorbar(drawn, ax=left, label=label, shrink=0.9)
-        for line in found.tiles:
+        for line in estimate.tiles:
             for tile in line:
                 colour = MEASURED if tile.best is not None else "0.8"
                 least = float(tile.sharpness.min())
                 shown = (tile.sharpness - least) / max(1.0 - least, 1e-12)
-                right.plot(found.positions, shown, "-", color=colour, linewidth=1.0, alpha=0.6)
-        mark(right, found.middle.value, found.middle.half_width, "focus of the middle")
+                right.plot(estimate.positions, shown, "-", color=colour, linewidth=1.0, alpha=0.6)
+        mark(right, estimate.middle.value, estimate.middle.half_width, "focus of the middle")
         plain(
             right,
             "sharpness of each tile (grey: never sharp)",

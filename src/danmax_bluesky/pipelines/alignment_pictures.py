@@ -44,12 +44,14 @@ def mark(axes: Axes, value: float, half_width: float, text: str) -> None:
     axes.axvline(value, color=ANSWER, linewidth=1.2, label=text)
 
 
-def draw_profile(path: Path, found: ProfileCentre, title: str, motor: str, units: str, signal: str, at: float) -> None:
+def draw_profile(
+    path: Path, profile: ProfileCentre, title: str, motor: str, units: str, signal: str, at: float
+) -> None:
     """What was read over the positions of a motor, the profile that fits, and its middle.
 
     Args:
         path: of the PNG.
-        found: the profile.
+        profile: signal over positions, the fitted shape, and its middle.
         title: above the picture.
         motor: whose positions they are.
         units: of the positions.
@@ -58,10 +60,10 @@ def draw_profile(path: Path, found: ProfileCentre, title: str, motor: str, units
     """
     with picture(path) as figure:
         axes = figure.subplots()
-        axes.plot(found.curve_positions, found.model, color=FITTED, linewidth=1.2, label=f"fitted {found.shape}")
-        axes.plot(found.positions, found.signal, "o", color=MEASURED, markersize=4.5, label="measured")
-        mark(axes, found.centre.value, found.centre.half_width, f"middle {found.centre.text(units)}")
-        if found.positions[0] <= at <= found.positions[-1]:
+        axes.plot(profile.curve_positions, profile.model, color=FITTED, linewidth=1.2, label=f"fitted {profile.shape}")
+        axes.plot(profile.positions, profile.signal, "o", color=MEASURED, markersize=4.5, label="measured")
+        mark(axes, profile.centre.value, profile.centre.half_width, f"middle {profile.centre.text(units)}")
+        if profile.positions[0] <= at <= profile.positions[-1]:
             axes.axvline(at, color="0.6", linewidth=1.0, linestyle=":", label=f"now {at:.4g} {units}")
         plain(axes, title, f"{motor} / {units}" if units else motor, signal)
         axes.legend(frameon=False, fontsize="small")

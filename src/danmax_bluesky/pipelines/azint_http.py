@@ -199,11 +199,11 @@ class _Handler(BaseHTTPRequestHandler):
         return is_our_host(hosts) and is_token(given, self.server.token)
 
     def _body(self) -> dict[str, Any]:
-        told = self.headers.get("Content-Length") or "0"
-        length = int(told) if told.isdecimal() else -1
+        stated = self.headers.get("Content-Length") or "0"
+        length = int(stated) if stated.isdecimal() else -1
         if not 0 <= length <= MAX_BODY_BYTES or self.headers.get("Transfer-Encoding"):
             self.close_connection = True
-            raise ValueError(f"a body of {told} bytes; Content-Length must tell them, up to {MAX_BODY_BYTES}")
+            raise ValueError(f"a body of {stated} bytes; Content-Length must tell them, up to {MAX_BODY_BYTES}")
         content = json.loads(self.rfile.read(length) or b"{}")
         if not isinstance(content, dict):
             raise ValueError("the body must be a JSON object")

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from danmax_bluesky.config import INSIDE, RECIPE_FILES
+from danmax_bluesky.config import INSIDE, RECIPE_FILES, RecipeSettings
 from danmax_bluesky.errors import DanmaxError, SettingsError, StorageError
 from danmax_bluesky.pipelines.batch import LATER, TO_DO, Source, State, Task, find_sources, plan_tasks, run_task
 from danmax_bluesky.pipelines.other_programs import recipes_of_saxsdog
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
+from danmax_bluesky.pipelines.recipes import recipes_of
 from danmax_bluesky.pipelines.saxsdog_feed import new_files
 from danmax_bluesky.pipelines.scan_frames import journal_beside
 from danmax_bluesky.storage.frames import HDF5_ENDINGS
@@ -59,7 +59,7 @@ class HistoryEntry:
 class _Queue:
     """One calibration at work."""
 
-    recipes: list[IntegrationSettings]
+    recipes: list[RecipeSettings]
     folder: Path
     again: bool = False
     closed_s: float | None = None
@@ -105,9 +105,9 @@ class IntegrationService:
             DanmaxError: it cannot be used.
         """
         _check_mapping("the calibration", calibration)
-        place = self._folder(folder or "/".join(map(str, calibration.get("Directory") or ())))
-        recipes = self._recipes(calibration, place, detector)
-        self._begin(_Queue(recipes, place))
+        path = self._folder(folder or "/".join(map(str, calibration.get("Directory") or ())))
+        recipes = self._recipes(calibration, path, detector)
+        self._begin(_Queue(recipes, path))
         return {"result": "new queue", "data": self.status()["data"]}
 
     def abort(self) -> dict[str, Any]:
@@ -214,12 +214,12 @@ class IntegrationService:
         return followed
 
     def _folder(self, folder: str) -> Path:
-        place = self._inside(Path(folder))
-        if not os.path.isdir(place):
-            raise SettingsError(f"{place} is no folder")
-        return place
+        path = self._inside(Path(folder))
+        if not os.path.isdir(path):
+            raise SettingsError(f"{path} is no folder")
+        return path
 
-    def _recipes(self, calibration: Mapping[str, Any], place: Path, detector: str) -> list[IntegrationSettings]:
+    def _recipes(self, calibration: Mapping[str, Any], folder: Path, detector: str) -> list[RecipeSettings]:
         _check_mapping("the calibration", calibration)
         if "Geometry" not in calibration:
             entries = calibration.get("recipes", [calibration])
@@ -227,10 +227,10 @@ class IntegrationService:
         for mask in calibration.get("Masks", ()):
             _check_mapping("a mask", mask)
             if mask.get("MaskFile"):
-                self._inside(place / str(mask["MaskFile"]))
+                self._inside(folder / str(mask["MaskFile"]))
         text = json.dumps(dict(calibration), sort_keys=True)
         name = f"calibration-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        return recipes_of_saxsdog(text, name, place, self._inside(Path(".azint_server")), detector)
+        return recipes_of_saxsdog(text, name, folder, self._inside(Path(".azint_server")), detector)
 
     def _with_paths(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """The same recipe, with the files that it names as paths below the root."""
@@ -291,9 +291,9 @@ class IntegrationService:
     def _refuse(self, current: _Queue, name: str, error: Exception) -> None:
         text = str(error) if isinstance(error, DanmaxError) else f"{type(error).__name__}: {error}"
         with self._lock:
-            known = current.failed.get(name) == text
+            is_repeated = current.failed.get(name) == text
             current.failed[name] = text
-        if not known:
+        if not is_repeated:
             _log.warning("%s: %s", name, text)
 
     def _tasks(self, current: _Queue) -> list[Task]:

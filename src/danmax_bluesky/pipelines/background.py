@@ -77,5 +77,5 @@ def _of_patterns(file: Path, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndar
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(valid, stored.intensity, 0.0).sum(axis=0) / number
         error = np.sqrt((np.where(valid, sigma, 0.0) ** 2).sum(axis=0)) / number
-    known = number > 0
-    return stored.radial_axis[known], mean[known], error[known]
+    is_measured = number > 0
+    return stored.radial_axis[is_measured], mean[is_measured], error[is_measured]

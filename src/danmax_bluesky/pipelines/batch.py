@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.errors import DanmaxError, FormatError, SettingsError, StorageError
 from danmax_bluesky.pipelines.corrections import depends_on_file, files_named
 from danmax_bluesky.pipelines.integration_provenance import note_integration
 from danmax_bluesky.pipelines.output import COMPLETE, INCOMPLETE, known_state
-from danmax_bluesky.pipelines.recipes import IntegrationSettings
 from danmax_bluesky.pipelines.scan_frames import files_of_scan, journal_beside
 from danmax_bluesky.pipelines.scan_integration import IntegrationReport, Progress, integrate_scan
 from danmax_bluesky.pipelines.worker_messages import output_path
@@ -67,7 +67,7 @@ class Task:
     """
 
     source: Source
-    settings: IntegrationSettings
+    settings: RecipeSettings
     output: Path
     state: State
 
@@ -108,12 +108,14 @@ def find_sources(
     for path in paths:
         if not path.exists():
             raise StorageError(f"{path} does not exist")
-        place = path.absolute()
-        for file in sorted(files_below(place, roots, refuse)) if place.is_dir() else _meant_by(place, wanted, dataset):
+        source = path.absolute()
+        for file in (
+            sorted(files_below(source, roots, refuse)) if source.is_dir() else _meant_by(source, wanted, dataset)
+        ):
             if is_hdf5(file):
-                if place.is_file():
+                if source.is_file():
                     named.add(file)
-                if place.is_file() or _is_of_interest(file, place, wanted, dataset):
+                if source.is_file() or _is_of_interest(file, source, wanted, dataset):
                     hdf5[file] = None
             elif is_image(file) and not file.name.startswith("."):
                 stem, ending = series_name(file)
@@ -154,7 +156,7 @@ def _is_of_interest(file: Path, folder: Path, detectors: set[str], dataset: str 
 
 def plan_tasks(
     sources: Iterable[Source],
-    recipes_of: Callable[[Source], Sequence[IntegrationSettings]],
+    recipes_of: Callable[[Source], Sequence[RecipeSettings]],
     folder: Path | None = None,
     *,
     again: bool = False,
@@ -194,7 +196,7 @@ def plan_tasks(
     return [task for task in planned if task.source.paths[0] not in images]
 
 
-def _task(source: Source, settings: IntegrationSettings, folder: Path | None, *, again: bool) -> Task:
+def _task(source: Source, settings: RecipeSettings, folder: Path | None, *, again: bool) -> Task:
     output = output_path(_named(source), settings.name, folder)
     return Task(source, settings, output, _state(source, settings, output, again=again))
 
@@ -208,7 +210,7 @@ def _named(source: Source) -> Path:
     return first.with_name(f"{named}.{ending.rpartition('.')[2]}") if is_image(first) else first
 
 
-def _state(source: Source, settings: IntegrationSettings, output: Path, *, again: bool) -> State:
+def _state(source: Source, settings: RecipeSettings, output: Path, *, again: bool) -> State:
     if is_growing(source):
         return "being measured"
     if has_writer(output):
@@ -228,7 +230,7 @@ def _state(source: Source, settings: IntegrationSettings, output: Path, *, again
     return "done" if written_s >= _newest(files_named(settings, source.paths[0])) else "other recipe"
 
 
-def _files_of(source: Source, settings: IntegrationSettings) -> list[Path]:
+def _files_of(source: Source, settings: RecipeSettings) -> list[Path]:
     """Files that patterns are made from: those of the frames, and those that a recipe names."""
     return [*source.paths, *files_named(settings, source.paths[0])]
 

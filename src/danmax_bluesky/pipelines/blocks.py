@@ -57,8 +57,8 @@ class Block:
         if not keep.any():
             return None
         patterns = {
-            name: Patterns(found.intensity[keep], found.sigma[keep], found.norm[keep], found.masked[keep])
-            for name, found in self.patterns.items()
+            name: Patterns(values.intensity[keep], values.sigma[keep], values.norm[keep], values.masked[keep])
+            for name, values in self.patterns.items()
         }
         return Block(self.index[keep], patterns, {key: text for key, text in self.errors.items() if key > number})
 
@@ -176,17 +176,21 @@ class _Own:
         while len(self.rooms) < len(index):
             self.rooms.append(frames.chunk_room())
         chunks = [frames.chunk(int(number), room) for number, room in zip(index, self.rooms, strict=False)]
-        known = [chunk for chunk in chunks if chunk is not None]
-        if len(known) < len(index):
+        readable = [chunk for chunk in chunks if chunk is not None]
+        if len(readable) < len(index):
             return None
-        if integrator.by_lanes and (len(known) == LANES or (integrator.path == "split" and 1 < len(known) < LANES)):
-            known += known[-1:] * (LANES - len(known))  # eight cost no more than two of them alone, and give the same
+        if integrator.by_lanes and (
+            len(readable) == LANES or (integrator.path == "split" and 1 < len(readable) < LANES)
+        ):
+            readable += readable[-1:] * (
+                LANES - len(readable)
+            )  # eight cost no more than two of them alone, and give the same
             step = LANES
         else:
             step = 1
-        collected = FrameSums.allocate(len(known), integrator.matrix.norm.size)
-        for first in range(0, len(known), step):
-            sums = fused.sum_chunks(integrator, known[first : first + step], frames.dtype, space)
+        collected = FrameSums.allocate(len(readable), integrator.matrix.norm.size)
+        for first in range(0, len(readable), step):
+            sums = fused.sum_chunks(integrator, readable[first : first + step], frames.dtype, space)
             if sums is None:
                 return None
             integrator.collect(sums, collected, first)
@@ -197,12 +201,12 @@ class _Own:
             self.buffer = np.empty((LANES, *self.frames.shape), self.frames.dtype)
         block = self.buffer[: len(index)]
         errors: dict[int, str] = {}
-        for place, number in enumerate(index):
+        for row, number in enumerate(index):
             try:
-                _read(self.frames, int(number), block[place], attempts)
+                _read(self.frames, int(number), block[row], attempts)
             except FrameError as error:
                 errors[int(number)] = str(error)
-                block[place] = 0
+                block[row] = 0
         patterns = {
             name: integrator.integrate(block, self.spaces[name]) for name, integrator in self.integrators.items()
         }

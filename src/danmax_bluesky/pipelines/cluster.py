@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.errors import SettingsError
 from danmax_bluesky.pipelines.blocks import Block, batches, integrate_blocks
 from danmax_bluesky.pipelines.integrator_cache import integrators_of
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, prepare, recipe_settings
+from danmax_bluesky.pipelines.recipes import prepare, recipe_settings
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
 from danmax_bluesky.storage.frames import Frames, open_frames
 
@@ -69,7 +70,7 @@ def integrate_on_cluster(
     client: Any,
     paths: tuple[Path, ...],
     dataset: str | None,
-    settings: IntegrationSettings,
+    settings: RecipeSettings,
     info: ScanInfo,
     numbers: Iterable[int],
 ) -> Iterator[Block]:
@@ -102,8 +103,8 @@ def integrate_numbers(
     paths: tuple[str, ...], dataset: str | None, settings_json: str, info: ScanInfo, numbers: np.ndarray
 ) -> Block:
     """Integrate some frames of a source; what runs in a worker."""
-    known = (info.energy_kev, info.detector_kind, _frozen(info.detector))
-    frames, integrators = _opened(paths, dataset, settings_json, *known)
+    facts = (info.energy_kev, info.detector_kind, _frozen(info.detector))
+    frames, integrators = _opened(paths, dataset, settings_json, *facts)
     parts = list(integrate_blocks(frames, integrators, batches(int(number) for number in numbers)))
     return Block.joined(parts)
 

@@ -156,12 +156,12 @@ def _number(dark: MeanImage, dark_frames: int) -> int:
 
 def unused_corrections(frames: Frames, settings: RecipeSettings) -> list[str]:
     """Darks and flats that lie with the frames and that the recipe leaves aside, one sentence each."""
-    found = []
+    sentences = []
     kinds: Sequence[Correction] = ("dark", "flat")
     for kind in kinds:
         if getattr(settings, kind) is None and (image := frames.correction(kind)) is not None:
-            found.append(f"{image.where} is a {kind} that is not used; --{kind} '{{file}}' would use it")
-    return found
+            sentences.append(f"{image.where} is a {kind} that is not used; --{kind} '{{file}}' would use it")
+    return sentences
 
 
 def _check_shape(name: str, where: str, image: np.ndarray, shape: tuple[int, int]) -> None:

@@ -46,7 +46,7 @@ class Drift:
     failure: str = ""
 
 
-_known: dict[tuple, Drift] = {}
+_drifts: dict[tuple, Drift] = {}
 
 
 def drift_of(table: FrameTable, run: str, pixel_m: float | None = None) -> Drift:
@@ -62,11 +62,11 @@ def drift_of(table: FrameTable, run: str, pixel_m: float | None = None) -> Drift
     if not len(alignment) or not len(projections) or min(table.frame_shape) < SMALLEST_PX:
         return Drift()
     key = (run, table.detector, len(table), table.files)
-    if key not in _known:
-        while len(_known) >= KEPT:
-            _known.pop(next(iter(_known)))
-        _known[key] = _compared(table, alignment, projections, pixel_m)
-    return _known[key]
+    if key not in _drifts:
+        while len(_drifts) >= KEPT:
+            _drifts.pop(next(iter(_drifts)))
+        _drifts[key] = _compared(table, alignment, projections, pixel_m)
+    return _drifts[key]
 
 
 def _compared(table: FrameTable, alignment: np.ndarray, projections: np.ndarray, pixel_m: float | None) -> Drift:
@@ -148,19 +148,19 @@ def _bad_pixels(flat: np.ndarray | None, dark: np.ndarray | None) -> np.ndarray:
         return np.empty((0, 2), int)
     light = flat - (0.0 if dark is None else dark)
     mean = uniform_filter(light, AROUND)  # tells, at little cost, which pixels are worth a closer look
-    places = np.argwhere(np.abs(light - mean) > UNLIKE / 3 * np.abs(mean))
-    usual = _medians(light, places)
-    return places[np.abs(light[tuple(places.T)] - usual) > UNLIKE * np.abs(usual)]
+    pixels = np.argwhere(np.abs(light - mean) > UNLIKE / 3 * np.abs(mean))
+    usual = _medians(light, pixels)
+    return pixels[np.abs(light[tuple(pixels.T)] - usual) > UNLIKE * np.abs(usual)]
 
 
-def _medians(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _medians(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """The median of the neighbourhood of each place, shape (n,)."""
     windows = sliding_window_view(np.pad(image, AROUND // 2, mode="symmetric"), (AROUND, AROUND))
-    found = np.empty(len(places))
-    for first in range(0, len(places), AT_ONCE):
-        part = places[first : first + AT_ONCE]
-        found[first : first + AT_ONCE] = np.median(windows[tuple(part.T)], axis=(1, 2))
-    return found
+    medians = np.empty(len(pixels))
+    for first in range(0, len(pixels), AT_ONCE):
+        part = pixels[first : first + AT_ONCE]
+        medians[first : first + AT_ONCE] = np.median(windows[tuple(part.T)], axis=(1, 2))
+    return medians
 
 
 def _repaired(image: np.ndarray, bad: np.ndarray) -> np.ndarray:

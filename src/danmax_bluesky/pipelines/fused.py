@@ -47,30 +47,30 @@ def sum_chunks(
         return None
     block_items = sizes.pop()
     sums = integrator.sums(work, len(chunks))
-    places = np.array([[bitshuffle.address_of(chunk), len(chunk), HEADER_BYTES] for chunk in chunks], np.int64)
+    positions = np.array([[bitshuffle.address_of(chunk), len(chunk), HEADER_BYTES] for chunk in chunks], np.int64)
     scratch = work.zeroed("scratch", (block_items * ITEM_BYTES,), np.uint8)
     block = work.zeroed(f"block{len(chunks)}", (len(chunks), block_items + PADDING), np.int32)
     limits = integrator.limit_arguments(integrator.valid_counts(dtype), integers=True)
     decoder = (bitshuffle.LZ4_ADDRESS, bitshuffle.UNTRANSPOSE_ADDRESS)
     function: Any = _FUNCTIONS[integrator.path, len(chunks)]
     arrays = (sums.totals, sums.deficit, sums.invalid)
-    status = function(*decoder, places, scratch, block, n_pixels, *integrator.matrix_arguments(), *limits, *arrays)
+    status = function(*decoder, positions, scratch, block, n_pixels, *integrator.matrix_arguments(), *limits, *arrays)
     return sums if status == 0 else None
 
 
 @compiled
-def _decode(lz4, untranspose, places, scratch, block, count):
+def _decode(lz4, untranspose, positions, scratch, block, count):
     """The next block of every chunk; 0, or -1 if one is damaged."""
-    for b in range(places.shape[0]):
-        chunk, length, place = places[b, 0], places[b, 1], places[b, 2]
+    for b in range(positions.shape[0]):
+        chunk, length, offset = positions[b, 0], positions[b, 1], positions[b, 2]
         if count >= MULTIPLE:
-            place = decode_block(
-                lz4, untranspose, chunk, length, place, count, ITEM_BYTES, scratch.ctypes.data, block[b].ctypes.data
+            offset = decode_block(
+                lz4, untranspose, chunk, length, offset, count, ITEM_BYTES, scratch.ctypes.data, block[b].ctypes.data
             )
-            if place < 0:
+            if offset < 0:
                 return -1
-            places[b, 2] = place
-        elif copy_rest(chunk, length, place, count * ITEM_BYTES, block[b].ctypes.data) < 0:
+            positions[b, 2] = offset
+        elif copy_rest(chunk, length, offset, count * ITEM_BYTES, block[b].ctypes.data) < 0:
             return -1
     return 0
 
@@ -84,12 +84,12 @@ def _next(done, n_pixels, block_items):
 
 @compiled
 def _count_eight(
-    lz4, untranspose, places, scratch, block, n_pixels, bin_of_pixel, weights, low, high, sums, deficit, invalid
+    lz4, untranspose, positions, scratch, block, n_pixels, bin_of_pixel, weights, low, high, sums, deficit, invalid
 ):
     done = 0
     while done < n_pixels:
         count = _next(done, n_pixels, block.shape[1] - PADDING)
-        if _decode(lz4, untranspose, places, scratch, block, count) < 0:
+        if _decode(lz4, untranspose, positions, scratch, block, count) < 0:
             return -1
         kernels.count_eight(bin_of_pixel, weights, block[:, :count], low, high, sums, deficit, invalid, done)
         done += count
@@ -98,12 +98,12 @@ def _count_eight(
 
 @compiled
 def _count_one(
-    lz4, untranspose, places, scratch, block, n_pixels, bin_of_pixel, weights, low, high, sums, deficit, invalid
+    lz4, untranspose, positions, scratch, block, n_pixels, bin_of_pixel, weights, low, high, sums, deficit, invalid
 ):
     done = 0
     while done < n_pixels:
         count = _next(done, n_pixels, block.shape[1] - PADDING)
-        if _decode(lz4, untranspose, places, scratch, block, count) < 0:
+        if _decode(lz4, untranspose, positions, scratch, block, count) < 0:
             return -1
         kernels.count_one(bin_of_pixel, weights, block[0, :count], low, high, sums, deficit, invalid, done)
         done += count
@@ -114,7 +114,7 @@ def _count_one(
 def _split_eight(
     lz4,
     untranspose,
-    places,
+    positions,
     scratch,
     block,
     n_pixels,
@@ -134,7 +134,7 @@ def _split_eight(
     done = 0
     while done < n_pixels:
         count = _next(done, n_pixels, block.shape[1] - PADDING)
-        if _decode(lz4, untranspose, places, scratch, block, count) < 0:
+        if _decode(lz4, untranspose, positions, scratch, block, count) < 0:
             return -1
         part = block[:, :count]
         kernels.accumulate_lanes(
@@ -161,7 +161,7 @@ def _split_eight(
 def _split_one(
     lz4,
     untranspose,
-    places,
+    positions,
     scratch,
     block,
     n_pixels,
@@ -181,7 +181,7 @@ def _split_one(
     done = 0
     while done < n_pixels:
         count = _next(done, n_pixels, block.shape[1] - PADDING)
-        if _decode(lz4, untranspose, places, scratch, block, count) < 0:
+        if _decode(lz4, untranspose, positions, scratch, block, count) < 0:
             return -1
         part = block[0, :count]
         kernels.accumulate_one(

@@ -15,8 +15,8 @@ def integrators_of(recipes: Mapping[str, Recipe], cache: MatrixCache | None = No
         recipes: layout -> recipe.
         cache: where matrices are kept; None takes the user's.
     """
-    kept = cache or MatrixCache()
-    return {name: Integrator(recipe, matrix_of(recipe, kept)) for name, recipe in recipes.items()}
+    matrices = cache or MatrixCache()
+    return {name: Integrator(recipe, matrix_of(recipe, matrices)) for name, recipe in recipes.items()}
 
 
 def matrix_of(recipe: Recipe, cache: MatrixCache) -> Matrix:

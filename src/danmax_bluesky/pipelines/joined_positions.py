@@ -91,7 +91,7 @@ def integrate_positions(
         inputs = tuple(name for one in opened for name in one.frames.inputs)
         exists: IfExists = "refuse" if if_exists == "refuse" else "replace"
         sink = RecipeOutput(prepared, joined, target, info_of_positions(opened), inputs, exists)
-        try:
+        with sink:
             warnings = _warnings(opened, integrators)
             sums = {
                 name: JoinedSums(integrator.recipe.shape, recipe.weighting, with_errors=recipe.error_model != "none")
@@ -110,11 +110,6 @@ def integrate_positions(
             sink.write(Block(np.zeros(1, np.int64), {sink.key(name): added.pattern() for name, added in sums.items()}))
             columns = {recipe.monitor: np.array([recipe.monitor_reference])} if recipe.monitor else {}
             problems = sink.finish(columns, complete=all(one.complete for one in opened), problems=problems)
-        except Exception:
-            sink.discard_if_empty()
-            raise
-        finally:
-            sink.close()
     _note(opened, recipe, target, begun_s, problems)
     notes = [note for one in opened for note in one.prepared.notes]
     return IntegrationReport(target, done, 0, time.monotonic() - begun, {}, problems, warnings, notes)

@@ -252,13 +252,17 @@ def _finish(
     outcomes = []
     for sink in sinks:
         written = sink.index()
-        known = {} if scan is None else scan.columns_for(written)
-        known |= values_beside(frames, [int(number) for number in written])
+        columns = {} if scan is None else scan.columns_for(written)
+        columns |= values_beside(frames, [int(number) for number in written])
         lacking = stretches.missing(sink.done)
         late = f"{sink.path}: {lacking} frames that were announced never came to lie in {frames.name}"
-        found = sink.finish(known, complete=complete, problems=[*problems, late] if lacking and complete else problems)
+        failures = sink.finish(
+            columns, complete=complete, problems=[*problems, late] if lacking and complete else problems
+        )
         name = sink.prepared.settings.name
-        outcomes.append(Outcome(name, str(sink.path), len(written), sink.resumed, tuple(found), failed=bool(found)))
+        outcomes.append(
+            Outcome(name, str(sink.path), len(written), sink.resumed, tuple(failures), failed=bool(failures))
+        )
     return outcomes
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from danmax_bluesky import parsing
 from danmax_bluesky.atomic_files import whole_file
+from danmax_bluesky.config import RecipeSettings
 from danmax_bluesky.errors import FormatError, SettingsError
 from danmax_bluesky.parsing import parse, shown
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, recipes_of
+from danmax_bluesky.pipelines.recipes import recipes_of
 from danmax_bluesky.scattering.calibration_files import (
     SaxsdogCalibration,
     SaxsdogMask,
@@ -27,7 +28,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 """What the name of a recipe holds none of."""
 
 
-def recipes_in(file: Path) -> list[IntegrationSettings]:
+def recipes_in(file: Path) -> list[RecipeSettings]:
     """The recipes in a file: TOML or JSON of keys and values, one recipe or a list of them, or a SAXSDOG calibration.
 
     Raises:
@@ -50,7 +51,7 @@ def recipes_in(file: Path) -> list[IntegrationSettings]:
 
 def recipes_of_saxsdog(
     text: str, name: str, masks: Path, folder: Path, detector: str = "pilatus"
-) -> list[IntegrationSettings]:
+) -> list[RecipeSettings]:
     """Make a SAXSDOG calibration into recipes, one for each of its masks.
 
     Args:

@@ -1,12 +1,8 @@
 """One recipe on its way into one file of patterns."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -17,17 +13,14 @@ from danmax_bluesky.formats.nxazint import (
     CONTRAST,
     PROBLEMS,
     STATE,
-    AzintHeader,
-    Column,
-    PatternLayout,
     data_path,
     frames_path,
     integral_path,
     monitor_path,
-    nxazint_tree,
 )
-from danmax_bluesky.formats.tree import Dataset, Group
+from danmax_bluesky.formats.tree import Group
 from danmax_bluesky.pipelines.blocks import Block
+from danmax_bluesky.pipelines.pattern_header import header_tree
 from danmax_bluesky.pipelines.recipes import PreparedRecipe
 from danmax_bluesky.pipelines.worker_messages import ScanInfo
 from danmax_bluesky.runs.pattern_streams import FRAME_NUMBER, FRAME_TIME
@@ -39,14 +32,11 @@ from danmax_bluesky.scattering.validity import share_warnings
 from danmax_bluesky.storage.locks import WriterLock
 from danmax_bluesky.storage.patterns import INDEX, PatternFile, StoredRows
 
-PROGRAM = "danmax_bluesky"
-SAMPLE = "sample_name"
 MEASURING, NORMALISING, COMPLETE, INCOMPLETE = range(4)
 _COPY_ROWS = 256
 _NAMED = 3
 """So many frames are named in a sentence about them."""
 _log = logging.getLogger(__name__)
-_OWN_COLUMNS = {"index": Column("<i8"), "valid": Column("|u1"), "masked_pixels": Column("<i8")}
 
 IfExists = Literal["refuse", "replace", "resume"]
 
@@ -92,7 +82,7 @@ class RecipeOutput:
         self._timestamps = timestamps
         self._layouts = list(self.integrators)
         self._unread: dict[int, str] = {}
-        tree = _tree(prepared, self.integrators, info, inputs)
+        tree = header_tree(prepared, self.integrators, info, inputs)
         self._lock = WriterLock(path, wait_s)
         try:
             self._file = self._opened(tree, if_exists)
@@ -218,11 +208,11 @@ class RecipeOutput:
         Returns:
             Everything that went wrong, one sentence each.
         """
-        found = list(problems)
+        failures = list(problems)
         rows = len(self._file)
         valid = self._file.rows(frames_path("valid"), 0, rows) > 0
         if not valid.all():
-            found.append(self._about(~valid, "could not be read"))
+            failures.append(self._about(~valid, "could not be read"))
         for name, values in (columns or {}).items():
             if frames_path(name) in self._file:
                 self._file.write(frames_path(name), 0, values[:rows])
@@ -230,18 +220,18 @@ class RecipeOutput:
         if monitor:
             values = (columns or {}).get(monitor)
             if values is None or len(values) < rows:
-                known = 0 if values is None else len(values)
-                found.append(f"{self.path}: monitor {monitor!r} is known of {known} of {rows} frames; not applied")
+                number = 0 if values is None else len(values)
+                failures.append(f"{self.path}: monitor {monitor!r} is known of {number} of {rows} frames; not applied")
             else:
                 counted = self._normalise(np.asarray(values[:rows], float))
                 if not counted.all():
-                    found.append(self._about(~counted, f"have a monitor {monitor!r} that is no number above 0"))
+                    failures.append(self._about(~counted, f"have a monitor {monitor!r} that is no number above 0"))
                     self._file.write(frames_path("valid"), 0, (valid & counted).astype(np.uint8))
-        self._file.set(PROBLEMS, len(found))
-        self._file.set(STATE, COMPLETE if complete and not found else INCOMPLETE)
+        self._file.set(PROBLEMS, len(failures))
+        self._file.set(STATE, COMPLETE if complete and not failures else INCOMPLETE)
         self._file.close()
         self.close()
-        return found
+        return failures
 
     def close(self) -> None:
         """Close the file as it is, so that another process may continue it; doing so twice is no error.
@@ -256,11 +246,14 @@ class RecipeOutput:
         finally:
             self._lock.release()
 
-    def discard_if_empty(self) -> None:
-        """Close the file, and remove it if no pattern is in it; one that has some can be continued."""
-        is_empty = not len(self)
+    def __enter__(self) -> "RecipeOutput":
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Close the file. After an error it is removed if no pattern is in it; else it can be continued."""
+        discard = isinstance(error, Exception) and not len(self)
         self.close()
-        if is_empty:
+        if discard:
             self.path.unlink(missing_ok=True)
 
     def _about(self, rows: np.ndarray, what: str) -> str:
@@ -268,8 +261,8 @@ class RecipeOutput:
         numbers = self.index()[rows].tolist()
         named = [f"frame {number}" + (f": {why}" if (why := self._unread.get(number)) else "") for number in numbers]
         more = [f"and {len(numbers) - _NAMED} more"] if len(numbers) > _NAMED else []
-        told = "; ".join([*named[:_NAMED], *more])
-        return f"{self.path}: {len(numbers)} of {len(rows)} frames {what}, and their patterns are NaN: {told}"
+        examples = "; ".join([*named[:_NAMED], *more])
+        return f"{self.path}: {len(numbers)} of {len(rows)} frames {what}, and their patterns are NaN: {examples}"
 
     def _normalise(self, monitor: np.ndarray) -> np.ndarray:
         """Divide by the monitor, relative to its reference; the norm is left, as NXazint has it.
@@ -321,71 +314,6 @@ def frame_warnings(integrator: Integrator, image: np.ndarray) -> tuple[np.ndarra
     limits = integrator.valid_counts(image.dtype)
     warnings = share_warnings(image, effective_mask(recipe), limits, recipe.dummy)
     return contrast, warnings + orientation_warnings(recipe.geometry, contrast)
-
-
-def _tree(
-    prepared: PreparedRecipe, integrators: Mapping[str, Integrator], info: ScanInfo, inputs: Sequence[str]
-) -> Group:
-    """The file of patterns, without rows yet."""
-    geometry = prepared.geometry
-    layouts = {name: _layout(prepared, integrator) for name, integrator in integrators.items()}
-    header = AzintHeader(
-        title=info.title,
-        run_uid=info.run_uid,
-        recipe_key=recipe_key(prepared),
-        recipe_settings=prepared.settings.model_dump_json(),
-        instrument=info.instrument,
-        source_name=info.source_name,
-        wavelength_angstrom=geometry.wavelength_angstrom,
-        energy_kev=geometry.energy_kev,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        program=PROGRAM,
-        version=f"{version('danmax_bluesky')} (pyFAI {version('pyFAI')}, numba {version('numba')})",
-        inputs=list(inputs),
-        integral_range=prepared.settings.integral_range,
-        monitor=prepared.settings.monitor,
-        monitor_reference=prepared.settings.monitor_reference,
-        sample=str(info.scan.get(SAMPLE, "")),
-        scan={key: value for key, value in info.scan.items() if key != SAMPLE},
-    )
-    return nxazint_tree(header, layouts, {**_OWN_COLUMNS, **info.columns})
-
-
-def recipe_key(prepared: PreparedRecipe) -> str:
-    """Hash of everything that a pattern depends on beside the frames; equal keys mean equal patterns."""
-    digest = hashlib.sha256()
-    for name, recipe in prepared.recipes.items():
-        parameters = json.dumps(recipe.parameters(), sort_keys=True, default=str)
-        digest.update(f"{name} {recipe.matrix_key()} {parameters}".encode())
-        pattern = recipe.background
-        subtracted = () if pattern is None else (pattern.axis, pattern.intensity, pattern.sigma)
-        for image in (recipe.dark, recipe.dark_variance, *subtracted):
-            if image is not None:
-                digest.update(np.ascontiguousarray(image).tobytes())
-    settings = prepared.settings
-    digest.update(f"{settings.monitor} {settings.monitor_reference}".encode())
-    return digest.hexdigest()[:32]
-
-
-def _layout(prepared: PreparedRecipe, integrator: Integrator) -> PatternLayout:
-    recipe, matrix, texts = integrator.recipe, integrator.matrix, prepared.texts
-    poni = Dataset(texts["poni"], {"filename": texts["poni_file"]} if "poni_file" in texts else {})
-    mask = Dataset(
-        effective_mask(recipe).astype(np.uint8),
-        {"filename": texts["mask_file"]} if "mask_file" in texts else {},
-        chunks=recipe.geometry.shape,
-        compression="gzip",
-    )
-    others = {key: value for key, value in texts.items() if key not in ("poni", "poni_file", "mask_file")}
-    return PatternLayout(
-        unit=recipe.unit,
-        radial_edges=matrix.radial_edges,
-        norm=matrix.norm.reshape(recipe.shape),
-        azimuth_edges_deg=matrix.azimuth_edges_deg,
-        parameters={"recipe": prepared.settings.name, "poni": poni, "mask": mask, **others, **recipe.parameters()},
-        has_errors=recipe.error_model != "none",
-        cut="" if recipe.cut is None else recipe.cut.quantity,
-    )
 
 
 def _stored(path: Path) -> StoredRows | None:

@@ -85,8 +85,8 @@ def _joined(file: Path, name: str, patterns: StoredPatterns, frames: int, bins: 
     relative = _means(patterns.monitor, frames)
     norm = weight if relative is None else weight / relative.reshape((-1,) + (1,) * (weight.ndim - 1))
     edges = join_edges(patterns.radial_edges, bins)
-    kept = (edges.size - 1) * bins
-    whole = frames * patterns.norm[..., :kept].reshape(*patterns.norm.shape[:-1], -1, bins).sum(axis=-1)
+    n_bins = (edges.size - 1) * bins
+    whole = frames * patterns.norm[..., :n_bins].reshape(*patterns.norm.shape[:-1], -1, bins).sum(axis=-1)
     values = {
         "I": intensity.astype("<f4"),
         "I_errors": None if sigma is None else sigma.astype("<f4"),
@@ -156,13 +156,13 @@ def _columns(file: Path, patterns: StoredPatterns, frames: int) -> Group:
     old = read_tree(file, "/entry/frames")
     number = len(patterns.index)
     first = np.arange(0, number, frames)
-    known: dict[str, Node] = {}
+    columns: dict[str, Node] = {}
     for name, node in old.children.items():
         values = patterns.index if name == "index" else patterns.columns.get(name)
         if isinstance(node, Dataset) and values is not None and len(values) == number and name != "joined_frames":
-            known[name] = Dataset(_means(values, frames) if values.dtype.kind == "f" else values[first], node.attrs)
-    told = patterns.columns.get("joined_frames", np.ones(number, np.int64))
-    return Group({**known, "joined_frames": Dataset(np.add.reduceat(told, first))}, old.attrs)
+            columns[name] = Dataset(_means(values, frames) if values.dtype.kind == "f" else values[first], node.attrs)
+    joined = patterns.columns.get("joined_frames", np.ones(number, np.int64))
+    return Group({**columns, "joined_frames": Dataset(np.add.reduceat(joined, first))}, old.attrs)
 
 
 def _integrals(file: Path, patterns: StoredPatterns, intensity: np.ndarray, bins: int) -> Group:
@@ -199,8 +199,8 @@ def _means(values: np.ndarray | None, frames: int) -> np.ndarray | None:
     """Mean over each group of frames of what is known of them."""
     if values is None:
         return None
-    known = np.isfinite(values)
+    is_finite = np.isfinite(values)
     first = np.arange(0, len(values), frames)
-    sums = np.add.reduceat(np.where(known, values, 0.0), first, axis=0)
-    counts = np.add.reduceat(known.astype(np.int64), first, axis=0)
+    sums = np.add.reduceat(np.where(is_finite, values, 0.0), first, axis=0)
+    counts = np.add.reduceat(is_finite.astype(np.int64), first, axis=0)
     return np.where(counts > 0, sums / np.maximum(counts, 1), math.nan)

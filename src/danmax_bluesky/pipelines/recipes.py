@@ -31,10 +31,6 @@ _DETECTOR = re.compile(r"^\s*detector\s*:\s*(\S.*)$", re.IGNORECASE | re.MULTILI
 _log = logging.getLogger(__name__)
 
 
-IntegrationSettings = RecipeSettings
-"""What a recipe is called where it is no setting of the session."""
-
-
 @dataclass(frozen=True, eq=False)
 class PreparedRecipe:
     """A recipe and what it was made from.
@@ -46,7 +42,7 @@ class PreparedRecipe:
         notes: what the user should know of it, one sentence each, such as how many pixels each mask marks.
     """
 
-    settings: IntegrationSettings
+    settings: RecipeSettings
     recipes: Mapping[str, Recipe]
     texts: Mapping[str, Any]
     notes: Sequence[str] = ()
@@ -57,7 +53,7 @@ class PreparedRecipe:
         return next(iter(self.recipes.values())).geometry
 
 
-def recipe_settings(raw: Mapping[str, Any] | RecipeSettings) -> IntegrationSettings:
+def recipe_settings(raw: Mapping[str, Any] | RecipeSettings) -> RecipeSettings:
     """The settings of a recipe, from a start document or from `Settings`.
 
     Raises:
@@ -77,7 +73,7 @@ def recipe_settings(raw: Mapping[str, Any] | RecipeSettings) -> IntegrationSetti
         raise SettingsError("\n".join(problems)) from None
 
 
-def recipes_of(entries: Iterable[Mapping[str, Any] | RecipeSettings]) -> list[IntegrationSettings]:
+def recipes_of(entries: Iterable[Mapping[str, Any] | RecipeSettings]) -> list[RecipeSettings]:
     """Several recipes, each with a file of its own.
 
     Raises:
@@ -91,7 +87,7 @@ def recipes_of(entries: Iterable[Mapping[str, Any] | RecipeSettings]) -> list[In
     return recipes
 
 
-def prepare(settings: IntegrationSettings, frames: Frames, source: Path, info: ScanInfo) -> PreparedRecipe:
+def prepare(settings: RecipeSettings, frames: Frames, source: Path, info: ScanInfo) -> PreparedRecipe:
     """Read the files of a recipe and bind it to some frames.
 
     Args:
@@ -187,14 +183,14 @@ _MADE_READY = (*RECIPE_FILES, "dark_frames", "lower_limit", "radial_edges")
 """Keys whose values a recipe does not take as they are written down."""
 
 
-def _handed_on(settings: IntegrationSettings) -> dict[str, Any]:
+def _handed_on(settings: RecipeSettings) -> dict[str, Any]:
     """What a recipe takes as it is written down: whatever both say under one name, where degrees are named or not."""
     names = {field.name: field.name.removesuffix("_deg") for field in fields(Recipe)}
     keys = set(type(settings).model_fields) - set(_MADE_READY)
     return {name: getattr(settings, key) for name, key in names.items() if key in keys}
 
 
-def radial_edges_of(settings: IntegrationSettings) -> tuple[float, ...]:
+def radial_edges_of(settings: RecipeSettings) -> tuple[float, ...]:
     """The radial edges of a recipe, out of their file if they lie in one; empty if it has none.
 
     In the file are numbers, with spaces, commas or line ends between them; what follows a "#" in a line is left aside.
@@ -215,7 +211,7 @@ def radial_edges_of(settings: IntegrationSettings) -> tuple[float, ...]:
         raise CalibrationError(f"radial_edges_file {file} must hold numbers alone: {brief(error)}") from None
 
 
-def _background(settings: IntegrationSettings, source: Path, shape: tuple[int, int]) -> MeanImage | None:
+def _background(settings: RecipeSettings, source: Path, shape: tuple[int, int]) -> MeanImage | None:
     image = image_of(settings.background, None, "background", source, shape, settings.detector)
     if image is not None and not np.isfinite(image.counts).any():
         raise CalibrationError(f"background {image.where} holds no pixel that is a number")
@@ -227,7 +223,7 @@ def _counted(mask: np.ndarray, what: str) -> str:
 
 
 def _lower_limit(
-    settings: IntegrationSettings, frames: Frames, mask: np.ndarray | None, poni: str, info: ScanInfo
+    settings: RecipeSettings, frames: Frames, mask: np.ndarray | None, poni: str, info: ScanInfo
 ) -> tuple[float, str]:
     """The smallest valid count, and what it follows from: the recipe, the run, the .poni, or the first frame."""
     if settings.lower_limit is not None:
@@ -248,7 +244,7 @@ def _lower_limit(
 
 
 def _geometry(
-    settings: IntegrationSettings,
+    settings: RecipeSettings,
     shape: tuple[int, int],
     detector: Mapping[str, Any] | None,
     energy_kev: float | None,

@@ -78,7 +78,7 @@ def _read(record: RunRecord) -> Run:
 
 def _is_loaded(record: RunRecord) -> bool:
     """True once somebody looked into the files of the run."""
-    return any(source.length is not None for segment in record.segments for source in segment.external.values())
+    return any(source.length is not None for source in record.sources)
 
 
 def _extent(record: RunRecord) -> tuple[object, ...]:
@@ -95,13 +95,13 @@ def _extent(record: RunRecord) -> tuple[object, ...]:
 
 def _states(record: RunRecord) -> tuple[tuple[Path, int, int] | tuple[Path], ...]:
     """Size and time of change of each file of the run's detectors."""
-    files = sorted({source.file for segment in record.segments for source in segment.external.values()})
+    files = sorted({source.file for source in record.sources})
     return tuple(_state(file) for file in files)
 
 
 def _state(file: Path) -> tuple[Path, int, int] | tuple[Path]:
     try:
-        told = os.stat(file)
+        status = os.stat(file)
     except OSError:
         return (file,)
-    return file, told.st_size, told.st_mtime_ns
+    return file, status.st_size, status.st_mtime_ns

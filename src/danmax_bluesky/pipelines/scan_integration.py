@@ -109,7 +109,7 @@ def integrate_scan(
         errors: dict[int, str] = {}
         done = sink.resumed
         keyed = {sink.key(name): integrator for name, integrator in integrators.items()}
-        try:
+        with sink:
             warnings = check_first(frames, numbers[0], [sink])
             todo = (number for number in numbers if number > sink.done)
             blocks = (
@@ -123,13 +123,8 @@ def integrate_scan(
                 done += len(block.index)
                 if progress:
                     progress(done, len(numbers))
-            known = {**values_beside(frames, numbers), **(columns or {})}
-            problems = sink.finish(known, complete=complete, problems=frames.missing)
-        except Exception:
-            sink.discard_if_empty()
-            raise
-        finally:
-            sink.close()
+            values = {**values_beside(frames, numbers), **(columns or {})}
+            problems = sink.finish(values, complete=complete, problems=frames.missing)
     finally:
         frames.close()
     seconds = time.monotonic() - begun
@@ -169,19 +164,19 @@ def check_first(frames: Frames, number: int, sinks: Sequence[RecipeOutput]) -> l
 
 def with_columns_of(info: ScanInfo, frames: Frames, columns: Mapping[str, np.ndarray] | None = None) -> ScanInfo:
     """The same, with a column for each array and for what the source says of each frame."""
-    known = {name: Column(np.asarray(values).dtype.str) for name, values in (columns or {}).items()}
+    described = {name: Column(np.asarray(values).dtype.str) for name, values in (columns or {}).items()}
     for name, unit in OF_EACH_FRAME.items():
         values = frames.column(name)
         if values is not None and values.ndim == 1:
-            known[name] = Column(values.dtype.str, unit)
-    return replace(info, columns={**known, **info.columns})
+            described[name] = Column(values.dtype.str, unit)
+    return replace(info, columns={**described, **info.columns})
 
 
 def values_beside(frames: Frames, numbers: Sequence[int]) -> dict[str, np.ndarray]:
     """What the source says of these frames; shorter if it says it of the first ones only."""
-    found: dict[str, np.ndarray] = {}
+    columns: dict[str, np.ndarray] = {}
     for name in OF_EACH_FRAME:
         values = frames.column(name)
         if values is not None and values.ndim == 1:
-            found[name] = values[[number for number in numbers if number < len(values)]]
-    return found
+            columns[name] = values[[number for number in numbers if number < len(values)]]
+    return columns

@@ -47,8 +47,8 @@ class VisitLog:
                 _LOG.warning("%s is left out of the scan log: %s", path, error.strerror)
                 continue
             version = (status.st_size, status.st_mtime_ns)
-            known = self._read.get(path)
-            if known is None or known[0] != version or (known[1] is not None and known[1].status == "open"):
+            entry = self._read.get(path)
+            if entry is None or entry[0] != version or (entry[1] is not None and entry[1].status == "open"):
                 self._read[path] = version, _line(path)
         return in_order(line for _, line in self._read.values() if line is not None)
 

@@ -11,7 +11,7 @@ from danmax_bluesky.storage.journal import read_journal
 from danmax_bluesky.storage.scalars import load_scalars
 
 _log = logging.getLogger(__name__)
-_known: dict[str, dict[str, FrameTable]] = {}
+_tables: dict[str, dict[str, FrameTable]] = {}
 
 
 def with_shared_fields(record: RunRecord, tables: dict[str, FrameTable]) -> dict[str, FrameTable]:
@@ -39,11 +39,11 @@ def with_shared_fields(record: RunRecord, tables: dict[str, FrameTable]) -> dict
 
 
 def _tables_of(record: RunRecord, uid: str, number: int) -> dict[str, FrameTable]:
-    if uid not in _known:
+    if uid not in _tables:
         journal = dataclasses.replace(record.files, stem=f"scan-{number:04d}").documents
         first = moved(fold(read_journal(journal)), journal.parent)
         if first.uid != uid:
             raise ValueError(f"{journal} is of another run")
-        _known.clear()
-        _known[uid] = frame_tables(load_scalars(first))
-    return _known[uid]
+        _tables.clear()
+        _tables[uid] = frame_tables(load_scalars(first))
+    return _tables[uid]

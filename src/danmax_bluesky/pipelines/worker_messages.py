@@ -121,6 +121,6 @@ def output_path(frames: Path, recipe: str = "azint", root: Path | None = None) -
         return root / name
     parts = frames.parent.parts
     if "raw" in parts:
-        place = len(parts) - 1 - parts[::-1].index("raw")
-        return Path(*parts[:place], "process", "azint", *parts[place + 1 :], name)
+        index = len(parts) - 1 - parts[::-1].index("raw")
+        return Path(*parts[:index], "process", "azint", *parts[index + 1 :], name)
     return frames.parent / name

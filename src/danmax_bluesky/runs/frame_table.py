@@ -213,10 +213,10 @@ class FrameTable:
     @property
     def recorded(self) -> dict[str, tuple[np.ndarray, str]]:
         """Name -> (value for each frame, units) of everything recorded, the angle among them where one is known."""
-        found = {column_name(key): (values, self.units.get(key, "")) for key, values in self.columns.items()}
+        columns = {column_name(key): (values, self.units.get(key, "")) for key, values in self.columns.items()}
         if np.any(np.isfinite(self.angle_deg)):
-            found |= {ANGLE: (self.angle_deg, "degree"), ANGLE_FLAG: (self.angle_flag, "")}
-        return found
+            columns |= {ANGLE: (self.angle_deg, "degree"), ANGLE_FLAG: (self.angle_flag, "")}
+        return columns
 
     def as_columns(self) -> dict[str, np.ndarray]:
         """The whole table, name -> value for each frame: where it lies, what it shows, and what was recorded."""

@@ -134,8 +134,8 @@ class Grid:
         slow, fast = (table.columns.get(motor, np.full(len(table), np.nan)) for motor in self.motors)
         if not by_position:
             fast = np.full(len(table), self.columns[0])
-        known = np.isfinite(slow) & np.isfinite(fast)
-        if not known.any():
+        is_measured = np.isfinite(slow) & np.isfinite(fast)
+        if not is_measured.any():
             return None
         valid = table.image_key_control != ImageKey.INVALID
         row, column = self.cells(slow[valid], fast[valid])

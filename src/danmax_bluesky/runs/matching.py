@@ -283,16 +283,16 @@ def _by_encoder(
 
     Where nothing was captured the position that a device told stays. In a map the rotation's position is its angle.
     """
-    found: dict[str, np.ndarray] = {}
+    positions_of: dict[str, np.ndarray] = {}
     for motor, wired in wired_motors(start).items():
         counts = columns.get(f"{motor}_mean")
         if counts is not None:
             positions = counts / float(wired["counts_per_unit"]) + float(wired["offset"])
-            found[motor] = np.where(np.isfinite(positions), positions, columns.get(motor, np.nan))
+            positions_of[motor] = np.where(np.isfinite(positions), positions, columns.get(motor, np.nan))
     rotation = str(rotation_of(start).get("motor", ""))
     if start.get("shape") and rotation in start.get("motors", ()):
-        found[rotation] = np.where(np.isfinite(angle_deg), angle_deg, columns.get(rotation, np.nan))
-    return found
+        positions_of[rotation] = np.where(np.isfinite(angle_deg), angle_deg, columns.get(rotation, np.nan))
+    return positions_of
 
 
 def _motion_with(segment: Segment, motor: str) -> str:
@@ -305,8 +305,8 @@ def monitored(record: RunRecord) -> Iterator[tuple[Segment, str, np.ndarray]]:
     """(stream, data key, values) of what devices told at moments of their own; not of patterns."""
     for stream in record.segments_of("monitor"):
         for name, values in stream.columns.items():
-            told = not stream.name.endswith(INTEGRALS) and len(values) and len(values) == len(stream.times)
-            if told and values.ndim == 1 and values.dtype.kind in NUMBERS:
+            has_times = not stream.name.endswith(INTEGRALS) and len(values) and len(values) == len(stream.times)
+            if has_times and values.ndim == 1 and values.dtype.kind in NUMBERS:
                 yield stream, name, values
 
 
@@ -322,26 +322,28 @@ def expected_columns(
     """
     seen = list(descriptors)
     owners = {key: device for doc in seen for device, keys in doc.get("object_keys", {}).items() for key in keys}
-    cameras = {owners.get(key) for doc in seen for key, told in doc["data_keys"].items() if is_image(told["shape"])}
-    found: dict[str, str] = {}
+    cameras = {
+        owners.get(key) for doc in seen for key, described in doc["data_keys"].items() if is_image(described["shape"])
+    }
+    columns: dict[str, str] = {}
     for doc in seen:
         beside = doc["name"].endswith(MONITOR) and not doc["name"].endswith(INTEGRALS)
         if beside or detector in doc["data_keys"]:
-            found |= {
-                key: units_of(start, key, told)
-                for key, told in doc["data_keys"].items()
-                if told.get("dtype") in ("number", "integer", "boolean")
-                and not [size for size in told.get("shape", ()) if size != 1]
+            columns |= {
+                key: units_of(start, key, described)
+                for key, described in doc["data_keys"].items()
+                if described.get("dtype") in ("number", "integer", "boolean")
+                and not [size for size in described.get("shape", ()) if size != 1]
                 and owners.get(key) not in cameras
             }
-    found |= {name: str(units) for name, units in start.get("flown", {}).items()}
-    found |= {name: str(wired["units"]) for name, wired in wired_motors(start).items() if f"{name}_mean" in found}
+    columns |= {name: str(units) for name, units in start.get("flown", {}).items()}
+    columns |= {name: str(wired["units"]) for name, wired in wired_motors(start).items() if f"{name}_mean" in columns}
     motor: str | None = rotation_of(start).get("motor")
-    if motor and any(name == motor or name.startswith(f"{motor}_") for name in found):
-        found |= {ANGLE: "degree", ANGLE_FLAG: ""}
+    if motor and any(name == motor or name.startswith(f"{motor}_") for name in columns):
+        columns |= {ANGLE: "degree", ANGLE_FLAG: ""}
         if start.get("shape") and motor in start.get("motors", ()):
-            found |= {motor: "degree"}
-    return found
+            columns |= {motor: "degree"}
+    return columns
 
 
 def _units(record: RunRecord, name: str) -> str:

@@ -126,6 +126,11 @@ class RunRecord:
         return tuple(segment for segment in self.segments if segment.kind in kinds)
 
     @property
+    def sources(self) -> list[FrameSource]:
+        """Where the rows of every external data key of every segment lie, in the order of the segments."""
+        return [source for segment in self.segments for source in segment.external.values()]
+
+    @property
     def image_keys(self) -> tuple[str, ...]:
         """Data keys of the 2D detectors, in the order of appearance."""
         return tuple(dict.fromkeys(key for segment in self.segments for key in segment.images))
@@ -303,25 +308,25 @@ def moved(record: RunRecord, folder: Path) -> RunRecord:
     The start document keeps saying where that was; `RunRecord.files` and every `FrameSource` follow the folder.
     """
     former = ScanFiles.of(record.start).raw
-    places = {
-        source.file: folder / os.path.relpath(source.file, former)
+    files = {source.file: folder / os.path.relpath(source.file, former) for source in record.sources}
+    return dataclasses.replace(with_files(record, files), raw_folder=folder)
+
+
+def with_files(record: RunRecord, files: Mapping[Path, Path]) -> RunRecord:
+    """The same record over other files.
+
+    Args:
+        record: the run.
+        files: each file of the record -> the file that stands in its stead.
+    """
+    segments = [
+        dataclasses.replace(
+            segment,
+            external={key: dataclasses.replace(row, file=files[row.file]) for key, row in segment.external.items()},
+        )
         for segment in record.segments
-        for source in segment.external.values()
-    }
-    return dataclasses.replace(
-        record,
-        raw_folder=folder,
-        segments=tuple(
-            dataclasses.replace(
-                segment,
-                external={
-                    key: dataclasses.replace(source, file=places[source.file])
-                    for key, source in segment.external.items()
-                },
-            )
-            for segment in record.segments
-        ),
-    )
+    ]
+    return dataclasses.replace(record, segments=tuple(segments))
 
 
 def declaration_of(descriptors: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], int | None]:

@@ -179,9 +179,9 @@ def _with_points(
     single.extract_cp(max_rings=max_rings, pts_per_deg=density)
     refinement = single.geometry_refinement
     if refinement.data is None or len(refinement.data) < MIN_POINTS:
-        found = 0 if refinement.data is None else len(refinement.data)
+        number = 0 if refinement.data is None else len(refinement.data)
         raise CalibrationError(
-            f"{found} points of {calibrant} rings were found, {MIN_POINTS} are needed; is the guess near, "
+            f"{number} points of {calibrant} rings were found, {MIN_POINTS} are needed; is the guess near, "
             "the calibrant right, and the orientation that of the image?"
         )
     return refinement

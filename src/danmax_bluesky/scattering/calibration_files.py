@@ -143,15 +143,17 @@ def geometry_of_fit2d_text(text: str, shape: tuple[int, int], pixel_um: tuple[fl
     Raises:
         FormatError: a line is missing.
     """
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for name, pattern in _FIT2D.items():
         match = next(iter(list(pattern.finditer(text))[-1:]), None)
         if match is None and not name.startswith("tilt"):
             raise FormatError(f"FIT2D text: no line gives the refined {name.replace('_', ' ')}")
-        found[name] = None if match is None else [float(number) for number in match.groups()]
-    tilt, rotation = ((found[name] or [0.0])[0] for name in ("tilt_deg", "tilt_rotation_deg"))
-    x, y = found["centre"]
-    return geometry_of_fit2d(shape, pixel_um, (x, y), found["distance_mm"][0], found["wavelength"][0], tilt, rotation)
+        numbers[name] = None if match is None else [float(number) for number in match.groups()]
+    tilt, rotation = ((numbers[name] or [0.0])[0] for name in ("tilt_deg", "tilt_rotation_deg"))
+    x, y = numbers["centre"]
+    return geometry_of_fit2d(
+        shape, pixel_um, (x, y), numbers["distance_mm"][0], numbers["wavelength"][0], tilt, rotation
+    )
 
 
 @expecting("Nika text", FormatError, "save the calibration again with Nika, or correct the text")
@@ -167,19 +169,19 @@ def geometry_of_nika_text(text: str, shape: tuple[int, int], pixel_um: tuple[flo
         re.sub(r"[^a-z]", "", name.lower()): value
         for name, value in re.findall(r"^\s*([^=:;\n]+?)\s*[=:]\s*([-+.\dEe]+)", text.replace(";", "\n"), re.MULTILINE)
     }
-    found: dict[str, float] = {}
+    parameters: dict[str, float] = {}
     for name, spellings in _NIKA.items():
         value = next((pairs[spelling] for spelling in spellings if spelling in pairs), None)
         if value is None and not name.startswith("tilt"):
             raise FormatError(f"Nika text: none of {', '.join(spellings)} is given")
-        found[name] = float(value or 0.0)
-    vertical, horizontal = math.sin(math.radians(found["tilt_y"])), math.sin(math.radians(-found["tilt_x"]))
+        parameters[name] = float(value or 0.0)
+    vertical, horizontal = math.sin(math.radians(parameters["tilt_y"])), math.sin(math.radians(-parameters["tilt_x"]))
     return geometry_of_fit2d(
         shape,
         pixel_um,
-        (found["x"] + 0.5, shape[0] - found["y"] - 0.5),
-        found["distance_mm"],
-        found["wavelength"],
+        (parameters["x"] + 0.5, shape[0] - parameters["y"] - 0.5),
+        parameters["distance_mm"],
+        parameters["wavelength"],
         math.degrees(math.asin(min(1.0, math.hypot(vertical, horizontal)))),
         math.degrees(math.atan2(vertical, horizontal)),
     )
@@ -194,15 +196,15 @@ def saxsdog_calibration(text: str) -> SaxsdogCalibration:
     """
     try:
         raw = _of_today(parse(text, "JSON", "this is no SAXSDOG calibration: the text", FormatError))
-        place = raw["Geometry"]
-        rows, columns = (int(n) for n in place["Imagesize"])
-        pixels = [float(size) for size in place["PixelSizeMicroM"]]
-        tilt = place["Tilt"]
+        stated = raw["Geometry"]
+        rows, columns = (int(n) for n in stated["Imagesize"])
+        pixels = [float(size) for size in stated["PixelSizeMicroM"]]
+        tilt = stated["Tilt"]
         geometry = geometry_of_fit2d(
             (rows, columns),
             (pixels[0], pixels[-1]),
-            (float(place["BeamCenter"][1]), float(place["BeamCenter"][0])),
-            float(place["DedectorDistanceMM"]),
+            (float(stated["BeamCenter"][1]), float(stated["BeamCenter"][0])),
+            float(stated["DedectorDistanceMM"]),
             float(raw["Wavelength"]),
             float(tilt["TiltAngleDeg"]),
             float(tilt["TiltRotDeg"]),
@@ -233,8 +235,8 @@ def _of_today(raw: Any) -> Mapping[str, Any]:
     """A calibration with `Geometry` and `Masks`; the oldest dialect has what stands in them side by side."""
     if "Geometry" in raw:
         return raw
-    place = {key: raw[key] for key in _GEOMETRY}
-    return {**raw, "Geometry": place, "Masks": [{key: raw[key] for key in _MASK if key in raw}]}
+    geometry = {key: raw[key] for key in _GEOMETRY}
+    return {**raw, "Geometry": geometry, "Masks": [{key: raw[key] for key in _MASK if key in raw}]}
 
 
 def saxsdog_json(geometry: Geometry, others: Mapping[str, Any] | None = None) -> str:

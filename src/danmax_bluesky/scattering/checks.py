@@ -32,21 +32,21 @@ def ring_contrast(geometry: Geometry, image: RealArray, mask: NDArray[np.bool_] 
         good &= ~mask[rows, columns]
     if np.issubdtype(image.dtype, np.unsignedinteger):
         good &= image[rows, columns] < np.iinfo(image.dtype.str).max
-    found = np.zeros(len(ORIENTATIONS))
+    contrasts = np.zeros(len(ORIENTATIONS))
     if good.sum() < 4 * BINS:
-        return found
+        return contrasts
     values = np.sqrt(counts[good])
     values = np.minimum(values, np.quantile(values, 0.999))  # a few hot pixels are no rings
     total = values.var()
     if not total > 0:
-        return found
-    for place, orientation in enumerate(ORIENTATIONS):
+        return contrasts
+    for index, orientation in enumerate(ORIENTATIONS):
         angle = geometry.oriented(orientation).integrator().tth(rows[good].astype(float), columns[good].astype(float))
         bins = ((angle - angle.min()) * (BINS / (np.ptp(angle) or 1.0))).astype(int).clip(0, BINS - 1)
         number = np.bincount(bins, minlength=BINS)
         mean = np.bincount(bins, values, BINS) / np.maximum(number, 1)
-        found[place] = float(np.sum(number * (mean - values.mean()) ** 2) / (total * values.size))
-    return found
+        contrasts[index] = float(np.sum(number * (mean - values.mean()) ** 2) / (total * values.size))
+    return contrasts
 
 
 def orientation_warnings(geometry: Geometry, contrast: NDArray[np.float64] | None = None) -> list[str]:

@@ -83,9 +83,9 @@ def with_whole_paths(pairs: Mapping[str, str], folder: Path | None) -> dict[str,
     if "detector_config" in whole:
         config = json_object(whole["detector_config"])
         files = {key: value for key, value in config.items() if key.lower() in FILE_KEYS and value}
-        whole["detector_config"] = json.dumps({**config, **{key: _found(files[key], folder) for key in files}})
+        whole["detector_config"] = json.dumps({**config, **{key: _path_of(files[key], folder) for key in files}})
     elif pairs.get("splinefile", "None").lower() != "none":
-        whole["splinefile"] = _found(pairs["splinefile"], folder)
+        whole["splinefile"] = _path_of(pairs["splinefile"], folder)
     return whole
 
 
@@ -123,7 +123,7 @@ def json_object(text: str) -> dict[str, Any]:
     return dict(config)
 
 
-def _found(name: Any, folder: Path | None) -> str:
+def _path_of(name: Any, folder: Path | None) -> str:
     file = existing_file(str(name), folder)
     if file is None:
         raise CalibrationError(
@@ -137,8 +137,8 @@ def _found(name: Any, folder: Path | None) -> str:
 def existing_file(name: str, folder: Path | None) -> Path | None:
     """The file of this name, absolute; None if there is none."""
     try:
-        places = [Path(name).expanduser()] if folder is None else [folder / name, Path(name).expanduser()]
-        return next((place.absolute() for place in places if place.is_file()), None)
+        candidates = [Path(name).expanduser()] if folder is None else [folder / name, Path(name).expanduser()]
+        return next((candidate.absolute() for candidate in candidates if candidate.is_file()), None)
     except (OSError, ValueError, RuntimeError):  # no name of a file: too long, with a zero in it, of an unknown user
         return None
 

@@ -58,9 +58,9 @@ class Matrix:
     def bin_of_pixel(self) -> NDArray[np.unsignedinteger]:
         """For an unsplit matrix: the bin of each pixel; one past the last bin for pixels that count nowhere."""
         n_bins = self.norm.size
-        found = np.full(self.starts.size - 1, n_bins, np.uint16 if n_bins < 65536 else np.uint32)
-        found[np.diff(self.starts) == 1] = self.bins
-        return found
+        bins = np.full(self.starts.size - 1, n_bins, np.uint16 if n_bins < 65536 else np.uint32)
+        bins[np.diff(self.starts) == 1] = self.bins
+        return bins
 
     def arrays(self) -> dict[str, RealArray]:
         """Every array by name, for a cache."""

@@ -75,14 +75,14 @@ def peak_position_errors(
         return []
     lines = expected_lines_deg(calibrant, wavelength_m, (float(angle[0]), float(angle[-1])))
     neighbours = np.concatenate([[-np.inf], lines, [np.inf]])
-    found: list[PeakError] = []
+    errors: list[PeakError] = []
     for index, line in enumerate(lines):
         gap = min(line - neighbours[index], neighbours[index + 2] - line)
         half = min(window_deg, 0.5 * gap)
         near = np.abs(angle - line) <= half
         if near.sum() >= MIN_POINTS and (peak := _fit(angle[near], counts[near], float(line), half)):
-            found.append(peak)
-    return found
+            errors.append(peak)
+    return errors
 
 
 def _fit(angle: NDArray[np.float64], counts: NDArray[np.float64], line: float, half: float) -> PeakError | None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyFAI
@@ -12,16 +12,21 @@ from numpy.typing import NDArray
 
 from danmax_bluesky.array_types import RealArray
 from danmax_bluesky.config.azimuths import azimuth_problem
-from danmax_bluesky.config.recipes import ERROR_MODELS, UNITS
+from danmax_bluesky.config.recipes import ERROR_MODELS, UNITS, RecipeSettings
 from danmax_bluesky.errors import CalibrationError
 from danmax_bluesky.parsing import brief
 from danmax_bluesky.scattering.background import BackgroundPattern
 from danmax_bluesky.scattering.cuts import Cut
 from danmax_bluesky.scattering.geometry import Geometry
 
-WEIGHTINGS = ("pyfai", "azint")
+WEIGHTINGS: tuple[str, ...] = get_args(RecipeSettings.model_fields["weighting"].annotation)
 MATRIX_VERSION = 3
 _GRID = re.compile(r"(\d+)x\1")
+
+
+def _usual(key: str) -> Any:
+    """What a recipe has under a key if nobody says otherwise, as `RecipeSettings` describes it."""
+    return RecipeSettings.model_fields[key].get_default()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +67,29 @@ class Recipe:
 
     geometry: Geometry
     mask: NDArray[np.bool_] | None = None
-    unit: str = "q_A^-1"
-    radial_bins: int = 3000
-    radial_range: tuple[float, float] | None = None
-    radial_edges: tuple[float, ...] = ()
-    azimuth_bins: int = 1
-    azimuth_range_deg: tuple[float, float] | None = None
-    azimuth_edges_deg: tuple[float, ...] = ()
-    sectors_deg: tuple[tuple[float, float], ...] = ()
-    splitting: str = "bbox"
-    solid_angle: bool = True
-    polarization_factor: float | None = 0.999997
-    polarization_axis_deg: float = 0.0
+    unit: str = _usual("unit")
+    radial_bins: int = _usual("radial_bins")
+    radial_range: tuple[float, float] | None = _usual("radial_range")
+    radial_edges: tuple[float, ...] = _usual("radial_edges")
+    azimuth_bins: int = _usual("azimuth_bins")
+    azimuth_range_deg: tuple[float, float] | None = _usual("azimuth_range")
+    azimuth_edges_deg: tuple[float, ...] = _usual("azimuth_edges")
+    sectors_deg: tuple[tuple[float, float], ...] = _usual("sectors")
+    splitting: str = _usual("splitting")
+    solid_angle: bool = _usual("solid_angle")
+    polarization_factor: float | None = _usual("polarization_factor")
+    polarization_axis_deg: float = _usual("polarization_axis")
     cut: Cut | None = None
     dark: RealArray | None = field(default=None, repr=False)
-    dark_frames: int = 1
+    dark_frames: int = _usual("dark_frames")
     flat: RealArray | None = field(default=None, repr=False)
-    error_model: str = "poisson"
-    weighting: str = "pyfai"
-    threshold: float | None = None
-    clip_sigma: float | None = None
-    clip_cycles: int = 5
+    error_model: str = _usual("error_model")
+    weighting: str = _usual("weighting")
+    threshold: float | None = _usual("threshold")
+    clip_sigma: float | None = _usual("clip_sigma")
+    clip_cycles: int = _usual("clip_cycles")
     lower_limit: float = 0.0
-    dummy: float | None = None
+    dummy: float | None = _usual("dummy")
     dark_variance: RealArray | None = field(default=None, repr=False)
     background: BackgroundPattern | None = field(default=None, repr=False)
 

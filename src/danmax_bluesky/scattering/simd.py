@@ -29,12 +29,12 @@ _TURN = (
 
 
 @intrinsic
-def take_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, value: Any) -> Any:
+def take_lanes(typingctx: Any, frames: Any, pixel: Any, low: Any, high: Any, value: Any) -> Any:
     """Read one pixel of eight frames; 0 where it is invalid.
 
     Args (as called):
         frames: counts, int32, shape (8, n).
-        place: index of the pixel.
+        pixel: its index in a frame.
         low: smallest valid count.
         high: largest valid count.
         value: receives the counts, float64, shape (8,).
@@ -42,7 +42,7 @@ def take_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, val
     Returns:
         One bit for each frame: bits 0 to 7 where the pixel is not zero, 8 to 15 where it is invalid.
     """
-    signature = types.int64(frames, place, types.int32, types.int32, value)
+    signature = types.int64(frames, pixel, types.int32, types.int32, value)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         counts, valid, invalid = _take(context, builder, sig, args)
@@ -77,9 +77,9 @@ def spread_lanes(
         first, last = (context.cast(builder, args[n], sig.args[n], types.int64) for n in (2, 3))
         with cgutils.for_range(builder, last, start=first) as loop:
             coefficient = builder.fpext(builder.load(builder.gep(arrays[0], [loop.index])), _DOUBLE)
-            place = builder.zext(builder.load(builder.gep(arrays[1], [loop.index])), _I64)
+            radial_bin = builder.zext(builder.load(builder.gep(arrays[1], [loop.index])), _I64)
             factor = _splat(builder, coefficient, _DOUBLES)
-            row = builder.gep(arrays[6], [builder.mul(place, ir.Constant(_I64, 2 * LANES))])
+            row = builder.gep(arrays[6], [builder.mul(radial_bin, ir.Constant(_I64, 2 * LANES))])
             signal = builder.bitcast(row, _DOUBLES.as_pointer())
             spread = builder.gep(signal, [ir.Constant(_I32, 1)])
             _store(builder, builder.fadd(_load(builder, signal), builder.fmul(factor, values)), signal)
@@ -91,12 +91,12 @@ def spread_lanes(
 
 
 @intrinsic
-def count_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, target: Any, sums: Any) -> Any:
+def count_lanes(typingctx: Any, frames: Any, pixel: Any, low: Any, high: Any, target: Any, sums: Any) -> Any:
     """Add one pixel of eight frames to one bin, exactly.
 
     Args (as called):
         frames: counts, int32, shape (8, n).
-        place: index of the pixel.
+        pixel: its index in a frame.
         low: smallest valid count.
         high: largest valid count.
         target: the bin.
@@ -105,7 +105,7 @@ def count_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, ta
     Returns:
         One bit for each frame where the pixel is invalid, and is not added.
     """
-    signature = types.int64(frames, place, types.int32, types.int32, target, sums)
+    signature = types.int64(frames, pixel, types.int32, types.int32, target, sums)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _, valid, invalid = _take(context, builder, sig, args)
@@ -116,12 +116,12 @@ def count_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, ta
 
 
 @intrinsic
-def turn_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, tile: Any) -> Any:
+def turn_lanes(typingctx: Any, frames: Any, pixel: Any, low: Any, high: Any, tile: Any) -> Any:
     """Read eight neighbouring pixels of eight frames at once, and lay the frames of each pixel side by side.
 
     Args (as called):
         frames: counts, int32, shape (8, n).
-        place: index of the first pixel.
+        pixel: index of the first one in a frame.
         low: smallest valid count.
         high: largest valid count.
         tile: receives the counts, int32, shape (8 pixels, 8 frames).
@@ -129,7 +129,7 @@ def turn_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, til
     Returns:
         Other than 0 if one of the 64 is invalid.
     """
-    signature = types.int64(frames, place, types.int32, types.int32, tile)
+    signature = types.int64(frames, pixel, types.int32, types.int32, tile)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         rows = [_load_ints(builder, address) for address in _addresses(context, builder, sig, args)]
@@ -154,16 +154,16 @@ def turn_lanes(typingctx: Any, frames: Any, place: Any, low: Any, high: Any, til
 
 
 @intrinsic
-def add_lanes(typingctx: Any, tile: Any, place: Any, target: Any, sums: Any) -> Any:
+def add_lanes(typingctx: Any, tile: Any, pixel: Any, target: Any, sums: Any) -> Any:
     """Add one pixel of eight frames to one bin, exactly; every count is valid.
 
     Args (as called):
         tile: counts, int32, shape (8 pixels, 8 frames).
-        place: number of the pixel in it.
+        pixel: its number in the tile.
         target: the bin.
         sums: int64, flat: eight sums for each bin.
     """
-    signature = types.void(tile, place, target, sums)
+    signature = types.void(tile, pixel, target, sums)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         index = context.cast(builder, args[1], sig.args[1], types.int64)
@@ -178,11 +178,11 @@ def add_lanes(typingctx: Any, tile: Any, place: Any, target: Any, sums: Any) -> 
 def _add(context: Any, builder: Any, kinds: Any, args: Any, counts: Any) -> None:
     """Add the counts of eight frames to the eight sums of a bin."""
     row = context.cast(builder, args[0], kinds[0], types.int64)
-    place = builder.gep(_data(context, builder, kinds[1], args[1]), [builder.mul(row, ir.Constant(_I64, LANES))])
-    place = builder.bitcast(place, _LONGS.as_pointer())
-    total = builder.load(place)
+    pointer = builder.gep(_data(context, builder, kinds[1], args[1]), [builder.mul(row, ir.Constant(_I64, LANES))])
+    pointer = builder.bitcast(pointer, _LONGS.as_pointer())
+    total = builder.load(pointer)
     total.align = 8
-    builder.store(builder.add(total, builder.sext(counts, _LONGS)), place).align = 8
+    builder.store(builder.add(total, builder.sext(counts, _LONGS)), pointer).align = 8
 
 
 def _addresses(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
@@ -192,8 +192,8 @@ def _addresses(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
     index = context.cast(builder, args[1], sig.args[1], types.int64)
     start = builder.ptrtoint(matrix.data, _I64)
     start = builder.add(start, builder.mul(index, ir.Constant(_I64, _ITEM_BYTES)))
-    places = (builder.add(start, builder.mul(stride, ir.Constant(_I64, lane))) for lane in range(LANES))
-    return [builder.inttoptr(place, _I32.as_pointer()) for place in places]
+    addresses = (builder.add(start, builder.mul(stride, ir.Constant(_I64, lane))) for lane in range(LANES))
+    return [builder.inttoptr(address, _I32.as_pointer()) for address in addresses]
 
 
 def _load_ints(builder: Any, pointer: Any) -> Any:

@@ -129,10 +129,10 @@ def cake_of_pyfai(recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray
     step = 0.0 if limits is None else (limits[1] - limits[0]) / recipe.radial_bins
     wider = None if limits is None else (limits[0] - below * step, limits[1] + above * step)
     radial_bins = recipe.radial_bins + below + above
-    found: list[Cells] = []
+    cells: list[Cells] = []
     if wanted is None:
         engine = _cake_engine(recipe, integrator, mask, (radial_bins, recipe.azimuth_bins), wider, None)
-        found.append(_cells(recipe, engine, mask.size, below, np.arange(recipe.azimuth_bins)))
+        cells.append(_cells(recipe, engine, mask.size, below, np.arange(recipe.azimuth_bins)))
         wanted = np.degrees(np.linspace(engine.pos1_min, engine.pos1_max, recipe.azimuth_bins + 1))
         limits = limits or (engine.pos0_min, engine.pos0_max)
     else:
@@ -141,11 +141,11 @@ def cake_of_pyfai(recipe: Recipe, integrator: AzimuthalIntegrator, mask: NDArray
             turned = _turned(recipe, first + 0.5 * number * width)
             half = math.radians((0.5 * number + beside) * width)
             engine = _cake_engine(recipe, turned, mask, (radial_bins, number + 2 * beside), wider, (-half, half))
-            found.append(_cells(recipe, engine, mask.size, below, np.pad(rows, beside, constant_values=_NO_ROW)))
+            cells.append(_cells(recipe, engine, mask.size, below, np.pad(rows, beside, constant_values=_NO_ROW)))
     assert limits is not None
     edges = np.linspace(limits[0], limits[1], recipe.radial_bins + 1) * radial.scale
     return (
-        *_joined(found, mask.size, len(wanted) - 1, recipe.radial_bins),
+        *_joined(cells, mask.size, len(wanted) - 1, recipe.radial_bins),
         edges,
         np.stack([wanted[:-1], wanted[1:]], 1),
     )
@@ -214,14 +214,14 @@ def _bins_beside(
     return min(beside, math.floor(limits[0] / step)), beside
 
 
-def _joined(found: list[Cells], n_pixels: int, n_rows: int, radial_bins: int) -> Cells:
+def _joined(cells: list[Cells], n_pixels: int, n_rows: int, radial_bins: int) -> Cells:
     """Pixels, bins and shares of several pieces as a matrix by columns; shares of one pixel in one bin are added."""
-    pixels, bins, shares = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    pixels, bins, shares = (np.concatenate(parts) for parts in zip(*cells, strict=True))
     n_bins = n_rows * radial_bins
-    if len(found) == 1:
+    if len(cells) == 1:
         return np.concatenate([[0], np.cumsum(np.bincount(pixels, minlength=n_pixels))]), bins, shares
-    keys, place = np.unique(pixels * n_bins + bins, return_inverse=True)
-    sums = np.bincount(place, shares.astype(float), keys.size).astype(np.float32)
+    keys, position = np.unique(pixels * n_bins + bins, return_inverse=True)
+    sums = np.bincount(position, shares.astype(float), keys.size).astype(np.float32)
     pixels, bins = np.divmod(keys, n_bins)
     return np.concatenate([[0], np.cumsum(np.bincount(pixels, minlength=n_pixels))]), bins, sums
 
@@ -278,10 +278,10 @@ def _without_garbage(engine: Any, orientation: int) -> CakeMatrix:
     pyFAI 2026.9 computes the first pixel that counts in a buffer which was never cleared (`calc_lut_2d`), so its
     shares depend on what the memory held before. Here that happens to a copy, which comes first and is left out.
     """
-    found = np.flatnonzero(np.diff(engine.indptr))
-    if not found.size:
+    used = np.flatnonzero(np.diff(engine.indptr))
+    if not used.size:
         return engine
-    first = slice(found[0], found[0] + 1)
+    first = slice(used[0], used[0] + 1)
     return FullSplitCSC_2d(
         np.concatenate([engine.pos[first], engine.pos]),
         bins=engine.bins,

@@ -52,10 +52,10 @@ def subdivided(
                 inside &= row < n_rows
                 bins += row * recipe.radial_bins
             keys.append(np.where(inside, pixels * (recipe.radial_bins * n_rows) + bins, -1))
-    found, counts = np.unique(np.concatenate(keys), return_counts=True)
-    if found.size and found[0] < 0:
-        found, counts = found[1:], counts[1:]
-    pixel, bins = np.divmod(found, recipe.radial_bins * n_rows)
+    cells, counts = np.unique(np.concatenate(keys), return_counts=True)
+    if cells.size and cells[0] < 0:
+        cells, counts = cells[1:], counts[1:]
+    pixel, bins = np.divmod(cells, recipe.radial_bins * n_rows)
     starts = np.concatenate([[0], np.cumsum(np.bincount(pixel, minlength=shape[0] * shape[1]))])
     return starts, bins, (counts / n**2).astype(np.float32), edges, np.stack([azimuths[:-1], azimuths[1:]], axis=1)
 
@@ -88,6 +88,6 @@ def _limits(
 ) -> tuple[float, float]:
     """Smallest and largest radius of any point."""
     ends = [offsets[0], offsets[-1]]
-    found = [positions(recipe, integrator, pixels, float(a), float(b))[0] for a in ends for b in ends]
+    corners = [positions(recipe, integrator, pixels, float(a), float(b))[0] for a in ends for b in ends]
     centre = positions(recipe, integrator, pixels, float(offsets[len(offsets) // 2]), float(offsets[0]))[0]
-    return float(min(radius.min() for radius in (*found, centre))), float(max(radius.max() for radius in found))
+    return float(min(radius.min() for radius in (*corners, centre))), float(max(radius.max() for radius in corners))

@@ -110,9 +110,9 @@ def share_warnings(
         limits: smallest and largest valid count.
         dummy: the number that marks a bad pixel, or None.
     """
-    found: list[str] = []
+    warnings: list[str] = []
     if (masked := float(mask.mean())) > 1 - IMPLAUSIBLE:
-        found.append(
+        warnings.append(
             f"the mask and the gaps of the detector leave only {1 - masked:.1%} of the pixels; is the mask inverted? "
             "0 means good, anything else bad (mask, or --mask)"
         )
@@ -120,19 +120,19 @@ def share_warnings(
     below = float(np.mean(counts < limits[0])) if image.dtype.kind != "u" else 0.0
     above = float(np.mean(counts > limits[1]))
     if below > IMPLAUSIBLE:
-        found.append(
+        warnings.append(
             f"{below:.0%} of the pixels are negative, or below the lower limit of {limits[0]:g}, and do not count; if "
             "these are counts, such as of frames whose dark was subtracted before, use --lower-limit none (lower_limit)"
         )
     if above > IMPLAUSIBLE:
-        found.append(
+        warnings.append(
             f"{above:.0%} of the pixels are above {limits[1]:g}, and do not count; if these are counts, raise "
             "--threshold (threshold)"
         )
     lost = 1.0 - below - above - float(np.mean((counts >= limits[0]) & (counts <= limits[1])))
     if lost > IMPLAUSIBLE:
-        found.append(
+        warnings.append(
             f"{lost:.0%} of the pixels do not count: they are no number (NaN), the largest number of their type, or "
             f"the dummy value, which is {dummy} (--dummy, dummy)"
         )
-    return found
+    return warnings

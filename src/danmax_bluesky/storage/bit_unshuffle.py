@@ -94,8 +94,8 @@ def _of_bytes(width: int) -> Any:
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             items = builder.sext(_byte(builder, args[0], args[1], 8 * width - 8), _INTS)
-            for place in range(width - 2, -1, -1):
-                low = builder.zext(_byte(builder, args[0], args[1], 8 * place), _INTS)
+            for byte in range(width - 2, -1, -1):
+                low = builder.zext(_byte(builder, args[0], args[1], 8 * byte), _INTS)
                 items = builder.or_(builder.shl(items, ir.Constant(_INTS, [8] * GROUP)), low)
             builder.store(items, builder.inttoptr(args[2], _INTS.as_pointer())).align = 4
             return context.get_dummy_value()
@@ -120,8 +120,8 @@ def _byte(builder: Any, planes: Any, stride: Any, first: int) -> Any:
         row.align = 1
         rows = builder.insert_element(rows, row, ir.Constant(ir.IntType(32), k))
     order = [8 * k + group for group in range(8) for k in range(8)]
-    places = ir.Constant(ir.VectorType(ir.IntType(32), GROUP), order)
-    squares = builder.shuffle_vector(builder.bitcast(rows, _BYTES), ir.Constant(_BYTES, ir.Undefined), places)
+    indices = ir.Constant(ir.VectorType(ir.IntType(32), GROUP), order)
+    squares = builder.shuffle_vector(builder.bitcast(rows, _BYTES), ir.Constant(_BYTES, ir.Undefined), indices)
     bits = builder.bitcast(squares, _LONGS)
     for shift, mask in _STEPS:
         by = ir.Constant(_LONGS, [shift] * 8)

@@ -73,7 +73,7 @@ def _untranspose(typingctx: Any, address: Any, source: Any, target: Any, items: 
 
 
 @compiled
-def decode_block(lz4, untranspose, chunk, length, place, items, item_bytes, scratch, target):
+def decode_block(lz4, untranspose, chunk, length, offset, items, item_bytes, scratch, target):
     """Decode one block.
 
     Args:
@@ -81,7 +81,7 @@ def decode_block(lz4, untranspose, chunk, length, place, items, item_bytes, scra
         untranspose: address of the function.
         chunk: address of the chunk.
         length: of the chunk, bytes.
-        place: offset of the block in the chunk.
+        offset: of the block in the chunk, bytes.
         items: in the block, a multiple of 8.
         item_bytes: of an item.
         scratch: address of a buffer as large as the block.
@@ -90,46 +90,46 @@ def decode_block(lz4, untranspose, chunk, length, place, items, item_bytes, scra
     Returns:
         Offset of what follows, or -1 if the block is damaged.
     """
-    if place + 4 > length:
+    if offset + 4 > length:
         return -1
-    head = carray_u1(chunk + place)
+    head = carray_u1(chunk + offset)
     size = (np.int64(head[0]) << 24) | (np.int64(head[1]) << 16) | (np.int64(head[2]) << 8) | np.int64(head[3])
     content = items * item_bytes
-    if size <= 0 or place + 4 + size > length:
+    if size <= 0 or offset + 4 + size > length:
         return -1
-    if _lz4(lz4, chunk + place + 4, scratch, np.int32(size), np.int32(content)) != content:
+    if _lz4(lz4, chunk + offset + 4, scratch, np.int32(size), np.int32(content)) != content:
         return -1
     if item_bytes == 4 and items % GROUP == 0:
         put_together(scratch, target, items, bytes_needed(scratch, items >> 3))
-        return place + 4 + size
+        return offset + 4 + size
     if _untranspose(untranspose, scratch, target, items, item_bytes) < 0:
         return -1
-    return place + 4 + size
+    return offset + 4 + size
 
 
 @compiled
 def decode_frame(lz4, untranspose, chunk, length, block_items, items, item_bytes, scratch, target):
     """Decode a whole chunk; the arguments are those of `decode_block`. Returns 0, or -1 if it is damaged."""
-    place = HEADER_BYTES
+    offset = HEADER_BYTES
     done = 0
     while items - done >= MULTIPLE:
         count = min(block_items, items - done)
         count -= count % MULTIPLE
-        place = decode_block(
-            lz4, untranspose, chunk, length, place, count, item_bytes, scratch, target + done * item_bytes
+        offset = decode_block(
+            lz4, untranspose, chunk, length, offset, count, item_bytes, scratch, target + done * item_bytes
         )
-        if place < 0:
+        if offset < 0:
             return -1
         done += count
-    return copy_rest(chunk, length, place, (items - done) * item_bytes, target + done * item_bytes)
+    return copy_rest(chunk, length, offset, (items - done) * item_bytes, target + done * item_bytes)
 
 
 @compiled
-def copy_rest(chunk, length, place, count, target):
+def copy_rest(chunk, length, offset, count, target):
     """Copy what stands uncompressed at the end; 0, or -1 if the chunk has another length than it should."""
-    if place + count != length:
+    if offset + count != length:
         return -1
-    source = carray_u1(chunk + place)
+    source = carray_u1(chunk + offset)
     goal = carray_u1(target)
     for i in range(count):
         goal[i] = source[i]

@@ -57,15 +57,15 @@ def check_file(path: Path) -> list[Finding]:
     try:
         left_open = is_left_open(path)
         with open_to_read(path) as file:
-            found = list(_pointers(file, path))
+            findings = list(_pointers(file, path))
     except StorageError as error:
         return [Finding(Severity.ERROR, path, str(error))]
     except (OSError, RuntimeError, KeyError) as error:
         return [Finding(Severity.ERROR, path, f"is damaged: {error}; restore it from a backup")]
     if left_open:
         text = "was left open by a writer that died, or is still written; virtual datasets over it show nothing"
-        found.append(Finding(Severity.WARNING, path, text))
-    return found
+        findings.append(Finding(Severity.WARNING, path, text))
+    return findings
 
 
 def check_scan(record: RunRecord, *, deep: bool = False) -> list[Finding]:
@@ -76,17 +76,17 @@ def check_scan(record: RunRecord, *, deep: bool = False) -> list[Finding]:
         deep: compare the digests of large files in whole, where such were recorded.
     """
     files = record.files
-    found = list(_run(record))
-    found += _digests(files, deep=deep)
+    findings = list(_run(record))
+    findings += _digests(files, deep=deep)
     derived = sorted(path for end in HDF5_SUFFIXES for path in files.raw.glob(f"{files.stem}*{end}"))
     derived += [path for path in computed_files(files) if path.suffix == ".h5"]
     for path in derived:
-        found += check_file(path)
-    found += _tables(files)
-    found += _left_behind(files)
+        findings += check_file(path)
+    findings += _tables(files)
+    findings += _left_behind(files)
     if not files.master.exists():
-        found.append(Finding(Severity.ERROR, files.master, "is missing; `danmax rebuild` writes it again"))
-    return found
+        findings.append(Finding(Severity.ERROR, files.master, "is missing; `danmax rebuild` writes it again"))
+    return findings
 
 
 def _left_behind(files: ScanFiles) -> Iterator[Finding]:
@@ -106,9 +106,9 @@ def _pointers(file: h5py.File, path: Path) -> Iterator[Finding]:
             broken.setdefault(text, []).append(reference)
         if reference.kind != "soft link" and Path(reference.as_written).is_absolute():
             yield Finding(Severity.WARNING, path, f"{reference}: the path is absolute and breaks when the folder moves")
-    for text, found in broken.items():
-        others = f", and {len(found) - 1} more links" if len(found) > 1 else ""
-        yield Finding(Severity.ERROR, path, f"{found[0]}{others}: {text}")
+    for text, links in broken.items():
+        others = f", and {len(links) - 1} more links" if len(links) > 1 else ""
+        yield Finding(Severity.ERROR, path, f"{links[0]}{others}: {text}")
 
 
 def _broken(file: h5py.File, reference: Reference) -> Iterator[str]:

@@ -73,9 +73,9 @@ def changed(note: FileNote, path: Path, *, deep: bool = False) -> str:
     if size > note.size:
         return f"has grown: {size} bytes, recorded were {note.size}"
     if note.checksum and (deep or note.method == SAMPLED or size <= LARGE_BYTES):
-        found = _sampled(path, size) if note.method == SAMPLED else _whole(path)
-        if found != note.checksum:
-            return f"has changed: {note.method} {found[:12]}, recorded was {note.checksum[:12]}"
+        checksum = _sampled(path, size) if note.method == SAMPLED else _whole(path)
+        if checksum != note.checksum:
+            return f"has changed: {note.method} {checksum[:12]}, recorded was {note.checksum[:12]}"
     return ""
 
 

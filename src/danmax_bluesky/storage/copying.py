@@ -103,7 +103,7 @@ def _filters(compression: str, source: h5py.Dataset) -> dict[str, Any]:
         case "gzip":
             return {"compression": "gzip", "shuffle": True}
         case "keep":
-            return {"dcpl": _kept(source)}
+            return {"dcpl": _filters_of(source)}
     raise StorageError(f"compression {compression!r}: choose bitshuffle-lz4, gzip, none or keep")
 
 
@@ -113,7 +113,7 @@ def _pipeline(dataset: h5py.Dataset) -> list[tuple[int, tuple[int, ...]]]:
     return [properties.get_filter(index)[:3:2] for index in range(properties.get_nfilters())]
 
 
-def _kept(source: h5py.Dataset) -> h5py.h5p.PropDCID:
+def _filters_of(source: h5py.Dataset) -> h5py.h5p.PropDCID:
     """Creation properties with the same filters as a source's."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     for code, values in _pipeline(source):

@@ -28,7 +28,7 @@ LIBRARIES = (
 @functools.cache
 def software() -> dict[str, str]:
     """Program and version, Python, system, libraries, and the state of the repository it runs from."""
-    found = {
+    versions = {
         "program": "danmax_bluesky",
         "version": version("danmax-bluesky"),
         "python": platform.python_version(),
@@ -36,10 +36,10 @@ def software() -> dict[str, str]:
     }
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found | git_state(Path(danmax_bluesky.__file__).parent)
+    return versions | git_state(Path(danmax_bluesky.__file__).parent)
 
 
 def git_state(folder: Path) -> dict[str, str]:

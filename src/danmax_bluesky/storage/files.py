@@ -256,8 +256,8 @@ def promised_bytes(path: Path) -> int | None:
         return None
     if version == 3 and head[11] != 0:
         return None
-    place = {0: 40, 1: 44}.get(version, 28)
-    return int.from_bytes(head[place : place + 8], "little")
+    offset = {0: 40, 1: 44}.get(version, 28)
+    return int.from_bytes(head[offset : offset + 8], "little")
 
 
 def rows_of(dataset: h5py.Dataset | h5py.h5s.SpaceID) -> np.ndarray:
@@ -313,8 +313,8 @@ def errno_of(error: BaseException) -> int | None:
     """The system's error number behind an exception; HDF5 hides it in the text."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
-    found = _ERRNO.search(str(error))
-    return int(found[1]) if found else None
+    match = _ERRNO.search(str(error))
+    return int(match[1]) if match else None
 
 
 def explain(path: Path, error: BaseException, command: str = "danmax rebuild") -> str:

@@ -64,27 +64,27 @@ class JoinedFrames:
             part.close()
 
     def _part(self, index: int) -> tuple[Frames, int] | None:
-        place = index
+        row = index
         for part in self._parts:
-            if place < len(part):
-                return part, place
-            place -= len(part)
+            if row < len(part):
+                return part, row
+            row -= len(part)
         return None
 
     def read_into(self, index: int, buffer: np.ndarray) -> None:
         """Read one frame."""
-        found = self._part(index)
-        if found is None:
+        part = self._part(index)
+        if part is None:
             raise FrameError(index, f"{self.name}: no frame {index}, only {len(self)}")
         try:
-            found[0].read_into(found[1], buffer)
+            part[0].read_into(part[1], buffer)
         except FrameError as error:
             raise FrameError(index, str(error)) from error
 
     def chunk(self, index: int, room: np.ndarray) -> memoryview | None:
         """One frame as it lies in its file."""
-        found = self._part(index)
-        return None if found is None else found[0].chunk(found[1], room)
+        part = self._part(index)
+        return None if part is None else part[0].chunk(part[1], room)
 
     def chunk_room(self) -> np.ndarray:
         """Room for a frame of any part."""

@@ -100,13 +100,13 @@ class Hdf5Frames:
         """Read one frame."""
         if not 0 <= index < len(self):
             raise FrameError(index, f"{self.name} has no frame {index}, only {len(self)}")
-        place = self._place(index)
+        position = self._position(index)
         try:
             if self._how == "hdf5":
-                self._dataset.read_direct(buffer, np.s_[(*place, slice(None), slice(None))])
+                self._dataset.read_direct(buffer, np.s_[(*position, slice(None), slice(None))])
                 return
             room = buffer.reshape(-1).view(np.uint8) if self._how == "plain" else self._own_room()
-            skipped, chunk = self._dataset.id.read_direct_chunk((*place, 0, 0), out=room)
+            skipped, chunk = self._dataset.id.read_direct_chunk((*position, 0, 0), out=room)
             if self._how == "plain":
                 return
             if skipped:
@@ -121,7 +121,7 @@ class Hdf5Frames:
         if self._how != "bitshuffle" or not 0 <= index < len(self):
             return None
         try:
-            skipped, chunk = self._dataset.id.read_direct_chunk((*self._place(index), 0, 0), out=room)
+            skipped, chunk = self._dataset.id.read_direct_chunk((*self._position(index), 0, 0), out=room)
         except (OSError, RuntimeError, ValueError):
             return None
         return None if skipped else chunk
@@ -139,7 +139,7 @@ class Hdf5Frames:
             self._rooms.room = self.chunk_room()
         return self._rooms.room
 
-    def _place(self, index: int) -> tuple[int, ...]:
+    def _position(self, index: int) -> tuple[int, ...]:
         lead: Any = self._dataset.shape[:-2]
         return tuple(int(i) for i in np.unravel_index(index, lead)) if lead else ()
 
@@ -156,14 +156,14 @@ class Hdf5Frames:
                 mask = node_of(group, MASK)
                 if is_mask(mask, self.shape):
                     return PixelMask(bad_pixels(mask[...]), f"{mask.file.filename}::{mask.name}")
-            found = self._masks_of_sources() if self._dataset.is_virtual else []
-            if not found:
+            masks = self._masks_of_sources() if self._dataset.is_virtual else []
+            if not masks:
                 return None
-            bad = np.logical_or.reduce([mask.bad for mask in found])
-            return PixelMask(bad, " and ".join(mask.where for mask in found))
+            bad = np.logical_or.reduce([mask.bad for mask in masks])
+            return PixelMask(bad, " and ".join(mask.where for mask in masks))
 
     def _masks_of_sources(self) -> list[PixelMask]:
-        found = []
+        masks = []
         for file, name in dict.fromkeys(_sources(self._dataset, self.path)):
             if file == self.path:
                 continue
@@ -173,19 +173,19 @@ class Hdf5Frames:
             finally:
                 source.close()
             if mask is not None:
-                found.append(mask)
-        return found
+                masks.append(mask)
+        return masks
 
     def column(self, name: str) -> np.ndarray | None:
         """A dataset with a value for each frame, beside the frames or in the detector; a single one holds for all."""
         with expecting(self.name, StorageError):
             length = len(self)
             for group in self._groups():
-                found = node_of(group, name)
-                if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iufb":
+                dataset = node_of(group, name)
+                if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb":
                     continue
-                found.refresh()
-                values = np.asarray(values_of(found))
+                dataset.refresh()
+                values = np.asarray(values_of(dataset))
                 if values.ndim == 1 and (len(values) != 1 or length <= 1):
                     return values
                 if values.size == 1 and name == "count_time":
@@ -222,19 +222,19 @@ def find_frames(file: h5py.File) -> str:
     Raises:
         FormatError: none does, or several do.
     """
-    found: dict[int, list[str]] = {2: [], 3: []}
+    datasets: dict[int, list[str]] = {2: [], 3: []}
 
     def visit(name: str, node: Any) -> None:
         if not isinstance(node, h5py.Dataset) or node.ndim < 2 or node.dtype.kind not in "iuf":
             return
         if node.ndim >= 3 and min(node.shape[-2:]) > _LEAST_PX:
-            found[3].append(f"/{name}")
+            datasets[3].append(f"/{name}")
         if node.ndim == 2 and min(node.shape) > _LEAST_ALONE_PX:
-            found[2].append(f"/{name}")
+            datasets[2].append(f"/{name}")
 
     file.visititems(visit)
-    stacks = _without(found[3], (MASK,))
-    images = _without(found[2], _NO_FRAME)
+    stacks = _without(datasets[3], (MASK,))
+    images = _without(datasets[2], _NO_FRAME)
     if not (stacks or images):
         raise FormatError(f"{file.filename} holds no frames of a 2D detector; name the dataset")
     kind = "stacks of frames" if stacks else "images"

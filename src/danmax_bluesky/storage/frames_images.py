@@ -37,13 +37,13 @@ class ImageFrames(NoChunks):
         reasons: list[str] = []
         for path in paths:
             try:
-                found = open_images(path)
+                images = open_images(path)
             except ImageError as error:
                 reasons.append(str(error))
                 self._images.append((str(error), 0))
                 continue
-            self._images += [(found, index) for index in range(len(found))]
-            dtypes |= {dtype.newbyteorder("=") for dtype in found.dtypes}
+            self._images += [(images, index) for index in range(len(images))]
+            dtypes |= {dtype.newbyteorder("=") for dtype in images.dtypes}
         self.shape, first = self._first(reasons)
         self.dtype = _common(dtypes | {first})
         self.name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
@@ -74,11 +74,11 @@ class ImageFrames(NoChunks):
 
     def read_into(self, index: int, buffer: np.ndarray) -> None:
         """Read one image."""
-        file, place = self._images[index]
+        file, number = self._images[index]
         if isinstance(file, str):
             raise FrameError(index, file)
         try:
-            pixels = file.image(place)
+            pixels = file.image(number)
         except StorageError as error:
             raise FrameError(index, str(error)) from error
         if pixels.shape != self.shape:
@@ -96,11 +96,11 @@ class ImageFrames(NoChunks):
         """What the headers say of the exposure; None if none of them says it, or of anything else."""
         if name != "count_time":
             return None
-        found = [
-            file.count_time_s[place] if isinstance(file, ImageFile) and place < len(file.count_time_s) else math.nan
-            for file, place in self._images
+        exposures_s = [
+            file.count_time_s[number] if isinstance(file, ImageFile) and number < len(file.count_time_s) else math.nan
+            for file, number in self._images
         ]
-        return np.array(found) if np.isfinite(found).any() else None
+        return np.array(exposures_s) if np.isfinite(exposures_s).any() else None
 
     def correction(self, kind: Correction) -> MeanImage | None:
         """None: image files hold frames alone."""

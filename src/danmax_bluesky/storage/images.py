@@ -132,12 +132,12 @@ def open_images(path: Path) -> ImageFile:
         ImageError: it is missing, is no image, or does not even hold one that is whole.
     """
     with decoding(path):
-        found = _opened(path)
-    if not len(found):
+        image = _opened(path)
+    if not len(image):
         raise ImageError(f"{path} cannot be read as an image: it holds none")
-    if not found.whole:
+    if not image.whole:
         raise ImageError(f"{path} cannot be read as an image: it lacks bytes, it was cut short; copy the file again")
-    return found
+    return image
 
 
 @contextmanager
@@ -190,8 +190,8 @@ class _LastOpened:
 
     def get(self, path: Path) -> Any:
         """The file, opened by fabio; once more if it was written anew."""
-        known = path.stat()
-        written = (path, known.st_ino, known.st_size, known.st_mtime_ns)
+        status = path.stat()
+        written = (path, status.st_ino, status.st_size, status.st_mtime_ns)
         if getattr(self._own, "written", None) != written:
             self._own.image = fabio.open(str(path))
             self._own.written = written
@@ -269,9 +269,9 @@ def _of_cbf(path: Path) -> ImageFile:
     whole, time_s = 0, math.nan
     with _unpacked(path) as stream:
         size = stream.seek(0, io.SEEK_END)
-        place = 0
-        while place < size:
-            stream.seek(place)
+        offset = 0
+        while offset < size:
+            stream.seek(offset)
             head = stream.read(_HEADER_BYTES)
             first = head.find(_SECTION)
             if not sections:
@@ -284,16 +284,16 @@ def _of_cbf(path: Path) -> ImageFile:
             if starter < 0 or stated_size is None:
                 if head.find(b"Content-Type", first) > 0 or not sections:  # the last one ends with an empty section
                     dtypes.append(np.dtype("i4"))
-                    sections.append((place + first, size))
+                    sections.append((offset + first, size))
                 break
             stated_type = _CBF_TYPE.search(head, first, starter)
             dtypes.append(np.dtype(_CBF_TYPES.get(stated_type[1].decode().lower() if stated_type else "", "i4")))
-            end = place + starter + len(_STARTER) + int(stated_size[1])
-            sections.append((place + first, end))
+            end = offset + starter + len(_STARTER) + int(stated_size[1])
+            sections.append((offset + first, end))
             if end > size:
                 break
             whole += 1
-            place = end + _after_section(stream, end)
+            offset = end + _after_section(stream, end)
 
     def read(index: int) -> np.ndarray:
         first, end = sections[index]

@@ -26,17 +26,17 @@ def journals_below(path: Path, roots: Sequence[Path] = ()) -> list[Path]:
         StorageError: there is none, or a link leads elsewhere.
     """
     if path.is_dir():
-        found = sorted(found for found in files_below(path, roots) if _OF_A_SCAN.fullmatch(found.name))
+        journals = sorted(journals for journals in files_below(path, roots) if _OF_A_SCAN.fullmatch(journals.name))
     elif _OF_A_SCAN.fullmatch(path.name):
-        found = [path] if path.exists() else []
+        journals = [path] if path.exists() else []
     else:
         stem = path.name.split(".")[0].split("_")[0]
-        found = [journal for journal in [path.parent / f"{stem}{SUFFIX}"] if journal.exists()]
-    if not found:
+        journals = [journal for journal in [path.parent / f"{stem}{SUFFIX}"] if journal.exists()]
+    if not journals:
         raise StorageError(
             f"{path}: no journal of documents (scan-####{SUFFIX}) belongs to it; name a scan or a folder"
         )
-    return found
+    return journals
 
 
 def record_of(journal: Path) -> RunRecord:

@@ -149,8 +149,8 @@ def _sums(table: FrameTable, region: Sequence[int]) -> np.ndarray:
     for number, (path, dataset) in enumerate(zip(table.files, table.datasets, strict=True)):
         with contextlib.closing(open_frames(path, dataset)) as frames:
             frame = np.empty(frames.shape, frames.dtype)
-            for at in np.flatnonzero(table.file_index == number).tolist():
+            for index in np.flatnonzero(table.file_index == number).tolist():
                 with contextlib.suppress(FrameError):  # it stays NaN
-                    frames.read_into(int(table.row[at]), frame)
-                    sums[at] = counts_in(frame, rows, columns)
+                    frames.read_into(int(table.row[index]), frame)
+                    sums[index] = counts_in(frame, rows, columns)
     return sums

@@ -41,51 +41,51 @@ class MatrixCache:
 
     def get(self, key: str) -> dict[str, np.ndarray] | None:
         """The arrays kept under a key, mapped from their files; None if there are none."""
-        place = self.folder / key
+        folder = self.folder / key
         try:
-            os.utime(place / _COMPLETE)
+            os.utime(folder / _COMPLETE)
             return {
-                file.stem: np.asarray(np.load(file, mmap_mode="c", allow_pickle=False)) for file in place.glob("*.npy")
+                file.stem: np.asarray(np.load(file, mmap_mode="c", allow_pickle=False)) for file in folder.glob("*.npy")
             }
         except (OSError, ValueError):
             return None
 
     def put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep arrays under a key; they appear in one step, and what is there already stays."""
-        place = self.folder / key
-        if place.exists():
+        folder = self.folder / key
+        if folder.exists():
             return
-        temporary = unguessable_name(place)
+        temporary = unguessable_name(folder)
         try:
             temporary.mkdir(parents=True)
             for name, array in arrays.items():
                 np.save(temporary / f"{name}.npy", array, allow_pickle=False)
             (temporary / _COMPLETE).touch()
-            temporary.rename(place)
+            temporary.rename(folder)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                self._give_up(place)
+                self._give_up(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._prune(key)
 
-    def _give_up(self, place: Path) -> None:
+    def _give_up(self, folder: Path) -> None:
         with suppress(OSError):
-            if not (place / _COMPLETE).exists():
-                shutil.rmtree(place, ignore_errors=True)
+            if not (folder / _COMPLETE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _prune(self, newest: str) -> None:
         """Remove what was not used for longest; whoever has it mapped keeps it."""
         entries = []
         with suppress(OSError):
-            for place in self.folder.iterdir():
+            for folder in self.folder.iterdir():
                 with suppress(OSError):
-                    size = sum(file.stat().st_size for file in place.iterdir())
-                    entries.append(((place / _COMPLETE).stat().st_mtime, size, place))
+                    size = sum(file.stat().st_size for file in folder.iterdir())
+                    entries.append(((folder / _COMPLETE).stat().st_mtime, size, folder))
         total = sum(size for _, size, _ in entries)
-        for _, size, place in sorted(entries):
+        for _, size, folder in sorted(entries):
             if total <= self.kept_bytes:
                 return
-            if place.name != newest:
-                shutil.rmtree(place, ignore_errors=True)
+            if folder.name != newest:
+                shutil.rmtree(folder, ignore_errors=True)
                 total -= size

@@ -193,9 +193,9 @@ def _retouched(parent: Any, name: str, tree: Group) -> bool:
 def _replace(parent: Any, name: str, tree: Group) -> None:
     """Write an actor's group anew; what else stands in it, and the name that a configuration gave it, stays."""
     present = parent.get(name)
-    kept = {"name"} & set(present or ())
-    for child in set(present or ()) & set(tree.children) - kept:
+    unchanged = {"name"} & set(present or ())
+    for child in set(present or ()) & set(tree.children) - unchanged:
         del present[child]
-    children = {child: node for child, node in tree.children.items() if child not in kept}
+    children = {child: node for child, node in tree.children.items() if child not in unchanged}
     group = parent.create_group(name, track_order=True) if present is None else present
     write_into(group, Group(children, tree.attrs))

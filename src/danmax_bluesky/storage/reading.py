@@ -89,7 +89,7 @@ def open_scan(path: str | Path) -> Scan:
 def _master_of(path: Path) -> Path:
     if not path.is_dir():
         return path
-    masters = [found for found in sorted(path.glob("scan-*.h5")) if "_" not in found.stem]
+    masters = [file for file in sorted(path.glob("scan-*.h5")) if "_" not in file.stem]
     if len(masters) != 1:
         raise StorageError(f"{path} holds {len(masters)} masters; name one of them")
     return masters[0]
@@ -118,14 +118,14 @@ def _missing(file: h5py.File) -> Iterator[str]:
 
 def _from_nexus(file: h5py.File, sources: dict[str, FrameSource]) -> Iterator[tuple[str, xr.Dataset]]:
     """Frames of each NXdetector; where an NXtomo entry tells more of the same frames, from there."""
-    told: set[str] = set()
+    read: set[str] = set()
     tomo = [str(name) for name in file if text_at(file, f"{name}/definition") == "NXtomo"]
     for name in tomo:
         detector = f"{name}/instrument/detector"
         stack = stack_of(file, f"{detector}/data")
         if stack is not None:
             short = name.removeprefix("entry_")
-            told.add(short)
+            read.add(short)
             columns = {
                 "image_key": column(file, f"{detector}/image_key", len(stack)),
                 "image_key_control": column(file, f"{detector}/image_key_control", len(stack)),
@@ -143,7 +143,7 @@ def _from_nexus(file: h5py.File, sources: dict[str, FrameSource]) -> Iterator[tu
     for name in list(instrument) if isinstance(instrument, h5py.Group) else ():
         name = str(name)
         node = node_at(file, f"{entry}/instrument/{name}")
-        if name in told or not isinstance(node, h5py.Group) or class_of(node) != "NXdetector":
+        if name in read or not isinstance(node, h5py.Group) or class_of(node) != "NXdetector":
             continue
         stack = stack_of(file, f"{entry}/instrument/{name}/data") or stack_of(file, f"{entry}/{name}/data")
         if stack is not None:
@@ -170,19 +170,19 @@ def _frame_columns(
         length: number of frames.
     """
     group = node_at(file, path)
-    found: dict[str, tuple[str, np.ndarray] | None] = {}
+    columns: dict[str, tuple[str, np.ndarray] | None] = {}
     inside = rows < length
     for name in list(group) if isinstance(group, h5py.Group) else ():
-        told = column(file, f"{path}/{name}", len(rows))
-        if told is None or told[1].dtype.kind not in "biuf" or name in _NO_COORDINATES:
+        stored = column(file, f"{path}/{name}", len(rows))
+        if stored is None or stored[1].dtype.kind not in "biuf" or name in _NO_COORDINATES:
             continue
-        units, values = told
+        units, values = stored
         if len(rows) != length:
             spread = np.full(length, np.nan)
             spread[rows[inside]] = values[inside]
             values = spread
-        found[name] = units, values
-    return found
+        columns[name] = units, values
+    return columns
 
 
 def _middle(
@@ -268,9 +268,9 @@ def _angles(file: h5py.File, entry: str, detector: str, length: int) -> tuple[st
     along = [name.removesuffix("_indices") for name in group.attrs if name.endswith("_indices")]
     candidates = [name for name in (first, first.removesuffix("_set"), *along) if name]
     for name in candidates:
-        found = column(file, f"{entry}/{detector}/{name}", length)
-        if found is not None and found[1].dtype.kind == "f":
-            return found[0] or "degree", found[1]
+        angles = column(file, f"{entry}/{detector}/{name}", length)
+        if angles is not None and angles[1].dtype.kind == "f":
+            return angles[0] or "degree", angles[1]
     return None
 
 

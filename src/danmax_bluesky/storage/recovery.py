@@ -15,7 +15,7 @@ from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import StorageError
 from danmax_bluesky.formats.tree import CopyFrom, Copying, FrameSlice, Group, Node, VirtualDataset
 from danmax_bluesky.runs.layout import NO_MASTER
-from danmax_bluesky.runs.record import RunRecord
+from danmax_bluesky.runs.record import RunRecord, with_files
 from danmax_bluesky.runs.segments import FrameSource, Segment
 from danmax_bluesky.storage.files import first_unwritten, is_left_open, open_to_read, promised_bytes
 from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
@@ -38,16 +38,16 @@ def recover(record: RunRecord) -> RunRecord:
     if record.is_complete:
         return record
     closed = dataclasses.replace(record, closed=True)
-    found: dict[str, dict[str, FrameSource]] = {}
+    sources_of: dict[str, dict[str, FrameSource]] = {}
     for device, file in _files(closed).items():
         try:
             for segment, sources in _rows_by_segment(closed, device, file):
-                found.setdefault(segment, {}).update(sources)
+                sources_of.setdefault(segment, {}).update(sources)
         except StorageError as error:
             if record.stop is None:
                 raise
             log.warning("%s: only the rows that the documents tell of are taken: %s", device, error)
-    return dataclasses.replace(closed, segments=tuple(_completed(closed, found)))
+    return dataclasses.replace(closed, segments=tuple(_completed(closed, sources_of)))
 
 
 def healed(record: RunRecord) -> RunRecord:
@@ -61,25 +61,9 @@ def healed(record: RunRecord) -> RunRecord:
     Raises:
         StorageError: a copy cannot be written.
     """
-    places: dict[Path, Path] = {}
-    for segment in record.segments:
-        for source in segment.external.values():
-            path = source.file
-            if path not in places:
-                places[path] = _readable(path, record.uid) if path.parent == record.files.raw else path
-    return dataclasses.replace(
-        record,
-        segments=tuple(
-            dataclasses.replace(
-                segment,
-                external={
-                    key: dataclasses.replace(source, file=places[source.file])
-                    for key, source in segment.external.items()
-                },
-            )
-            for segment in record.segments
-        ),
-    )
+    files = dict.fromkeys(source.file for source in record.sources)
+    raw = record.files.raw
+    return with_files(record, {path: _readable(path, record.uid) if path.parent == raw else path for path in files})
 
 
 def _files(record: RunRecord) -> dict[str, Path]:
@@ -120,19 +104,19 @@ def _rows_by_segment(record: RunRecord, device: str, path: Path) -> Iterator[tup
 
 def _datasets(file: h5py.File, device: str, is_panda: bool) -> dict[str, h5py.Dataset]:
     """Data key -> dataset: frames, their numbers and times; or the columns at the root of the PandA's file."""
-    found: dict[str, h5py.Dataset] = {}
+    datasets: dict[str, h5py.Dataset] = {}
     if is_panda:
         for name, node in file.items():
             if isinstance(node, h5py.Dataset) and node.ndim == 1:
-                found[name] = node
-        return found
+                datasets[name] = node
+        return datasets
     group = file.get(f"entry/instrument/{device}")
     names = {"data": device, "frame_number": f"{device}_frame_number", "timestamp": f"{device}_timestamp"}
     for name, key in names.items():
         node = group.get(name) if isinstance(group, h5py.Group) else None
         if isinstance(node, h5py.Dataset):
-            found[key] = node
-    return found if device in found else {}
+            datasets[key] = node
+    return datasets if device in datasets else {}
 
 
 def _written(dataset: h5py.Dataset) -> int:
@@ -152,21 +136,21 @@ def _source(key: str, device: str, path: Path, dataset: h5py.Dataset, start: int
     return FrameSource(key, path, str(dataset.name), start, stop, shape, dataset.dtype.str, device=device, limit=stop)
 
 
-def _completed(record: RunRecord, found: Mapping[str, Mapping[str, FrameSource]]) -> Iterator[Segment]:
+def _completed(record: RunRecord, sources_of: Mapping[str, Mapping[str, FrameSource]]) -> Iterator[Segment]:
     recorded = {segment.name: segment for segment in record.segments}
     promised: dict[str, Mapping[str, Any]] = {entry["name"]: entry for entry in record.start.get("segments", ())}
     told_of: dict[tuple[str, Path], int] = {}
-    for source in (source for segment in record.segments for source in segment.external.values()):
+    for source in record.sources:
         told_of[source.key, source.file] = max(source.stop, told_of.get((source.key, source.file), 0))
     for name in dict.fromkeys([*promised, *recorded]):
         segment = recorded.get(name)
-        if segment is None and name not in found:
+        if segment is None and name not in sources_of:
             continue
         entry = promised.get(name, {})
         if segment is None:
             segment = Segment(name, entry.get("kind", "data"), int(entry["num"]), entry)
         external = dict(segment.external)
-        for key, source in found.get(name, {}).items():
+        for key, source in sources_of.get(name, {}).items():
             first = told_of.get((key, source.file), 0)
             if source.stop <= first:
                 continue  # every row was documented

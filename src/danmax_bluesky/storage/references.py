@@ -63,7 +63,11 @@ def pointed_to(files: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
     while queue:
         path = queue.pop()
         with open_to_read(path) as file:
-            targets = {Path(os.path.normpath(found.file)) for found in references(file) if found.kind != "soft link"}
+            targets = {
+                Path(os.path.normpath(reference.file))
+                for reference in references(file)
+                if reference.kind != "soft link"
+            }
         for target in sorted(targets - seen):
             seen.add(target)
             yield path, target
@@ -91,26 +95,26 @@ def _below(group: h5py.Group, prefix: str, home: Path, seen: set[h5py.Group] | N
 
 def virtual_sources(dataset: h5py.Dataset, where: str, home: Path) -> Iterator[Reference]:
     """The sources of one virtual dataset, in the order of its rows."""
-    found = []
+    sources = []
     for source in sources_of(dataset):
-        places, shown = _selected(source.vspace, dataset.shape[0])
-        places = places[places < dataset.shape[0]]
+        target_rows, shown = _selected(source.vspace, dataset.shape[0])
+        target_rows = target_rows[target_rows < dataset.shape[0]]
         if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:  # the whole source, whose shape is not told
-            rows, region = np.arange(len(places)), tuple((0, last - first) for first, last in shown)
-            shape = (len(places), *(last for _, last in region))
+            rows, region = np.arange(len(target_rows)), tuple((0, last - first) for first, last in shown)
+            shape = (len(target_rows), *(last for _, last in region))
         else:
-            rows, region = _selected(source.src_space, len(places))
+            rows, region = _selected(source.src_space, len(target_rows))
             shape = source.src_space.shape
             if goes_on(source.src_space):  # whose shape is not told either
                 shape = (len(rows), *(last for _, last in region))
         file = home if source.file_name == "." else resolved(source.file_name, home)
-        found.append(
+        sources.append(
             Reference(
-                where, "virtual source", file, source.file_name, source.dset_name, rows, places, region, shape[1:],
+                where, "virtual source", file, source.file_name, source.dset_name, rows, target_rows, region, shape[1:],
                 dataset.dtype,
             )
         )  # fmt: skip
-    yield from sorted(found, key=lambda reference: int(reference.places[0]) if len(reference.places) else 0)
+    yield from sorted(sources, key=lambda reference: int(reference.places[0]) if len(reference.places) else 0)
 
 
 def _selected(space: h5py.h5s.SpaceID, grown: int) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:

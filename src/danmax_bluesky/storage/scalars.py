@@ -72,8 +72,8 @@ def _ends(record: RunRecord) -> dict[tuple[Path, str, int], int | None]:
         for source in segment.external.values():
             starts.setdefault((source.file, source.dataset), set()).add(source.start)
     return {
-        (*place, first): following
-        for place, rows in starts.items()
+        (*dataset, first): following
+        for dataset, rows in starts.items()
         for first, following in zip(sorted(rows), [*sorted(rows)[1:], None], strict=True)
     }
 

@@ -72,9 +72,9 @@ class Scan:
         if name is None and self.detectors:
             return next(iter(self.detectors.values()))
         if name is None or name not in self.detectors:
-            known = ", ".join(self.detectors) or "none"
+            present = ", ".join(self.detectors) or "none"
             lost = "".join(f"\n  {text}" for text in self.missing)
-            raise StorageError(f"{self.path}: no frames of {name or 'any detector'}; with frames: {known}{lost}")
+            raise StorageError(f"{self.path}: no frames of {name or 'any detector'}; with frames: {present}{lost}")
         return self.detectors[name]
 
     @property

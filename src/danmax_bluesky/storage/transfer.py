@@ -145,7 +145,7 @@ class _Copying:
 
     def copy(self, path: Path) -> None:
         """Copy one file; one that this very call copied before may have become another one since."""
-        digest = _copy(path, self._place(path), self._progress, replace=path in self.notes)
+        digest = _copy(path, self._target_of(path), self._progress, replace=path in self.notes)
         relative = Path(os.path.relpath(path, self._files.raw)).as_posix()
         self.notes[path] = FileNote(relative, "", path.stat().st_size, digest, WHOLE)
 
@@ -159,10 +159,10 @@ class _Copying:
             StorageError: the scan changes faster than it is copied.
         """
         for _ in range(ROUNDS):
-            told = self._told()
-            actions = self._noted(told)
+            before = self._provenance()
+            actions = self._noted(before)
             for path in self.needed():
-                if not self._place(path).exists():
+                if not self._target_of(path).exists():
                     self.copy(path)
             differing = [note for note in lasting_notes(actions) if self._differs(note)]
             for note in differing:
@@ -170,21 +170,21 @@ class _Copying:
                 if path in self.notes and path.exists():
                     self.copy(path)
             problems = tuple(text for note in differing if (text := self._differs(note)))
-            if not problems or self._told() == told:
+            if not problems or self._provenance() == before:
                 running = tuple(
                     action.actor for action in actions if action.status == Status.RUNNING and action.actor != ACTOR
                 )
                 return problems, running
         raise StorageError(f"{self._files.raw}: other programs change {self._files.stem} all the time; copy it later")
 
-    def _told(self) -> list[bytes]:
+    def _provenance(self) -> list[bytes]:
         """The journals of the provenance as they are now."""
         with scan_lock(self._files.raw, self._files.stem):
             return [here.read_bytes() if here.exists() else b"" for here, _ in _journals(self._files, self._target)]
 
-    def _noted(self, told: list[bytes]) -> tuple[Action, ...]:
+    def _noted(self, contents: list[bytes]) -> tuple[Action, ...]:
         """Give the copy a provenance; the actions that it tells of."""
-        for (_, there), content in zip(_journals(self._files, self._target), told, strict=True):
+        for (_, there), content in zip(_journals(self._files, self._target), contents, strict=True):
             if content:
                 there.parent.mkdir(parents=True, exist_ok=True)
                 write_file(there, content, replace=True)
@@ -195,13 +195,13 @@ class _Copying:
         path = self._path(note)
         if not path.is_relative_to(self._visit):
             return f"{path} lies outside {self._visit} and is not copied"
-        difference = changed(note, self._place(path))
+        difference = changed(note, self._target_of(path))
         return difference and f"{path.relative_to(self._visit)} {difference}"
 
     def _path(self, note: FileNote) -> Path:
         return Path(os.path.normpath(self._files.raw / note.path))
 
-    def _place(self, path: Path) -> Path:
+    def _target_of(self, path: Path) -> Path:
         return self._destination / path.relative_to(self._visit)
 
 

@@ -74,39 +74,39 @@ def _virtual_layouts(content: mmap, base: int, address: int) -> Iterator[tuple[i
         blocks = [(start + 16, _number(content, start + 8, 4))]
     else:
         return
-    for place, size in blocks:  # it grows while it is gone through
-        end = place + size
-        while place + head.size <= end:
-            kind, length, _flags = head.unpack_from(content, place)
-            place += head.size
+    for offset, size in blocks:  # it grows while it is gone through
+        end = offset + size
+        while offset + head.size <= end:
+            kind, length, _flags = head.unpack_from(content, offset)
+            offset += head.size
             if kind == _CONTINUATION and len(blocks) < _MOST_BLOCKS:
-                further, room = struct.unpack_from("<QQ", content, place)
+                further, room = struct.unpack_from("<QQ", content, offset)
                 blocks.append((base + further + around, room - 2 * around))  # between a signature and a checksum
-            elif kind == _DATA_LAYOUT and length >= 14 and content[place] >= 4 and content[place + 1] == _VIRTUAL:
-                heap, number = struct.unpack_from("<QI", content, place + 2)
+            elif kind == _DATA_LAYOUT and length >= 14 and content[offset] >= 4 and content[offset + 1] == _VIRTUAL:
+                heap, number = struct.unpack_from("<QI", content, offset + 2)
                 if heap != _NOWHERE:  # no source was ever given
                     yield heap, number
-            place += length
+            offset += length
 
 
 def _is_whole(content: mmap, base: int, heap: int, number: int) -> bool:
     start = base + heap
     if content[start : start + 4] != _HEAP:
         return False
-    place, end = start + 16, start + _number(content, start + 8, 8)
-    while place + 16 <= end:
-        index, size = struct.unpack_from("<H6xQ", content, place)
+    offset, end = start + 16, start + _number(content, start + 8, 8)
+    while offset + 16 <= end:
+        index, size = struct.unpack_from("<H6xQ", content, offset)
         if index == number:
-            data = content[place + 16 : place + 16 + size]
+            data = content[offset + 16 : offset + 16 + size]
             return size >= 13 and len(data) == size and lookup3(data[:-4]) == _number(data, size - 4, 4)
         if index == 0:  # what is left of the heap
             return False
-        place += 16 + -(-size // 8) * 8
+        offset += 16 + -(-size // 8) * 8
     return False
 
 
-def _number(content: mmap | bytes, place: int, width: int) -> int:
-    return int.from_bytes(content[place : place + width], "little")
+def _number(content: mmap | bytes, offset: int, width: int) -> int:
+    return int.from_bytes(content[offset : offset + width], "little")
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,9 +116,9 @@ def lookup3(data: bytes) -> int:
         return 0xDEADBEEF
     a = b = c = (0xDEADBEEF + len(data)) & _BITS
     words = struct.unpack(f"<{-(-len(data) // 12) * 3}I", data + bytes(-len(data) % 12))
-    for place in range(0, len(words), 3):
-        a, b, c = (a + words[place]) & _BITS, (b + words[place + 1]) & _BITS, (c + words[place + 2]) & _BITS
-        if place + 3 == len(words):
+    for index in range(0, len(words), 3):
+        a, b, c = (a + words[index]) & _BITS, (b + words[index + 1]) & _BITS, (c + words[index + 2]) & _BITS
+        if index + 3 == len(words):
             break
         for turns in ((4, 6, 8), (16, 19, 4)):
             a, c = ((a - c) & _BITS) ^ _turned(c, turns[0]), (c + b) & _BITS

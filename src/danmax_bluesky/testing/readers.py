@@ -19,7 +19,7 @@ import numpy as np
 from fabio.edfimage import EdfImage
 from fabio.tifimage import TifImage
 
-from danmax_bluesky.config import load_settings
+from danmax_bluesky.config import RecipeSettings, load_settings
 from danmax_bluesky.devices.configurator_store import ConfiguratorStore
 from danmax_bluesky.devices.flat_positions import FlatPosition, FlatPositions, findings, ranges_of
 from danmax_bluesky.errors import CalibrationError, DanmaxError
@@ -27,7 +27,7 @@ from danmax_bluesky.formats.dxchange_configuration import DEFAULT_NAME, load_con
 from danmax_bluesky.formats.provenance_table import process_groups, process_tree
 from danmax_bluesky.parsing import read_text
 from danmax_bluesky.pipelines.other_programs import foreign_geometry, recipes_in
-from danmax_bluesky.pipelines.recipes import IntegrationSettings, radial_edges_of
+from danmax_bluesky.pipelines.recipes import radial_edges_of
 from danmax_bluesky.pipelines.scan_integration import integrate_scan
 from danmax_bluesky.pipelines.scan_log import VisitLog
 from danmax_bluesky.scattering.calibration_files import saxsdog_json
@@ -290,7 +290,7 @@ READERS: dict[str, Reader] = {
     "calibration of Nika": Reader(_text("n.txt", _NIKA), lambda path: foreign_geometry(path, SHAPE, 172.0)),
     "radial edges": Reader(
         _text("edges.txt", "# degrees\n1.0 1.5, 3\n8e0\n"),
-        lambda path: radial_edges_of(IntegrationSettings(radial_edges_file=path)),
+        lambda path: radial_edges_of(RecipeSettings(radial_edges_file=path)),
     ),
     "DXchange configuration": Reader(lambda folder: _text("c.json", _configuration())(folder), load_configuration),
     "configurator store": Reader(_configurator, lambda path: ConfiguratorStore(path).entries()),

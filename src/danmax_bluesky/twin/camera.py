@@ -283,8 +283,8 @@ class VirtualCamera:
         if self._died:
             return
         scene = ("angle_deg", "open", "x_mm", "y_mm", "z_mm", "beam", "focus", "away_mm")
-        told = ("start_ns", "end_ns", "trigger", "lost", *(name for name in scene if name in columns))
-        self._running.expose({name: columns[name].tolist() for name in told})
+        names = ("start_ns", "end_ns", "trigger", "lost", *(name for name in scene if name in columns))
+        self._running.expose({name: columns[name].tolist() for name in names})
         stalled = self.faults.stalled_after
         self.publish("frames_triggered", self._triggered if stalled is None else min(self._triggered, stalled))
 

@@ -156,8 +156,8 @@ class CameraFile:
 
 def _reason(error: Exception) -> str:
     """What the system says, out of HDF5's long account of it; with a way out if the disk is full."""
-    told = re.search(r"errno = (\d+)", str(error))
-    number = getattr(error, "errno", None) or (int(told[1]) if told else None)
+    match = re.search(r"errno = (\d+)", str(error))
+    number = getattr(error, "errno", None) or (int(match[1]) if match else None)
     if number is None:
         return str(error)
     full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -60,8 +60,8 @@ class Camera:
         self._file: CameraFile | None = None
         self._limit = 0
         self._written = self._triggered = 0
-        self._told = (0, 0)
-        self._told_at = 0.0
+        self._published = (0, 0)
+        self._published_at = 0.0
 
     def obey(self, command: dict[str, Any]) -> None:
         """Carry out one command; whatever goes wrong becomes an event."""
@@ -90,7 +90,7 @@ class Camera:
         if self._file is not None:
             raise DeviceError(f"{self._config.name}: is armed already, writing {self._file.path}; disarm it first")
         self._written = self._triggered = 0
-        self._told = (0, 0)
+        self._published = (0, 0)
         self._limit = num
         source = self._chunks.source
         self._file = CameraFile(path, self._config, source.dtype, source.pixel_mask)
@@ -121,9 +121,9 @@ class Camera:
 
     def silent_s(self) -> float:
         """Seconds until the next event about frames is due; endless if there is nothing to tell."""
-        if self._told == (self._written, self._triggered):
+        if self._published == (self._written, self._triggered):
             return float("inf")
-        return max(0.0, self._told_at + PUBLISH_S - time.monotonic())
+        return max(0.0, self._published_at + PUBLISH_S - time.monotonic())
 
     def prepare(self) -> bool:
         """Use a moment without commands; False if there is nothing left to prepare."""
@@ -133,7 +133,7 @@ class Camera:
         """Flush, then tell how many frames there are."""
         if self._file is not None:
             self._file.flush()
-        self._told, self._told_at = (self._written, self._triggered), time.monotonic()
+        self._published, self._published_at = (self._written, self._triggered), time.monotonic()
         self._emit({"event": "frames", "written": self._written, "triggered": self._triggered})
 
     def close(self) -> None:

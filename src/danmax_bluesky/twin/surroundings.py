@@ -7,7 +7,7 @@ def surroundings(settings: Settings) -> dict[str, float]:
     """Name in the snapshot -> its value, in the units that the settings give it."""
     energy_ev = 1000.0 * settings.source.energy_kev
     distances_m = [detector.distance_m for detector in settings.detectors.values() if detector.kind == "counting"]
-    known = {
+    usual = {
         "hdcm_energy": energy_ev,
         "mlm_energy": energy_ev,
         "Pilatus energy": energy_ev,
@@ -20,4 +20,4 @@ def surroundings(settings: Settings) -> dict[str, float]:
         "cryo_temp": 295.15,
     }
     blades = {f"ea_slit{number}_{side}": 0.5 for number in (1, 2) for side in ("top", "bottom", "in", "out")}
-    return {name: (known | blades).get(name, 0.0) for name in settings.snapshot}
+    return {name: (usual | blades).get(name, 0.0) for name in settings.snapshot}

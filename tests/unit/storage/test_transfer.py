@@ -175,15 +175,15 @@ def test_what_is_still_written_is_not_copied_and_what_still_runs_is_told(run, tm
 
 def test_a_scan_that_never_comes_to_rest_is_not_called_copied(run, tmp_path, monkeypatch):
     files = files_of(run)
-    told = transfer._Copying._told
+    provenance = transfer._Copying._provenance
 
     def restless(self):
         computed(files, np.random.default_rng().random(9))
-        now = told(self)
+        now = provenance(self)
         computed(files, np.random.default_rng().random(9))
         return now
 
-    monkeypatch.setattr(transfer._Copying, "_told", restless)
+    monkeypatch.setattr(transfer._Copying, "_provenance", restless)
     monkeypatch.setattr(transfer, "ROUNDS", 2)
     with pytest.raises(StorageError, match="change scan-0001 all the time; copy it later"):
         copy_scan(files, tmp_path / "there")

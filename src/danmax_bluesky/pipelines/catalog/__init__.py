@@ -6,6 +6,6 @@ catalogue is a copy of them that can be searched, and is brought up to date by a
     session --(one line per run)--> runs.jsonl --> feeder process --(HTTP)--> Tiled server process
                                     journals  ----/
 
-`place` names the few files that these share, `server` is the embedded Tiled server, `feeder` brings journals into it,
-`service` is what a session holds, `client` is for finding runs.
+`directory` names the few files that these share, `server` is the embedded Tiled server, `feeder` brings journals into
+it, `session_catalog` is what a session holds, `client` is for finding runs.
 """

@@ -240,8 +240,8 @@ def posix_seconds(moment: Moment, *, end: bool = False, now: datetime | None = N
             day = moment + timedelta(days=1) if end else moment
             return datetime.combine(day, time()).timestamp()
     text = str(moment).strip()
-    if found := _AGO.fullmatch(text):
-        return present.timestamp() - float(found[1]) * _SECONDS[found[2]]
+    if match := _AGO.fullmatch(text):
+        return present.timestamp() - float(match[1]) * _SECONDS[match[2]]
     days = {"today": 0, "yesterday": 1}
     if text in days:
         return posix_seconds(present.date() - timedelta(days=days[text]), end=end)

@@ -49,12 +49,12 @@ class ServerAddress:
     @property
     def port(self) -> int:
         """The TCP port."""
-        found = re.search(r":(\d+)/", self.uri)
-        return int(found[1]) if found else 0
+        match = re.search(r":(\d+)/", self.uri)
+        return int(match[1]) if match else 0
 
 
 @dataclass(frozen=True)
-class KnownRun:
+class AnnouncedRun:
     """A run that a session announced.
 
     Attributes:
@@ -67,7 +67,7 @@ class KnownRun:
 
 
 @dataclass(frozen=True)
-class CatalogPlace:
+class CatalogFolder:
     """One catalogue on disk.
 
     Attributes:
@@ -145,9 +145,9 @@ class CatalogPlace:
         """Tell the feeder of a run; one short write."""
         append_line(self.runs, json.dumps({"uid": uid, "journal": str(journal)}))
 
-    def known_runs(self) -> list[KnownRun]:
+    def announced_runs(self) -> list[AnnouncedRun]:
         """Every run that was announced, each once, in the order of its announcement."""
-        runs = {entry["uid"]: KnownRun(entry["uid"], Path(entry["journal"])) for entry in _entries(self.runs)}
+        runs = {entry["uid"]: AnnouncedRun(entry["uid"], Path(entry["journal"])) for entry in _entries(self.runs)}
         return list(runs.values())
 
     def note_delivered(self, uid: str, outcome: str = WHOLE) -> None:
@@ -182,7 +182,7 @@ class CatalogPlace:
         return ServerAddress(f"http://127.0.0.1:{port}/api/v1/", os.getpid(), socket.gethostname())
 
 
-def place_of(settings: Settings) -> CatalogPlace:
+def folder_of(settings: Settings) -> CatalogFolder:
     """Where the catalogue of these settings lies.
 
     Raises:
@@ -191,9 +191,9 @@ def place_of(settings: Settings) -> CatalogPlace:
     directory = settings.data_root / ".catalog"
     match settings.catalog.kind:
         case "embedded":
-            return CatalogPlace(directory)
+            return CatalogFolder(directory)
         case "remote" if settings.catalog.uri:
-            return CatalogPlace(directory, settings.catalog.uri)
+            return CatalogFolder(directory, settings.catalog.uri)
         case "remote":
             raise CatalogError("catalog.kind is 'remote', but catalog.uri is empty; give the address of its server")
         case "off":

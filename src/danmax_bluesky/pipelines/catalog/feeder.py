@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.pipelines.catalog.delivery import Delivery
-from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace
+from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogFolder
 from danmax_bluesky.pipelines.catalog.outages import is_outage
 from danmax_bluesky.pipelines.catalog.server import answers, start_server
 from danmax_bluesky.pipelines.child_process import ChildProcess
@@ -40,8 +40,8 @@ _LOG = logging.getLogger(__name__)
 class EmbeddedServer:
     """The server that this process started."""
 
-    def __init__(self, place: CatalogPlace, readable: Path) -> None:
-        self._place = place
+    def __init__(self, folder: CatalogFolder, readable: Path) -> None:
+        self._folder = folder
         self._readable = readable
         self._process: ChildProcess | None = None
         self._starts = 0
@@ -52,7 +52,7 @@ class EmbeddedServer:
         if self._process is None or self._process.status is not None:
             self._start()
             return None
-        address = self._place.server()
+        address = self._folder.server()
         if address is None or address.pid != self._process.pid or not answers(address):
             return None
         self._starts = 0
@@ -70,7 +70,7 @@ class EmbeddedServer:
         if self._process is not None:
             _LOG.warning("the catalogue's server ended with status %s; starting it again", self._process.status)
             self.close()
-        self._process = start_server(self._place, self._readable)
+        self._process = start_server(self._folder, self._readable)
         self._starts += 1
         self._not_before = time.monotonic() + min(2.0**self._starts, 60.0)
 
@@ -93,17 +93,17 @@ class Feeder:
     """Follows the journals of one catalogue.
 
     Args:
-        place: the catalogue.
+        folder: the catalogue.
         server: what tells where it answers.
         api_key: its secret.
         roots: folders that links at or below raw/ may lead into: `storage.roots` of the settings.
     """
 
     def __init__(
-        self, place: CatalogPlace, server: EmbeddedServer | RemoteServer, api_key: str, roots: Sequence[Path] = ()
+        self, folder: CatalogFolder, server: EmbeddedServer | RemoteServer, api_key: str, roots: Sequence[Path] = ()
     ) -> None:
         self._roots = roots
-        self._place = place
+        self._folder = folder
         self._server = server
         self._api_key = api_key
         self._target: TiledTarget | None = None
@@ -152,16 +152,16 @@ class Feeder:
         self._server.close()
 
     def _look_again(self) -> None:
-        outcomes = self._place.outcomes()
+        outcomes = self._folder.outcomes()
         refused = {uid for uid in self._finished if outcomes.get(uid, WHOLE) != WHOLE}
         self._finished = refused | {uid for uid, outcome in outcomes.items() if outcome == WHOLE}
         self._list_size = -1
 
     def _look_for_runs(self) -> None:
         with suppress(FileNotFoundError):
-            size = self._place.runs.stat().st_size
+            size = self._folder.runs.stat().st_size
             if size != self._list_size:
-                for run in self._place.known_runs():
+                for run in self._folder.announced_runs():
                     if run.uid not in self._finished and run.uid not in self._deliveries:
                         self._deliveries[run.uid] = Delivery(run.uid, run.journal)
                 self._list_size = size
@@ -213,7 +213,7 @@ class Feeder:
 
     def _is_ours(self, visit_folder: Path | None) -> TypeGuard[Path]:
         """False for a folder elsewhere: the list of runs is a file that others may write to as well."""
-        above = self._place.directory.parent.resolve()
+        above = self._folder.directory.parent.resolve()
         return visit_folder is not None and visit_folder.resolve().is_relative_to(above)
 
     def _write_scan_log(self, visit_folder: Path) -> None:
@@ -223,16 +223,16 @@ class Feeder:
             _LOG.warning("no scan log of %s: %s", visit_folder, error)
 
     def _finish(self, delivery: Delivery, outcome: str) -> None:
-        self._place.note_delivered(delivery.uid, outcome)
+        self._folder.note_delivered(delivery.uid, outcome)
         self._finished.add(delivery.uid)
         del self._deliveries[delivery.uid]
 
 
-def spawn(place: CatalogPlace, readable: Path, api_key: str, roots: Sequence[Path] = ()) -> int:
+def spawn(folder: CatalogFolder, readable: Path, api_key: str, roots: Sequence[Path] = ()) -> int:
     """Start a feeder that outlives this process if it must; its process id. It costs a few milliseconds."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILED_")}
     environment[_KEY_VARIABLE] = api_key
-    program = [sys.executable, "-m", __name__, str(place.directory), str(readable), place.target]
+    program = [sys.executable, "-m", __name__, str(folder.directory), str(readable), folder.target]
     program += [str(root) for root in roots]
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
@@ -241,7 +241,7 @@ def spawn(place: CatalogPlace, readable: Path, api_key: str, roots: Sequence[Pat
         environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, place.log, append | os.O_NOFOLLOW, 0o664),
+            (os.POSIX_SPAWN_OPEN, 1, folder.log, append | os.O_NOFOLLOW, 0o664),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setpgroup=0,
@@ -258,20 +258,20 @@ def main(directory: str, readable: str, target: str, *roots: str) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     enough = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: enough.set())
-    place = CatalogPlace(Path(directory), target)
-    mine = place.feeder
+    folder = CatalogFolder(Path(directory), target)
+    mine = folder.feeder
     if not _acquire(mine):
         return
     api_key = os.environ.pop(_KEY_VARIABLE, "")
     followed = [Path(root) for root in roots]
-    if place.is_embedded:
-        feeder = Feeder(place, EmbeddedServer(place, Path(readable)), place.api_key(), followed)
+    if folder.is_embedded:
+        feeder = Feeder(folder, EmbeddedServer(folder, Path(readable)), folder.api_key(), followed)
     else:
-        feeder = Feeder(place, RemoteServer(target), api_key, followed)
+        feeder = Feeder(folder, RemoteServer(target), api_key, followed)
     _LOG.info("feeding %s", target)
     try:
         while not enough.is_set():
-            alone = place.sessions.is_free
+            alone = folder.sessions.is_free
             if not feeder.step() and not feeder.draw():
                 if alone and feeder.may_go_home:
                     while not enough.is_set() and feeder.draw(at_once=True):

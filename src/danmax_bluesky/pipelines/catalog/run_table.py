@@ -28,11 +28,11 @@ def table_of(lines: Iterable[LogLine], title: str = "", *, visits: bool = False)
     table.add_column("command", overflow="fold")
     table.add_column("result", overflow="fold", max_width=24)
     for line in lines:
-        place = f"{line.proposal}/{line.visit}/{line.folder}" if visits else line.folder
+        folder = f"{line.proposal}/{line.visit}/{line.folder}" if visits else line.folder
         table.add_row(
             Text(f"{line.scan:04d}"),
             _two(f"{line.started():%Y-%m-%d %H:%M}", line.duration_text),
-            _two(line.sample, place),
+            _two(line.sample, folder),
             _two(line.command or line.plan, line.rows_text),
             _two(line.status, line.reason, _COLOURS.get(line.status, "")),
         )

@@ -19,18 +19,18 @@ from urllib.error import URLError
 
 from danmax_bluesky.atomic_files import whole_file
 from danmax_bluesky.errors import CatalogError
-from danmax_bluesky.pipelines.catalog.directory import CatalogPlace, ServerAddress
+from danmax_bluesky.pipelines.catalog.directory import CatalogFolder, ServerAddress
 from danmax_bluesky.pipelines.child_process import ChildProcess
 
 SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 _LOG = logging.getLogger(__name__)
 
 
-def start_server(place: CatalogPlace, readable: Path) -> ChildProcess:
-    """Start the server and return at once; `place.server()` tells where it answers, some ten seconds later."""
+def start_server(folder: CatalogFolder, readable: Path) -> ChildProcess:
+    """Start the server and return at once; `folder.server()` tells where it answers, some ten seconds later."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILED_")}
-    command = [sys.executable, "-m", __name__, str(place.directory), str(readable)]
-    return ChildProcess(command, log=place.log, environment=environment)
+    command = [sys.executable, "-m", __name__, str(folder.directory), str(readable)]
+    return ChildProcess(command, log=folder.log, environment=environment)
 
 
 def answers(address: ServerAddress | None, timeout_s: float = 2.0) -> bool:
@@ -44,11 +44,11 @@ def answers(address: ServerAddress | None, timeout_s: float = 2.0) -> bool:
     return False
 
 
-def configuration(place: CatalogPlace, readable: Path) -> dict[str, Any]:
+def configuration(folder: CatalogFolder, readable: Path) -> dict[str, Any]:
     """What Tiled shall serve, in the terms of its configuration file."""
-    directory = place.directory
+    directory = folder.directory
     return {
-        "authentication": {"single_user_api_key": place.api_key(), "allow_anonymous_access": False},
+        "authentication": {"single_user_api_key": folder.api_key(), "allow_anonymous_access": False},
         "trees": [
             {
                 "path": "/",
@@ -69,7 +69,7 @@ def configuration(place: CatalogPlace, readable: Path) -> dict[str, Any]:
     }
 
 
-def _make_database(place: CatalogPlace) -> None:
+def _make_database(folder: CatalogFolder) -> None:
     """Make an empty catalogue, if there is none."""
     from sqlalchemy.ext.asyncio import create_async_engine
     from tiled.alembic_utils import stamp_head
@@ -83,14 +83,14 @@ def _make_database(place: CatalogPlace) -> None:
         finally:
             await engine.dispose()
 
-    path = place.directory / "catalog.db"
+    path = folder.directory / "catalog.db"
     if path.exists():
         return
     with whole_file(path, replace=True) as temporary:
         address = f"sqlite+aiosqlite:///{temporary}"
         asyncio.run(make(address))
         stamp_head(Path(ALEMBIC_INI_TEMPLATE_PATH), Path(ALEMBIC_DIR), address)
-        place.delivered.unlink(missing_ok=True)  # nothing is in it yet
+        folder.delivered.unlink(missing_ok=True)  # nothing is in it yet
 
 
 def _listen(preferred: int) -> socket.socket:
@@ -123,22 +123,22 @@ def _end_with_standard_input(server: Any) -> None:
 
 def main(directory: str, readable: str) -> None:
     """Serve until standard input ends."""
-    place = CatalogPlace(Path(directory))
-    (place.directory / "arrays").mkdir(parents=True, exist_ok=True)
+    folder = CatalogFolder(Path(directory))
+    (folder.directory / "arrays").mkdir(parents=True, exist_ok=True)
     import uvicorn  # these take seconds
     from tiled.server.app import build_app_from_config
 
-    _make_database(place)
-    before = place.server()
+    _make_database(folder)
+    before = folder.server()
     listener = _listen(before.port if before else 0)
-    address = place.new_address(listener.getsockname()[1])
+    address = folder.new_address(listener.getsockname()[1])
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            place.note_server(address)
+            folder.note_server(address)
 
-    app = build_app_from_config(configuration(place, Path(readable)))
+    app = build_app_from_config(configuration(folder, Path(readable)))
     settings = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
     server = Server(settings)
     _end_with_standard_input(server)

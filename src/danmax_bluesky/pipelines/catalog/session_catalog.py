@@ -11,7 +11,7 @@ from typing import Any
 
 from danmax_bluesky.config import Settings, load_settings
 from danmax_bluesky.errors import CatalogError, FormatError, StorageError
-from danmax_bluesky.pipelines.catalog.directory import WHOLE, CatalogPlace, KnownRun, Lock, place_of
+from danmax_bluesky.pipelines.catalog.directory import WHOLE, AnnouncedRun, CatalogFolder, Lock, folder_of
 from danmax_bluesky.pipelines.catalog.feeder import spawn
 from danmax_bluesky.pipelines.catalog.server import answers
 from danmax_bluesky.pipelines.scan_log import journals_of_visit
@@ -39,15 +39,15 @@ class CatalogService:
             for.
 
     Args:
-        place: where it is.
+        folder: where it is.
         readable: folder above all files that its server may read.
         api_key: secret of a remote server.
         roots: folders that links at or below raw/ may lead into: `storage.roots` of the settings.
     """
 
-    def __init__(self, place: CatalogPlace, readable: Path, api_key: str = "", roots: Sequence[Path] = ()) -> None:
+    def __init__(self, folder: CatalogFolder, readable: Path, api_key: str = "", roots: Sequence[Path] = ()) -> None:
         self._roots = roots
-        self.place = place
+        self.folder = folder
         self.late: list[str] = []
         self.cut_off: list[str] = []
         self._readable = readable
@@ -67,7 +67,7 @@ class CatalogService:
         if not tiled_is_installed():
             raise CatalogError(NOT_INSTALLED)
         secret = settings.catalog.api_key.get_secret_value()
-        return cls(place_of(settings), settings.data_root, secret, settings.storage.roots)
+        return cls(folder_of(settings), settings.data_root, secret, settings.storage.roots)
 
     def start(self) -> None:
         """Begin; returns at once, while feeder and server start behind the prompt.
@@ -75,8 +75,8 @@ class CatalogService:
         Raises:
             CatalogError: the catalogue's folder cannot be written to.
         """
-        self.place.create()
-        self._session = self.place.sessions
+        self.folder.create()
+        self._session = self.folder.sessions
         self._session.share()
         self.ensure_feeder()
 
@@ -95,8 +95,8 @@ class CatalogService:
             return
         self._session.release()
         self._session = None
-        if self.place.sessions.is_free:
-            _wait(lambda: self.place.feeder.is_free, wait_s)
+        if self.folder.sessions.is_free:
+            _wait(lambda: self.folder.feeder.is_free, wait_s)
         self._reap()
 
     def __enter__(self) -> "CatalogService":
@@ -109,12 +109,12 @@ class CatalogService:
     def ensure_feeder(self) -> None:
         """Start a feeder if there is none, or none any more."""
         self._reap()
-        if not self._children and self.place.feeder.is_free:
-            self._children.add(spawn(self.place, self._readable, self._api_key, self._roots))
+        if not self._children and self.folder.feeder.is_free:
+            self._children.add(spawn(self.folder, self._readable, self._api_key, self._roots))
 
     def announce(self, uid: str, journal: Path) -> None:
         """Tell of a run that begins: one short line in a file."""
-        self.place.announce(uid, journal)
+        self.folder.announce(uid, journal)
         self._announced[uid] = False
         self.ensure_feeder()
 
@@ -128,14 +128,14 @@ class CatalogService:
         Raises:
             CatalogError: the catalogue's folder cannot be written to.
         """
-        self.place.create()
-        known = {run.journal for run in self.place.known_runs()}
+        self.folder.create()
+        announced = {run.journal for run in self.folder.announced_runs()}
         visits = [raw.parent for raw in sorted(self._readable.glob("*/*/raw"))]
-        fresh = [path for visit in visits for path in sorted(self._journals(visit)) if path not in known]
+        fresh = [path for visit in visits for path in sorted(self._journals(visit)) if path not in announced]
         starts = [(path, next(read_journal(path), ("", {}))) for path in fresh]
         uids = [(str(start["uid"]), path) for path, (name, start) in starts if name == "start"]
         for uid, path in uids:
-            self.place.announce(uid, path)
+            self.folder.announce(uid, path)
         return len(uids)
 
     def _journals(self, visit: Path) -> list[Path]:
@@ -156,7 +156,7 @@ class CatalogService:
             listed = "; ".join(f"{uid[:8]}: {outcome}" for uid, outcome in left.items())
             raise CatalogError(
                 f"{len(left)} run(s) are not in the catalogue after {timeout_s:g} s ({listed}); nothing is lost, their "
-                f"documents are on disk; {self.place.log} tells more"
+                f"documents are on disk; {self.folder.log} tells more"
             )
 
     def connect(self, timeout_s: float = 180.0, settle_s: float = 60.0) -> Any:
@@ -184,28 +184,28 @@ class CatalogService:
         Each of them is waited for once. A run of patterns whose worker died is not waited for at all: the catalogue
         takes it in after ten minutes, unless another worker goes on with it.
         """
-        outcomes = self.place.outcomes()
-        awaited = {run.uid: run.journal for run in self.place.known_runs() if self._is_awaited(run, outcomes)}
+        outcomes = self.folder.outcomes()
+        awaited = {run.uid: run.journal for run in self.folder.announced_runs() if self._is_awaited(run, outcomes)}
         self.cut_off = [uid for uid, journal in awaited.items() if _may_go_on(journal)]
         for uid in self.cut_off:
             _LOG.info("%s has no end, and nobody writes it", awaited.pop(uid))
         new = awaited.keys() - set(self.late)
-        _wait(lambda: new <= self.place.outcomes().keys(), settle_s)
-        outcomes = self.place.outcomes()
+        _wait(lambda: new <= self.folder.outcomes().keys(), settle_s)
+        outcomes = self.folder.outcomes()
         self.late = [uid for uid in awaited if uid not in outcomes]
         if self.late:
             last = awaited[self.late[-1]]
             _LOG.warning("%d run(s), the last one %s, are not in the catalogue yet; ask again", len(self.late), last)
         for uid in awaited.keys() & outcomes.keys():
             if outcomes[uid] != WHOLE:
-                _LOG.warning("%s was refused: %s; %s tells more", awaited[uid], outcomes[uid], self.place.log)
+                _LOG.warning("%s was refused: %s; %s tells more", awaited[uid], outcomes[uid], self.folder.log)
 
     @property
     def said(self) -> Mapping[str, str]:
         """What to say of runs that look open in the catalogue, and are not: uid -> words."""
         return dict.fromkeys(self.late, ON_ITS_WAY) | dict.fromkeys(self.cut_off, CUT_OFF)
 
-    def _is_awaited(self, run: KnownRun, outcomes: Mapping[str, str]) -> bool:
+    def _is_awaited(self, run: AnnouncedRun, outcomes: Mapping[str, str]) -> bool:
         if run.uid in outcomes:
             return False
         try:
@@ -215,22 +215,22 @@ class CatalogService:
 
     def _address(self, timeout_s: float) -> tuple[str, str]:
         """URI and secret of a server that answers."""
-        if not self.place.is_embedded:
-            return self.place.target, self._api_key
-        if not _wait(lambda: answers(self.place.server()), timeout_s):
+        if not self.folder.is_embedded:
+            return self.folder.target, self._api_key
+        if not _wait(lambda: answers(self.folder.server()), timeout_s):
             raise CatalogError(
                 f"the catalogue's server did not answer within {timeout_s:g} s; it needs some 15 s to start; "
-                f"{self.place.log} tells more"
+                f"{self.folder.log} tells more"
             )
-        address = self.place.server()
-        return ("" if address is None else address.uri), self.place.api_key()
+        address = self.folder.server()
+        return ("" if address is None else address.uri), self.folder.api_key()
 
     def _pending(self) -> dict[str, str]:
         """Runs that ended in this session and are not in the catalogue -> why."""
         ended = [uid for uid, is_over in list(self._announced.items()) if is_over]
-        outcomes = self.place.outcomes() if ended else {}
-        found = {uid: outcomes.get(uid, _ON_ITS_WAY) for uid in ended}
-        return {uid: outcome for uid, outcome in found.items() if outcome != WHOLE}
+        outcomes = self.folder.outcomes() if ended else {}
+        states = {uid: outcomes.get(uid, _ON_ITS_WAY) for uid in ended}
+        return {uid: outcome for uid, outcome in states.items() if outcome != WHOLE}
 
     def _reap(self) -> None:
         for pid in list(self._children):
@@ -272,7 +272,7 @@ def open_catalog(settings: Settings | None = None) -> Iterator[Any]:
     """
     chosen = settings or load_settings()
     service = CatalogService.of(chosen)
-    if service.place.is_embedded and not service.place.runs.exists():
+    if service.folder.is_embedded and not service.folder.runs.exists():
         raise CatalogError(
             f"data_root = {chosen.data_root}: no run was measured there with a catalogue; name another data root, or "
             "let `danmax runs --rescan` look for runs that were measured without one"

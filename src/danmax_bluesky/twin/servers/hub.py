@@ -69,7 +69,7 @@ class Hub:
         self._guard = guard
         self._loop = asyncio.new_event_loop()
         self._values: dict[Key, Any] = {}
-        self._told: dict[Key, Any] = {}
+        self._sent: dict[Key, Any] = {}
         self._listeners: list[Listener] = []
         self._news: queue.SimpleQueue[tuple[str, str, Any] | Callable[[], None] | None] = queue.SimpleQueue()
         self._threads = [
@@ -111,7 +111,7 @@ class Hub:
         """
 
         def begin() -> None:
-            greet(dict(self._told))
+            greet(dict(self._sent))
             self._listeners.append(listener)
 
         self.after_news(begin)
@@ -232,7 +232,7 @@ class Hub:
                     _safely(news, "a listener")
                     continue
                 device, register, value = news
-                self._told[device, register] = value
+                self._sent[device, register] = value
                 for listener in tuple(self._listeners):
                     _safely(functools.partial(listener, device, register, value), f"{device} {register}")
 

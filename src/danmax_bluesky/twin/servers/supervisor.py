@@ -120,10 +120,10 @@ class Supervisor:
         """
         for front in self._fronts:
             front.begin()
-        found: dict[str, str] = {}
+        addresses: dict[str, str] = {}
         for front in self._fronts:
-            found |= front.wait_until_ready() | {f"{front.name}_pid": str(front.pid)}
-        return found
+            addresses |= front.wait_until_ready() | {f"{front.name}_pid": str(front.pid)}
+        return addresses
 
     def run(self) -> None:
         """Watch over the servers until SIGINT or SIGTERM."""

@@ -186,13 +186,13 @@ class TwinSurroundings(Device):
     def initialize_dynamic_attributes(self) -> None:
         """Make an attribute for every value of the snapshot."""
         self._values = {attribute_name(name): value for name, value in surroundings(self.settings).items()}
-        for name, known in self.settings.snapshot.items():
+        for name, setting in self.settings.snapshot.items():
             self.add_attribute(
                 attribute(
                     name=attribute_name(name),
                     dtype=DevDouble,
-                    unit=known.units,
-                    doc=known.description,
+                    unit=setting.units,
+                    doc=setting.description,
                     fget=self._read,
                 )
             )

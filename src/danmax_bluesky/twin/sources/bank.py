@@ -72,7 +72,7 @@ class Bank:
         nominal = Gate(0, end_ns, 0, 0.0, 1, 0.0, 0.0, 0.0, 1.0, 0)
         lit = [nominal._replace(angle_deg=index * 360 / number) for index in range(number)]
         all_gates = [nominal._replace(open=0)] * UNLIT + [nominal._replace(x_mm=away_mm)] * UNLIT + lit
-        self._gates = [gate._replace(trigger=place) for place, gate in enumerate(all_gates)]
+        self._gates = [gate._replace(trigger=index) for index, gate in enumerate(all_gates)]
         self._chunks: list[bytes | None] = [None] * len(self._gates)
         self._next = 0
 
@@ -98,8 +98,8 @@ class Bank:
         turned = gate.trigger if self.config.kind == "counting" else round(gate.angle_deg / 360 * number)
         return self._get(2 * UNLIT + turned % number)
 
-    def _get(self, place: int) -> bytes:
-        chunk = self._chunks[place]
+    def _get(self, number: int) -> bytes:
+        chunk = self._chunks[number]
         if chunk is None:
-            chunk = self._chunks[place] = encode(self.source.frame(self._gates[place]))
+            chunk = self._chunks[number] = encode(self.source.frame(self._gates[number]))
         return chunk

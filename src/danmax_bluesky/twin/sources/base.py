@@ -135,9 +135,9 @@ def camera_config(entries: "Mapping[str, Any] | CameraConfig") -> CameraConfig:
     """
     if isinstance(entries, CameraConfig):
         return entries
-    known = [field.name for field in fields(CameraConfig)]
-    if unknown := sorted(set(entries) - set(known)):
-        raise DeviceError(f"camera: unknown entries {unknown}; known are {known}")
+    names = [field.name for field in fields(CameraConfig)]
+    if unknown := sorted(set(entries) - set(names)):
+        raise DeviceError(f"camera: unknown entries {unknown}; known are {names}")
     try:
         pairs = ("drift_px", "sample_off_axis_mm", "focus_tilt_deg")
         changed: dict[str, Any] = {**entries, **{name: tuple(entries.get(name) or (0.0, 0.0)) for name in pairs}}

@@ -194,8 +194,8 @@ def _pattern(config: CameraConfig, wavelength_a: float, two_theta_deg: np.ndarra
     try:
         calibrant = ALL_CALIBRANTS(config.calibrant)
     except KeyError:
-        known = ", ".join(sorted(ALL_CALIBRANTS.all))
-        raise DeviceError(f"{config.name}: calibrant {config.calibrant!r} is unknown; known are {known}") from None
+        names = ", ".join(sorted(ALL_CALIBRANTS.all))
+        raise DeviceError(f"{config.name}: calibrant {config.calibrant!r} is unknown; known are {names}") from None
     spacing = np.asarray(calibrant.dspacing)
     sine = wavelength_a / (2 * spacing)
     seen = sine < 1
@@ -220,10 +220,10 @@ def _heights(calibrant: "Calibrant") -> np.ndarray:
     reflections = list(calibrant.config.reflections) if calibrant.config else []
     if len(reflections) != len(spacing):
         reflections = [None] * len(spacing)
-    told = np.array([getattr(reflection, "intensity", None) or np.nan for reflection in reflections], float)
+    stated = np.array([getattr(reflection, "intensity", None) or np.nan for reflection in reflections], float)
     number = np.array([getattr(reflection, "multiplicity", None) or 1 for reflection in reflections], float)
     guessed = number * spacing**2 * np.exp(-DEBYE_WALLER_A2 / (2 * spacing**2))
-    known = np.isfinite(told)
-    scale = np.median(told[known] / guessed[known]) if known.any() else 1.0
-    heights = np.where(known, told, guessed * scale)
+    is_stated = np.isfinite(stated)
+    scale = np.median(stated[is_stated] / guessed[is_stated]) if is_stated.any() else 1.0
+    heights = np.where(is_stated, stated, guessed * scale)
     return heights / heights.max()

@@ -85,18 +85,18 @@ def read_recording(path: Path) -> Recording:
 
 
 def _dxchange(path: Path, file: h5py.File) -> Recording:
-    places = {name: f"exchange/{name}" for name in ("data", "data_white", "data_dark", "theta")}
-    found = {name: file.get(place) for name, place in places.items()}
-    sets = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
-    if missing := [places[name] for name in places if name not in sets]:
+    paths = {name: f"exchange/{name}" for name in ("data", "data_white", "data_dark", "theta")}
+    datasets = {name: file.get(inner) for name, inner in paths.items()}
+    sets = {name: item for name, item in datasets.items() if isinstance(item, h5py.Dataset)}
+    if missing := [paths[name] for name in paths if name not in sets]:
         raise FormatError(f"recording {path} is a DXchange file without {', '.join(missing)}")
-    data, white, dark = (Frames(places[name], np.arange(len(sets[name]))) for name in list(places)[:3])
+    data, white, dark = (Frames(paths[name], np.arange(len(sets[name]))) for name in list(paths)[:3])
     _, height, width = sets["data"].shape
     return Recording(path, (height, width), data, white, dark, np.asarray(sets["theta"], float))
 
 
 def _nexus(path: Path, file: h5py.File) -> Recording:
-    found: dict[str, dict[int, str]] = {"frames": {}, "image_key": {}, "angles": {}}  # what -> length -> first place
+    candidates: dict[str, dict[int, str]] = {"frames": {}, "image_key": {}, "angles": {}}  # what -> length -> path
 
     def look(group: h5py.Group, prefix: str) -> None:
         for name in map(str, group):
@@ -104,32 +104,35 @@ def _nexus(path: Path, file: h5py.File) -> Recording:
                 item = group[name]
             except (KeyError, OSError):  # a link that leads nowhere
                 continue
-            place = f"{prefix}/{name}"
+            inner = f"{prefix}/{name}"
             if isinstance(item, h5py.Group):
-                if place.count("/") < DEEPEST:
-                    look(item, place)
+                if inner.count("/") < DEEPEST:
+                    look(item, inner)
             elif isinstance(item, h5py.Dataset) and (what := _role(name, item)):
-                found[what].setdefault(len(item), place)
+                candidates[what].setdefault(len(item), inner)
 
     look(file, "")
-    if missing := [what for what, places in found.items() if not places]:
+    if missing := [what for what, paths in candidates.items() if not paths]:
         raise FormatError(f"recording {path}: found no {', '.join(missing)}; is it a tomography in DXchange or NeXus?")
-    common = set.intersection(*(set(places) for places in found.values()))
+    common = set.intersection(*(set(paths) for paths in candidates.values()))
     if not common:
-        lengths = ", ".join(f"{what}: {sorted(places)}" for what, places in found.items())
+        lengths = ", ".join(f"{what}: {sorted(paths)}" for what, paths in candidates.items())
         raise FormatError(f"recording {path}: frames, image keys and angles differ in number ({lengths})")
     number = max(common)
-    frames = found["frames"][number]
-    key, angles = np.asarray(file[found["image_key"][number]]), np.asarray(file[found["angles"][number]], float)
+    frames = candidates["frames"][number]
+    key, angles = (
+        np.asarray(file[candidates["image_key"][number]]),
+        np.asarray(file[candidates["angles"][number]], float),
+    )
     projections, flats, darks = (Frames(frames, np.flatnonzero(key == kind)) for kind in (PROJECTION, FLAT, DARK))
     _, height, width = _dataset(file, frames).shape
     return Recording(path, (height, width), projections, flats, darks, angles[key == PROJECTION])
 
 
-def _dataset(file: h5py.File, place: str) -> h5py.Dataset:
-    item = file[place]
+def _dataset(file: h5py.File, path: str) -> h5py.Dataset:
+    item = file[path]
     if not isinstance(item, h5py.Dataset):
-        raise FormatError(f"recording {file.filename}: {place} is no dataset")
+        raise FormatError(f"recording {file.filename}: {path} is no dataset")
     return item
 
 

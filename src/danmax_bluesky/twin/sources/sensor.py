@@ -52,8 +52,8 @@ class Sensor:
         rows = [row for row in range(height) if abs(row - (height - 1) / 2) > 2]
         number = min(max(4, height * width // 50_000), len(rows) * width // 20)
         if rows:
-            places = random.choice(len(rows) * width, 2 * number, replace=False)
-            row, column = np.asarray(rows)[places // width], places % width
+            pixels = random.choice(len(rows) * width, 2 * number, replace=False)
+            row, column = np.asarray(rows)[pixels // width], pixels % width
             self.pixel_mask[row[:number], column[:number]] = DEAD
             self.pixel_mask[row[number:], column[number:]] = NOISY
         response = random.normal(1.0, 0.01, config.shape).astype(np.float32)  # pixels are not all alike
