@@ -127,7 +127,8 @@ def monitored(plan: MsgGenerator[T], signals: Sequence[Any]) -> MsgGenerator[T]:
     def begin(message: Msg) -> tuple[None, MsgGenerator[None] | None]:
         return None, _begin_monitors(signals) if message.command == "open_run" else None
 
-    return (yield from bpp.plan_mutator(plan, begin))
+    result: Any = yield from bpp.plan_mutator(plan, begin)
+    return result
 
 
 def _begin_monitors(signals: Sequence[Any]) -> MsgGenerator[None]:
