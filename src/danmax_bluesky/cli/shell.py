@@ -11,7 +11,7 @@ from danmax_bluesky.cli import SettingsSource
 @click.pass_obj
 def command(settings: SettingsSource, code: str | None, live: bool) -> None:
     """An IPython session with RunEngine, plans and devices, as `profiles/profile_danmax_sim` starts it."""
-    from IPython.terminal.embed import InteractiveShellEmbed
+    from IPython.terminal.interactiveshell import TerminalInteractiveShell
 
     from danmax_bluesky.session import make_session
     from danmax_bluesky.shell import install
@@ -20,9 +20,9 @@ def command(settings: SettingsSource, code: str | None, live: bool) -> None:
     if live and not now.live.start:
         now = now.model_copy(update={"live": now.live.model_copy(update={"start": True})})
     with make_session(now) as session:
-        shell = InteractiveShellEmbed(banner1="", exit_msg="")
+        shell = TerminalInteractiveShell.instance()
         install(shell, session)
         if code is None:
-            shell(local_ns=shell.user_ns, module=shell.user_module)  # else it would have the names of this function
+            shell.mainloop()
         else:
             shell.run_cell(code).raise_error()

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from danmax_bluesky.storage.write import OWNER, owner_of, write_tree
 log = logging.getLogger(__name__)
 
 RECOVERED = "_recovered"
+QUIET_S, LOOK_EVERY_S, LONGEST_WRITING_S = 1.0, 0.1, 60.0
+"""A file that its writer left open is taken as it is once it is unchanged for so long; how often, how long to look."""
 
 
 def recover(record: RunRecord) -> RunRecord:
@@ -78,6 +81,7 @@ def _files(record: RunRecord) -> dict[str, Path]:
 
 
 def _rows_by_segment(record: RunRecord, device: str, path: Path) -> Iterator[tuple[str, dict[str, FrameSource]]]:
+    _wait_for_writer(path)
     with open_to_read(path) as file:
         is_panda = device == record.device_name("panda")
         datasets = _datasets(file, device, is_panda)
@@ -100,6 +104,24 @@ def _rows_by_segment(record: RunRecord, device: str, path: Path) -> Iterator[tup
                         if lengths[key] > start
                     },
                 )
+
+
+def _wait_for_writer(path: Path) -> None:
+    """Let a camera whose scan was halted write the frames that it still has in memory.
+
+    Raises:
+        StorageError: it does not come to its end.
+    """
+    end_s = time.monotonic() + LONGEST_WRITING_S
+    status = path.stat()
+    quiet_since_s = time.monotonic() - max(time.time() - status.st_mtime, 0.0)
+    while time.monotonic() - quiet_since_s < QUIET_S and is_left_open(path):
+        if time.monotonic() > end_s:
+            raise StorageError(f"{path} is still being written; rebuild the scan again when its camera has ended")
+        time.sleep(LOOK_EVERY_S)
+        before, status = status, path.stat()
+        if (status.st_size, status.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            quiet_since_s = time.monotonic()
 
 
 def _datasets(file: h5py.File, device: str, is_panda: bool) -> dict[str, h5py.Dataset]:
