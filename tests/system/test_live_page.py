@@ -143,7 +143,7 @@ def browser(session: Session, chromium: Any) -> Browser:
     assert kill.is_done
     session.RE(session.plans.azint_count(12, 0.02))
     session.wait_for_files()
-    browser.page.get_by_text(TITLE).wait_for(timeout=PATIENCE_MS)
+    browser.page.get_by_text(TITLE).first.wait_for(timeout=PATIENCE_MS)
     browser.page.get_by_text("complete", exact=True).first.wait_for(timeout=PATIENCE_MS)
     return browser
 
@@ -357,4 +357,4 @@ def test_the_page_answers_its_own_address_alone(session, path, headers, status):
 
 def test_a_scan_cannot_be_chosen_by_a_path(browser, session):
     browser.open("now", str(Path("/etc/passwd")))
-    browser.page.get_by_text(TITLE).wait_for(timeout=PATIENCE_MS)
+    browser.page.get_by_text(TITLE).first.wait_for(timeout=PATIENCE_MS)

@@ -26,8 +26,8 @@ def command(settings: SettingsSource, scan: str | None, output: Path | None) -> 
 
     \b
     danmax plot
-    danmax plot 12
-    danmax plot 12 -o scan-0012.png
+    danmax plot 7
+    danmax plot 7 -o scan-0007.png
     """  # noqa: D301  click reads \b
     from matplotlib import pyplot  # late: it takes a second to import
 

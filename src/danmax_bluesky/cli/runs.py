@@ -52,6 +52,8 @@ def command(
         aside.print(f"{adopted} run(s) found that the catalogue did not know", highlight=False)
     if service.folder.is_embedded and not service.folder.runs.exists():
         aside.print(f"no run was measured below {now.data_root} with a catalogue", soft_wrap=True, highlight=False)
+        if as_json:
+            click.echo("[]")
         return
     with aside.status("asking the catalogue"):
         service.start()

@@ -142,7 +142,7 @@ class EnvironmentChannel:
         if isinstance(now.value, str):
             return self._complain(f"says {now.value!r}, which is no number")
         self._answers = True
-        if self._latest is None or now.time > self._latest.time:
+        if self._latest is None or now.time != self._latest.time:  # a clock may be set back
             self._latest = now
             for listener in tuple(self._listeners):
                 listener({self.name: _reading(now)})

@@ -110,6 +110,7 @@ class ProgramRunner:
         self._program = program
         self._passed_s = 0.0
         self._held = False
+        self._resumed_s = -math.inf
         self._alone = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
@@ -130,13 +131,20 @@ class ProgramRunner:
         return f"{name}: the program was stopped after {self._passed_s:.0f} of {of_s:.0f} s; its setpoint stays at {at}"
 
     async def begin(self) -> None:
-        """Begin; the program then runs by itself.
+        """Begin; the program then runs by itself. A plan that goes on after a pause may ask again, which does nothing.
 
         Raises:
             DeviceError: the first setpoint cannot be written.
         """
-        await self._channel.put(self._program.start)
-        self._running = asyncio.get_running_loop().create_task(self._go())
+        if self._running is not None:
+            return
+        try:
+            await self._channel.put(self._program.start)
+        except DeviceError as error:
+            self.problem = f"the program did not begin, since {error}"
+            raise
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._go())
 
     @property
     def runs(self) -> bool:
@@ -166,18 +174,20 @@ class ProgramRunner:
             _log.warning("%s: its setpoint stays at %g while the plan is paused; the program goes on with it", name, at)
 
     async def resume(self) -> None:
-        """The plan goes on, and so does the program."""
-        self._held = False
+        """The plan goes on, and so does the program; the time of the pause does not count."""
+        self._held, self._resumed_s = False, self._channel.pace.now()
 
     async def _go(self) -> None:
         pace, period_s = self._channel.pace, self._channel.settings.period_s
         try:
+            last_s = pace.now()
             while not self.is_over:
-                before_s = pace.now()
                 await self._wait(min(period_s, self._program.duration_s - self._passed_s))
+                now_s = pace.now()
+                passed_s, last_s = max(now_s - max(last_s, self._resumed_s), 0.0), now_s
                 if self._held:
                     continue
-                self._passed_s += pace.now() - before_s
+                self._passed_s += passed_s
                 await self._channel.put(self._program.setpoint_at(self._passed_s))
         except DeviceError as error:
             self.problem = f"the program ended after {self._passed_s:.0f} s, since {error}"

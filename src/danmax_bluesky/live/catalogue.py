@@ -85,6 +85,7 @@ class Catalogue:
         self._clock = clock
         self._lock = threading.Lock()
         self._rows: dict[Path, ScanRow | None] = {}
+        self._unusable_bytes: dict[Path, int] = {}
         self._logs: dict[Path, tuple[int, int]] = {}
         self._open_read = -OPEN_EVERY_S
 
@@ -125,14 +126,26 @@ class Catalogue:
             self._open_read = self._clock()
         for journal in journals:
             if journal not in self._rows or (again and self._is_unread(journal)):
+                size = _bytes_of(journal)
                 self._rows[journal] = _row_of_journal(journal, labels[journal])
+                if self._rows[journal] is None:
+                    self._unusable_bytes[journal] = size
                 if self._clock() > deadline:
                     return
 
     def _is_unread(self, journal: Path) -> bool:
-        """True for a scan that was not read yet, or was measured when it was."""
-        row = self._rows.get(journal)
-        return journal not in self._rows or (row is not None and row.state == OPEN)
+        """True for a scan that was not read yet, was measured when it was, or could not be read and has grown."""
+        if journal not in self._rows:
+            return True
+        row = self._rows[journal]
+        return self._unusable_bytes.get(journal) != _bytes_of(journal) if row is None else row.state == OPEN
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def matching(rows: Sequence[ScanRow], text: str = "", state: str = "", plan: str = "") -> list[ScanRow]:

@@ -162,7 +162,7 @@ class Following:
             key = (source.file, source.dataset)
             frames = self._files.pop(key, None)
             if frames is None:
-                self._refuse_elsewhere(source.file)
+                self.refuse_elsewhere(source.file)
                 frames = Hdf5Frames(*key)
             self._files[key] = frames
             while len(self._files) > MOST_FILES:
@@ -238,9 +238,14 @@ class Following:
     def _check(self, record: RunRecord) -> None:
         for segment in record.segments:
             for source in segment.external.values():
-                self._refuse_elsewhere(source.file)
+                self.refuse_elsewhere(source.file)
 
-    def _refuse_elsewhere(self, file: Path) -> None:
+    def refuse_elsewhere(self, file: Path) -> None:
+        """Refuse a file, or what a link leads to, that the page may not read.
+
+        Raises:
+            FormatError: it lies elsewhere than in the roots.
+        """
         if not is_inside(file, self._roots):
             allowed = ", ".join(map(str, self._roots))
             raise FormatError(f"{file} lies in none of the folders that the page may read ({allowed})")

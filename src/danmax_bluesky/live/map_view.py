@@ -1,7 +1,7 @@
 """A map as it is looked at while it fills: one number of each frame, and pattern and frame of a chosen point."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,10 @@ from danmax_bluesky.live.frame_view import FrameView, Region, contrast, kind_of,
 from danmax_bluesky.live.pattern_view import Curve, PatternsOfScan
 from danmax_bluesky.runs.frame_table import FrameTable
 from danmax_bluesky.runs.grid import Grid
+from danmax_bluesky.runs.motor_columns import position_keys
 from danmax_bluesky.runs.record import RunRecord
 from danmax_bluesky.storage.frames_protocol import FrameError
+from danmax_bluesky.storage.listing import computed_files
 from danmax_bluesky.storage.maps import counts_in, numbers_of_frames, region_within
 
 BUDGET_S = 0.2
@@ -108,12 +110,16 @@ class MapOfScan:
         grid = None if record is None else Grid.of(record.start)
         if table is None or record is None or grid is None or not len(table):
             return None
+        for path in computed_files(record.files):
+            self._scan.refuse_elsewhere(path)
         numbers = numbers_of_frames(record, table)
         names = (*numbers, REGION)
         shown = value if value in names else next((name for name in FIRST if name in names), names[0])
         chosen = (region or Region(0, table.frame_shape[1], 0, table.frame_shape[0])).within(table.frame_shape)
         values = self._counts(table, chosen) if shown == REGION else numbers[shown]
-        slow, fast = (table.columns.get(motor, np.full(len(table), np.nan)) for motor in grid.motors)
+        keys = position_keys(record.start)
+        keys = {motor: keys.get(motor, motor) for motor in grid.motors}
+        slow, fast = (table.columns.get(keys[motor], np.full(len(table), np.nan)) for motor in grid.motors)
         image = grid.image(values, slow, fast)
         rows, columns = grid.rows, grid.columns
         if rows[0] > rows[-1]:
@@ -127,7 +133,7 @@ class MapOfScan:
             detector=detector,
             value=shown,
             values=names,
-            motors=(_with_units(table, grid.motors[0]), _with_units(table, grid.motors[1])),
+            motors=(_with_units(table, keys, grid.motors[0]), _with_units(table, keys, grid.motors[1])),
             rows=rows,
             columns=columns,
             image=image,
@@ -184,6 +190,6 @@ def _frame_at(grid: Grid, cells: np.ndarray, point: tuple[float, float] | None) 
     return int(there[-1]) if there.size else None
 
 
-def _with_units(table: FrameTable, motor: str) -> str:
-    units = table.units.get(motor, "")
+def _with_units(table: FrameTable, keys: Mapping[str, str], motor: str) -> str:
+    units = table.units.get(keys[motor], "")
     return f"{motor} / {units}" if units else motor

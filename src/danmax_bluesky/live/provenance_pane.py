@@ -49,7 +49,12 @@ class ProvenancePane:
     def compute(self, reader: ScanReader, choice: str) -> ProvenanceView:
         """Read the journal of the provenance."""
         record = reader.scan.record
-        return provenance_view(() if record is None else Provenance(record.files).actions(), choice)
+        if record is None:
+            return provenance_view((), choice)
+        for path in (record.files.provenance, record.files.provenance_aside):
+            if path.exists():
+                reader.scan.refuse_elsewhere(path)
+        return provenance_view(Provenance(record.files).actions(), choice)
 
     def show(self, value: ProvenanceView) -> None:
         """Show it, where it changed."""

@@ -32,7 +32,7 @@ class Thumbnails:
             if key not in self._made:
                 if not is_inside(sheet, self._scans.roots):
                     return ""
-                with Image.open(sheet) as picture:
+                with Image.open(sheet, formats=("PNG",)) as picture:
                     small = picture.convert("RGB")
                     small.thumbnail(THUMBNAIL_PX)
                 stream = io.BytesIO()

@@ -17,6 +17,8 @@ from danmax_bluesky.tomography.darks_and_flats import PerFrame
 from danmax_bluesky.tomography.tori import ReconstructionSettings
 
 FEWEST_COLUMNS = 4
+WIDEST_BIN_DEG = 15.0
+"""Projections that become one lie within this range of angles."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def binned(frames: TomographyFrames, settings: ReconstructionSettings) -> tuple[
         )
     if (first, beyond, settings.bin_px, settings.bin_angles) == (0, frames.width, 1, 1):
         return frames, Pixels()
-    groups = _groups(frames.projections, settings.bin_angles)
+    groups = _groups(frames, settings.bin_angles)
     members = [frames.projections[group] for group in groups]
     others = np.sort(np.concatenate([frames.flats, frames.darks]))
     numbers = sorted([*members, *others[:, None]], key=lambda group: int(group[0]))
@@ -83,9 +85,24 @@ def binned(frames: TomographyFrames, settings: ReconstructionSettings) -> tuple[
     return smaller, Pixels(first, settings.bin_px)
 
 
-def _groups(numbers: Numbers, count: int) -> list[Numbers]:
-    """Which of the projections become one: as many as wanted, of those that lie one after the other."""
-    runs = np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers) != 1) + 1)
+def _groups(frames: TomographyFrames, count: int) -> list[Numbers]:
+    """Which of the projections become one: as many as wanted, of those that lie one after the other in time and angle.
+
+    Raises:
+        ScanError: projections that follow each other in time are far apart in angle.
+    """
+    numbers = frames.projections
+    step_deg = np.abs(np.diff(frames.theta_deg))
+    usual_deg = float(np.median(step_deg)) if len(step_deg) else 0.0
+    is_end = np.diff(numbers) != 1
+    if count > 1:
+        if (count - 1) * usual_deg > WIDEST_BIN_DEG:
+            raise ScanError(
+                f"{frames.name}: bin_angles = {count}: projections one after the other are {usual_deg:.4g} degrees "
+                f"apart, and at most {WIDEST_BIN_DEG:g} degrees may become one; say bin_angles = 1"
+            )
+        is_end |= step_deg > 2 * usual_deg + 1e-9
+    runs = np.split(np.arange(len(numbers)), np.flatnonzero(is_end) + 1)
     return [run[start : start + count] for run in runs for start in range(0, len(run), count)]
 
 
@@ -115,7 +132,7 @@ class _Binned:
         for at, numbers in enumerate(wanted):
             raw = self._source[int(numbers[0]) : int(numbers[-1]) + 1, of_detector]
             filled = [frame[:, self._columns] for frame in raw if not is_empty(frame)]
-            if not filled:
+            if len(filled) < len(raw):  # the mean angle of those that are there is another one
                 result[at] = 0
                 continue
             mean = np.mean(filled, axis=0, dtype=np.float32)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from danmax_bluesky.errors import DanmaxError
 from danmax_bluesky.runs.layout import ScanFiles
-from danmax_bluesky.storage.contact_sheets import changed_s, sheet_is_due, write_sheet
 from danmax_bluesky.storage.journals import record_of
 
 SETTLED_S = 3.0
@@ -47,10 +46,18 @@ class ContactSheets:
             at_once: also of a scan whose files changed a moment ago, as before the process ends.
         """
         moment = self._clock()
-        if not at_once and moment - self._looked < LOOK_EVERY_S:
+        if not self._followed or (not at_once and moment - self._looked < LOOK_EVERY_S):
             return None
+        from danmax_bluesky.storage.contact_sheets import changed_s, sheet_is_due  # late: it takes seconds to import
+
         for journal, (ended, files) in list(self._followed.items()):
-            if sheet_is_due(files) and (at_once or moment - changed_s(files) >= SETTLED_S):
+            try:
+                is_due = sheet_is_due(files) and (at_once or moment - changed_s(files) >= SETTLED_S)
+            except OSError as error:  # a network's file system may answer anything
+                _log.warning("no contact sheet of %s: %s", files.stem, error)
+                del self._followed[journal]
+                continue
+            if is_due:
                 if at_once or moment - ended > FOLLOWED_S:
                     del self._followed[journal]
                 if self._draw(files):
@@ -62,6 +69,8 @@ class ContactSheets:
         return None
 
     def _draw(self, files: ScanFiles) -> bool:
+        from danmax_bluesky.storage.contact_sheets import write_sheet
+
         try:
             write_sheet(files)
         except Exception as error:  # a file of a scan may hold anything; the catalogue goes on

@@ -107,10 +107,9 @@ def reconstruct(
     slices = reconstruct_frames(frames, settings, wanted, centre_px=centre_px)
     try:
         volume = np.empty((len(wanted), slices.width, slices.width), np.float32)
-        done = 0
         for block, images in slices.blocks():
-            volume[done : done + len(block)] = images
-            done += len(block)
+            for row, image in zip(block, images, strict=True):
+                volume[[index for index, asked in enumerate(wanted) if asked == row]] = image
     finally:
         slices.close()
     return Reconstruction(volume, slices.axis.centre_px, frames.left_out, "; ".join(slices.remarks))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from danmax_bluesky.errors import ScanError, StorageError
+from danmax_bluesky.errors import ScanError
 from danmax_bluesky.formats.tomoproc import SlicesLayout
 from danmax_bluesky.pipelines.pictures import save_image, save_pictures
 from danmax_bluesky.pipelines.reconstruction import Grouping, Report, Slices, reconstruct_frames
@@ -115,10 +115,6 @@ def _write_volume(
         partial = PartialSlices.beside(target.output, _made_of(frames, settings, target, centre_px))
     try:
         return _write(frames, settings, target, rows, centre_px, report, partial)
-    except StorageError:
-        if partial is not None:
-            partial.remove()  # the disk may be full
-        raise
     finally:
         if partial is not None:
             partial.close()

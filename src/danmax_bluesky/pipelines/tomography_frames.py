@@ -172,6 +172,11 @@ class TomographyFrames:
         theta = np.unwrap(self.theta_deg, period=TURN_DEG)
         from_first = (theta - theta[0]) * (1 if theta[-1] >= theta[0] else -1)
         spacing = float(np.median(np.abs(np.diff(from_first))))
+        if spacing > degrees / 4:
+            raise ScanError(
+                f"{self.name}: volume_deg = {degrees:g}: projections one after the other are {spacing:.4g} degrees "
+                "apart; a series of volumes needs angles that follow each other"
+            )
         turned = float(from_first.max()) + spacing
         count = int((turned - degrees) / step_deg + 1 + 1e-6) if turned + spacing > degrees else 0
         if not count:

@@ -80,7 +80,20 @@ def planned_program(rig: Rig, channel: str, program: str) -> MsgGenerator[tuple[
     reading: Any = yield from bps.rd(device)
     if not math.isfinite(reading):
         raise ScanError(f"channel = {channel!r}: it does not say what it is now, so no ramp can begin there; see to it")
-    return device, SetpointProgram(float(reading), ramps)
+    if reading > high:
+        raise PreflightError(
+            [
+                f"{channel} is {reading:g}, above environment.{channel}.limits, {low:g} to {high:g}, and a program "
+                "begins where it is; see to its sensor, or bring it down first"
+            ]
+        )
+    return device, SetpointProgram(max(float(reading), low), ramps)
+
+
+def _refuse_another_program(message: Msg) -> Msg:
+    if message.command == "open_run" and "program" in message.kwargs:
+        raise AcquisitionError("a program runs inside another one, and a run can tell of one only; give one of them")
+    return message
 
 
 def _beside(
@@ -99,6 +112,7 @@ def _beside(
         yield from bps.wait_for([runner.begin])
         result = yield from plan
         while wait and runner.runs:
+            yield from bps.checkpoint()
             runner.go_on_alone()
             yield from bps.sleep(LOOK_EVERY_S)
         return result
@@ -107,7 +121,7 @@ def _beside(
         yield from surely(lambda: bps.stop(Quietly(runner)))
         log.log(logging.INFO if runner.is_over else logging.WARNING, "%s", runner.standing)
 
-    described = bpp.inject_md_wrapper(measured(), {"program": said})
+    described = bpp.inject_md_wrapper(bpp.msg_mutator(measured(), _refuse_another_program), {"program": said})
     try:
         result: Any = yield from bpp.finalize_wrapper(described, end)
     except GeneratorExit:  # halted: nothing can be said or done any more but this

@@ -5,12 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from danmax_bluesky.parsing import is_mapping
 from danmax_bluesky.runs.record import MONITOR, RunRecord, Segment
 
 
 def environment_of(start: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """What a start document says of the values around the sample, name -> its settings; {} if there are none."""
-    return start.get("environment") or {}
+    entries = start.get("environment")
+    if not is_mapping(entries):  # a key of a user's own, in a run of an earlier version
+        return {}
+    return {name: entry for name, entry in entries.items() if is_mapping(entry) and "silence_s" in entry}
 
 
 def environment_stream(record: RunRecord, name: str) -> Segment | None:

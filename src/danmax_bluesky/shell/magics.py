@@ -254,7 +254,7 @@ def as_words(is_plan: Callable[[str], bool], lines: list[str]) -> list[str]:
         is_plan: whether a name at the prompt is a plan.
         lines: of the cell.
     """
-    if len(lines) == 1 and (match := re.match(r"(\w+)(\s+[\w.+'\"-].*|\s*)$", lines[0], flags=re.DOTALL)):
+    if len(lines) == 1 and (match := re.match(r"(\w+)(\s+(?:[\w.+'\"~-]|/\S).*|\s*)$", lines[0], flags=re.DOTALL)):
         rest = match[2].split()
         if match[1] in WORDS and is_plan(match[1]) and (not rest or rest[0] not in _OPERATORS):
             return [f"%{lines[0]}"]

@@ -4,6 +4,7 @@ It holds a frame, the frame divided by the flats, the sinogram of a row, a slice
 and the last pattern: whatever of these the scan has.
 """
 
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -57,11 +58,13 @@ def write_sheet(files: ScanFiles) -> Path:
         StorageError: the scan has no frame that can be read, or the picture cannot be written.
     """
     path = files.contact_sheet
+    shown_ns = max(_changed_ns(source) for source in (files.master, *_computed(files)))
     figure = draw_sheet(open_scan(files.master))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, replace=True) as temporary:
             figure.savefig(temporary, dpi=DPI, format="png")
+            os.utime(temporary, ns=(shown_ns, shown_ns))  # so that what came while it was drawn makes it due again
     except OSError as error:
         raise StorageError(explain(path, error)) from error
     return path

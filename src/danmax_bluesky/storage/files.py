@@ -32,7 +32,8 @@ _HARMLESS: dict[tuple[int, ...], list[Link]] = {}
 """Links to other files of each such file, by its device, number, size and times; only the system sets the last time."""
 _ERRNO = re.compile(r"errno = (\d+)")
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system answers where nothing more can be written."""
 
 
 @contextmanager
@@ -320,7 +321,7 @@ def errno_of(error: BaseException) -> int | None:
 def explain(path: Path, error: BaseException, command: str = "danmax rebuild") -> str:
     """One sentence: why `path` could not be written, and what to do about it; `command` then makes it."""
     code = errno_of(error)
-    if code in _FULL:
+    if code in FULL:
         return f"{path} could not be written: no space left on the disk; free some, then run `{command}`"
     if code in _READ_ONLY:
         return f"{path} could not be written: its folder may not be written to; change that, then `{command}`"

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danmax_bluesky.errors import StorageError
-from danmax_bluesky.storage.files import explain
+from danmax_bluesky.storage.files import FULL, explain
 
 Floats = npt.NDArray[np.float32]
 _HEADER = 4096
@@ -83,6 +83,8 @@ class PartialSlices:
             os.ftruncate(self._descriptor, _HEADER + self.done * self._slice_bytes)
             os.pwrite(self._descriptor, header.encode().ljust(_HEADER), 0)
         except OSError as error:
+            if error.errno in FULL:
+                self.remove()  # it takes what is left of the disk
             raise StorageError(explain(self.path, error)) from error
 
     @property
@@ -103,6 +105,8 @@ class PartialSlices:
                 data, at = data[written:], at + written
             os.fdatasync(self._descriptor)
         except OSError as error:
+            if error.errno in FULL:
+                self.remove()  # it takes what is left of the disk
             raise StorageError(explain(self.path, error)) from error
         self.done += len(slices)
 

@@ -7,6 +7,7 @@ whole.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from danmax_bluesky.storage.files import explain, open_to_read
 Array = npt.NDArray[Any]
 Kind = Literal["tiff", "ome-zarr"]
 ABOUT = "export.json"
+_EXPORTED = re.compile(r"export\.json|zarr\.json|\d+|slice_\d+\.tif")
 _CHUNK = (8, 256, 256)
 _SMALLEST = 64
 """Voxels along the longest side of the coarsest resolution, at most."""
@@ -45,6 +47,10 @@ def check_export(slices: Path, kind: Kind) -> None:
     path = export_path(slices, kind)
     if os.path.lexists(path) and not (path / ABOUT).is_file():
         raise StorageError(f"{path} was not exported by this program, and is not replaced; move it away")
+    if path.is_dir():
+        for inside in path.iterdir():
+            if not _EXPORTED.fullmatch(inside.name):
+                raise StorageError(f"{path} also holds {inside.name}, which this program did not write; move it away")
 
 
 def export_slices(

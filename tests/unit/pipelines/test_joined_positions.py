@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -20,10 +22,17 @@ PIXEL_SR = PIXEL_M**2 / THREE[0].distance_m ** 2
 MONITORS = [position.monitor for position in THREE]
 
 
+@pytest.fixture(scope="module")
+def computed_arm(tmp_path_factory):
+    """.poni of each position, and a frame of each, which takes seconds to compute."""
+    return write_arm(tmp_path_factory.mktemp("arm"))
+
+
 @pytest.fixture
-def arm(tmp_path):
+def arm(tmp_path, computed_arm):
     """Folder, .poni of each position, and a frame of each, also in a file `arm_<n>.h5`."""
-    ponis, frames = write_arm(tmp_path)
+    ponis = [Path(shutil.copy(poni, tmp_path)) for poni in computed_arm[0]]
+    frames = [frame.copy() for frame in computed_arm[1]]
     for number, frame in enumerate(frames):
         write(tmp_path / f"arm_{number}.h5", frame)
     return tmp_path, ponis, frames

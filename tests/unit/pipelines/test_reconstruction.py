@@ -67,21 +67,34 @@ def test_binned_and_cut_frames_give_the_same_slice_in_larger_pixels_and_the_axis
     assert np.abs(again - image).max() < 1e-5
 
 
-def test_means_of_binned_frames_leave_out_what_was_never_filled():
-    frames, keys, theta = phantom(count=21)
+def test_a_mean_of_which_a_frame_was_never_filled_is_left_out_since_its_angle_would_be_another():
+    frames, keys, theta = phantom(count=61)
     frames[10] = 0
     source, pixels = binned(
         TomographyFrames.of_columns(frames, keys, theta, {}, "orca"), ReconstructionSettings(bin_px=2, bin_angles=3)
     )
-    assert source.theta_deg[:2] == pytest.approx([9, 36])
+    assert source.theta_deg[:2] == pytest.approx([3, 12])
     assert pixels == Pixels(0, 2)
-    group = source.source[slice(6, 7), slice(0, 2)][0]  # frames 10, 11 and 12
-    expected = frames[[11, 12], :4].astype(float).reshape(2, 2, 2, WIDTH // 2, 2).mean(axis=(0, 2, 4))
-    assert group == pytest.approx(expected, rel=1e-6)
+    lacking, whole = source.source[slice(6, 8), slice(0, 2)]  # frames 10, 11 and 12; 13, 14 and 15
+    assert not lacking.any()
+    expected = frames[[13, 14, 15], :4].astype(float).reshape(3, 2, 2, WIDTH // 2, 2).mean(axis=(0, 2, 4))
+    assert whole == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ScanError, match=r"orca: columns = \[0, 96\] and bin_px = 32 leave 3 columns"):
         binned(source, ReconstructionSettings()) and binned(
             TomographyFrames.of_columns(frames, keys, theta, {}, "orca"), ReconstructionSettings(bin_px=32)
         )
+
+
+def test_only_projections_that_follow_each_other_in_angle_become_one():
+    frames, keys, theta = phantom(count=21)
+    golden = TomographyFrames.of_columns(frames, keys, np.r_[theta[:4], np.arange(21) * 137.508 % 180], {}, "orca")
+    with pytest.raises(ScanError, match=r"bin_angles = 2: projections one after the other are .* say bin_angles = 1"):
+        binned(golden, ReconstructionSettings(bin_angles=2))
+    with pytest.raises(ScanError, match="a series of volumes needs angles that follow each other"):
+        golden.windows(90, 90)
+    over = TomographyFrames.of_columns(frames, keys, np.r_[theta[:4], (350 + np.arange(21)) % 360], {}, "orca")
+    source, _ = binned(over, ReconstructionSettings(bin_angles=3))
+    assert source.theta_deg[:5] == pytest.approx([351, 354, 357, 359, 1])
 
 
 def test_less_than_half_a_turn_is_refused_with_the_option_that_takes_it():

@@ -274,9 +274,11 @@ def main(directory: str, readable: str, target: str, *roots: str) -> None:
             alone = folder.sessions.is_free
             if not feeder.step() and not feeder.draw():
                 if alone and feeder.may_go_home:
-                    while not enough.is_set() and feeder.draw(at_once=True):
+                    while not enough.is_set() and folder.sessions.is_free and feeder.draw(at_once=True):
                         pass
-                    break
+                    if folder.sessions.is_free and feeder.may_go_home:
+                        break
+                    continue  # a session has begun meanwhile
                 enough.wait(POLL_S)
     finally:
         feeder.close()
