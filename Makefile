@@ -42,7 +42,7 @@ demo: $(LIGHT)  ## measure a tomography and a powder pattern on the simulated be
 	$(BIN)/danmax demo --out danmax-demo $(if $(DATA),--data $(DATA))
 
 test: lint types layers  ## lint, types, layers, and every test
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # two cores, and many wait for real time; short files come last
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder  # two cores, and many wait for real time; short files come last
 
 unit: install  ## the fast tests alone
 	$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
