@@ -74,7 +74,7 @@ class ServiceServer(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:  # no thread could be started
+        except RuntimeError:  # no thread could be started; Ctrl-C, which comes when it runs already, goes on
             self._free.release()
             raise
 
