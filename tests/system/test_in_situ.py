@@ -181,43 +181,35 @@ def test_a_pause_holds_the_setpoint_and_the_program_goes_on_with_the_plan(sessio
     assert held < furnace(session).setpoint < held + 20  # 60 K/min for some seconds
 
 
-def test_a_pause_before_the_first_checkpoint_begins_no_second_program(session):
-    furnace(session).put(300.0)
-    requested = []
+def test_a_pause_before_the_first_checkpoint_begins_no_second_program(session, monkeypatch):
+    def with_a_pause():
+        yield from bps.sleep(0.2)
+        yield from bps.pause()
+        yield from bps.sleep(0.2)
 
-    def pause_once(message):
-        if message.command == "null" and not requested and session.RE.state == "running":
-            requested.append(session.RE.loop.call_later(0.3, lambda: session.RE.request_pause(defer=False)))
-
-    plan = beside_program(session.rig, "furnace", "310 at 60", bps.sleep(1.0), wait=True)
-    session.RE.msg_hook = pause_once
-    try:
-        with pytest.raises(RunEngineInterrupted):
-            session.RE(plan)
-        written = []
-        put, channel = session.rig.environment["furnace"].put, session.rig.environment["furnace"]
-        channel.put = lambda value: (written.append(value), put(value))[1]
-        session.RE.resume()
-    finally:
-        session.RE.msg_hook = None
-        channel.__dict__.pop("put", None)
+    channel = session.rig.environment["furnace"]
+    written, put = [], channel.put
+    furnace(session).begin(300.0)
+    monkeypatch.setattr(channel, "put", lambda value: (written.append(value), put(value))[1])
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(beside_program(session.rig, "furnace", "310 at 60", with_a_pause(), wait=True))
+    session.RE.resume()
     assert written == sorted(written)
-    assert written[-1] == 310.0
+    assert written[0] == pytest.approx(300, abs=1)
+    assert written[-1] == 310
 
 
 def test_a_program_does_not_begin_above_the_limits_nor_inside_another_one(session):
-    furnace(session).put(300.0)
+    furnace(session).begin(300.0)
     channel = session.rig.environment["furnace"]
     inner = beside_program(session.rig, "furnace", "310 at 60", bp.count([channel], 1))
     with pytest.raises(AcquisitionError, match="a program runs inside another one"):
         session.RE(beside_program(session.rig, "furnace", "320 at 60", inner))
-    low, high = channel.settings.limits
-    channel.settings.limits = (low, 250.0)
-    try:
-        with pytest.raises(DanmaxError, match=r"furnace is .*, above environment\.furnace\.limits, 20 to 250"):
-            session.RE(beside_program(session.rig, "furnace", "200 at 60", bps.null()))
-    finally:
-        channel.settings.limits = (low, high)
+    furnace(session).begin(1372.0)
+    setpoint = furnace(session).setpoint
+    with pytest.raises(DanmaxError, match=r"furnace is 1372, above environment\.furnace\.limits, 20 to 900"):
+        session.RE(beside_program(session.rig, "furnace", "200 at 60", iter(())))
+    assert furnace(session).setpoint == setpoint
 
 
 def test_programs_lists_and_spirals_are_typed_at_the_prompt(session, tmp_path):
