@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
 import pytest
 from bluesky.utils import RunEngineInterrupted
 
 from danmax_bluesky.callbacks.rebuild import rebuild
 from danmax_bluesky.config import beamline_folder
 from danmax_bluesky.devices.homes import Homes
-from danmax_bluesky.errors import DanmaxError, PreflightError
+from danmax_bluesky.errors import DanmaxError, PreflightError, ScanError
 from danmax_bluesky.plans import classic
 from danmax_bluesky.runs.layout import ScanFiles
 from danmax_bluesky.runs.record import fold
@@ -218,6 +219,15 @@ def test_an_end_that_is_asked_for_leaves_nothing_displaced(session, fast, caplog
     if how in ("abort", "twice", "stop", "callback", "halt"):
         assert "ended early: fast_shutter is closed; " in caplog.text
     next_scan_is_right(session)
+
+
+def test_an_error_right_after_an_event_was_begun_is_told_itself(session):
+    def point():
+        yield from bps.create("primary")
+        raise ScanError("the error itself")
+
+    with pytest.raises(ScanError, match="the error itself"):
+        session.RE(bpp.run_wrapper(point()))
 
 
 def test_after_a_halt_the_next_scan_waits_until_somebody_says_where_the_sample_belongs(session, fast, caplog):

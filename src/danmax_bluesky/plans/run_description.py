@@ -53,6 +53,8 @@ def describing_runs(
         if message.command == "open_run":
             run.begin(ours="segments" in message.kwargs)
             return None, _begin(rig)
+        if message.command in ("create", "save", "drop"):
+            run.in_event = message.command == "create"
         if message.command == "close_run":
             before = _end(rig, run)
         elif message.command == "declare_stream":
@@ -78,6 +80,7 @@ class _Run:
     def begin(self, *, ours: bool) -> None:
         self.ours = ours
         self.looked = False
+        self.in_event = False
         self.declared: set[int] = set()
         self.flown: list[FrameDetector] = []
 
@@ -93,6 +96,8 @@ def _begin(rig: Rig) -> MsgGenerator[None]:
 
 
 def _end(rig: Rig, run: _Run) -> MsgGenerator[None]:
+    if run.in_event:  # an error came right after it was begun, and would be hidden by a complaint about the next one
+        yield from bps.drop()
     if rig.environment:  # the last frames lie before a value that is known, not behind the last one
         yield from bps.wait_for([channel.ask for channel in rig.environment.values()])
     for channel in rig.environment.values():
